@@ -1,0 +1,30 @@
+"""GitHub Actions jobs on ephemeral ECS Fargate runners, as CDK constructs.
+
+Names are loaded when they are first used: the command line and the local fleet live in this
+package too and must not pay for importing aws-cdk-lib.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cdk_runner_fleet.fleet import RunnerFleet
+    from cdk_runner_fleet.stack import RunnerFleetStack
+    from cdk_runner_fleet.values import LifecycleTimeouts, RunnerClass
+
+__all__ = ["LifecycleTimeouts", "RunnerClass", "RunnerFleet", "RunnerFleetStack"]
+
+_HOMES = {
+    "LifecycleTimeouts": "cdk_runner_fleet.values",
+    "RunnerClass": "cdk_runner_fleet.values",
+    "RunnerFleet": "cdk_runner_fleet.fleet",
+    "RunnerFleetStack": "cdk_runner_fleet.stack",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,136 @@
+"""Why the fleet departs from cdk-nag's AwsSolutions rules where it does: each case with its reason.
+
+Apps that check themselves with cdk-nag 3 find these acknowledged; cdk-nag itself is not needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aws_cdk import Acknowledgment, ArnFormat, Stack, Validations
+from constructs import IConstruct
+
+if TYPE_CHECKING:
+    from cdk_runner_fleet.fleet import RunnerFleet
+
+_RULES = "AwsSolutions::AwsSolutions-"
+_NO_RESOURCE_LEVEL = (
+    "These actions have no resource level (Service Authorization Reference): {}. "
+    "tests/constructs/test_permissions.py holds the list."
+)
+
+
+def acknowledge_nag_rules(fleet: RunnerFleet) -> None:
+    """Acknowledge, on the constructs concerned, each rule that the fleet breaks on purpose."""
+    tracing = "xray:PutTraceSegments and xray:PutTelemetryRecords, for X-Ray tracing"
+    for function in (
+        fleet.receive_webhook,
+        fleet.dispatch_event,
+        fleet.runner_api,
+        fleet.deregister_runner,
+    ):
+        _acknowledge(function, "IAM5[Resource::*]", _NO_RESOURCE_LEVEL.format(tracing))
+    _acknowledge(
+        fleet.lifecycle,
+        "IAM5[Resource::*]",
+        _NO_RESOURCE_LEVEL.format(f"log delivery for Step Functions; {tracing}"),
+    )
+    _acknowledge(
+        fleet.api,
+        "APIG4",
+        "GitHub signs the raw body, which an authorizer never sees; runners show a claim ticket. "
+        "Evidence: tests/functions/test_receive_webhook.py, tests/functions/test_runner_api.py.",
+    )
+    _acknowledge(
+        fleet.bus.dead_letter_queue,
+        "SQS3",
+        "This is the dead-letter queue of the rules and of the functions.",
+    )
+    for secret in (fleet.github_token, fleet.webhook_secret):
+        _acknowledge(
+            secret,
+            "SMG4",
+            "GitHub issues the token and knows the webhook secret, so Secrets Manager cannot rotate "
+            "them alone; the previous secret is accepted too while one is rotated by hand. "
+            "Evidence: tests/functions/test_receive_webhook.py.",
+        )
+    _acknowledge(
+        fleet.cluster,
+        "ECS4",
+        "Container Insights is billed by task and would cost more than short jobs do; each "
+        "runner's times and cost stand on its row.",
+    )
+    _acknowledge(
+        fleet.cluster,
+        "VPC7",
+        "The VPC made by default holds nothing but runners without an inbound rule; flow logs "
+        "are billed by volume. Pass a vpc that has them where they are wanted.",
+    )
+    _acknowledge_families(fleet)
+    if fleet.images:
+        _acknowledge_images(fleet)
+
+
+def _acknowledge_families(fleet: RunnerFleet) -> None:
+    reason = (
+        "Each image has a task definition family of its own under the fleet's prefix, and each "
+        "runner a task of its own in the fleet's cluster; neither is known at deployment."
+    )
+    made, launched = fleet.cluster.image_families_arn, fleet.cluster.launchable_arns
+    for arn in (*launched, fleet.cluster.tasks_arn):
+        _acknowledge(fleet.lifecycle, f"IAM5[Resource::{_flat(fleet, arn)}]", reason)
+    if fleet.build_image:
+        _acknowledge(fleet.build_image, f"IAM5[Resource::{_flat(fleet, made)}]", reason)
+
+
+def _acknowledge_images(fleet: RunnerFleet) -> None:
+    images, builder = fleet.images, fleet.build_image
+    assert images is not None  # noqa: S101 - the caller has seen to it
+    assert builder is not None  # noqa: S101 - there is one where images are built
+    _acknowledge(
+        fleet.cluster,
+        "IAM5[Resource::*]",
+        _NO_RESOURCE_LEVEL.format("ecr:GetAuthorizationToken"),
+    )
+    _acknowledge(
+        images, "IAM5[Resource::*]", _NO_RESOURCE_LEVEL.format("ecr:GetAuthorizationToken")
+    )
+    _acknowledge(
+        builder,
+        "IAM5[Resource::*]",
+        _NO_RESOURCE_LEVEL.format("ecs:DescribeTaskDefinition, X-Ray tracing"),
+    )
+    for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):
+        _acknowledge(images, f"IAM5[Action::{action}]", "aws-cdk's read grant on the one asset.")
+    logs = Stack.of(fleet).format_arn(
+        service="logs",
+        resource="log-group",
+        resource_name=f"/aws/codebuild/{images.project.project_name}:*",
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    _acknowledge(
+        images,
+        f"IAM5[Resource::{_flat(fleet, logs)}]",
+        "aws-cdk's grant on the streams of the project's own log group.",
+    )
+    _acknowledge(
+        images, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
+    )
+
+
+def _flat(fleet: RunnerFleet, arn: str) -> str:
+    """``arn`` as cdk-nag writes it in a finding: ``<LogicalId>`` for a reference."""
+    return _flatten(Stack.of(fleet).resolve(arn))
+
+
+def _flatten(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if "Fn::Join" in value:
+        delimiter, parts = value["Fn::Join"]
+        return str(delimiter).join(_flatten(part) for part in parts)
+    return f"<{value['Ref']}>" if "Ref" in value else f"<{'.'.join(value['Fn::GetAtt'])}>"
+
+
+def _acknowledge(scope: IConstruct, rule: str, reason: str) -> None:
+    Validations.of(scope).acknowledge(Acknowledgment(id=_RULES + rule, reason=reason))

@@ -1,0 +1,71 @@
+"""The URL that GitHub and the runners call."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction
+
+_ACCESS_LOG = {
+    "requestId": "$context.requestId",
+    "time": "$context.requestTime",
+    "ip": "$context.identity.sourceIp",
+    "route": "$context.routeKey",
+    "status": "$context.status",
+    "latency": "$context.responseLatency",
+    "integrationError": "$context.integrationErrorMessage",
+}
+
+
+class FleetApi(Construct):
+    """An HTTP API with access logs and a throttle.
+
+    No authorizer: GitHub proves itself with a signature over the raw body, which an authorizer never
+    sees; a runner proves itself with its claim ticket.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        self.http_api = apigateway.HttpApi(self, "HttpApi", create_default_stage=False)
+        self.log_group = logs.LogGroup(
+            self,
+            "AccessLogs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        stage = apigateway.HttpStage(
+            self,
+            "Stage",
+            http_api=self.http_api,
+            stage_name="$default",
+            auto_deploy=True,
+            # GitHub queues up to 500 runs in ten seconds for a repository ("Actions limits")
+            throttle=apigateway.ThrottleSettings(rate_limit=200, burst_limit=1000),
+        )
+        # the L2 property is a behavioural interface that Python cannot pass as a plain value
+        resource = stage.node.default_child
+        assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 - narrows the type
+        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+            destination_arn=self.log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
+        )
+
+    @property
+    def url(self) -> str:
+        """The API's URL without a slash at its end."""
+        return self.http_api.api_endpoint
+
+    def serve(self, function: FleetFunction, *paths: str) -> None:
+        """Answer ``POST`` to each of ``paths`` with ``function``."""
+        integration = integrations.HttpLambdaIntegration(
+            f"{function.node.id}Integration", function.function
+        )
+        for path in paths:
+            self.http_api.add_routes(
+                path=path, methods=[apigateway.HttpMethod.POST], integration=integration
+            )

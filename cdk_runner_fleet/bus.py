@@ -1,0 +1,118 @@
+"""How events travel: the fleet's own bus, the account's default bus, and what could not be delivered."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction
+
+EVENT_SOURCE = "cdk-runner-fleet"
+"""Source of the fleet's own events."""
+
+
+class FleetBus(Construct):
+    """An EventBridge bus of the fleet's own with an archive for replay, and a dead-letter queue.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        event_bus_name: Name of the bus. Default: a name is made that is unique in the account.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, event_bus_name: str | None = None
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.event_bus = events.EventBus(self, "Bus", event_bus_name=event_bus_name)
+        self.event_bus.archive(
+            "Archive",
+            event_pattern=events.EventPattern(source=[EVENT_SOURCE]),
+            retention=Duration.days(3),  # as long as GitHub itself can deliver again
+        )
+        self.dead_letter_queue = sqs.Queue(
+            self,
+            "FailedEvents",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+
+    def deliver_jobs(self, function: FleetFunction) -> None:
+        """Send GitHub's workflow job events to ``function``."""
+        self._rule(
+            "WorkflowJobs",
+            function,
+            events.EventPattern(source=[EVENT_SOURCE], detail_type=["workflow_job"]),
+            bus=self.event_bus,
+        )
+
+    def deliver_stopped_tasks(self, function: FleetFunction, *, cluster_arn: str) -> None:
+        """Send the end of each task in the cluster to ``function``."""
+        self._rule(
+            "StoppedTasks",
+            function,
+            events.EventPattern(
+                source=["aws.ecs"],
+                detail_type=["ECS Task State Change"],
+                detail={"clusterArn": [cluster_arn], "lastStatus": ["STOPPED"]},
+            ),
+        )
+
+    def deliver_ended_builds(self, function: FleetFunction, *, project_name: str) -> None:
+        """Send the end of each build of the project to ``function``."""
+        self._rule(
+            "EndedBuilds",
+            function,
+            events.EventPattern(
+                source=["aws.codebuild"],
+                detail_type=["CodeBuild Build State Change"],
+                detail={
+                    "project-name": [project_name],
+                    "build-status": ["SUCCEEDED", "FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
+                },
+            ),
+        )
+
+    def deliver_deployments(self, function: FleetFunction) -> None:
+        """Tell ``function`` when this stack has been deployed."""
+        self._rule(
+            "Deployments",
+            function,
+            events.EventPattern(
+                source=["aws.cloudformation"],
+                detail_type=["CloudFormation Stack Status Change"],
+                detail={
+                    "stack-id": [Stack.of(self).stack_id],
+                    "status-details": {"status": ["CREATE_COMPLETE", "UPDATE_COMPLETE"]},
+                },
+                account=[Aws.ACCOUNT_ID],
+            ),
+        )
+
+    def _rule(
+        self,
+        construct_id: str,
+        function: FleetFunction,
+        pattern: events.EventPattern,
+        *,
+        bus: events.IEventBus | None = None,
+    ) -> None:
+        events.Rule(
+            self,
+            construct_id,
+            event_bus=bus,
+            event_pattern=pattern,
+            targets=[
+                targets.LambdaFunction(
+                    function.function,
+                    dead_letter_queue=self.dead_letter_queue,
+                    max_event_age=Duration.hours(24),
+                    retry_attempts=185,
+                )
+            ],
+        )

@@ -1,0 +1,267 @@
+"""Where runners run: the cluster, the task they are made from, their network and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jsii
+from aws_cdk import ArnFormat, Aws, Duration, Fn, Names, RemovalPolicy, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk_runner_fleet.values import CAPACITY_PROVIDERS
+
+CONTAINER_NAME = "runner"
+"""The one container of a runner's task; the state machine's overrides name it too."""
+
+_STOP_TIMEOUT = Duration.seconds(120)  # the most Fargate gives, and what a Spot interruption leaves
+
+
+@jsii.implements(ec2.IConnectable, iam.IGrantable)
+class RunnerCluster(Construct):
+    """An ECS cluster for Fargate tasks and the task definition that every runner is made from.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        image: URI of the image in the base task definition.
+        repository: Repository that runner images are pulled from. Default: images are pulled
+            without a permission of the execution role.
+        vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
+            inbound rule is made, unless ``subnets`` are given.
+        subnets: Subnets of the tasks. Default: the public subnets of ``vpc`` if
+            ``assign_public_ip``, else its private subnets with egress.
+        security_groups: Security groups of the tasks. Default: one without an inbound rule is made.
+        assign_public_ip: Whether a task has a public IPv4 address. Without one its subnets need a
+            NAT gateway or the like to reach GitHub.
+
+    Raises:
+        ValueError: if ``subnets`` are given without ``security_groups`` and without ``vpc``.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        image: str,
+        repository: ecr.IRepository | None = None,
+        vpc: ec2.IVpc | None = None,
+        subnets: Sequence[ec2.ISubnet] | None = None,
+        security_groups: Sequence[ec2.ISecurityGroup] | None = None,
+        assign_public_ip: bool = True,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        if subnets and not security_groups and vpc is None:
+            raise ValueError(
+                f"{len(subnets)} subnets are given without security_groups, name at least one "
+                "security group of the subnets' VPC, or give vpc so that one can be made"
+            )
+        if vpc is None and not subnets:
+            vpc = _small_vpc(self)
+        self.assign_public_ip = assign_public_ip
+        self.subnet_ids = (
+            [subnet.subnet_id for subnet in subnets]
+            if subnets
+            else _subnets_of(vpc, assign_public_ip=assign_public_ip)
+        )
+        self.security_groups = list(security_groups or [self._security_group(vpc)])
+        self._connections = ec2.Connections(security_groups=self.security_groups)
+        self._task_role: iam.Role | None = None
+        self._launchers: list[iam.IGrantable] = []
+
+        self.cluster = ecs.CfnCluster(
+            self,
+            "Cluster",
+            capacity_providers=list(CAPACITY_PROVIDERS),
+        )
+        self.log_group = logs.LogGroup(
+            self,
+            "Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self.execution_role = iam.Role(
+            self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
+        )
+        self.log_group.grant_write(self.execution_role)
+        if repository is not None:
+            repository.grant_pull(self.execution_role)
+        self._family = Names.unique_resource_name(self, max_length=64, separator="-")
+        self.task_definition = self._task_definition(image)
+
+    @property
+    def connections(self) -> ec2.Connections:
+        """The runners' network connections."""
+        return self._connections
+
+    @property
+    def grant_principal(self) -> iam.IPrincipal:
+        """The task role. Without a first grant there is none, and jobs hold no AWS credentials."""
+        if self._task_role is None:
+            self._task_role = iam.Role(
+                self, "TaskRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
+            )
+            self.task_definition.task_role_arn = self._task_role.role_arn
+            for launcher in self._launchers:
+                _grant_pass_role(launcher, self._task_role)
+        return self._task_role
+
+    @property
+    def cluster_arn(self) -> str:
+        """The cluster's ARN."""
+        return self.cluster.attr_arn
+
+    @property
+    def cluster_name(self) -> str:
+        """The cluster's name."""
+        return self.cluster.ref
+
+    @property
+    def task_definition_arn(self) -> str:
+        """The base task definition's ARN with its revision."""
+        return self.task_definition.ref
+
+    @property
+    def task_family(self) -> str:
+        """Prefix of the families made from this revision: a change of the base makes new ones."""
+        # the ARN's seventh field: …:task-definition/<family>:<revision>
+        revision = Fn.select(6, Fn.split(":", self.task_definition.ref))
+        return f"{self._family}-{revision}"
+
+    @property
+    def image_families_arn(self) -> str:
+        """ARN pattern of the families that are made for images."""
+        return self._ecs_arn("task-definition", f"{self._family}-*:*")
+
+    @property
+    def launchable_arns(self) -> list[str]:
+        """ARN patterns of what a runner can be launched from."""
+        return [self._ecs_arn("task-definition", f"{self._family}:*"), self.image_families_arn]
+
+    @property
+    def tasks_arn(self) -> str:
+        """ARN pattern of the cluster's tasks."""
+        return self._ecs_arn("task", f"{self.cluster_name}/*")
+
+    def grant_run(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` start and stop runners in this cluster."""
+        policy = grantee.grant_principal.add_to_principal_policy
+        policy(
+            iam.PolicyStatement(
+                actions=["ecs:RunTask"],
+                resources=self.launchable_arns,
+                conditions={"ArnEquals": {"ecs:cluster": self.cluster_arn}},
+            )
+        )
+        policy(
+            iam.PolicyStatement(
+                actions=["ecs:StopTask"],
+                resources=[self.tasks_arn],
+                conditions={"ArnEquals": {"ecs:cluster": self.cluster_arn}},
+            )
+        )
+        self._grant_pass_roles(grantee)
+
+    def grant_register(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` make a family for a new image from the base task definition."""
+        policy = grantee.grant_principal.add_to_principal_policy
+        policy(
+            iam.PolicyStatement(
+                actions=["ecs:RegisterTaskDefinition"],
+                resources=[self.image_families_arn],
+            )
+        )
+        # DescribeTaskDefinition has no resource level (Service Authorization Reference, ECS)
+        policy(iam.PolicyStatement(actions=["ecs:DescribeTaskDefinition"], resources=["*"]))
+        self._grant_pass_roles(grantee)
+
+    def _grant_pass_roles(self, grantee: iam.IGrantable) -> None:
+        self._launchers.append(grantee)
+        for role in (self.execution_role, self._task_role):
+            if role is not None:
+                _grant_pass_role(grantee, role)
+
+    def _ecs_arn(self, resource: str, name: str) -> str:
+        return Stack.of(self).format_arn(
+            service="ecs",
+            resource=resource,
+            resource_name=name,
+            arn_format=ArnFormat.SLASH_RESOURCE_NAME,
+        )
+
+    def _security_group(self, vpc: ec2.IVpc | None) -> ec2.SecurityGroup:
+        assert vpc is not None  # noqa: S101 - the constructor has seen to it
+        return ec2.SecurityGroup(
+            self,
+            "SecurityGroup",
+            vpc=vpc,
+            description="cdk-runner-fleet: runners reach out, nothing reaches them",
+        )
+
+    def _task_definition(self, image: str) -> ecs.CfnTaskDefinition:
+        # the L2 construct always makes a task role; runners have none until one is granted something
+        return ecs.CfnTaskDefinition(
+            self,
+            "TaskDefinition",
+            family=self._family,
+            cpu="512",
+            memory="1024",
+            network_mode="awsvpc",
+            requires_compatibilities=["FARGATE"],
+            execution_role_arn=self.execution_role.role_arn,
+            runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
+                cpu_architecture="X86_64", operating_system_family="LINUX"
+            ),
+            container_definitions=[
+                ecs.CfnTaskDefinition.ContainerDefinitionProperty(
+                    name=CONTAINER_NAME,
+                    image=image,
+                    essential=True,
+                    stop_timeout=int(_STOP_TIMEOUT.to_seconds()),
+                    log_configuration=ecs.CfnTaskDefinition.LogConfigurationProperty(
+                        log_driver="awslogs",
+                        options={
+                            "awslogs-group": self.log_group.log_group_name,
+                            "awslogs-region": Aws.REGION,
+                            "awslogs-stream-prefix": CONTAINER_NAME,
+                        },
+                    ),
+                )
+            ],
+        )
+
+
+def _grant_pass_role(grantee: iam.IGrantable, role: iam.IRole) -> None:
+    grantee.grant_principal.add_to_principal_policy(
+        iam.PolicyStatement(
+            actions=["iam:PassRole"],
+            resources=[role.role_arn],
+            conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        )
+    )
+
+
+def _small_vpc(scope: Construct) -> ec2.Vpc:
+    # a NAT gateway costs more than 33,000 five-minute jobs a month; runners only reach out, so a
+    # public address without an inbound rule serves them
+    return ec2.Vpc(
+        scope,
+        "Vpc",
+        max_azs=2,
+        nat_gateways=0,
+        restrict_default_security_group=False,
+        subnet_configuration=[
+            ec2.SubnetConfiguration(name="Runners", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20)
+        ],
+    )
+
+
+def _subnets_of(vpc: ec2.IVpc | None, *, assign_public_ip: bool) -> list[str]:
+    assert vpc is not None  # noqa: S101 - the constructor has seen to it
+    kind = ec2.SubnetType.PUBLIC if assign_public_ip else ec2.SubnetType.PRIVATE_WITH_EGRESS
+    return list(vpc.select_subnets(subnet_type=kind).subnet_ids)

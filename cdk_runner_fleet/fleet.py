@@ -1,0 +1,338 @@
+"""The fleet: composes the rooms, and is what other apps import."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import jsii
+from aws_cdk import Aws, Duration, Fn, Token
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from cdk_runner_fleet import _settings
+from cdk_runner_fleet._function import METRICS_NAMESPACE, FleetFunction
+from cdk_runner_fleet._nag import acknowledge_nag_rules
+from cdk_runner_fleet.api import FleetApi
+from cdk_runner_fleet.bus import FleetBus
+from cdk_runner_fleet.catalog import RunnerCatalog
+from cdk_runner_fleet.cluster import RunnerCluster
+from cdk_runner_fleet.image import RunnerImages
+from cdk_runner_fleet.lifecycle import RunnerLifecycle
+from cdk_runner_fleet.registry import ROW_LIFETIME, WAITING_INDEX, RunnerRegistry
+from cdk_runner_fleet.values import LifecycleTimeouts, RunnerClass
+
+DEFAULT_IMAGE_BASE = "public.ecr.aws/docker/library/ubuntu:24.04"
+"""Base of the default runner image: AWS's mirror of Docker's official image has no pull limit."""
+
+
+@jsii.implements(ec2.IConnectable, iam.IGrantable)
+class RunnerFleet(Construct):
+    """GitHub Actions runners for one repository: one Fargate task a job, gone when the job is.
+
+    Point a webhook of the repository (event ``workflow_job``) at ``webhook_url`` and put a token
+    into ``github_token``; jobs that run on ``self-hosted`` then find their runner.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        github_repo: The repository, ``owner/repo``. Events of others are answered and ignored.
+        github_token: Secret whose value is a personal access token that may administer the
+            repository's runners. Default: an empty secret is made, to be filled in once.
+        webhook_secret: Secret that GitHub signs its deliveries with. Default: one is made with a
+            random value.
+        github_api_url: GitHub's REST API. Default: ``https://api.github.com``; a GitHub Enterprise
+            Server has ``https://<host>/api/v3``.
+        runner_classes: Sizes of runner by name, the first one for jobs that name none. Default:
+            ``small`` 512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
+        runner_image: URI of a ready runner image for jobs without ``image:``. Default: an image is
+            built in the account, started right after the first deployment.
+        runner_image_tag: Readable part of the default image's tag.
+        image_building: Whether jobs may name their image (``image:<base>``) and have it built.
+        allowed_images: Globs of the base images that may be built, matched against the full
+            reference. Default: everything on ``public.ecr.aws`` (Docker's official images are taken
+            from its mirror there) and the account's own ECR.
+        runner_name_prefix: What the runners' names begin with.
+        event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
+        vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
+            rule is made, unless ``subnets`` are given.
+        subnets: Subnets of the runners. Default: the public subnets of ``vpc``, or its private ones
+            with egress if ``assign_public_ip`` is off.
+        security_groups: Security groups of the runners. Default: one without an inbound rule is made.
+        assign_public_ip: Whether a runner has a public IPv4 address of its own.
+        timeouts: How long each waiting state may last. Default: boot 5 minutes, idle 10 minutes,
+            image build 30 minutes, job 6 hours.
+
+    Raises:
+        ValueError: if a value cannot work; the message says what would.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        github_repo: str,
+        github_token: secretsmanager.ISecret | None = None,
+        webhook_secret: secretsmanager.ISecret | None = None,
+        github_api_url: str = "https://api.github.com",
+        runner_classes: Mapping[str, RunnerClass] | None = None,
+        runner_image: str | None = None,
+        runner_image_tag: str = "default",
+        image_building: bool = True,
+        allowed_images: Sequence[str] | None = None,
+        runner_name_prefix: str = "fleet",
+        event_bus_name: str | None = None,
+        vpc: ec2.IVpc | None = None,
+        subnets: Sequence[ec2.ISubnet] | None = None,
+        security_groups: Sequence[ec2.ISecurityGroup] | None = None,
+        assign_public_ip: bool = True,
+        timeouts: LifecycleTimeouts | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        _settings.check_repository(github_repo)
+        _settings.check_api_url(github_api_url)
+        _settings.check_name_prefix(runner_name_prefix)
+        _settings.check_image_tag(runner_image_tag)
+        if runner_image is None and not image_building:
+            raise ValueError(
+                "image_building is off and no runner_image is given, so no job could have an "
+                "image: name a ready runner_image, or leave image_building on"
+            )
+        timeouts = timeouts or LifecycleTimeouts()
+
+        self.github_token = github_token or secretsmanager.Secret(
+            self, "GithubToken", description="cdk-runner-fleet: put a GitHub token here"
+        )
+        self.webhook_secret = webhook_secret or secretsmanager.Secret(
+            self,
+            "WebhookSecret",
+            description="cdk-runner-fleet: GitHub signs its deliveries with this",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=40, exclude_punctuation=True
+            ),
+        )
+        self.registry = RunnerRegistry(self, "Registry")
+        self.catalog = RunnerCatalog(self, "Catalog", classes=runner_classes)
+        self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
+        self.api = FleetApi(self, "Api")
+        self.images = (
+            RunnerImages(self, "Images", build_timeout=timeouts.image_build)
+            if image_building
+            else None
+        )
+        self.cluster = RunnerCluster(
+            self,
+            "Cluster",
+            # the base definition is only cloned, never launched, where images are built
+            image=runner_image or _built_image(self.images, runner_image_tag),
+            repository=self.images.repository if self.images else None,
+            vpc=vpc,
+            subnets=subnets,
+            security_groups=security_groups,
+            assign_public_ip=assign_public_ip,
+        )
+
+        github = {
+            "GITHUB_API_URL": github_api_url.rstrip("/"),
+            "GITHUB_REPO": github_repo,
+            "GITHUB_TOKEN_SECRET_ARN": self.github_token.secret_arn,
+        }
+        policy = {
+            "ALLOWED_IMAGES": json.dumps(
+                list(allowed_images) if allowed_images is not None else _default_allowed_images()
+            ),
+            "IMAGE_BUILDING": "on" if image_building else "off",
+        }
+        default_image = {
+            "TASK_FAMILY": self.cluster.task_family,
+            "DEFAULT_IMAGE_BASE": DEFAULT_IMAGE_BASE,
+            "RUNNER_IMAGE_TAG": runner_image_tag,
+            "IMAGE_RECIPE": self.images.recipe if self.images else "",
+        }
+        runner_table = self.registry.runner_table
+        table = {"RUNNER_TABLE": runner_table.table_name}
+
+        self.deregister_runner = FleetFunction(
+            self, "DeregisterRunner", handler="deregister_runner", environment={**table, **github}
+        )
+        self.build_image = (
+            self._image_builder(self.images, {**table, **default_image}, timeouts.image_build)
+            if self.images
+            else None
+        )
+        self.lifecycle = RunnerLifecycle(
+            self,
+            "Lifecycle",
+            cluster=self.cluster,
+            runner_table=runner_table,
+            image_table=self.registry.image_table,
+            api_url=self.api.url,
+            deregister_function=self.deregister_runner,
+            build_function=self.build_image,
+            timeouts=timeouts,
+        )
+        self.receive_webhook = FleetFunction(
+            self,
+            "ReceiveWebhook",
+            handler="receive_webhook",
+            timeout=Duration.seconds(9),  # GitHub waits ten
+            memory_size=1024,  # its cold start is what GitHub waits for
+            powertools=False,
+            environment={
+                "EVENT_BUS_NAME": self.bus.event_bus.event_bus_name,
+                "WEBHOOK_SECRET_ARN": self.webhook_secret.secret_arn,
+                "GITHUB_REPO": github_repo,
+                **policy,
+            },
+        )
+        self.dispatch_event = FleetFunction(
+            self,
+            "DispatchEvent",
+            handler="dispatch_event",
+            environment={
+                **table,
+                **default_image,
+                **policy,
+                "STATE_MACHINE_ARN": self.lifecycle.state_machine.state_machine_arn,
+                "CLASS_SIZES_PARAM": self.catalog.parameter.parameter_name,
+                "RUNNER_NAME_PREFIX": runner_name_prefix,
+                "DEFAULT_TASK_DEFINITION": (
+                    self.cluster.task_definition_arn if runner_image else ""
+                ),
+                "ROW_TTL_SECONDS": str(int(ROW_LIFETIME.to_seconds())),
+            },
+        )
+        self.runner_api = FleetFunction(
+            self, "RunnerApi", handler="runner_api", environment={**table, **github}
+        )
+        self._connect()
+        acknowledge_nag_rules(self)
+
+    def _image_builder(
+        self, images: RunnerImages, environment: Mapping[str, str], timeout: Duration
+    ) -> FleetFunction:
+        function = FleetFunction(
+            self,
+            "BuildImage",
+            handler="build_image",
+            timeout=Duration.minutes(1),
+            environment={
+                **environment,
+                "IMAGE_TABLE": self.registry.image_table.table_name,
+                "IMAGE_BUILD_PROJECT": images.project.project_name,
+                "ECR_REPOSITORY_NAME": images.repository.repository_name,
+                "RUNNER_REPOSITORY_URL": images.repository.repository_uri,
+                "TASK_DEFINITION_ARN": self.cluster.task_definition_arn,
+                "IMAGE_BUILD_TIMEOUT_SECONDS": str(int(timeout.to_seconds())),
+            },
+        )
+        images.grant_build(function)
+        self.cluster.grant_register(function)
+        function.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            resources=[self.registry.image_table.table_arn],
+        )
+        function.allow("dynamodb:UpdateItem", resources=[self.registry.runner_table.table_arn])
+        function.add_dead_letter_queue(self.bus.dead_letter_queue)
+        self.bus.deliver_ended_builds(function, project_name=images.project.project_name)
+        self.bus.deliver_deployments(function)
+        return function
+
+    def _connect(self) -> None:
+        runner_table = self.registry.runner_table
+        self.api.serve(self.receive_webhook, "/webhook")
+        self.api.serve(self.runner_api, "/runners/{id}/claim", "/runners/{id}/events")
+        self.bus.deliver_jobs(self.dispatch_event)
+        self.bus.deliver_stopped_tasks(self.dispatch_event, cluster_arn=self.cluster.cluster_arn)
+        self.dispatch_event.add_dead_letter_queue(self.bus.dead_letter_queue)
+
+        self.webhook_secret.grant_read(self.receive_webhook)
+        self.bus.event_bus.grant_put_events_to(self.receive_webhook)
+        self.catalog.parameter.grant_read(self.dispatch_event)
+        self.lifecycle.grant_start(self.dispatch_event)
+        rows = [runner_table.table_arn]
+        self.dispatch_event.allow(
+            "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", resources=rows
+        )
+        self.dispatch_event.allow(
+            "dynamodb:Query", resources=[f"{runner_table.table_arn}/index/{WAITING_INDEX}"]
+        )
+        self.runner_api.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
+        self.deregister_runner.allow("dynamodb:GetItem", resources=rows)
+        for function in (self.runner_api, self.deregister_runner):
+            self.github_token.grant_read(function)
+        self.lifecycle.grant_resume(
+            self.dispatch_event,
+            self.runner_api,
+            *([self.build_image] if self.build_image else []),
+        )
+
+    @property
+    def webhook_url(self) -> str:
+        """The URL to enter at GitHub as the webhook's payload URL."""
+        return f"{self.api.url}/webhook"
+
+    @property
+    def connections(self) -> ec2.Connections:
+        """The runners' network connections."""
+        return self.cluster.connections
+
+    @property
+    def grant_principal(self) -> iam.IPrincipal:
+        """The role that jobs get AWS credentials of.
+
+        There is none until something is granted to the fleet: jobs had better use OIDC, because
+        every job on every runner, whoever wrote its workflow, holds what is granted here.
+        """
+        return self.cluster.grant_principal
+
+    def metric_runners_started(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Runners whose life began. Default: the sum over 5 minutes."""
+        return self.lifecycle.state_machine.metric_started(period=period, statistic=statistic)
+
+    def metric_runners_failed(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Runners whose life ended in failure. Default: the sum over 5 minutes."""
+        return self.lifecycle.state_machine.metric_failed(period=period, statistic=statistic)
+
+    def metric_jobs_refused(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Jobs that asked for what the fleet does not have. Default: the sum over 5 minutes."""
+        return cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name="JobRefused",
+            dimensions_map={"service": "dispatch_event"},
+            period=period,
+            statistic=statistic,
+        )
+
+    def metric_events_failed(
+        self, *, period: Duration | None = None, statistic: str = "Maximum"
+    ) -> cloudwatch.Metric:
+        """Events that could not be handled and wait in the dead-letter queue.
+
+        Default: the maximum over 5 minutes.
+        """
+        queue = self.bus.dead_letter_queue
+        return queue.metric_approximate_number_of_messages_visible(
+            period=period, statistic=statistic
+        )
+
+
+def _built_image(images: RunnerImages | None, tag: str) -> str:
+    assert images is not None  # noqa: S101 - the constructor has seen to it
+    return images.repository.repository_uri_for_tag(tag)
+
+
+def _default_allowed_images() -> list[str]:
+    registry = Fn.join("", [Aws.ACCOUNT_ID, ".dkr.ecr.", Aws.REGION, ".", Aws.URL_SUFFIX, "/*"])
+    return ["public.ecr.aws/*", Token.as_string(registry)]

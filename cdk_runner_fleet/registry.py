@@ -1,0 +1,49 @@
+"""The rows of runners and of their images."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+WAITING_INDEX = "waiting-index"
+"""Sparse index of the runners that wait for a job, by their labels."""
+
+ROW_LIFETIME = Duration.days(30)
+"""How long a row stays after its runner was started: as long as one looks back, and no job lasts longer."""
+
+
+class RunnerRegistry(Construct):
+    """Two DynamoDB tables: one row a runner, one row an image.
+
+    They are apart so that whoever reads the runners finds nothing else there. Both hold the traces
+    of things that are gone, so they go with the stack.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        recovery = dynamodb.PointInTimeRecoverySpecification(point_in_time_recovery_enabled=True)
+        self.runner_table = dynamodb.TableV2(
+            self,
+            "Runners",
+            partition_key=_string("runner_id"),
+            time_to_live_attribute="expires_at",
+            global_secondary_indexes=[
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=WAITING_INDEX, partition_key=_string("waiting_labels")
+                )
+            ],
+            point_in_time_recovery_specification=recovery,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self.image_table = dynamodb.TableV2(
+            self,
+            "Images",
+            partition_key=_string("image_tag"),
+            point_in_time_recovery_specification=recovery,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+
+
+def _string(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)

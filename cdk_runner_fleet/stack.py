@@ -1,0 +1,67 @@
+"""What ``app.py`` deploys: one fleet with its settings from context, and its names as outputs."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Environment, Stack
+from constructs import Construct
+
+from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.fleet import RunnerFleet
+
+
+class RunnerFleetStack(Stack):
+    """A stack with one :class:`RunnerFleet`.
+
+    Args:
+        scope: The app.
+        construct_id: The stack's name.
+        settings: The fleet's settings. Default: they are read from the app's context
+            (``cdk.json``, ``-c key=value``).
+        env: Account and region. Default: the stack can be deployed anywhere.
+
+    Raises:
+        ValueError: if a setting is missing, unknown or cannot work.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: FleetSettings | None = None,
+        env: Environment | None = None,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            env=env,
+            description="cdk-runner-fleet: GitHub Actions runners on ephemeral Fargate tasks",
+        )
+        self.fleet = (settings or FleetSettings.from_context(self.node)).make(self, "Fleet")
+        self._output(self.fleet)
+
+    def _output(self, fleet: RunnerFleet) -> None:
+        values = {
+            "WebhookUrl": fleet.webhook_url,
+            "RunnerApiUrl": fleet.api.url,
+            "RunnerTableName": fleet.registry.runner_table.table_name,
+            "ImageTableName": fleet.registry.image_table.table_name,
+            "EventBusName": fleet.bus.event_bus.event_bus_name,
+            "StateMachineArn": fleet.lifecycle.state_machine.state_machine_arn,
+            "StateMachineRoleArn": fleet.lifecycle.state_machine.role.role_arn,
+            "ClusterName": fleet.cluster.cluster_name,
+            "ClusterArn": fleet.cluster.cluster_arn,
+            "ExecutionRoleArn": fleet.cluster.execution_role.role_arn,
+            "LogGroupName": fleet.cluster.log_group.log_group_name,
+            "ClassSizesParameterName": fleet.catalog.parameter.parameter_name,
+            "WebhookSecretArn": fleet.webhook_secret.secret_arn,
+            "GithubTokenSecretArn": fleet.github_token.secret_arn,
+        }
+        if fleet.images:
+            values |= {
+                "RepositoryUri": fleet.images.repository.repository_uri,
+                "RepositoryArn": fleet.images.repository.repository_arn,
+                "ImageBuildProjectName": fleet.images.project.project_name,
+            }
+        for name, value in values.items():
+            CfnOutput(self, name, value=value)

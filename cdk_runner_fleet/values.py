@@ -1,0 +1,139 @@
+"""Domain values that recur in the constructs: frozen, and checked when they are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aws_cdk import Duration, Token
+
+FARGATE_MEMORY_MIB: Mapping[int, range] = {
+    256: range(512, 2049, 512),
+    512: range(1024, 4097, 1024),
+    1024: range(2048, 8193, 1024),
+    2048: range(4096, 16385, 1024),
+    4096: range(8192, 30721, 1024),
+    8192: range(16384, 61441, 4096),
+    16384: range(32768, 122881, 8192),
+}
+"""Memory in MiB that Fargate allows for each CPU value (1024 = 1 vCPU), from
+"Task CPU and memory", Amazon ECS developer guide. The 32 vCPU size needs a platform version of its
+own and is left out. 0.25 vCPU takes 512, 1024 or 2048: 1536 is refused below."""
+
+CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
+"""The capacity providers that every Fargate cluster has."""
+
+_CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerClass:
+    """A size of runner, asked for with ``runs-on: [self-hosted, class:<name>]``.
+
+    Args:
+        cpu: CPU units, 1024 being one vCPU.
+        memory: Memory in MiB. The pair has to be one that Fargate knows.
+        labels: Labels that runners of this class have besides ``self-hosted``. Default: ``linux`` and
+            ``x64``, as a GitHub-hosted Linux runner has.
+        capacity: Capacity providers in the order in which they are tried. Default: ``FARGATE``
+            (On-Demand) alone. Spot can take a runner away in the middle of a job, so name it only for
+            jobs that may be run again: ``("FARGATE_SPOT", "FARGATE")``.
+
+    Raises:
+        ValueError: if Fargate does not know the size, or a capacity provider is unknown.
+    """
+
+    cpu: int
+    memory: int
+    labels: Sequence[str] = field(default=("linux", "x64"))
+    capacity: Sequence[str] = field(default=("FARGATE",))
+
+    def __post_init__(self) -> None:
+        """Check the size and the capacity providers."""
+        if Token.is_unresolved(self.cpu) or Token.is_unresolved(self.memory):
+            return
+        if self.cpu not in FARGATE_MEMORY_MIB:
+            raise ValueError(
+                f"cpu {self.cpu!r} is not a Fargate size, use one of {sorted(FARGATE_MEMORY_MIB)}"
+            )
+        allowed = [m for m in FARGATE_MEMORY_MIB[self.cpu] if (self.cpu, m) != (256, 1536)]
+        if self.memory not in allowed:
+            raise ValueError(
+                f"memory {self.memory!r} does not go with cpu {self.cpu}, use one of {allowed}"
+            )
+        unknown = [name for name in self.capacity if name not in CAPACITY_PROVIDERS]
+        if unknown or not self.capacity:
+            raise ValueError(
+                f"capacity {list(self.capacity)!r} is not usable, "
+                f"name at least one of {list(CAPACITY_PROVIDERS)}"
+            )
+
+    def to_catalog(self) -> dict[str, object]:
+        """The class as it stands in the catalog's JSON."""
+        return {
+            "cpu": self.cpu,
+            "memory": self.memory,
+            "labels": list(self.labels),
+            "capacity": list(self.capacity),
+        }
+
+
+DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {
+    "small": RunnerClass(cpu=512, memory=1024),
+    "medium": RunnerClass(cpu=1024, memory=2048),
+    "large": RunnerClass(cpu=2048, memory=4096),
+}
+"""The sizes that a fleet has when none are named; the first one is the default class."""
+
+
+def check_class_name(name: str) -> str:
+    """Return ``name`` if it can follow ``class:`` in a label.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    if not _CLASS_NAME.fullmatch(name):
+        raise ValueError(
+            f"runner class name {name!r} cannot be a label, "
+            "use lower-case letters, digits, dots, dashes and underscores"
+        )
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifecycleTimeouts:
+    """How long each waiting state of a runner's life may last.
+
+    Args:
+        boot: From the task's launch to its claim. Fargate takes 30 to 60 seconds, more for large
+            images. Default: 5 minutes.
+        idle: From registration at GitHub to a job. Default: 10 minutes.
+        image_build: For CodeBuild to build a runner image. Default: 30 minutes.
+        job: The longest a job may run. Default: 6 hours, GitHub's own default ``timeout-minutes``
+            (GitHub docs, "Workflow syntax", ``jobs.<job_id>.timeout-minutes``): a fleet that is
+            stricter than the workflow's author expects kills jobs that GitHub would let finish.
+
+    Raises:
+        ValueError: if one is not at least a second, or longer than Step Functions can wait with it.
+    """
+
+    boot: Duration = field(default_factory=lambda: Duration.minutes(5))
+    idle: Duration = field(default_factory=lambda: Duration.minutes(10))
+    image_build: Duration = field(default_factory=lambda: Duration.minutes(30))
+    job: Duration = field(default_factory=lambda: Duration.hours(6))
+
+    def __post_init__(self) -> None:
+        """Check each against its bounds."""
+        # five days: the longest that GitHub lets a job run on a self-hosted runner
+        # (GitHub docs, "Actions limits"); eight hours: the longest that CodeBuild runs a build
+        limits = {"boot": 3600, "idle": 86400, "image_build": 28800, "job": 432000}
+        for name, most in limits.items():
+            duration: Duration = getattr(self, name)
+            if duration.is_unresolved():
+                continue
+            seconds = duration.to_seconds()
+            if not 1 <= seconds <= most:
+                raise ValueError(
+                    f"{name} timeout of {seconds:g} seconds cannot be kept, use 1 to {most}"
+                )
