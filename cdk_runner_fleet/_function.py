@@ -23,7 +23,7 @@ _POWERTOOLS_LAYER = "/aws/service/powertools/python/arm64/python3.14/latest"
 
 @jsii.implements(iam.IGrantable)
 class FleetFunction(Construct):
-    """A Lambda function of the fleet: Python on arm64, Powertools, a role and a log group of its own.
+    """A Lambda function of the fleet: Python on arm64, with a role and a log group of its own.
 
     Args:
         scope: The construct's parent.

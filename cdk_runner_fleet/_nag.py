@@ -50,8 +50,8 @@ def acknowledge_nag_rules(fleet: RunnerFleet) -> None:
         _acknowledge(
             secret,
             "SMG4",
-            "GitHub issues the token and knows the webhook secret, so Secrets Manager cannot rotate "
-            "them alone; the previous secret is accepted too while one is rotated by hand. "
+            "GitHub issues the token and knows the webhook secret, so Secrets Manager cannot "
+            "rotate them alone; the previous secret is accepted too while one is rotated by hand. "
             "Evidence: tests/functions/test_receive_webhook.py.",
         )
     _acknowledge(

@@ -26,8 +26,8 @@ _ACCESS_LOG = {
 class FleetApi(Construct):
     """An HTTP API with access logs and a throttle.
 
-    No authorizer: GitHub proves itself with a signature over the raw body, which an authorizer never
-    sees; a runner proves itself with its claim ticket.
+    No authorizer: GitHub proves itself with a signature over the raw body, which an authorizer
+    never sees; a runner proves itself with its claim ticket.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:

@@ -1,4 +1,4 @@
-"""How events travel: the fleet's own bus, the account's default bus, and what could not be delivered."""
+"""How events travel: the fleet's own bus, the account's default bus, and a dead-letter queue."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ class RunnerCluster(Construct):
         )
 
     def _task_definition(self, image: str) -> ecs.CfnTaskDefinition:
-        # the L2 construct always makes a task role; runners have none until one is granted something
+        # the L2 construct always makes a task role; runners have none until they are granted one
         return ecs.CfnTaskDefinition(
             self,
             "TaskDefinition",

@@ -61,7 +61,7 @@ class RunnerFleet(Construct):
             rule is made, unless ``subnets`` are given.
         subnets: Subnets of the runners. Default: the public subnets of ``vpc``, or its private ones
             with egress if ``assign_public_ip`` is off.
-        security_groups: Security groups of the runners. Default: one without an inbound rule is made.
+        security_groups: Security groups of the runners. Default: one without an inbound rule.
         assign_public_ip: Whether a runner has a public IPv4 address of its own.
         timeouts: How long each waiting state may last. Default: boot 5 minutes, idle 10 minutes,
             image build 30 minutes, job 6 hours.

