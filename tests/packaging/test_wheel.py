@@ -1,0 +1,73 @@
+"""The built wheel in a foreign app: installed in a fresh environment, synthesized elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+FOREIGN_APP = """
+import aws_cdk as cdk
+from cdk_runner_fleet import RunnerClass, RunnerFleet
+
+app = cdk.App(outdir="out", analytics_reporting=False)
+stack = cdk.Stack(app, "Theirs")
+fleet = RunnerFleet(
+    stack,
+    "Runners",
+    github_repo="octo-org/octo-repo",
+    runner_classes={"small": RunnerClass(cpu=256, memory=512)},
+)
+cdk.aws_s3.Bucket(stack, "Cache").grant_read(fleet)
+app.synth()
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    # through the source distribution, as it would be published
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_what_the_constructs_deploy(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("functions", "statemachines", "runner_image"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert f"cdk_runner_fleet/_bundled/{path.relative_to(ROOT).as_posix()}" in names
+    assert "cdk_runner_fleet/py.typed" in names
+    assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_a_foreign_app_synthesizes_with_it(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
+    app = tmp_path / "theirs"
+    app.mkdir()
+    (app / "app.py").write_text(FOREIGN_APP)
+    # a folder of theirs with the same name must not be taken for ours
+    (app / "functions").mkdir()
+    subprocess.run([python, "app.py"], cwd=app, check=True, capture_output=True)
+    template = json.loads((app / "out" / "Theirs.template.json").read_text())
+    kinds = [resource["Type"] for resource in template["Resources"].values()]
+    assert kinds.count("AWS::StepFunctions::StateMachine") == 1
+    assets = json.loads((app / "out" / "Theirs.assets.json").read_text())["files"]
+    packaged = [a["source"]["path"] for a in assets.values() if a["source"]["packaging"] == "zip"]
+    contents = {p.name for path in packaged for p in (app / "out" / path).iterdir()}
+    assert {"receive_webhook.py", "Dockerfile"} <= contents

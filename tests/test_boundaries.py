@@ -1,0 +1,119 @@
+"""Dependencies point one way; constructs and functions meet in lists of names alone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "cdk_runner_fleet"
+FUNCTIONS = ROOT / "functions"
+ROOMS = ["api", "bus", "catalog", "cluster", "image", "lifecycle", "registry"]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.py"))
+    assert found, folder
+    return found
+
+
+# a room may use another's names of things, which are values, but it never makes another room
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_know_nothing_above_them(room: str) -> None:
+    above = {"fleet", "stack", "context", "cli", "local", "_nag"}
+    used = {name.split(".")[1] for name in imports(PACKAGE / f"{room}.py") if _own(name)}
+    assert used & above == set()
+
+
+def test_only_the_lifecycle_is_built_on_other_rooms() -> None:
+    for room in ROOMS:
+        used = {n.split(".")[1] for n in imports(PACKAGE / f"{room}.py") if _own(n)}
+        allowed = {"cluster", "registry"} if room == "lifecycle" else set()
+        assert used & set(ROOMS) <= allowed, room
+
+
+def _own(name: str) -> bool:
+    return name.startswith("cdk_runner_fleet.")
+
+
+def test_constructs_do_not_import_the_functions() -> None:
+    functions = {path.stem for path in FUNCTIONS.glob("*.py")} | {"fleet_runtime"}
+    for path in PACKAGE.glob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & functions, path.name
+
+
+def test_functions_do_not_import_the_constructs() -> None:
+    for path in sources(FUNCTIONS):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"cdk_runner_fleet", "aws_cdk", "constructs"}, path.name
+
+
+def test_the_runtime_does_not_import_the_entry_points() -> None:
+    entry_points = {path.stem for path in FUNCTIONS.glob("*.py")}
+    for path in sources(FUNCTIONS / "fleet_runtime"):
+        assert not {name.split(".")[0] for name in imports(path)} & entry_points, path.name
+
+
+def test_the_pure_modules_need_the_standard_library_alone() -> None:
+    for name in ("labels", "images", "github"):
+        path = FUNCTIONS / "fleet_runtime" / f"{name}.py"
+        roots = {module.split(".")[0] for module in imports(path)}
+        assert not roots & {"boto3", "botocore", "aws_lambda_powertools", "urllib3"}, name
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    for path in sources(FUNCTIONS):
+        if path.name not in {"settings.py"}:
+            assert "environ" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_functions_get_the_environment_that_they_read(minimal_environment: dict[str, str]) -> None:
+    text = (FUNCTIONS / "fleet_runtime" / "settings.py").read_text(encoding="utf-8")
+    read = {word for word in re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text)}
+    lambdas_own = {name for name in read if name.startswith(("AWS_", "POWERTOOLS_", "LOG_LEVEL"))}
+    assert read - lambdas_own
+    assert read - lambdas_own <= set(minimal_environment)
+    assert {k for k in minimal_environment if not k.startswith(("POWERTOOLS_", "LOG_"))} <= read
+
+
+@pytest.fixture(scope="module")
+def minimal_environment() -> dict[str, str]:
+    """Every variable that the constructs give to any function."""
+    import aws_cdk as cdk
+    from aws_cdk import assertions
+
+    from cdk_runner_fleet import RunnerFleet
+
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
+    RunnerFleet(stack, "Fleet", github_repo="o/r")
+    functions = assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function")
+    return {
+        key: function["Properties"]["Handler"]
+        for function in functions.values()
+        for key in function["Properties"]["Environment"]["Variables"]
+    }
+
+
+def test_the_execution_input_is_what_the_machine_reads() -> None:
+    machine = json.loads(
+        (ROOT / "statemachines" / "runner_lifecycle.asl.json").read_text(encoding="utf-8")
+    )
+    first = json.dumps(machine["States"][machine["StartAt"]])
+    read = set(re.findall(r"\$states\.input\.(\w+)", first))
+    written = (FUNCTIONS / "fleet_runtime" / "executions.py").read_text(encoding="utf-8")
+    assert read
+    assert read == set(re.findall(r'^\s+"(\w+)":', written, re.MULTILINE))

@@ -1,0 +1,27 @@
+"""What `import cdk_runner_fleet` offers, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import cdk_runner_fleet
+
+
+def test_all_is_sorted_and_complete() -> None:
+    names = cdk_runner_fleet.__all__
+    assert names == sorted(names, key=str.casefold)
+    for name in names:
+        assert getattr(cdk_runner_fleet, name).__name__ == name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="RunnerFlett"):
+        cdk_runner_fleet.RunnerFlett  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_package_or_its_command_line_does_not_load_aws_cdk() -> None:
+    code = "import sys, cdk_runner_fleet, cdk_runner_fleet.cli; sys.exit('aws_cdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
