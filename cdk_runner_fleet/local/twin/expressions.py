@@ -17,8 +17,7 @@ from typing import Any
 
 __all__ = ["ExpressionError", "Scope", "condition", "interpolate"]
 
-# JSON values: None, bool, int, float, str, Sequence, Mapping.
-Value = Any
+Value = Any  # a JSON value
 
 STATUS_FUNCTIONS = frozenset({"success", "failure", "always", "cancelled"})
 
@@ -159,7 +158,9 @@ def _join(items: Value, separator: Value = ",") -> str:
 
 _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "contains": _contains,
-    "startswith": lambda text, start: as_text(text).casefold().startswith(as_text(start).casefold()),
+    "startswith": lambda text, start: (
+        as_text(text).casefold().startswith(as_text(start).casefold())
+    ),
     "endswith": lambda text, end: as_text(text).casefold().endswith(as_text(end).casefold()),
     "format": _format,
     "join": _join,
@@ -279,7 +280,7 @@ class _Parser:
         function = name.lower()
         if function in STATUS_FUNCTIONS:
             self.asked_status = True
-            return function == "always" or self.scope.status == function
+            return function in ("always", self.scope.status)
         if function not in _FUNCTIONS:
             raise self._error(f"the twin has no {name}(); it has {', '.join(sorted(_FUNCTIONS))}")
         try:

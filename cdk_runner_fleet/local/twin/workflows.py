@@ -22,6 +22,7 @@ __all__ = ["JobLeg", "JobSpec", "Workflow", "WorkflowError", "job_file", "legs",
 
 MAX_MATRIX = 256  # docs.github.com, Actions limits: jobs a matrix generates per run
 OUTPUTS_STEP = "_twin_outputs"
+_OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 Matrix = Mapping[str, Any]
 
@@ -144,6 +145,9 @@ def job_file(
     back: act evaluates them but does not report them.
 
     Args:
+        workflow: the file the job is from; its `env` and `defaults` are kept.
+        spec: the job.
+        leg: the combination to run.
         needs: job key to `{"result": str, "outputs": {name: str}}`.
 
     Returns:
@@ -179,6 +183,11 @@ def _job(file_name: str, key: str, job: object) -> JobSpec:
         raise WorkflowError(f"{where} has no `runs-on`")
     if not isinstance(job.get("steps"), Sequence) or not job["steps"]:
         raise WorkflowError(f"{where} has no steps")
+    for name in job.get("outputs") or {}:
+        if not _OUTPUT_NAME.fullmatch(str(name)):
+            raise WorkflowError(
+                f"{where} has an output {name!r}; allowed: letters, digits, - and _"
+            )
     needs = job.get("needs") or []
     if isinstance(needs, str):
         needs = [needs]
@@ -281,8 +290,14 @@ def _stand_in(need: Mapping[str, Any]) -> dict[str, Any]:
     stand_in: dict[str, Any] = {
         "runs-on": "self-hosted",
         "outputs": _literal(dict(need["outputs"])),
-        # Without it act makes a stand-in's own `defaults` choose its shell.
-        "steps": [{"run": "exit 0" if need["result"] == "success" else "exit 1", "shell": "sh"}],
+        # Shell and folder are given so that the file's `defaults` have no say.
+        "steps": [
+            {
+                "run": "exit 0" if need["result"] == "success" else "exit 1",
+                "shell": "sh",
+                "working-directory": "/",
+            }
+        ],
     }
     if need["result"] == "skipped":
         stand_in["if"] = "false"

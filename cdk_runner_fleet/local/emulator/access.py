@@ -1,0 +1,167 @@
+"""Who may do what: sessions for roles, ``iam:PassRole`` and the permissions of event targets.
+
+ministack evaluates identity policies of every signed request (its AUTH mode). What it leaves out
+and a deployment would trip over is added here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from ministack.core import iam_evaluator
+from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
+from ministack.core.router import extract_access_key_id
+from ministack.services import ecs, eventbridge, lambda_svc, sts
+
+from . import upstream
+from .options import ACCOUNT
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Credentials as an SDK takes them; the token is None for the account's root."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+# ministack takes an access key of twelve digits for the root of that account.
+ROOT_KEYS = Keys(access_key_id=ACCOUNT, secret_access_key="local")  # noqa: S106 - loopback only
+
+
+def role_session(role_arn: str, *, session_name: str) -> Keys:
+    """Credentials of a role, as the service that assumes it would hold them.
+
+    Registered directly: the caller is AWS itself, and a role's trust policy rightly refuses
+    everybody else's AssumeRole.
+    """
+    digest = hashlib.sha256(f"{role_arn}/{session_name}".encode()).hexdigest()
+    keys = Keys(
+        access_key_id=f"ASIA{digest[:16].upper()}",
+        secret_access_key=hashlib.sha256(f"secret/{digest}".encode()).hexdigest(),
+        session_token=hashlib.sha256(f"token/{digest}".encode()).hexdigest(),
+    )
+    account, name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+    with request_scope(account, get_region()):
+        sts.register_session(
+            keys.access_key_id,
+            {
+                "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
+                "UserId": f"{name}:{session_name}",
+                "SecretAccessKey": keys.secret_access_key,
+                "SessionToken": keys.session_token,
+            },
+        )
+    return keys
+
+
+def passed_roles(action: str, body: bytes) -> list[str]:
+    """Roles that an ECS request hands to a task; the caller needs ``iam:PassRole`` for each."""
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError:
+        return []
+    if not isinstance(request, dict):
+        return []
+    if action == "ecs:RegisterTaskDefinition":
+        holders = [request]
+    elif action == "ecs:RunTask":
+        definition = ecs._task_defs.get(ecs._resolve_td_key(request.get("taskDefinition", "")))
+        holders = [{**(definition or {}), **(request.get("overrides") or {})}]
+    else:
+        return []
+    fields = ("executionRoleArn", "taskRoleArn")
+    return [holder[field] for holder in holders for field in fields if holder.get(field)]
+
+
+def pass_role_refusal(action: str, headers: dict[str, str], query: dict[str, Any], body: bytes) -> Any:
+    """The answer to a caller who may not pass a role, or None."""
+    for role in passed_roles(action, body):
+        denied = iam_evaluator.enforce(
+            extract_access_key_id(headers, query),
+            "iam:PassRole",
+            "iam",
+            get_region(),
+            resource_arn=role,
+            service_context={"iam:passedtoservice": "ecs-tasks.amazonaws.com"},
+        )
+        if denied is not None and not isinstance(denied, iam_evaluator.AuthError):
+            return error_response_json(
+                "AccessDeniedException",
+                f"User: {denied.principal_arn} is not authorized to perform: iam:PassRole "
+                f"on resource: {role} because no identity-based policy allows the "
+                "iam:PassRole action",
+                400,
+            )
+    return None
+
+
+_rule_arn: ContextVar[str] = ContextVar("rule_arn", default="")
+
+
+def _may_invoke(function: dict[str, Any], source_arn: str) -> bool:
+    """Whether the function's resource policy lets this EventBridge rule invoke it."""
+    policy = function.get("policy") or {}
+    for statement in policy.get("Statement", []):
+        principal = statement.get("Principal")
+        service = principal.get("Service") if isinstance(principal, dict) else principal
+        condition = statement.get("Condition") or {}
+        sources = (condition.get("ArnLike") or condition.get("ArnEquals") or {}).get(
+            "AWS:SourceArn", source_arn
+        )
+        if (
+            statement.get("Effect") == "Allow"
+            and service in ("events.amazonaws.com", "*")
+            and iam_evaluator.fnmatch_iam_cs(source_arn, sources)
+        ):
+            return True
+    return False
+
+
+def _invoke_target(
+    upstream_invoke: Any, target: Any, event: Any, rule: dict[str, Any], view: Any = None
+) -> Any:
+    bus = rule.get("EventBusName", "default")
+    name = rule.get("Name", "")
+    path = name if bus == "default" else f"{bus}/{name}"
+    arn = rule.get("Arn") or f"arn:aws:events:{get_region()}:{get_account_id()}:rule/{path}"
+    token = _rule_arn.set(arn)
+    try:
+        return upstream_invoke(target, event, rule, view)
+    finally:
+        _rule_arn.reset(token)
+
+
+def _dispatch_to_lambda(arn: str, payload: str) -> None:
+    """EventBridge's asynchronous invocation, refused without the function's permission."""
+    function, config, name = lambda_svc._get_func_record_for_ref(arn)
+    if not function or not config:
+        _LOG.warning("rule %s: its target %s does not exist", _rule_arn.get(), name)
+        return
+    if not _may_invoke(function, _rule_arn.get()):
+        _LOG.error("rule %s may not invoke %s: add a lambda permission", _rule_arn.get(), name)
+        return
+    lambda_svc.invoke_async_with_retry(
+        lambda_svc._execution_record_for_config(function, config), json.loads(payload)
+    )
+
+
+def install() -> None:
+    """Put the permissions of event targets into ministack."""
+    old = upstream.replace(
+        eventbridge,
+        "_invoke_target",
+        lambda target, event, rule, view=None: _invoke_target(old, target, event, rule, view),
+        takes=("target", "event", "rule", "view"),
+    )
+    upstream.replace(
+        eventbridge, "_dispatch_to_lambda", _dispatch_to_lambda, takes=("arn", "payload")
+    )

@@ -1,0 +1,292 @@
+"""Lambda: the template's Python functions in real ``awslambdaric`` processes.
+
+Each function has a bounded pool of warm workers; a call that finds none free waits, where AWS
+would start another one. Workers hold the session of the function's own role.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import Any
+
+from ministack.services import lambda_svc
+
+from . import access, upstream
+from .options import REGION, Options
+from .runtime_api import Call, Desk, Result, RuntimeApi, error_payload
+
+_LOG = logging.getLogger(__name__)
+_INIT_SECONDS = 10.0  # AWS's limit of the Init phase
+_POLL_SECONDS = 0.05
+
+
+class Worker:
+    """One execution environment: a process, its desk and what it printed."""
+
+    def __init__(
+        self,
+        *,
+        api: RuntimeApi,
+        code: Path,
+        config: dict[str, Any],
+        environment: dict[str, str],
+        log_file: Path,
+    ) -> None:
+        self._api = api
+        self._config = config
+        self._lines: list[str] = []
+        self._log_file = log_file.open("a")  # noqa: SIM115 - closed with the worker
+        self.desk: Desk
+        self.desk, port = api.open_desk()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "awslambdaric", config.get("Handler", "")],
+            cwd=code,
+            env={**environment, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        api.run(self._collect_output())
+
+    async def _collect_output(self) -> None:
+        reader = asyncio.StreamReader(limit=2**20)
+        await self._api.loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout
+        )
+
+        async def read() -> None:
+            while line := await reader.readline():
+                text = line.decode(errors="replace").rstrip("\n")
+                self._lines.append(text)
+                self._log_file.write(text + "\n")
+                self._log_file.flush()
+
+        self._reading = self._api.loop.create_task(read())
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def take_log(self) -> str:
+        lines, self._lines = self._lines, []
+        return "\n".join(lines)
+
+    def invoke(self, event: Any, request_id: str) -> Result:
+        """Run one event; a worker that dies or hangs is stopped and answers with an error."""
+        timeout = float(self._config.get("Timeout") or 3)
+        # The clock of a cold worker starts after its Init phase, which has its own limit.
+        deadline = time.time() + timeout
+        call = Call(
+            request_id=request_id,
+            event=json.dumps(event).encode(),
+            deadline_ms=int(deadline * 1000),
+            function_arn=self._config.get("FunctionArn", ""),
+        )
+        self._api.run(self.desk.put(call))
+        while True:
+            try:
+                return call.result.result(timeout=_POLL_SECONDS)
+            except FutureTimeoutError:
+                pass
+            if self.desk.init_error.done():
+                self.stop()
+                return Result(payload=self.desk.init_error.result(), failed=True)
+            if not self.alive:
+                text = f"RequestId: {request_id} Error: Runtime exited with error: " \
+                       f"exit status {self._process.returncode}"
+                self.stop()
+                return Result(payload=error_payload("Runtime.ExitError", text), failed=True)
+            if time.time() > deadline:
+                self.stop()
+                text = f"{request_id} Task timed out after {timeout:.2f} seconds"
+                return Result(payload=error_payload("Sandbox.Timedout", text), failed=True)
+
+    def stop(self) -> None:
+        if self.alive:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._api.run(self.desk.close())
+        self._log_file.close()
+
+
+class Pool:
+    """At most ``limit`` workers of one version of one function."""
+
+    def __init__(self, start: Callable[[], Worker], limit: int) -> None:
+        self._start = start
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._idle: list[Worker] = []
+        self._workers = 0
+        self._all: set[Worker] = set()
+
+    def invoke(self, event: Any, request_id: str) -> tuple[Result, str]:
+        worker = self._take()
+        try:
+            result = worker.invoke(event, request_id)
+            return result, worker.take_log()
+        finally:
+            self._give_back(worker)
+
+    def _take(self) -> Worker:
+        with self._changed:
+            while True:
+                if self._idle:
+                    return self._idle.pop()
+                if self._workers < self._limit:
+                    self._workers += 1
+                    break
+                self._changed.wait()
+        try:
+            worker = self._start()
+        except BaseException:
+            with self._changed:
+                self._workers -= 1
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._all.add(worker)
+        return worker
+
+    def _give_back(self, worker: Worker) -> None:
+        with self._changed:
+            if worker.alive:
+                self._idle.append(worker)
+            else:
+                self._workers -= 1
+                self._all.discard(worker)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            workers, self._all = list(self._all), set()
+        for worker in workers:
+            worker.stop()
+
+
+class Functions:
+    """All functions' pools, and how often each function was called."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._api = RuntimeApi()
+        self._lock = threading.Lock()
+        self._pools: dict[str, Pool] = {}
+        self._code: dict[str, Path] = {}
+        self.invocations: Counter[str] = Counter()
+
+    def execute(self, func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
+        """Run an invocation (replaces ministack's ``_execute_function_warm``)."""
+        config = func.get("config") or func
+        with self._lock:
+            self.invocations[config["FunctionName"]] += 1
+        result, log = self._pool(func, config).invoke(event, request_id)
+        answer: dict[str, Any] = {"body": json.loads(result.payload or b"null"), "log": log}
+        if result.failed:
+            answer["error"] = True
+            _LOG.warning("%s failed: %s", config["FunctionName"], result.payload.decode()[:2000])
+        return answer
+
+    def stop(self) -> None:
+        """Stop every worker."""
+        with self._lock:
+            pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.stop()
+
+    def _pool(self, func: dict[str, Any], config: dict[str, Any]) -> Pool:
+        identity = {name: config.get(name) for name in (
+            "FunctionArn", "Version", "Handler", "Role", "Timeout", "MemorySize", "Environment",
+            "CodeSha256",
+        )}
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+        with self._lock:
+            if key not in self._pools:
+                start = functools.partial(self._start, func, config)
+                self._pools[key] = Pool(start, self._options.workers_per_function)
+            return self._pools[key]
+
+    def _start(self, func: dict[str, Any], config: dict[str, Any]) -> Worker:
+        code = self._unpacked(func["code_zip"])
+        logs = self._options.tasks_dir / "functions"
+        logs.mkdir(parents=True, exist_ok=True)
+        return Worker(
+            api=self._api,
+            code=code,
+            config=config,
+            environment=worker_environment(config, code, self._options.endpoint),
+            log_file=logs / f"{config['FunctionName']}.log",
+        )
+
+    def _unpacked(self, archive: bytes) -> Path:
+        digest = hashlib.sha256(archive).hexdigest()[:16]
+        with self._lock:
+            if digest not in self._code:
+                folder = self._options.tasks_dir / "code" / digest
+                with zipfile.ZipFile(io.BytesIO(archive)) as unzipped:
+                    unzipped.extractall(folder)
+                self._code[digest] = folder
+            return self._code[digest]
+
+
+def worker_environment(config: dict[str, Any], code: Path, endpoint: str) -> dict[str, str]:
+    """The environment of a function, as Lambda sets it, with the emulator's endpoint.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    keys = access.role_session(config["Role"], session_name=config["FunctionName"][:64])
+    name = config["FunctionName"]
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PYTHONPATH": str(code),
+        "PYTHONUNBUFFERED": "1",
+        "LAMBDA_TASK_ROOT": str(code),
+        "_HANDLER": config.get("Handler", ""),
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{config.get('Runtime', 'python')}",
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(config.get("MemorySize", 128)),
+        "AWS_LAMBDA_FUNCTION_VERSION": config.get("Version", "$LATEST"),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": keys.session_token or "",
+        # There is no X-Ray daemon here.
+        "POWERTOOLS_TRACE_DISABLED": "true",
+        "AWS_XRAY_SDK_ENABLED": "false",
+        **(config.get("Environment") or {}).get("Variables", {}),
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+
+
+def install(options: Options) -> Functions:
+    """Run Python functions in these pools; returns them."""
+    functions = Functions(options)
+    upstream.replace(
+        lambda_svc,
+        "_execute_function_warm",
+        functions.execute,
+        takes=("func", "event", "request_id"),
+    )
+    return functions

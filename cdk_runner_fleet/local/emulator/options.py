@@ -1,0 +1,33 @@
+"""What the emulator is told at start-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Settings of one emulator process.
+
+    Attributes:
+        port: loopback TCP port; the endpoint is ``http://127.0.0.1:<port>``.
+        tasks_dir: folder that gets one folder a task, and the functions' logs.
+        runner_image: folder with ``entrypoint.sh`` and the hooks of the runner image.
+        workers_per_function: most Lambda workers of one function; further calls queue.
+        build_seconds: how long a CodeBuild build takes.
+    """
+
+    port: int
+    tasks_dir: Path
+    runner_image: Path
+    workers_per_function: int = 4
+    build_seconds: float = 0.3
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL of every emulated AWS service."""
+        return f"http://127.0.0.1:{self.port}"

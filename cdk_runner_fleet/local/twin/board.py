@@ -1,0 +1,302 @@
+"""GitHub's side of a self-hosted fleet: registered runners, queued jobs, who gets which."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cdk_runner_fleet.local.twin.expressions import ExpressionError, condition
+from cdk_runner_fleet.local.twin.records import Job, Run, Runner, Send
+from cdk_runner_fleet.local.twin.workflows import (
+    JobLeg,
+    JobSpec,
+    Workflow,
+    WorkflowError,
+    job_file,
+    legs,
+)
+
+__all__ = ["Board", "NameTakenError", "RunnerBusyError"]
+
+FIRST_JOB_ID = 41_000_000_001
+FIRST_RUN_ID = 16_000_000_001
+
+Notify = Callable[[str, Job], None]
+
+
+class NameTakenError(Exception):
+    """A runner of that name is registered."""
+
+
+class RunnerBusyError(Exception):
+    """The runner runs a job and cannot be removed."""
+
+
+class Board:
+    """Everything under one lock. `notify(action, job)` is called under it and must only enqueue.
+
+    Args:
+        repository: `owner/name` of the one repository there is.
+        notify: told of `queued`, `waiting`, `in_progress` and `completed`.
+        lost_after_seconds: how long a runner may be out of contact before its job fails.
+    """
+
+    def __init__(self, *, repository: str, notify: Notify, lost_after_seconds: float) -> None:
+        self.repository = repository
+        self.lock = threading.RLock()
+        self.runners: dict[int, Runner] = {}
+        self.runs: dict[int, Run] = {}
+        self.jobs: dict[int, Job] = {}
+        self._notify = notify
+        self._lost_after_seconds = lost_after_seconds
+        self._runner_ids = itertools.count(1)
+        self._job_ids = itertools.count(FIRST_JOB_ID)
+        self._run_ids = itertools.count(FIRST_RUN_ID)
+        self._queue: list[Job] = []
+
+    # Runners
+
+    def register(self, *, name: str, labels: Iterable[str]) -> Runner:
+        """Registers an offline ephemeral runner; raises NameTakenError."""
+        with self.lock:
+            if any(runner.name == name for runner in self.runners.values()):
+                raise NameTakenError(name)
+            runner = Runner(
+                id=next(self._runner_ids),
+                name=name,
+                labels=tuple(labels),
+                token=secrets.token_urlsafe(24),
+            )
+            self.runners[runner.id] = runner
+            return runner
+
+    def remove(self, runner_id: int) -> None:
+        """Removes an idle runner; raises KeyError or RunnerBusyError."""
+        with self.lock:
+            runner = self.runners[runner_id]
+            if runner.job is not None:
+                raise RunnerBusyError(runner.name)
+            self._forget(runner)
+
+    def connect(self, runner_id: int, *, token: str, send: Send) -> Runner | None:
+        """Opens a runner's session: online, and given a job at once if one waits.
+
+        None: no such runner, a wrong token, or a session is open already.
+        """
+        with self.lock:
+            runner = self.runners.get(runner_id)
+            if runner is None or runner.send or not secrets.compare_digest(runner.token, token):
+                return None
+            runner.send = send
+            runner.connected_once = True
+            self._assign()
+            return runner
+
+    def disconnect(self, runner: Runner) -> None:
+        """The session's end. A job not begun goes back to the queue; one under way is lost."""
+        with self.lock:
+            runner.send = None
+            job = runner.job
+            if job is None:
+                return
+            if job.status == "queued":
+                runner.job = job.assigned = None
+                self._queue.insert(0, job)
+                self._assign()
+            else:
+                timer = threading.Timer(self._lost_after_seconds, self._lost, [runner, job])
+                timer.daemon = True
+                timer.start()
+
+    def _lost(self, runner: Runner, job: Job) -> None:
+        with self.lock:
+            if job.status == "in_progress":
+                job.log.append("The self-hosted runner lost communication with the server.")
+                self._complete(job, "failure")
+            self._forget(runner)
+
+    def _forget(self, runner: Runner) -> None:
+        self.runners.pop(runner.id, None)
+        if runner.send:
+            runner.send({"type": "removed"})
+
+    # What a runner reports
+
+    def started(self, runner: Runner) -> None:
+        """The runner has begun its job."""
+        with self.lock:
+            job = runner.job
+            if job is None or job.status != "queued":
+                return
+            job.status, job.started_at = "in_progress", time.time()
+            job.runner_id, job.runner_name = runner.id, runner.name
+            self._notify("in_progress", job)
+
+    def completed(self, runner: Runner, report: dict[str, Any]) -> None:
+        """The runner is done; being ephemeral, it is removed.
+
+        `report` has its `conclusion` (success, failure or cancelled), `outputs` and `steps`.
+        """
+        with self.lock:
+            job, runner.job = runner.job, None
+            self.runners.pop(runner.id, None)
+            if job is None or job.status == "completed":
+                return
+            job.outputs = report["outputs"]
+            job.steps = report["steps"]
+            self._complete(job, report["conclusion"])
+
+    # Runs
+
+    def queue_run(
+        self,
+        workflow: Workflow,
+        *,
+        file_name: str,
+        workspace: str | None,
+        protected_environments: frozenset[str],
+    ) -> Run:
+        """Queues a workflow's jobs, those that need none of the others at once."""
+        with self.lock:
+            number = len(self.runs) + 1
+            run = Run(
+                id=next(self._run_ids),
+                number=number,
+                workflow=workflow,
+                file_name=file_name,
+                repository=self.repository,
+                workspace=workspace,
+                protected_environments=protected_environments,
+                created_at=time.time(),
+            )
+            self.runs[run.id] = run
+            self._advance(run)
+            return run
+
+    def rerun(self, run: Run) -> bool:
+        """A new attempt with new jobs; False while the run is not completed."""
+        with self.lock:
+            if run.status != "completed":
+                return False
+            run.attempt += 1
+            run.jobs = []
+            self._advance(run)
+            return True
+
+    def cancel_run(self, run: Run) -> None:
+        """Cancels every job that is not completed; what depends on them is skipped."""
+        with self.lock:
+            for job in list(run.jobs):
+                self.cancel(job)
+
+    def cancel(self, job: Job) -> None:
+        """Cancels a job: at once if it has no runner, else by asking the runner to."""
+        with self.lock:
+            if job.status == "completed":
+                return
+            if job.assigned is None:
+                if job in self._queue:
+                    self._queue.remove(job)
+                self._complete(job, "cancelled")
+            elif job.assigned.send:
+                job.assigned.send({"type": "cancel"})
+
+    def approve(self, job: Job) -> bool:
+        """Lets a job that waits for an approval into the queue; False if it does not wait."""
+        with self.lock:
+            if job.status != "waiting":
+                return False
+            self._enqueue(job)
+            return True
+
+    def _advance(self, run: Run) -> None:
+        """Queues every job whose needs are done. One that is skipped may free others."""
+        progressed = True
+        while progressed:
+            progressed = False
+            for spec in run.workflow.jobs.values():
+                if run.legs_of(spec.key) or not all(map(run.need, spec.needs)):
+                    continue
+                self._expand(run, spec)
+                progressed = True
+
+    def _expand(self, run: Run, spec: JobSpec) -> None:
+        whole = JobLeg(name=str(spec.definition.get("name", spec.key)), labels=(), matrix={})
+        try:
+            scope = run.scope(spec)
+            wanted = condition(spec.definition.get("if"), scope)
+            found = legs(spec, scope) if wanted else []
+        except (ExpressionError, WorkflowError) as error:
+            job = self._new_job(run, spec, whole)
+            job.log.append(str(error))
+            self._complete(job, "failure", advance=False)
+            return
+        if not wanted:
+            self._complete(self._new_job(run, spec, whole), "skipped", advance=False)
+        # All of them exist before one is queued: GitHub lists a matrix whole.
+        jobs = [self._new_job(run, spec, leg) for leg in found]
+        for job in jobs:
+            if spec.environment in run.protected_environments:
+                job.status = "waiting"
+                # GitHub announces a gated job as queued first, with the status `waiting`.
+                self._notify("queued", job)
+                self._notify("waiting", job)
+            else:
+                self._enqueue(job)
+
+    def _new_job(self, run: Run, spec: JobSpec, leg: JobLeg) -> Job:
+        job = Job(
+            id=next(self._job_ids),
+            run=run,
+            attempt=run.attempt,
+            spec=spec,
+            leg=leg,
+            created_at=time.time(),
+        )
+        self.jobs[job.id] = job
+        run.jobs.append(job)
+        return job
+
+    def _enqueue(self, job: Job) -> None:
+        job.status, job.queued_at = "queued", time.time()
+        self._queue.append(job)
+        self._notify("queued", job)
+        self._assign()
+
+    def _assign(self) -> None:
+        """First come, first served. GitHub looks at labels alone, never at who was meant."""
+        idle = [runner for runner in self.runners.values() if runner.send and runner.job is None]
+        for job in list(self._queue):
+            runner = next((each for each in idle if each.serves(job.leg.labels)), None)
+            if runner is None or runner.send is None:
+                continue
+            idle.remove(runner)
+            self._queue.remove(job)
+            runner.job, job.assigned = job, runner
+            runner.send(self._message(job))
+
+    def _message(self, job: Job) -> dict[str, Any]:
+        run = job.run
+        needs = {key: need for key in job.spec.needs if (need := run.need(key))}
+        return {
+            "type": "job",
+            "key": job.spec.key,
+            "workflow_name": run.workflow.name,
+            "repository": run.repository,
+            "run_id": run.id,
+            "run_number": run.number,
+            "run_attempt": job.attempt,
+            "workspace": run.workspace,
+            "file": job_file(run.workflow, job.spec, job.leg, needs=needs),
+        }
+
+    def _complete(self, job: Job, conclusion: str, *, advance: bool = True) -> None:
+        job.status, job.conclusion, job.completed_at = "completed", conclusion, time.time()
+        job.assigned = None
+        self._notify("completed", job)
+        if advance:
+            self._advance(job.run)

@@ -1,0 +1,23 @@
+"""AWS clients, made when first used and kept for the life of the process."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+# boto3 makes its clients at run time from JSON models: there is no class to name here
+Client = Any
+
+# a Lambda of 30 s: no single call may eat it all, and throttling at a burst of jobs is normal
+_CONFIG = Config(
+    connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 6}
+)
+
+
+@cache
+def client(service: str) -> Client:
+    """Return the process's client of an AWS service, for example ``dynamodb``."""
+    return boto3.client(service, config=_CONFIG)

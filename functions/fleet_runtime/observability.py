@@ -1,0 +1,42 @@
+"""Logs, metrics and traces of every function but ``receive_webhook``, which has no time for them.
+
+The only Powertools objects. Nothing that is logged here may hold a credential: tickets, tokens
+and JIT configurations are never arguments of a log call, and a trace captures no response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+from fleet_runtime import settings
+
+Handler = Callable[[Mapping[str, Any], Any], Any]
+
+_TELEMETRY = settings.telemetry()
+
+logger = Logger(service=_TELEMETRY.service)
+
+
+def count(name: str) -> None:
+    """Add one to a metric of this function, written as one EMF line."""
+    with single_metric(
+        name=name, unit=MetricUnit.Count, value=1, namespace=_TELEMETRY.namespace
+    ) as metric:
+        metric.add_dimension(name="service", value=_TELEMETRY.service)
+
+
+def observed(handler: Handler) -> Handler:
+    """Give a handler its context in the logs and, where X-Ray listens, a trace."""
+    with_context: Handler = logger.inject_lambda_context(handler, clear_state=True)
+    if not _TELEMETRY.tracing:
+        return with_context
+    # imported only here: the X-Ray SDK is heavy, and comes with the layer alone
+    from aws_lambda_powertools import Tracer  # noqa: PLC0415
+
+    tracer = Tracer(service=_TELEMETRY.service, auto_patch=False)
+    traced: Handler = tracer.capture_lambda_handler(with_context, capture_response=False)
+    return traced

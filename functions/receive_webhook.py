@@ -1,0 +1,119 @@
+"""GitHub's webhook: verify, trim, and put one event onto the fleet's bus.
+
+The hot path: a cold start has to be over well within GitHub's 10 s, so it imports neither boto3
+nor Powertools and logs one JSON line with the standard library. It answers 2xx only after the
+event is kept; anything else shows as failed in GitHub's delivery log and can be redelivered.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from fleet_runtime import settings, webhook
+from fleet_runtime.eventbus import AwsError, EventBus
+from fleet_runtime.gateway import UnreadableBody, answer, header, raw_body
+from fleet_runtime.signature import is_signed
+
+LARGEST_BODY = 1024 * 1024
+"""Bytes; real ``workflow_job`` payloads have 7 to 12 KB."""
+_SECRET_SECONDS = 60.0
+"""A secret that did not match is read again after this, so that forgeries cost no calls."""
+
+
+class Receiver:
+    """Answers deliveries. Holds the webhook's secret between invocations, and nothing else."""
+
+    def __init__(self, *, config: settings.ReceiveWebhook, bus: EventBus) -> None:
+        self._config = config
+        self._bus = bus
+        self._secrets: tuple[str, ...] = ()
+        self._checked_at = float("-inf")
+
+    def receive(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a delivery that came through the HTTP API."""
+        signature = header(event, "x-hub-signature-256")
+        if not signature:
+            return _message(401, "the X-Hub-Signature-256 header is missing")
+        try:
+            body = raw_body(event)
+        except UnreadableBody as error:
+            return _message(400, str(error))
+        if len(body) > LARGEST_BODY:
+            return _message(413, f"the body is over {LARGEST_BODY} bytes")
+        try:
+            if not self._is_ours(body, signature):
+                return _message(401, "the signature is wrong: compare the webhook's secret")
+            verdict = webhook.read(
+                body,
+                event=header(event, "x-github-event"),
+                delivery=header(event, "x-github-delivery"),
+                repository=self._config.github_repo,
+                policy=self._config.images,
+            )
+            if isinstance(verdict, webhook.Ignored):
+                return _message(200, verdict.reason)
+            self._bus.put(
+                bus=self._config.event_bus_name,
+                source="cdk-runner-fleet",
+                detail_type="workflow_job",
+                detail=verdict.detail,
+            )
+        except webhook.BadDelivery as error:
+            return _message(400, str(error))
+        except AwsError as error:
+            _log("ERROR", header(event, "x-github-delivery"), error=str(error))
+            return _message(503, "the event could not be kept, redeliver it")
+        return _message(202, verdict.message)
+
+    def _is_ours(self, body: bytes, signature: str) -> bool:
+        if any(is_signed(body, signature=signature, secret=known) for known in self._secrets):
+            return True
+        now = time.monotonic()
+        if now - self._checked_at < _SECRET_SECONDS:
+            return False
+        current = self._read_secret("AWSCURRENT")
+        if not current:
+            raise AwsError("the webhook's secret is empty, put the one entered at GitHub into it")
+        self._secrets = (current,)
+        if is_signed(body, signature=signature, secret=current):
+            return True
+        # rotation: GitHub signs with the old secret until the new one is entered there
+        previous = self._read_secret("AWSPREVIOUS")
+        self._secrets = (current, previous) if previous else (current,)
+        self._checked_at = now
+        return bool(previous) and is_signed(body, signature=signature, secret=previous or "")
+
+    def _read_secret(self, stage: str) -> str | None:
+        return self._bus.secret(self._config.webhook_secret_arn, stage=stage)
+
+
+@cache
+def _receiver() -> Receiver:
+    config = settings.receive_webhook()
+    return Receiver(config=config, bus=EventBus(access=config.aws))
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
+    """Lambda's entry point for ``POST /webhook``."""
+    reply = _receiver().receive(event)
+    _log(
+        "INFO",
+        header(event, "x-github-delivery"),
+        status=reply["statusCode"],
+        answer=reply["body"],
+    )
+    return reply
+
+
+def _message(status: int, message: str) -> dict[str, Any]:
+    return answer(status, {"message": message})
+
+
+def _log(level: str, delivery: str, **fields: object) -> None:
+    line = {"level": level, "service": "receive_webhook", "delivery": delivery[:100], **fields}
+    sys.stdout.write(json.dumps(line) + "\n")
