@@ -16,12 +16,12 @@ from typing import Any
 
 from fleet_runtime import settings, webhook
 from fleet_runtime.eventbus import AwsError, EventBus
-from fleet_runtime.gateway import UnreadableBody, answer, header, raw_body
+from fleet_runtime.gateway import UnreadableBodyError, answer, header, raw_body
 from fleet_runtime.signature import is_signed
 
 LARGEST_BODY = 1024 * 1024
 """Bytes; real ``workflow_job`` payloads have 7 to 12 KB."""
-_SECRET_SECONDS = 60.0
+_SECRET_SECONDS = 10.0
 """A secret that did not match is read again after this, so that forgeries cost no calls."""
 
 
@@ -41,7 +41,7 @@ class Receiver:
             return _message(401, "the X-Hub-Signature-256 header is missing")
         try:
             body = raw_body(event)
-        except UnreadableBody as error:
+        except UnreadableBodyError as error:
             return _message(400, str(error))
         if len(body) > LARGEST_BODY:
             return _message(413, f"the body is over {LARGEST_BODY} bytes")
@@ -63,7 +63,7 @@ class Receiver:
                 detail_type="workflow_job",
                 detail=verdict.detail,
             )
-        except webhook.BadDelivery as error:
+        except webhook.BadDeliveryError as error:
             return _message(400, str(error))
         except AwsError as error:
             _log("ERROR", header(event, "x-github-delivery"), error=str(error))

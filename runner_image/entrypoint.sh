@@ -10,7 +10,7 @@
 set -euo pipefail
 
 # As PID 1 a process without a handler ignores SIGTERM; ECS would then wait for its whole stopTimeout.
-trap 'exit 143' TERM INT
+trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM INT
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export RUNNER_HOME="${RUNNER_HOME:-$here}"

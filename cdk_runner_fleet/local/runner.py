@@ -167,8 +167,7 @@ class JobRun:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            start_new_session=True,
-        )
+        )  # in this process's group, so that who kills the task's group leaves no act behind
         with self._lock:
             self._act = act
             if self.cancelled:
@@ -271,6 +270,7 @@ def main(arguments: list[str]) -> int:
         stop.set()
         if not current:
             os._exit(0)  # idle: nothing to report, and the read below would go on
+        current[0].cancelled = True  # before act, signalled with its group, can end by itself
         # In a thread: a handler that takes a lock held below it would wait for ever.
         threading.Thread(target=current[0].cancel, args=(signal.SIGTERM,)).start()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
 
 # boto3 makes its clients at run time from JSON models: there is no class to name here
 Client = Any
+Service = Literal["codebuild", "dynamodb", "ecr", "ecs", "secretsmanager", "ssm", "stepfunctions"]
 
 # a Lambda of 30 s: no single call may eat it all, and throttling at a burst of jobs is normal
 _CONFIG = Config(
@@ -18,6 +19,6 @@ _CONFIG = Config(
 
 
 @cache
-def client(service: str) -> Client:
+def client(service: Service) -> Client:
     """Return the process's client of an AWS service, for example ``dynamodb``."""
     return boto3.client(service, config=_CONFIG)

@@ -10,13 +10,16 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from fleet_runtime.settings import AwsAccess
+
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
 
 # GitHub gives up after 10 s and Lambda ends the function after 9
 _DEADLINE_SECONDS = 7.0
@@ -108,7 +111,8 @@ class EventBus:
                 if status == 200:
                     return answer
                 code = str(answer.get("__type", "")).rpartition("#")[2]
-                message = answer.get("message") or answer.get("Message") or "no message"
+                # a signature error quotes the request it was computed from, session token included
+                message = "" if "Signature" in code else answer.get("message", "no message")
                 failure = AwsError(f"{operation} answered {status} {code}: {message}", code=code)
                 if status < 500 and "Throttling" not in code:
                     raise failure
@@ -132,7 +136,9 @@ class EventBus:
                 "Host": parts.netloc,
             },
         )
-        SigV4Auth(self._access, service.name, self._access.region).add_auth(request)
+        # all that the signer reads of credentials, without importing their providers
+        credentials = cast("ReadOnlyCredentials", self._access)
+        SigV4Auth(credentials, service.name, self._access.region).add_auth(request)
         connect = (
             http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class UnreadableBody(Exception):
+class UnreadableBodyError(Exception):
     """A body is marked as base64 and is not."""
 
 
@@ -21,14 +21,14 @@ def header(event: Mapping[str, Any], name: str) -> str:
 
 
 def raw_body(event: Mapping[str, Any]) -> bytes:
-    """Return the body's bytes as the client sent them; raises UnreadableBody."""
+    """Return the body's bytes as the client sent them; raises UnreadableBodyError."""
     body = event.get("body") or ""
     try:
         if event.get("isBase64Encoded"):
             return base64.b64decode(body, validate=True)
         return str(body).encode()
     except ValueError as error:
-        raise UnreadableBody("the body cannot be decoded") from error
+        raise UnreadableBodyError("the body cannot be decoded") from error
 
 
 def answer(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, urlencode
 
 _API_VERSION = "2022-11-28"
@@ -35,7 +35,7 @@ class GitHubError(Exception):
         self.status = status
 
 
-class GitHubUnavailable(GitHubError):
+class GitHubUnavailable(GitHubError):  # noqa: N818 - the name is in the state machine
     """GitHub cannot answer now; the same request may succeed later.
 
     Attributes:
@@ -49,7 +49,7 @@ class GitHubUnavailable(GitHubError):
         self.retry_after = retry_after
 
 
-class GitHubRefused(GitHubError):
+class GitHubRefused(GitHubError):  # noqa: N818 - the name is in the state machine
     """GitHub will not do this, however often it is asked."""
 
 
@@ -140,7 +140,7 @@ def read_job(response: Response) -> Job:
 
 
 def read_registration(response: Response) -> Registration:
-    """Read the answer to ``generate_jitconfig``; raises GitHubError, status 409 for a name in use."""
+    """Read the answer to ``generate_jitconfig``; raises GitHubError (409: name in use)."""
     document = _document(response, expected=201)
     runner, config = document.get("runner"), document.get("encoded_jit_config")
     if not isinstance(runner, dict) or not isinstance(runner.get("id"), int) or not config:
@@ -176,12 +176,12 @@ def read_deletion(response: Response) -> bool:
         return False
     if response.status == 422:
         return True
-    _fail(response)
+    raise _failure(response)
 
 
 def _document(response: Response, *, expected: int) -> dict[str, Any]:
     if response.status != expected:
-        _fail(response)
+        raise _failure(response)
     try:
         document = json.loads(response.body)
     except ValueError:
@@ -193,13 +193,13 @@ def _document(response: Response, *, expected: int) -> dict[str, Any]:
     return document
 
 
-def _fail(response: Response) -> NoReturn:
+def _failure(response: Response) -> GitHubError:
     message = f"GitHub answered {response.status}: {_short_message(response)}"
     if response.status >= 500 or response.status in (408, 429) or _is_rate_limited(response):
-        raise GitHubUnavailable(
+        return GitHubUnavailable(
             message, status=response.status, retry_after=_retry_after(response)
         )
-    raise GitHubRefused(message, status=response.status)
+    return GitHubRefused(message, status=response.status)
 
 
 def _is_rate_limited(response: Response) -> bool:

@@ -116,9 +116,7 @@ def _fault(label: object) -> str | None:
     if not isinstance(label, str):
         return f"label {shown(label)} is not text"
     if len(label) > MAX_LABEL_LENGTH:
-        return (
-            f"label {shown(label)} has {len(label)} characters, use at most {MAX_LABEL_LENGTH}"
-        )
+        return f"label {shown(label)} has {len(label)} characters, use at most {MAX_LABEL_LENGTH}"
     if not label.strip():
         return f"label {shown(label)} is empty, take it out of runs-on"
     if not _ALLOWED.fullmatch(label):

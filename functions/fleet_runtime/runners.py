@@ -43,9 +43,7 @@ class GitHubRunners:
 
     def register(self, *, name: str, labels: Sequence[str]) -> Registration:
         """Register a runner just in time, in place of an idle one of the same name."""
-        request = github.generate_jitconfig(
-            repository=self._repository, name=name, labels=labels
-        )
+        request = github.generate_jitconfig(repository=self._repository, name=name, labels=labels)
         response = self._send(request)
         if response.status == 409 and self.remove(name=name, github_runner_id=None):
             raise GitHubRefused(f"a runner named {name} is busy with a job", status=409)

@@ -21,7 +21,7 @@ _LABELS_BYTES = 4096
 """More than labels.MAX_TOTAL_LENGTH: labels cut here are still refused behind the bus."""
 
 
-class BadDelivery(Exception):
+class BadDeliveryError(Exception):
     """A signed delivery that cannot be read as a webhook event."""
 
 
@@ -58,16 +58,17 @@ def read(
         policy: Which images may be asked for.
 
     Raises:
-        BadDelivery: if it is not a JSON object, or a ``workflow_job`` event without what each has.
+        BadDeliveryError: if it is not a JSON object, or a ``workflow_job`` event that lacks
+            what each has.
     """
     payload = _payload(body)
     if event != "workflow_job":
         if not event:
-            raise BadDelivery("the X-GitHub-Event header is missing")
+            raise BadDeliveryError("the X-GitHub-Event header is missing")
         return Ignored(reason="pong" if event == "ping" else f"event {shown(event)} is not used")
     job = payload.get("workflow_job")
     if not isinstance(job, dict):
-        raise BadDelivery("the payload has no workflow_job object")
+        raise BadDeliveryError("the payload has no workflow_job object")
     action = payload.get("action")
     if action not in _ACTIONS:
         return Ignored(reason=f"action {shown(action)} is not used")
@@ -79,7 +80,7 @@ def read(
         return Ignored(reason=f"repository {shown(full_name)} is not {repository}")
     job_labels = job.get("labels")
     if not isinstance(job_labels, list):
-        raise BadDelivery(f"workflow_job.labels is {shown(job_labels)} and not a list")
+        raise BadDeliveryError(f"workflow_job.labels is {shown(job_labels)} and not a list")
     if reason := labels.ignored(job_labels):
         return Ignored(reason=reason)
     detail = {
@@ -95,15 +96,15 @@ def read(
 
 def _payload(body: bytes) -> dict[str, Any]:
     if not body:
-        raise BadDelivery("the body is missing")
+        raise BadDeliveryError("the body is missing")
     try:
         payload = json.loads(body)
     except (ValueError, RecursionError):
-        raise BadDelivery(
+        raise BadDeliveryError(
             "the body is not JSON, set the webhook's content type to application/json"
         ) from None
     if not isinstance(payload, dict):
-        raise BadDelivery(f"the body is {shown(payload)} and not a JSON object")
+        raise BadDeliveryError(f"the body is {shown(payload)} and not a JSON object")
     return payload
 
 
@@ -141,7 +142,7 @@ def _whole(job: Mapping[str, Any], key: str, *, largest: int, default: int | Non
     if value is None and default is not None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-        raise BadDelivery(f"workflow_job.{key} is {shown(value)} and not a number from 1")
+        raise BadDeliveryError(f"workflow_job.{key} is {shown(value)} and not a number from 1")
     return value
 
 

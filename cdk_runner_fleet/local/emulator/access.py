@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from ministack.core import iam_evaluator
+from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
 from ministack.core.router import extract_access_key_id
 from ministack.services import ecs, eventbridge, lambda_svc, sts
@@ -63,14 +63,51 @@ def role_session(role_arn: str, *, session_name: str) -> Keys:
     return keys
 
 
-def passed_roles(action: str, body: bytes) -> list[str]:
-    """Roles that an ECS request hands to a task; the caller needs ``iam:PassRole`` for each."""
+def _request(body: bytes) -> dict[str, Any]:
     try:
         request = json.loads(body or b"{}")
     except ValueError:
-        return []
-    if not isinstance(request, dict):
-        return []
+        return {}
+    return request if isinstance(request, dict) else {}
+
+
+def _cluster_arn(request: dict[str, Any]) -> str:
+    name = ecs._resolve_cluster_name(request.get("cluster", "default"))
+    return f"arn:aws:ecs:{get_region()}:{get_account_id()}:cluster/{name}"
+
+
+def ecs_resource(action: str, body: bytes) -> str:
+    """The resource that IAM checks for an ECS call.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+    (ministack takes the cluster for all of them).
+    """
+    request = _request(body)
+    prefix = f"arn:aws:ecs:{get_region()}:{get_account_id()}"
+    match action.removeprefix("ecs:"):
+        case "RunTask":
+            reference = str(request.get("taskDefinition", "")).rsplit("task-definition/", 1)[-1]
+            known = ecs._task_defs.get(ecs._resolve_td_key(reference))
+            if known is not None:
+                return str(known["taskDefinitionArn"])
+            revision = "" if ":" in reference else ":1"
+            return f"{prefix}:task-definition/{reference}{revision}"
+        case "RegisterTaskDefinition":
+            return f"{prefix}:task-definition/{request.get('family', '')}:1"
+        case "StopTask" | "DescribeTasks":
+            tasks = [request.get("task", ""), *request.get("tasks", [])]
+            reference = str(next((task for task in tasks if task), ""))
+            cluster = _cluster_arn(request).rsplit("/", 1)[-1]
+            return reference if ":" in reference else f"{prefix}:task/{cluster}/{reference}"
+        case "DescribeTaskDefinition" | "DeregisterTaskDefinition" | "ListTaskDefinitions":
+            return "*"
+        case _:
+            return _cluster_arn(request)
+
+
+def passed_roles(action: str, body: bytes) -> list[str]:
+    """Roles that an ECS request hands to a task; the caller needs ``iam:PassRole`` for each."""
+    request = _request(body)
     if action == "ecs:RegisterTaskDefinition":
         holders = [request]
     elif action == "ecs:RunTask":
@@ -154,8 +191,51 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
     )
 
 
+def _resource_arn(
+    upstream_extract: Any,
+    service: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    query_params: dict[str, Any],
+    region: str,
+    account_id: str,
+) -> str:
+    arguments = (service, method, path, headers, body, query_params)
+    if service == "ecs":
+        action = iam_actions.extract_iam_action(*arguments)
+        if action is not None:
+            return ecs_resource(action, body)
+    arn: str = upstream_extract(*arguments, region, account_id)
+    return arn
+
+
+def _context_keys(
+    upstream_context: Any, service: str, iam_action: str, body: bytes, query_params: dict[str, Any]
+) -> dict[str, Any]:
+    context: dict[str, Any] = dict(upstream_context(service, iam_action, body, query_params))
+    if service == "ecs":
+        context["ecs:cluster"] = _cluster_arn(_request(body))
+    return context
+
+
 def install() -> None:
-    """Put the permissions of event targets into ministack."""
+    """Put ECS's resources and condition keys and the permissions of event targets into ministack."""
+    extract = upstream.replace(
+        iam_actions,
+        "extract_resource_arn",
+        lambda *arguments: _resource_arn(extract, *arguments),
+        takes=(
+            "service", "method", "path", "headers", "body", "query_params", "region", "account_id",
+        ),
+    )  # fmt: skip
+    context = upstream.replace(
+        iam_actions,
+        "request_tag_context",
+        lambda *arguments: _context_keys(context, *arguments),
+        takes=("service", "iam_action", "body", "params"),
+    )
     old = upstream.replace(
         eventbridge,
         "_invoke_target",

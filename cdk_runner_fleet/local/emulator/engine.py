@@ -206,13 +206,13 @@ class Engine:
         machine = ministack_states._state_machines[record["stateMachineArn"]]
         program = _program(machine["definition"])
         env = _environment(record, machine)
+        env.next_state_name = program.start_at.start_at_name
         self._live[exec_arn] = env
         try:
             if record["status"] != "RUNNING":  # stopped before it began
                 return
             if program.timeout_seconds is not None:
                 self._deadlines.add(program.timeout_seconds.timeout_seconds, exec_arn)
-            env.next_state_name = program.start_at.start_at_name
             try:
                 program._eval_body(env)
             except ExecutionHaltedError:

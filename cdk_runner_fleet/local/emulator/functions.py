@@ -21,6 +21,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ class Worker:
     def invoke(self, event: Any, request_id: str) -> Result:
         """Run one event; a worker that dies or hangs is stopped and answers with an error."""
         timeout = float(self._config.get("Timeout") or 3)
-        # The clock of a cold worker starts after its Init phase, which has its own limit.
+        failure = self._await(self.desk.ready, time.time() + _INIT_SECONDS, request_id)
+        if failure is not None:
+            return failure
         deadline = time.time() + timeout
         call = Call(
             request_id=request_id,
@@ -99,23 +102,34 @@ class Worker:
             function_arn=self._config.get("FunctionArn", ""),
         )
         self._api.run(self.desk.put(call))
+        return self._await(call.result, deadline, request_id) or call.result.result()
+
+    def _await(self, future: Future[Any], deadline: float, request_id: str) -> Result | None:
+        """Wait for the future; the error to answer with if the worker cannot complete it."""
         while True:
             try:
-                return call.result.result(timeout=_POLL_SECONDS)
+                future.result(timeout=_POLL_SECONDS)
             except FutureTimeoutError:
                 pass
+            else:
+                return None
             if self.desk.init_error.done():
-                self.stop()
-                return Result(payload=self.desk.init_error.result(), failed=True)
-            if not self.alive:
-                text = f"RequestId: {request_id} Error: Runtime exited with error: " \
-                       f"exit status {self._process.returncode}"
-                self.stop()
-                return Result(payload=error_payload("Runtime.ExitError", text), failed=True)
-            if time.time() > deadline:
-                self.stop()
-                text = f"{request_id} Task timed out after {timeout:.2f} seconds"
-                return Result(payload=error_payload("Sandbox.Timedout", text), failed=True)
+                payload = self.desk.init_error.result()
+            elif not self.alive:
+                payload = error_payload(
+                    "Runtime.ExitError",
+                    f"RequestId: {request_id} Error: Runtime exited with error: "
+                    f"exit status {self._process.returncode}",
+                )
+            elif time.time() > deadline:
+                seconds = float(self._config.get("Timeout") or 3)
+                payload = error_payload(
+                    "Sandbox.Timedout", f"{request_id} Task timed out after {seconds:.2f} seconds"
+                )
+            else:
+                continue
+            self.stop()
+            return Result(payload=payload, failed=True)
 
     def stop(self) -> None:
         if self.alive:

@@ -48,6 +48,7 @@ class Desk:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self.init_error: Future[bytes] = Future()
+        self.ready: Future[None] = Future()
 
     async def open(self) -> int:
         """Listen on a free loopback port and return it."""
@@ -81,6 +82,8 @@ class Desk:
     async def _answer(self, method: str, path: str, body: bytes) -> bytes:
         tail = path.removeprefix(_PREFIX)
         if method == "GET" and tail == "invocation/next":
+            if not self.ready.done():
+                self.ready.set_result(None)
             self._in_work = call = await self._events.get()
             return _response(
                 200,

@@ -8,7 +8,9 @@ else is an error at start-up rather than a difference in behaviour later.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
+from enum import Enum
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -112,3 +114,15 @@ def replace_in_handlers(
     old: Callable[..., Any] = table[resource_type][operation]
     table[resource_type][operation] = new
     return old
+
+
+def leave_out_batch() -> None:
+    """Spare 120 MB and 0.8 s: moto's engine imports all of EC2 for one enum of AWS Batch.
+
+    To be called before moto's engine is imported. A state of the Batch integration then fails.
+    """
+    utils = ModuleType("moto.batch.utils")
+    # A module is a namespace; the attribute is what the importing statement asks for.
+    vars(utils)["JobStatus"] = Enum("JobStatus", ["SUCCEEDED", "FAILED"])
+    sys.modules.setdefault("moto.batch", ModuleType("moto.batch"))
+    sys.modules.setdefault("moto.batch.utils", utils)

@@ -1,0 +1,50 @@
+"""The command line's root: its commands, and how failures are told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cdk_runner_fleet.cli.classes import list_class_sizes
+from cdk_runner_fleet.cli.cluster import cluster
+from cdk_runner_fleet.cli.errors import FleetError, explain
+from cdk_runner_fleet.cli.local import local
+from cdk_runner_fleet.cli.output import new_console
+from cdk_runner_fleet.cli.runners import runners
+
+__all__ = ["main"]
+
+_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="GitHub Actions runners on Fargate: see and steer a fleet, on AWS or on this machine.",
+)
+_app.add_typer(runners, name="runners")
+_app.add_typer(cluster, name="cluster")
+_app.add_typer(local, name="local")
+_app.command("list-class-sizes")(list_class_sizes)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Args:
+        arguments: What stands after `runner-fleet`. Default: those of the process.
+    """
+    try:
+        _app(arguments, prog_name="runner-fleet")
+    except FleetError as error:
+        _fail(str(error), exit_code=error.exit_code)
+    except (BotoCoreError, ClientError) as error:
+        _fail(explain(error), exit_code=1)
+    except KeyboardInterrupt:
+        _fail("interrupted", exit_code=130)
+
+
+def _fail(message: str, *, exit_code: int) -> None:
+    new_console(stderr=True).print("[bold red]error:[/]", message, markup=True)
+    sys.exit(exit_code)

@@ -1,0 +1,92 @@
+"""A deployed fleet as the commands see it: its names and clients for its services."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+
+__all__ = ["DEFAULT_STACK", "Deployment"]
+
+DEFAULT_STACK = "RunnerFleet"
+"""The stack that `app.py` deploys."""
+
+_RUNNER_TABLE = ("RUNNER_TABLE", "RUNNER_STATE_TABLE")
+_CLASS_SIZES = ("CLASS_SIZES_PARAM",)
+# a person waits for the answer: rather an error after seconds than silence for minutes
+_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One fleet, on AWS or, with `AWS_ENDPOINT_URL` set, on this machine.
+
+    Names come from the environment (`RUNNER_TABLE`, `CLASS_SIZES_PARAM`) or from the outputs of
+    its stack. A stack that is named outdoes the environment.
+
+    Args:
+        stack: The stack's name. Default: the environment's names, then the stack `RunnerFleet`.
+        profile: An AWS profile. Default: boto3's own search for credentials.
+        region: An AWS region. Default: the profile's or the environment's.
+    """
+
+    stack: str | None = None
+    profile: str | None = None
+    region: str | None = None
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of an AWS service."""
+        return self._session.client(service, config=_CONFIG)
+
+    @property
+    def runner_table(self) -> str:
+        """Name of the table of runners; raises FleetError if it cannot be found."""
+        return self._named(_RUNNER_TABLE, output="RunnerTableName")
+
+    @property
+    def class_sizes_parameter(self) -> str:
+        """Name of the SSM parameter of runner classes; raises FleetError."""
+        return self._named(_CLASS_SIZES, output="ClassSizesParameterName")
+
+    @property
+    def cluster(self) -> str:
+        """Name of the ECS cluster; raises FleetError."""
+        return self._named((), output="ClusterName")
+
+    @cached_property
+    def _session(self) -> Any:
+        return boto3.Session(profile_name=self.profile, region_name=self.region)
+
+    def _named(self, variables: tuple[str, ...], *, output: str) -> str:
+        if self.stack is None:
+            for variable in variables:
+                if os.environ.get(variable):
+                    return os.environ[variable]
+        hint = f" or set {variables[0]}" if variables else ""
+        if output not in self._outputs(hint):
+            raise FleetError(
+                f"stack {self.stack or DEFAULT_STACK!r} has no output {output}: is it a runner "
+                f"fleet? Name the right one with --stack{hint}"
+            )
+        return self._outputs(hint)[output]
+
+    def _outputs(self, hint: str) -> dict[str, str]:
+        name = self.stack or DEFAULT_STACK
+        try:
+            stacks = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if is_refused_as(error, "ValidationError"):
+                where = self._session.region_name
+                raise FleetError(
+                    f"there is no stack {name!r} in {where}: deploy it (`make deploy`), name "
+                    f"another with --stack, give its --region{hint}"
+                ) from error
+            raise
+        return {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}

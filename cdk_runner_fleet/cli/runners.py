@@ -1,0 +1,227 @@
+"""`runner-fleet runners`: the runners there are and were."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
+
+from cdk_runner_fleet.cli.deployment import Deployment
+from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
+from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
+
+__all__ = ["runners"]
+
+runners = typer.Typer(no_args_is_help=True, help="Runners: list, look at, terminate.")
+
+Row = dict[str, Any]
+RunnerId = Annotated[str, typer.Argument(metavar="ID", help="The runner's id, as listed.")]
+
+SECRETS = ("task_token", "ticket_hash", "events_token_hash")
+"""Attributes that let their reader act for a runner: never shown."""
+
+_OVER = ("OFFLINE", "FAILED")
+_TOKEN_IS_OLD = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
+_TOKEN_TRIES = 5
+_TOKEN_PAUSE_SECONDS = 0.4
+
+
+@runners.command("list")
+def list_runners(
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List every runner the table still knows, the newest first."""
+    deployment = Deployment(stack=stack, profile=profile, region=region)
+    rows = sorted(_scan(deployment), key=lambda row: row.get("timestamp", 0), reverse=True)
+    if output is Output.JSON:
+        print_json(rows)
+        return
+    print_table(
+        ("RUNNER", "STATUS", "CLASS", "IMAGE", "JOB", "JOB STATUS", "CREATED", "ENDED"),
+        (
+            (
+                row["runner_id"],
+                status_text(row.get("status", "")),
+                row.get("class_name", ""),
+                row.get("image_tag", ""),
+                row.get("job_name", ""),
+                status_text(row.get("job_status", "")),
+                time_text(row.get("timestamp")),
+                time_text(row.get("ended_at")),
+            )
+            for row in rows
+        ),
+    )
+
+
+@runners.command("details")
+def show_runner(
+    runner_id: RunnerId,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show everything the table knows about one runner."""
+    deployment = Deployment(stack=stack, profile=profile, region=region)
+    row = _public(_get(deployment, runner_id))
+    if output is Output.JSON:
+        print_json(row)
+        return
+    print_table(
+        ("ATTRIBUTE", "VALUE"),
+        (
+            (name, status_text(row[name]) if name == "status" else _cell(name, row[name]))
+            for name in sorted(row)
+        ),
+    )
+
+
+@runners.command("terminate")
+def terminate_runner(
+    runner_id: RunnerId,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Stop a runner, whatever it is doing; a job on it fails.
+
+    The lifecycle does the work: it stops the task, takes the registration at GitHub away and
+    records why. A runner that is over already is left as it is.
+    """
+    deployment = Deployment(stack=stack, profile=profile, region=region)
+    row = _release(deployment, runner_id)
+    over = row["status"] in _OVER
+    if not over:
+        _resume(deployment, row)
+    if output is Output.JSON:
+        print_json({"runner_id": runner_id, "status": row["status"], "terminated": not over})
+    elif over:
+        typer.echo(f"{runner_id} is over already: {row['status']} {time_text(row.get('ended_at'))}")
+    else:
+        typer.echo(f"{runner_id} was {row['status']}, its lifecycle now stops it")
+
+
+def _release(deployment: Deployment, runner_id: str) -> Row:
+    """Mark a runner as not wanted any more; returns its row as it then stands.
+
+    The mark is for a lifecycle that is not parked now: the next waiting state sees it.
+    """
+    table = deployment.runner_table
+    try:
+        answer = deployment.client("dynamodb").update_item(
+            TableName=table,
+            Key={"runner_id": {"S": runner_id}},
+            UpdateExpression="SET released_at = :now",
+            ConditionExpression="attribute_exists(runner_id) AND NOT #status IN (:offline, :failed)",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={
+                ":now": {"N": str(int(time.time()))},
+                ":offline": {"S": "OFFLINE"},
+                ":failed": {"S": "FAILED"},
+            },
+            ReturnValues="ALL_NEW",
+        )
+    except ClientError as error:
+        if is_refused_as(error, "ConditionalCheckFailedException"):
+            return _get(deployment, runner_id)
+        raise _no_table(error, table) from error
+    return _plain(answer["Attributes"])
+
+
+def _resume(deployment: Deployment, row: Row) -> None:
+    """Fail the phase in which the lifecycle is parked.
+
+    The token may be of a phase that has just ended. Then the next phase parks with one of its own,
+    or, if it has seen the mark, ends the runner by itself.
+    """
+    states = deployment.client("stepfunctions")
+    for _ in range(_TOKEN_TRIES):
+        if "task_token" not in row:
+            return
+        try:
+            states.send_task_failure(
+                taskToken=row["task_token"],
+                error="Runner.Terminated",
+                cause="terminated with `runner-fleet runners terminate`",
+            )
+        except ClientError as error:
+            if not is_refused_as(error, *_TOKEN_IS_OLD):
+                raise
+        else:
+            return
+        time.sleep(_TOKEN_PAUSE_SECONDS)
+        row = _get(deployment, row["runner_id"])
+
+
+def _scan(deployment: Deployment) -> Iterator[Row]:
+    table = deployment.runner_table
+    try:
+        for page in deployment.client("dynamodb").get_paginator("scan").paginate(TableName=table):
+            yield from (_public(_plain(item)) for item in page["Items"])
+    except ClientError as error:
+        raise _no_table(error, table) from error
+
+
+def _get(deployment: Deployment, runner_id: str) -> Row:
+    table = deployment.runner_table
+    try:
+        answer = deployment.client("dynamodb").get_item(
+            TableName=table, Key={"runner_id": {"S": runner_id}}, ConsistentRead=True
+        )
+    except ClientError as error:
+        raise _no_table(error, table) from error
+    if "Item" not in answer:
+        raise FleetError(
+            f"there is no runner {runner_id!r} in table {table}: "
+            "see `runner-fleet runners list` for those there are"
+        )
+    return _plain(answer["Item"])
+
+
+def _no_table(error: ClientError, table: str) -> Exception:
+    if is_refused_as(error, "ResourceNotFoundException"):
+        return FleetError(
+            f"there is no table {table!r} here: check --region and --profile, "
+            "unset RUNNER_TABLE or name the fleet's stack with --stack"
+        )
+    return error
+
+
+def _plain(item: Mapping[str, Any]) -> Row:
+    """A DynamoDB item as what JSON can hold."""
+    deserializer = TypeDeserializer()
+    return {name: _value(deserializer.deserialize(value)) for name, value in item.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, set):
+        return sorted(_value(each) for each in value)
+    if isinstance(value, list):
+        return [_value(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _value(each) for name, each in value.items()}
+    return value
+
+
+def _public(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in SECRETS}
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, (int, float)) and (name.endswith("_at") or name == "timestamp"):
+        return f"{value} ({time_text(value)})"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

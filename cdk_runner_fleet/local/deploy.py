@@ -1,0 +1,100 @@
+"""Deploys a cloud assembly into the emulator as the CDK CLI deploys it to AWS."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+from cdk_runner_fleet.local.errors import LocalFleetError
+
+__all__ = ["bootstrap", "deploy"]
+
+_BUCKET = "cdk-hnb659fds-assets-{account}-{region}"
+_BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
+_BOOTSTRAP_VERSION = "30"  # at least what any current template asks for
+_DEPLOY_SECONDS = 120.0
+_POLL_SECONDS = 0.03
+
+
+class Clients(Protocol):
+    """Where boto3 clients come from."""
+
+    def client(self, service: str) -> Any:
+        """A client of an AWS service."""
+
+
+def bootstrap(clients: Clients, *, account: str, region: str) -> None:
+    """What `cdk bootstrap` leaves in an account, as far as a deployment needs it."""
+    bucket = _BUCKET.format(account=account, region=region)
+    clients.client("s3").create_bucket(Bucket=bucket)
+    clients.client("ssm").put_parameter(
+        Name=_BOOTSTRAP_PARAMETER, Value=_BOOTSTRAP_VERSION, Type="String", Overwrite=True
+    )
+
+
+def deploy(clients: Clients, assembly: Path, *, stack: str) -> dict[str, str]:
+    """Upload the assets of `stack` and create it; returns its outputs.
+
+    Args:
+        clients: Clients with an administrator's credentials.
+        assembly: A cloud assembly (`cdk.out`).
+        stack: The stack's name.
+
+    Raises:
+        LocalFleetError: the stack could not be created; names the resources and reasons.
+    """
+    template_url = _upload(clients, assembly, stack=stack)
+    cloudformation = clients.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=stack,
+        TemplateURL=template_url,  # as a body it would be longer than CloudFormation takes
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+    )
+    deadline = time.monotonic() + _DEPLOY_SECONDS
+    while True:
+        found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+        if found["StackStatus"] == "CREATE_COMPLETE":
+            return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+        if not found["StackStatus"].endswith("IN_PROGRESS") or time.monotonic() > deadline:
+            raise LocalFleetError(
+                f"the stack did not deploy, it is {found['StackStatus']}:\n"
+                + _failures(cloudformation, stack)
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _upload(clients: Clients, assembly: Path, *, stack: str) -> str:
+    """Upload what the stack's asset manifest lists; returns the URL of the template, one of them."""
+    manifest = json.loads((assembly / f"{stack}.assets.json").read_text())
+    s3, template_url = clients.client("s3"), ""
+    for asset in manifest["files"].values():
+        path = assembly / asset["source"]["path"]
+        body = _zip(path) if asset["source"]["packaging"] == "zip" else path.read_bytes()
+        for destination in asset["destinations"].values():
+            bucket, key = destination["bucketName"], destination["objectKey"]
+            s3.put_object(Bucket=bucket, Key=key, Body=body)
+            if path.name == f"{stack}.template.json":
+                template_url = f"https://s3.{s3.meta.region_name}.amazonaws.com/{bucket}/{key}"
+    return template_url
+
+
+def _zip(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    # stored, not deflated: it goes to the same machine
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return buffer.getvalue()
+
+
+def _failures(cloudformation: Any, stack: str) -> str:
+    events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    return "\n".join(
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+        for event in reversed(events)
+        if event["ResourceStatus"].endswith("FAILED")
+    )

@@ -1,0 +1,222 @@
+"""CodeBuild: no Docker; a build ends after a moment, says so on the bus and leaves its image in ECR.
+
+Event: https://docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import datetime
+import json
+import logging
+import threading
+import time
+from typing import Any
+
+from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
+from ministack.services import codebuild, ecr
+
+from . import upstream
+from .faults import Faults
+from .options import Options
+from .tasks import publish
+
+_LOG = logging.getLogger(__name__)
+_MISSING_BASE = "does-not-exist"  # a base image that no registry has, for tests
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+class Builds:
+    """Builds that run."""
+
+    def __init__(self, options: Options, faults: Faults) -> None:
+        self._options = options
+        self._faults = faults
+        self._lock = threading.Lock()
+
+    # --- API handlers (ministack's signatures)
+
+    def start_build(self, data: dict[str, Any]) -> Any:
+        name = data.get("projectName", "")
+        project = codebuild._projects.get(name)
+        if project is None:
+            return error_response_json(
+                "ResourceNotFoundException", f"Project cannot be found: {name}", 400
+            )
+        build = codebuild._make_build_record(
+            project, codebuild._build_id(name), data.get("sourceVersion")
+        )
+        now = int(time.time())
+        build["environment"] = _overridden(project.get("environment") or {}, data)
+        build.update(
+            buildStatus="IN_PROGRESS",
+            currentPhase="QUEUED",
+            buildComplete=False,
+            phases=[
+                {
+                    "phaseType": "SUBMITTED",
+                    "phaseStatus": "SUCCEEDED",
+                    "startTime": now,
+                    "endTime": now,
+                }
+            ],
+        )
+        del build["endTime"]
+        codebuild._builds[build["id"]] = build
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(self._run, build), daemon=True, name="build"
+        ).start()
+        return json_response({"build": copy.deepcopy(build)})
+
+    def stop_build(self, data: dict[str, Any]) -> Any:
+        build = codebuild._builds.get(data.get("id", ""))
+        if build is None:
+            return error_response_json(
+                "ResourceNotFoundException", f"Build cannot be found: {data.get('id')}", 400
+            )
+        self._end(build, "STOPPED")
+        return json_response({"build": copy.deepcopy(build)})
+
+    # --- the life of a build
+
+    def _run(self, build: dict[str, Any]) -> None:
+        variables = _variables(build)
+        _publish(build)
+        fault = self._faults.take("build", json.dumps(variables))
+        if fault is not None and fault.outcome == "hangs":
+            return
+        time.sleep(self._options.build_seconds)
+        outcome = fault.outcome if fault is not None else "SUCCEEDED"
+        if _MISSING_BASE in variables.get("BASE_IMAGE", ""):
+            outcome = "FAILED"
+        if outcome == "SUCCEEDED" and not _push(build, variables):
+            outcome = "FAILED"
+        self._end(build, outcome)
+
+    def _end(self, build: dict[str, Any], status: str) -> None:
+        with self._lock:
+            if build["buildStatus"] != "IN_PROGRESS":
+                return
+            codebuild._finish_build(build, status)
+            build["buildComplete"] = True
+        _publish(build)
+
+
+def _overridden(environment: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    variables = {item["name"]: item for item in environment.get("environmentVariables", [])}
+    for item in data.get("environmentVariablesOverride", []):
+        variables[item["name"]] = {"type": "PLAINTEXT", **item}
+    return {**environment, "environmentVariables": list(variables.values())}
+
+
+def _variables(build: dict[str, Any]) -> dict[str, str]:
+    items = build["environment"].get("environmentVariables", [])
+    return {item["name"]: item["value"] for item in items}
+
+
+def _push(build: dict[str, Any], variables: dict[str, str]) -> bool:
+    """Put the image that ``runner_image/buildspec.yml`` would push into the emulated registry."""
+    tag = variables.get("IMAGE_TAG", "")
+    repository = variables.get("RUNNER_REPOSITORY_URL", "").partition("/")[2]
+    if not tag or repository not in ecr._repositories:
+        _LOG.error("build %s lacks IMAGE_TAG or RUNNER_REPOSITORY_URL: %s", build["id"], variables)
+        return False
+    if ecr._find_image(repository, {"imageTag": tag}):
+        return True
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": _MANIFEST, "annotations": variables})
+    status, _, body = ecr._put_image(
+        {
+            "repositoryName": repository,
+            "imageTag": tag,
+            "imageManifest": manifest,
+            "imageManifestMediaType": _MANIFEST,
+        }
+    )
+    if status != 200:
+        _LOG.error("build %s could not push %s:%s: %s", build["id"], repository, tag, body)
+    return bool(status == 200)
+
+
+def _publish(build: dict[str, Any]) -> None:
+    region, account = get_region(), get_account_id()
+    group, stream = build["logs"]["groupName"], build["logs"]["streamName"]
+    link = (
+        f"https://console.aws.amazon.com/cloudwatch/home?region={region}"
+        f"#logsV2:log-groups/log-group/{group.replace('/', '$252F')}"
+        f"/log-events/{stream.replace('/', '$252F')}"
+    )
+    started = datetime.datetime.fromtimestamp(build["startTime"], datetime.UTC)
+    publish(
+        "aws.codebuild",
+        "CodeBuild Build State Change",
+        [build["arn"]],
+        {
+            "build-status": build["buildStatus"],
+            "project-name": build["projectName"],
+            "build-id": build["arn"],
+            "current-phase": build["currentPhase"],
+            "current-phase-context": "[]",
+            "version": "1",
+            "additional-information": {
+                "build-complete": build["buildComplete"],
+                "build-number": build["buildNumber"],
+                "build-start-time": started.strftime("%b %d, %Y %I:%M:%S %p"),
+                "initiator": build["initiator"],
+                "timeout-in-minutes": build["timeoutInMinutes"],
+                "environment": {
+                    "image": build["environment"].get("image"),
+                    "type": build["environment"].get("type"),
+                    "compute-type": build["environment"].get("computeType"),
+                    "privileged-mode": build["environment"].get("privilegedMode", False),
+                    "image-pull-credentials-type": "CODEBUILD",
+                    "environment-variables": [
+                        {"name": item["name"], "value": item["value"],
+                         "type": item.get("type", "PLAINTEXT")}
+                        for item in build["environment"].get("environmentVariables", [])
+                    ],
+                },
+                "logs": {
+                    "group-name": group,
+                    "stream-name": stream,
+                    "deep-link": link,
+                    "cloud-watch-logs-arn": f"arn:aws:logs:{region}:{account}:log-group:{group}"
+                    f":log-stream:{stream}",
+                },
+                "source": {"type": (build["source"] or {}).get("type")},
+                "artifact": {"location": ""},
+                "phases": [
+                    {"phase-type": phase["phaseType"], "phase-status": phase.get("phaseStatus")}
+                    for phase in build["phases"]
+                ],
+            },
+        },
+    )
+
+
+def _describe_images(upstream_describe: Any, data: dict[str, Any]) -> Any:
+    """An image that is asked for by name and is not there is an error in ECR."""
+    repository = data.get("repositoryName", "")
+    for wanted in data.get("imageIds") or []:
+        if repository in ecr._repositories and not ecr._find_image(repository, wanted):
+            digest, tag = wanted.get("imageDigest", "null"), wanted.get("imageTag", "null")
+            return error_response_json(
+                "ImageNotFoundException",
+                f"The image with imageId {{imageDigest:'{digest}', imageTag:'{tag}'}} does not "
+                f"exist within the repository with name '{repository}' in the registry with id "
+                f"'{get_account_id()}'",
+                400,
+            )
+    return upstream_describe(data)
+
+
+def install(options: Options, faults: Faults) -> Builds:
+    """Let CodeBuild's builds end in these ways; returns them."""
+    builds = Builds(options, faults)
+    upstream.replace(codebuild, "_start_build", builds.start_build, takes=("data",))
+    upstream.replace(codebuild, "_stop_build", builds.stop_build, takes=("data",))
+    describe = upstream.replace(
+        ecr, "_describe_images", lambda data: _describe_images(describe, data), takes=("data",)
+    )
+    return builds

@@ -1,0 +1,134 @@
+"""The HTTP door: ministack's application behind the emulator's own few routes and refusals."""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ministack import app as ministack_app
+from ministack.core import iam_actions
+from ministack.core.responses import error_response_json, request_scope
+from ministack.core.router import detect_service
+
+from . import access, upstream
+from .engine import Engine
+from .faults import Faults, Rule
+from .functions import Functions
+from .options import ACCOUNT, REGION
+from .tasks import Tasks
+
+Asgi = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+_FLEET = "/_fleet/"
+
+
+def resident_mb() -> float:
+    """This process's memory now, in MB (its peak where /proc is missing)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+class Front:
+    """``/_fleet/…`` and what is looked at before a service answers."""
+
+    def __init__(
+        self, *, engine: Engine, functions: Functions, tasks: Tasks, faults: Faults
+    ) -> None:
+        self._engine = engine
+        self._functions = functions
+        self._tasks = tasks
+        self._faults = faults
+        self._upstream_dispatch: Any = None
+
+    async def application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """ASGI entry point."""
+        if scope["type"] != "http" or not scope["path"].startswith(_FLEET):
+            await ministack_app.app(scope, receive, send)
+            return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        status, answer = self._own(scope["method"], scope["path"].removeprefix(_FLEET), body)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+    def _own(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        match method, path:
+            case "GET", "stats":
+                return 200, {
+                    "invocations": dict(self._functions.invocations),
+                    "executions_running": self._engine.running,
+                    "threads": threading.active_count(),
+                    "rss_mb": round(resident_mb(), 1),
+                }
+            case "GET", "faults":
+                return 200, {"faults": self._faults.listing()}
+            case "DELETE", "faults":
+                self._faults.clear()
+                return 200, {"faults": []}
+            case "POST", "faults":
+                return self._add_fault(body)
+            case _:
+                return 404, {"message": f"no {method} /_fleet/{path}"}
+
+    def _add_fault(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            rule = Rule(**json.loads(body))
+        except (TypeError, ValueError) as error:
+            return 400, {"message": str(error)}
+        if rule.on == "running_task":
+            reason = rule.reason or "Your Spot Task was interrupted."
+            with request_scope(ACCOUNT, REGION):
+                hit = self._tasks.interrupt(rule.match, code=rule.outcome, reason=reason)
+            return 200, {"task_arns": hit}
+        self._faults.add(rule)
+        return 201, {"faults": self._faults.listing()}
+
+    async def dispatch(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        query_params: dict[str, Any],
+        request_id: str,
+    ) -> Any:
+        """An AWS API call: faults that were asked for and iam:PassRole, then ministack."""
+        routing = ministack_app._routing_params(method, path, headers, body, query_params)
+        service = detect_service(method, path, headers, routing)
+        action = iam_actions.extract_iam_action(service, method, path, headers, body, routing)
+        if action is not None:
+            fault = self._faults.take(action, body.decode(errors="replace"), outcomes=("error",))
+            if fault is not None:
+                return error_response_json(fault.code, fault.message, fault.status)
+            refusal = access.pass_role_refusal(action, headers, query_params, body)
+            if refusal is not None:
+                return refusal
+        return await self._upstream_dispatch(method, path, headers, body, query_params, request_id)
+
+
+def install(*, engine: Engine, functions: Functions, tasks: Tasks, faults: Faults) -> Front:
+    """Stand before ministack's services; returns the ASGI application's owner."""
+    front = Front(engine=engine, functions=functions, tasks=tasks, faults=faults)
+    front._upstream_dispatch = upstream.replace(
+        ministack_app,
+        "_dispatch_service_request",
+        front.dispatch,
+        takes=("method", "path", "headers", "body", "query_params", "request_id"),
+    )
+    return front

@@ -1,0 +1,54 @@
+"""All hooks, in the order they depend on each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import (
+    access,
+    builds,
+    cloudformation,
+    engine,
+    faults,
+    front,
+    functions,
+    integrations,
+    tasks,
+    upstream,
+)
+from .options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emulator:
+    """The parts that hold processes or answer requests."""
+
+    engine: engine.Engine
+    faults: faults.Faults
+    front: front.Front
+    functions: functions.Functions
+    tasks: tasks.Tasks
+
+
+def everything(options: Options) -> Emulator:
+    """Change ministack and moto into the emulator.
+
+    Raises:
+        upstream.UpstreamMovedError: one of them is not what the hooks were written for.
+    """
+    upstream.check_versions()
+    table = faults.Faults()
+    states = engine.install()
+    integrations.install(options.endpoint)
+    access.install()
+    lambdas = functions.install(options)
+    containers = tasks.install(options, table)
+    builds.install(options, table)
+    cloudformation.install(options.endpoint)
+    return Emulator(
+        engine=states,
+        faults=table,
+        front=front.install(engine=states, functions=lambdas, tasks=containers, faults=table),
+        functions=lambdas,
+        tasks=containers,
+    )

@@ -1,0 +1,487 @@
+"""ECS: Fargate tasks as local processes, with their state changes on the default event bus.
+
+ministack keeps the records and most of the API; launching, stopping and everything a task goes
+through is here. The image's ``entrypoint.sh`` runs for real, in a fresh folder a task.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ministack.core.responses import (
+    error_response_json,
+    get_account_id,
+    get_region,
+    json_response,
+    request_scope,
+)
+from ministack.services import ecr, ecs, eventbridge
+
+from . import access, upstream
+from .faults import Faults
+from .options import REGION, Options
+
+_LOG = logging.getLogger(__name__)
+_CONTAINER = "runner"
+_STOP_TIMEOUT_SECONDS = 30  # ECS's default stopTimeout
+_ECR_IMAGE = re.compile(
+    r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/(?P<repository>[^:@]+)"
+    r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?$"
+)
+_RUN_SCRIPT = """#!/usr/bin/env bash
+exec {python} -m cdk_runner_fleet.local.runner "$@"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What to start for a task.
+
+    Attributes:
+        arguments: the command line.
+        environment: all of its environment.
+        folder: its working directory.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+def runner_launch(environment: Mapping[str, str], folder: Path, options: Options) -> Launch:
+    """The runner image's entry point, as the container of the task definition would start it.
+
+    Args:
+        environment: the container's, overrides applied.
+        folder: the task's own; becomes ``RUNNER_HOME``.
+        options: where the image's files and the emulator are.
+    """
+    run = folder / "run.sh"
+    run.write_text(_RUN_SCRIPT.format(python=sys.executable))
+    run.chmod(0o755)
+    for hook in ("job_started.sh", "job_completed.sh", "report_event.sh"):
+        if (options.runner_image / hook).exists():
+            shutil.copy(options.runner_image / hook, folder)
+    # The package is importable in the emulator's environment; a checkout's may not be installed.
+    package_root = str(Path(__file__).resolve().parents[3])
+    return Launch(
+        arguments=("bash", str(options.runner_image / "entrypoint.sh")),
+        environment={
+            "PATH": _path_with_curl(options),
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": package_root,
+            "PYTHONUNBUFFERED": "1",
+            "RUNNER_HOME": str(folder),
+            "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            **environment,
+        },
+        folder=folder,
+    )
+
+
+def _path_with_curl(options: Options) -> str:
+    path = os.environ.get("PATH", os.defpath)
+    if shutil.which("curl"):
+        return path
+    folder = options.tasks_dir / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    stand_in = folder / "curl"
+    if not stand_in.exists():
+        stand_in.write_text(
+            f"#!/usr/bin/env bash\nexec {sys.executable} "
+            f"{Path(__file__).with_name('curl_stand_in.py')} \"$@\"\n"
+        )
+        stand_in.chmod(0o755)
+    return f"{folder}{os.pathsep}{path}"
+
+
+Launcher = Callable[[Mapping[str, str], Path, Options], Launch]
+
+
+class Tasks:
+    """Every task that was started, and the process of each that runs."""
+
+    def __init__(
+        self, options: Options, faults: Faults, launcher: Launcher = runner_launch
+    ) -> None:
+        self._options = options
+        self._faults = faults
+        self._launcher = launcher
+        self._lock = threading.RLock()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._client_tokens: dict[str, Any] = {}
+        self._upstream_run: Any = None
+
+    # --- API handlers (ministack's signatures)
+
+    def run_task(self, data: dict[str, Any]) -> Any:
+        token = data.get("clientToken")
+        with self._lock:
+            if token in self._client_tokens:
+                return json_response(copy.deepcopy(self._client_tokens[token]))
+            refusal = self._refusal(data)
+            if refusal is not None:
+                return refusal
+            fault = self._faults.take("ecs:RunTask", json.dumps(data), outcomes=("failure",))
+            if fault is not None:
+                reason = fault.reason or "Capacity is unavailable at this time. Please try again."
+                return json_response({"tasks": [], "failures": [{"reason": reason}]})
+            status, headers, body = self._upstream_run(data)
+            if token and status == 200:
+                self._client_tokens[token] = json.loads(body)
+            return status, headers, body
+
+    @staticmethod
+    def _refusal(data: dict[str, Any]) -> Any:
+        """What ECS refuses and ministack lets pass, or words otherwise."""
+        reference = data.get("taskDefinition", "")
+        definition = ecs._task_defs.get(ecs._resolve_td_key(reference))
+        if definition is None:
+            return error_response_json("ClientException", "TaskDefinition not found.", 400)
+        if definition.get("status") != "ACTIVE":
+            return error_response_json("ClientException", "TaskDefinition is inactive", 400)
+        cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
+        if cluster is None or cluster not in ecs._clusters:
+            return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
+        names = {container["name"] for container in definition["containerDefinitions"]}
+        for override in (data.get("overrides") or {}).get("containerOverrides", []):
+            if override.get("name") not in names:
+                return error_response_json(
+                    "InvalidParameterException",
+                    f"Override for container named {override.get('name')} is not a container "
+                    "in the TaskDefinition.",
+                    400,
+                )
+        strategy = data.get("capacityProviderStrategy") or []
+        if strategy and data.get("launchType"):
+            return error_response_json(
+                "InvalidParameterException",
+                "Specifying both a launch type and capacity provider strategy is not supported. "
+                "Remove one and try again.",
+                400,
+            )
+        known = ecs._clusters[cluster].get("capacityProviders") or []
+        for item in strategy:
+            if item.get("capacityProvider") not in known:
+                return error_response_json(
+                    "InvalidParameterException",
+                    "The specified capacity provider was not found. Specify a valid capacity "
+                    "provider and try again.",
+                    400,
+                )
+        return None
+
+    def stop_task(self, data: dict[str, Any]) -> Any:
+        cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
+        if cluster is None:
+            return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
+        task = ecs._resolve_task(data.get("task", ""), cluster)
+        if task is None:
+            return error_response_json(
+                "InvalidParameterException", "The referenced task was not found.", 400
+            )
+        self._request_stop(
+            task, code="UserInitiated", reason=data.get("reason", "Task stopped by user")
+        )
+        return json_response({"task": ecs._sanitize(task)})
+
+    # --- faults
+
+    def interrupt(self, match: str, *, code: str, reason: str) -> list[str]:
+        """Take running tasks away, as Fargate does with Spot; returns their ARNs.
+
+        Args:
+            match: a text in the task's ARN or ``startedBy``; empty for every task.
+            code: the stop code, such as ``SpotInterruption``.
+            reason: the stopped reason.
+        """
+        hit = [
+            task
+            for task in list(ecs._tasks.values())
+            if match in f"{task['taskArn']} {task.get('startedBy')}"
+            and task["desiredStatus"] == "RUNNING"
+        ]
+        for task in hit:
+            self._request_stop(task, code=code, reason=reason)
+        return [task["taskArn"] for task in hit]
+
+    # --- the life of a task
+
+    def work(
+        self,
+        task: dict[str, Any],
+        td: dict[str, Any],
+        container_overrides: list[dict[str, Any]],
+        docker_client: object,
+        account_id: str,
+        region: str,
+    ) -> None:
+        """One task from PROVISIONING to STOPPED, in a thread of its own."""
+        del docker_client
+        with request_scope(account_id, region):
+            self._advance(task, "PENDING")
+            container = next(
+                (c for c in td["containerDefinitions"] if c["name"] == _CONTAINER),
+                td["containerDefinitions"][0],
+            )
+            fault = self._faults.take("task", f"{task['taskArn']} {task.get('startedBy')}")
+            problem = fault.reason if fault and fault.outcome == "cannot_pull" else None
+            problem = problem or pull_problem(container["image"])
+            if problem is not None or fault and fault.outcome == "cannot_pull":
+                self._stopped(
+                    task,
+                    code="TaskFailedToStart",
+                    reason=problem or f"CannotPullContainerError: {container['image']}",
+                )
+                return
+            environment = _container_environment(container, container_overrides)
+            self._run(task, td, container, environment, boots=fault is None)
+
+    def _run(
+        self,
+        task: dict[str, Any],
+        definition: dict[str, Any],
+        container: dict[str, Any],
+        environment: dict[str, str],
+        *,
+        boots: bool,
+    ) -> None:
+        folder = self._options.tasks_dir / task["taskArn"].rsplit("/", 1)[-1]
+        folder.mkdir(parents=True)
+        launch = self._launcher(
+            {**_role_environment(definition, self._options), **environment}, folder, self._options
+        )
+        with (folder / "task.log").open("wb") as log, self._lock:
+            if task["desiredStatus"] == "RUNNING":
+                self._processes[task["taskArn"]] = subprocess.Popen(
+                    # A task that "never boots" is there and does nothing.
+                    launch.arguments if boots else ("sleep", "infinity"),
+                    cwd=launch.folder,
+                    env=dict(launch.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                task["_stop_timeout"] = container.get("stopTimeout") or _STOP_TIMEOUT_SECONDS
+        process = self._processes.get(task["taskArn"])
+        if process is None:  # stopped before it started
+            self._stopped(task, code=task["stopCode"], reason=task["stoppedReason"])
+            return
+        self._advance(task, "RUNNING")
+        status = process.wait()
+        _signal_group(process, signal.SIGKILL)  # what the entry point left behind
+        with self._lock:
+            del self._processes[task["taskArn"]]
+        # A shell's way of saying that a signal ended it.
+        exit_code = 128 - status if status < 0 else status
+        self._stopped(
+            task,
+            code=task["stopCode"] or "EssentialContainerExited",
+            reason=task["stoppedReason"] or "Essential container in task exited",
+            exit_code=exit_code,
+        )
+
+    def _request_stop(self, task: dict[str, Any], *, code: str, reason: str) -> None:
+        with self._lock:
+            if task["desiredStatus"] == "STOPPED":
+                return
+            ecs._bump_task_version(task)
+            task.update(
+                desiredStatus="STOPPED",
+                stopCode=code,
+                stoppedReason=reason,
+                stoppingAt=ecs._iso(),
+            )
+            process = self._processes.get(task["taskArn"])
+        if process is not None:
+            _signal_group(process, signal.SIGTERM)
+            timer = threading.Timer(
+                task["_stop_timeout"], _signal_group, (process, signal.SIGKILL)
+            )
+            timer.daemon = True
+            timer.start()
+
+    def stop_all(self) -> None:
+        """Kill every task's processes; for the end of the emulator."""
+        with self._lock:
+            processes = list(self._processes.values())
+        for process in processes:
+            _signal_group(process, signal.SIGTERM)
+        end = time.monotonic() + 1.0
+        for process in processes:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass
+            _signal_group(process, signal.SIGKILL)
+
+    def _advance(self, task: dict[str, Any], status: str) -> None:
+        now = ecs._iso()
+        with self._lock:
+            if task["lastStatus"] == "STOPPED":
+                return
+            ecs._bump_task_version(task)
+            task["lastStatus"] = status
+            if status == "RUNNING":
+                task.update(pullStartedAt=now, pullStoppedAt=now, startedAt=now)
+                for container in task["containers"]:
+                    container.update(lastStatus="RUNNING", runtimeId=uuid.uuid4().hex)
+        _publish(task)
+
+    def _stopped(
+        self, task: dict[str, Any], *, code: str, reason: str, exit_code: int | None = None
+    ) -> None:
+        now = ecs._iso()
+        with self._lock:
+            ecs._bump_task_version(task)
+            task.update(
+                lastStatus="STOPPED",
+                desiredStatus="STOPPED",
+                stopCode=code,
+                stoppedReason=reason,
+                stoppingAt=task.get("stoppingAt") or now,
+                executionStoppedAt=now,
+                stoppedAt=now,
+            )
+            for container in task["containers"]:
+                container["lastStatus"] = "STOPPED"
+                if exit_code is None:
+                    container["reason"] = reason
+                else:
+                    container["exitCode"] = exit_code
+        _publish(task)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _container_environment(
+    container: dict[str, Any], overrides: list[dict[str, Any]]
+) -> dict[str, str]:
+    override: dict[str, Any] = next(
+        (item for item in overrides if item.get("name") == container["name"]), {}
+    )
+    entries = [*container.get("environment", []), *override.get("environment", [])]
+    return {entry["name"]: entry["value"] for entry in entries}
+
+
+def _role_environment(definition: dict[str, Any], options: Options) -> dict[str, str]:
+    """The task role's credentials, where Fargate offers them at a link-local address."""
+    role = definition.get("taskRoleArn")
+    if not role:
+        return {}
+    keys = access.role_session(role, session_name="task")
+    return {
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": keys.session_token or "",
+        "AWS_ENDPOINT_URL": options.endpoint,
+    }
+
+
+def pull_problem(image: str) -> str | None:
+    """Why Fargate could not pull the image, or None. Images outside ECR are taken as present."""
+    found = _ECR_IMAGE.match(image)
+    if found is None:
+        return None
+    repository = found["repository"]
+    if repository not in ecr._repositories:
+        return (
+            f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
+            f"resolve ref {image}: the repository '{repository}' does not exist"
+        )
+    wanted = (
+        {"imageDigest": found["digest"]}
+        if found["digest"]
+        else {"imageTag": found["tag"] or "latest"}
+    )
+    if ecr._find_image(repository, wanted):
+        return None
+    return (
+        f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
+        f"resolve ref {image}: not found"
+    )
+
+
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
+_EVENT_FIELDS = (
+    "attachments", "availabilityZone", "capacityProviderName", "clusterArn", "connectivity",
+    "containers", "cpu", "createdAt", "desiredStatus", "enableExecuteCommand",
+    "ephemeralStorage", "executionStoppedAt", "group", "lastStatus", "launchType", "memory",
+    "overrides", "platformVersion", "pullStartedAt", "pullStoppedAt", "startedAt", "startedBy",
+    "stopCode", "stoppedAt", "stoppedReason", "stoppingAt", "taskArn", "taskDefinitionArn",
+    "version",
+)  # fmt: skip
+
+
+def _publish(task: dict[str, Any]) -> None:
+    detail = {
+        name: value
+        for name in _EVENT_FIELDS
+        if (value := task.get(name)) not in (None, "", {}, [])
+    }
+    detail["updatedAt"] = ecs._iso()
+    detail["containers"] = [
+        {name: value for name, value in container.items() if value is not None}
+        for container in task["containers"]
+    ]
+    publish("aws.ecs", "ECS Task State Change", [task["taskArn"]], detail)
+
+
+def publish(source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
+    """Put an AWS service's event on the account's default bus."""
+    eventbridge._put_events(
+        {
+            "Entries": [
+                {
+                    "Source": source,
+                    "DetailType": kind,
+                    "Resources": resources,
+                    "Detail": json.dumps(detail, default=str),
+                }
+            ]
+        },
+        allow_aws_source=True,
+    )
+
+
+def install(options: Options, faults: Faults, launcher: Launcher = runner_launch) -> Tasks:
+    """Run ECS tasks as local processes; returns them."""
+    tasks = Tasks(options, faults, launcher)
+    # Any client makes ministack start its task worker, which is replaced below.
+    ecs._docker = types.SimpleNamespace()
+    tasks._upstream_run = upstream.replace(ecs, "_run_task", tasks.run_task, takes=("data",))
+    upstream.replace(ecs, "_stop_task", tasks.stop_task, takes=("data",))
+    upstream.replace(
+        ecs,
+        "_run_task_worker",
+        tasks.work,
+        takes=(
+            "task", "td", "container_overrides", "docker_client", "account_id", "region",
+        ),
+    )  # fmt: skip
+    return tasks

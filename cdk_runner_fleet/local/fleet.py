@@ -1,0 +1,246 @@
+"""The whole fleet on this machine: the real stack in emulated AWS, with a stand-in for GitHub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import boto3
+from botocore.config import Config
+
+from cdk_runner_fleet.local.deploy import bootstrap, deploy
+from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
+from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
+from cdk_runner_fleet.local.node import find_node
+from cdk_runner_fleet.local.processes import child, undisturbed
+from cdk_runner_fleet.local.twin import GitHubTwin
+
+__all__ = ["LocalFleet"]
+
+_STACK = "RunnerFleet"
+_DEFAULT_REPOSITORY = "octo-org/octo-repo"
+_SYNTH_SECONDS = 180.0
+_SETTINGS_EXIT_CODE = 2  # of cdk_runner_fleet.local.synth
+_LAST_WORDS = 4000
+# the address of an HTTP API on AWS, which no name server on this machine knows
+_API_URL = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+
+
+class LocalFleet:
+    """A fleet that lives as long as its `with` block; nothing of it is left afterwards.
+
+    Synthesizes the stack of `app.py`, deploys the template into the emulator and starts the GitHub
+    twin.
+
+    Args:
+        context: Settings by their names in `cdk.json`, stronger than those of a `cdk.json` in the
+            working directory.
+        port: Loopback port of emulated AWS. Default: a free one.
+        github_url: REST API of a server to take for GitHub. Default: the twin.
+        webhook_secret: What deliveries are signed with. Default: a random one.
+        errors: Where the emulator's log goes. Default: to stderr.
+
+    Attributes:
+        endpoint_url: Every AWS service answers here.
+        region: The AWS region.
+        github_url: GitHub's REST API, for the fleet.
+        webhook_secret: What deliveries have to be signed with.
+        webhook_url: Where deliveries go; any HTTP client reaches it.
+        outputs: The stack's outputs, URLs among them as they are reached from this machine.
+        twin: The GitHub twin; None if `github_url` was given.
+
+    Raises:
+        SettingsError: from `__enter__`: a setting or the port cannot be used.
+        LocalFleetError: from `__enter__`: a part did not start.
+
+    Example:
+        >>> with LocalFleet(context={"idle_timeout_seconds": 2}) as fleet:
+        ...     fleet.client("dynamodb").scan(TableName=fleet.outputs["RunnerTableName"])["Items"]
+        []
+    """
+
+    def __init__(
+        self,
+        *,
+        context: Mapping[str, object] | None = None,
+        port: int = 0,
+        github_url: str | None = None,
+        webhook_secret: str | None = None,
+        errors: IO[bytes] | None = None,
+    ) -> None:
+        if "github_api_url" in (context or {}):
+            raise SettingsError("github_api_url is this fleet's own, name a server with github_url")
+        self.region = REGION
+        self.endpoint_url = f"http://127.0.0.1:{_usable(port)}"
+        self.github_url = github_url or ""
+        self.webhook_secret = webhook_secret or secrets.token_hex(20)
+        self.outputs: dict[str, str] = {}
+        self.twin: GitHubTwin | None = None
+        self._given = context or {}
+        self._token = f"ghp_{secrets.token_hex(18)}"
+        self._errors = errors
+        self._parts = ExitStack()
+        self._session = boto3.Session(
+            aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=REGION  # noqa: S106
+        )
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def webhook_url(self) -> str:
+        """Where GitHub's deliveries go."""
+        return self.outputs["WebhookUrl"]
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of an emulated AWS service, with an administrator's credentials."""
+        if service not in self._clients:
+            self._clients[service] = self._session.client(
+                service,
+                endpoint_url=self.endpoint_url,
+                config=Config(
+                    retries={"total_max_attempts": 3},
+                    inject_host_prefix=False,
+                    s3={"addressing_style": "path"},
+                ),
+            )
+        return self._clients[service]
+
+    def __enter__(self) -> LocalFleet:
+        with ExitStack() as parts:
+            self._start(parts)
+            self._parts = parts.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with undisturbed():
+            self._parts.close()
+
+    def _start(self, parts: ExitStack) -> None:
+        folder = Path(
+            parts.enter_context(
+                tempfile.TemporaryDirectory(prefix="runner-fleet-", ignore_cleanup_errors=True)
+            )
+        )
+        context = {"github_repo": _DEFAULT_REPOSITORY, **_cdk_json_context(), **self._given}
+        if not self.github_url:
+            self.twin = parts.enter_context(
+                GitHubTwin(
+                    repository=str(context["github_repo"]),
+                    token=self._token,
+                    webhook_secret=self.webhook_secret,
+                )
+            )
+            self.github_url = self.twin.url
+        # both take seconds, so they start side by side
+        synth, errors = self._start_synth(
+            parts, folder, {**context, "github_api_url": self.github_url}
+        )
+        self._start_emulator(parts, folder)
+        bootstrap(self, account=ACCOUNT, region=REGION)
+        _await_synth(synth, errors)
+        outputs = deploy(self, folder / "cdk.out", stack=_STACK)
+        self.outputs = {name: self._reachable(value) for name, value in outputs.items()}
+        self._fill_secrets()
+        if self.twin:
+            self.twin.webhook_url = self.webhook_url
+
+    def _start_synth(
+        self, parts: ExitStack, folder: Path, context: Mapping[str, object]
+    ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        errors = parts.enter_context((folder / "synth.log").open("w+b"))
+        environment = {
+            **os.environ,
+            "JSII_NODE": find_node(),
+            # `make synth` and the tests validate the template; here it takes half of the start
+            "CDK_VALIDATION": "false",
+        }
+        environment.pop("CDK_CONTEXT_JSON", None)  # of an app that this one is started from
+        synth = parts.enter_context(
+            child(
+                "cdk_runner_fleet.local.synth",
+                str(folder / "cdk.out"),
+                environment=environment,
+                folder=folder,
+                errors=errors,
+            )
+        )
+        assert synth.stdin is not None  # noqa: S101 - narrows the type
+        synth.stdin.write(json.dumps(context).encode())
+        synth.stdin.close()
+        return synth, errors
+
+    def _start_emulator(self, parts: ExitStack, folder: Path) -> None:
+        port = self.endpoint_url.rpartition(":")[2]
+        emulator = parts.enter_context(
+            child(
+                "cdk_runner_fleet.local.emulator",
+                *("--port", port),
+                *("--tasks-dir", str(folder / "tasks")),
+                environment=os.environ,
+                folder=folder,
+                errors=self._errors,
+            )
+        )
+        assert emulator.stdout is not None  # noqa: S101 - narrows the type
+        if not emulator.stdout.readline():
+            raise LocalFleetError(
+                f"the emulator ended with status {emulator.wait()} before it was ready: see its log"
+            )
+
+    def _reachable(self, value: str) -> str:
+        return _API_URL.sub(
+            lambda found: f"{self.endpoint_url}/_aws/execute-api/{found['api']}", value
+        )
+
+    def _fill_secrets(self) -> None:
+        manager = self.client("secretsmanager")
+        for output, value in (
+            ("WebhookSecretArn", self.webhook_secret),
+            ("GithubTokenSecretArn", self._token),
+        ):
+            manager.put_secret_value(SecretId=self.outputs[output], SecretString=value)
+
+
+def _usable(port: int) -> int:
+    """The port, or a free one for 0; raises SettingsError if something listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise SettingsError(f"port {port} cannot be used ({error}), 0 picks a free one") from error
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _cdk_json_context() -> dict[str, object]:
+    """The context of a `cdk.json` in the working directory: the fleet as its user has set it."""
+    path = Path("cdk.json")
+    if not path.is_file():
+        return {}
+    try:
+        context = json.loads(path.read_text()).get("context", {})
+    except (AttributeError, ValueError) as error:
+        raise SettingsError(f"{path.resolve()} is not a cdk.json: {error}") from error
+    return dict(context)
+
+
+def _await_synth(synth: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    try:
+        status = synth.wait(_SYNTH_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise LocalFleetError(f"synthesis took more than {_SYNTH_SECONDS:g} seconds") from error
+    if status:
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()
+        if status == _SETTINGS_EXIT_CODE:
+            raise SettingsError(said)
+        raise LocalFleetError(f"synthesis failed with status {status}:\n{said[-_LAST_WORDS:]}")

@@ -1,0 +1,44 @@
+"""`python -m cdk_runner_fleet.local.synth OUTDIR`: the stack that `app.py` deploys, synthesized.
+
+A process of its own, so that whoever starts a fleet need not load aws-cdk-lib, and so that jsii's
+Node process is gone with it. Stdin has the context as a JSON object. Exit status 2 and a line on
+stderr: a setting cannot work.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+
+import aws_cdk as cdk
+
+from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
+from cdk_runner_fleet.stack import RunnerFleetStack
+
+STACK = "RunnerFleet"
+
+
+def synthesize(outdir: str, context: dict[str, object]) -> None:
+    """Write the cloud assembly of the stack with these settings into `outdir`.
+
+    Raises:
+        ValueError: a setting is unknown or cannot work.
+    """
+    # CDK's own keys have a colon or a slash; whatever else is not a setting is a typing error
+    known = {field.name for field in fields(FleetSettings)}
+    unknown = sorted(key for key in context if key not in known and not {*":/"} & {*key})
+    if unknown:
+        raise ValueError(f"unknown settings {unknown}, use some of {sorted(known)}")
+    app = cdk.App(outdir=outdir, context=context, analytics_reporting=False)
+    RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
+    app.synth()
+
+
+if __name__ == "__main__":
+    try:
+        synthesize(sys.argv[1], json.load(sys.stdin))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)

@@ -1,0 +1,39 @@
+"""DynamoDB's attribute values, as far as the fleet's tables have them: S, N and SS. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Value = str | int | float | frozenset[str]
+Item = Mapping[str, Mapping[str, object]]
+
+
+def encode(value: Value) -> dict[str, object]:
+    """Write a value as DynamoDB's API does."""
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, frozenset):
+        return {"SS": sorted(value)}
+    return {"N": str(value)}
+
+
+def encode_all(values: Mapping[str, Value]) -> dict[str, dict[str, object]]:
+    """Write a row as DynamoDB's API does."""
+    return {name: encode(value) for name, value in values.items()}
+
+
+def text(item: Item, name: str) -> str:
+    """Read a text attribute, empty if the row lacks it."""
+    return str(item.get(name, {}).get("S", ""))
+
+
+def number(item: Item, name: str) -> int | None:
+    """Read a whole number, None if the row lacks it."""
+    value = item.get(name, {}).get("N")
+    return None if value is None else int(str(value))
+
+
+def texts(item: Item, name: str) -> frozenset[str]:
+    """Read a set of texts, empty if the row lacks it."""
+    value = item.get(name, {}).get("SS")
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()

@@ -1,0 +1,135 @@
+"""Workflow jobs as they come over the bus, and what starts a runner for one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet_runtime import images, labels, pricing
+from fleet_runtime.catalog import Catalog
+from fleet_runtime.labels import Refusal
+from fleet_runtime.settings import DispatchEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A workflow job at GitHub, from the detail of a bus event. Times are epoch seconds."""
+
+    action: str
+    repository: str
+    job_id: int
+    run_id: int
+    run_attempt: int
+    name: str
+    workflow_name: str
+    labels: tuple[object, ...]
+    conclusion: str | None
+    runner_name: str | None
+    created_at: int | None
+    started_at: int | None
+    completed_at: int | None
+    url: str
+
+    @classmethod
+    def from_detail(cls, detail: Mapping[str, Any]) -> Job:
+        """Read the detail that ``receive_webhook`` wrote; raises KeyError for any other."""
+        job = detail["job"]
+        return cls(
+            action=detail["action"],
+            repository=detail["repository"],
+            job_id=int(job["id"]),
+            run_id=int(job["run_id"]),
+            run_attempt=int(job["run_attempt"]),
+            name=job["name"],
+            workflow_name=job["workflow_name"],
+            labels=tuple(job["labels"]),
+            conclusion=job["conclusion"],
+            runner_name=job["runner_name"],
+            created_at=job["created_at"],
+            started_at=job["started_at"],
+            completed_at=job["completed_at"],
+            url=job["html_url"],
+        )
+
+    def runner_id(self, *, prefix: str) -> str:
+        """Name the runner that is started for this job: the same however often it is asked for."""
+        return f"{prefix}-{self.job_id}-{self.run_attempt}"
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What a runner's row says about the job it has."""
+        return {
+            "repository": self.repository,
+            "job_id": self.job_id,
+            "run_id": self.run_id,
+            "run_attempt": self.run_attempt,
+            "job_name": self.name,
+            "workflow_name": self.workflow_name,
+            "job_url": self.url,
+        }
+
+
+def execution_input(
+    job: Job, *, catalog: Catalog, config: DispatchEvent, now: int
+) -> dict[str, Any] | Refusal:
+    """Work out the lifecycle's input for a queued job.
+
+    Returns:
+        The input, or why the job cannot be served.
+    """
+    request = labels.read(job.labels)
+    if isinstance(request, Refusal):
+        return request
+    image = _image(request.image, config)
+    if isinstance(image, Refusal):
+        return image
+    runner_class = catalog.serve(request)
+    if isinstance(runner_class, Refusal):
+        return runner_class
+    return {
+        "runner_id": job.runner_id(prefix=config.runner_name_prefix),
+        **job.identity,
+        "runner_labels": request.runner_labels,
+        "waiting_labels": request.waiting_labels,
+        "class_name": runner_class.name,
+        "cpu": str(runner_class.cpu),
+        "memory": str(runner_class.memory),
+        "capacity": list(runner_class.capacity),
+        "usd_per_second": {
+            capacity: pricing.usd_per_second(
+                cpu=runner_class.cpu, memory=runner_class.memory, capacity=capacity
+            )
+            for capacity in runner_class.capacity
+        },
+        **image,
+        "queued_at": job.created_at if job.created_at is not None else now,
+    }
+
+
+def _image(reference: str | None, config: DispatchEvent) -> dict[str, str] | Refusal:
+    if reference is None and config.default_task_definition:
+        return {
+            "image_tag": config.runner_image_tag,
+            "image_base": config.default_image_base,
+            "task_definition": config.default_task_definition,
+        }
+    if reference is None and not config.images.building:
+        return Refusal(
+            reason="the fleet has no runner image, deploy with image_build_project true or name a "
+            "ready image as runner_image"
+        )
+    base, readable = config.default_image_base, config.runner_image_tag
+    if reference is not None:
+        allowed = images.allowed(
+            reference, globs=config.images.allowed, building=config.images.building
+        )
+        if isinstance(allowed, Refusal):
+            return allowed
+        base, readable = allowed, ""
+    tag = images.image_tag(base, recipe=config.image_recipe, readable=readable)
+    return {
+        "image_tag": tag,
+        "image_base": base,
+        "task_definition": f"{config.task_family}-{tag}",
+    }

@@ -1,0 +1,187 @@
+"""Runners' rows: one a runner, from the moment its job is queued until its TTL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleet_runtime.aws import Client
+from fleet_runtime.items import Item, Value, encode, encode_all, number, text
+
+WAITING_INDEX = "waiting-index"
+
+_ENDED = frozenset({"OFFLINE", "FAILED"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """A runner's row, as far as the functions use it. Empty or None: the row lacks it."""
+
+    runner_id: str
+    status: str
+    runner_labels: tuple[str, ...]
+    job_id: int | None
+    github_runner_id: int | None
+    waiting_for: str
+    task_token: str
+    task_id: str
+    ticket_hash: str
+    events_token_hash: str
+    claimed_at: int | None
+    started_at: int | None
+    completed_at: int | None
+    released_at: int | None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Runner:
+        """Read a row."""
+        labels = text(item, "runner_labels")
+        return cls(
+            runner_id=text(item, "runner_id"),
+            status=text(item, "status"),
+            runner_labels=tuple(labels.split(",")) if labels else (),
+            job_id=number(item, "job_id"),
+            github_runner_id=number(item, "github_runner_id"),
+            waiting_for=text(item, "waiting_for"),
+            task_token=text(item, "task_token"),
+            task_id=text(item, "task_id"),
+            ticket_hash=text(item, "ticket_hash"),
+            events_token_hash=text(item, "events_token_hash"),
+            claimed_at=number(item, "claimed_at"),
+            started_at=number(item, "started_at"),
+            completed_at=number(item, "completed_at"),
+            released_at=number(item, "released_at"),
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come of this runner."""
+        return self.status in _ENDED or self.released_at is not None
+
+
+class RunnerRecords:
+    """The runner table.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: Name of the table.
+        clock: Epoch seconds. Default: the system's.
+    """
+
+    def __init__(
+        self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._clock = clock
+
+    @property
+    def now(self) -> int:
+        """Epoch seconds."""
+        return int(self._clock())
+
+    def find(self, runner_id: str) -> Runner | None:
+        """Read a row, with every write before it."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(runner_id), ConsistentRead=True
+        )
+        return Runner.from_item(answer["Item"]) if "Item" in answer else None
+
+    def waiting(self, *, waiting_labels: str) -> Sequence[str]:
+        """List runners that wait for a job with these labels. The index may lag behind."""
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=WAITING_INDEX,
+            KeyConditionExpression="waiting_labels = :labels",
+            ExpressionAttributeValues={":labels": encode(waiting_labels)},
+        )
+        return [text(item, "runner_id") for item in answer["Items"]]
+
+    def create(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
+        """Write a new row; False if there is one already."""
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={**_key(runner_id), **encode_all(values)},
+                ConditionExpression="attribute_not_exists(runner_id)",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def take_ticket(self, runner: Runner) -> bool:
+        """Use a claim ticket up; False if another claim came first, or the phase is over."""
+        taken = self.update(
+            runner.runner_id,
+            values={"claimed_at": self.now},
+            condition="ticket_hash = :ticket AND waiting_for = :phase"
+            " AND attribute_not_exists(claimed_at) AND attribute_not_exists(released_at)",
+            operands={":ticket": runner.ticket_hash, ":phase": "runner"},
+        )
+        return taken is not None
+
+    def return_ticket(self, runner: Runner) -> None:
+        """Make a ticket good again after a claim that GitHub could not serve just now."""
+        self.update(
+            runner.runner_id,
+            remove=("claimed_at",),
+            condition="ticket_hash = :ticket",
+            operands={":ticket": runner.ticket_hash},
+        )
+
+    def update(
+        self,
+        runner_id: str,
+        *,
+        condition: str,
+        operands: Mapping[str, Value] | None = None,
+        values: Mapping[str, Value] | None = None,
+        first: Mapping[str, Value] | None = None,
+        add: Mapping[str, Value] | None = None,
+        remove: Sequence[str] = (),
+    ) -> Runner | None:
+        """Write to a row.
+
+        Args:
+            runner_id: The row.
+            condition: When to write at all.
+            operands: What stands behind the condition's ``:names``.
+            values: What the row is to say.
+            first: What it is to say unless it says something already.
+            add: What to add to its sets.
+            remove: What it is to say no longer.
+
+        Returns:
+            The whole row after the write, or None if the condition did not hold.
+        """
+        values, first, add = values or {}, first or {}, add or {}
+        clauses = {
+            "SET": [f"#{name} = :{name}" for name in values]
+            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in first],
+            "ADD": [f"#{name} :{name}" for name in add],
+            "REMOVE": [f"#{name}" for name in remove],
+        }
+        written = {**values, **first, **add}
+        operands = {**{f":{name}": value for name, value in written.items()}, **(operands or {})}
+        optional = {"ExpressionAttributeValues": encode_all(operands)} if operands else {}
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(runner_id),
+                UpdateExpression=" ".join(
+                    f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts
+                ),
+                ConditionExpression=condition,
+                # for every attribute: "status" and others are reserved words
+                ExpressionAttributeNames={f"#{name}": name for name in (*written, *remove)},
+                ReturnValues="ALL_NEW",
+                **optional,
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return None
+        return Runner.from_item(answer["Attributes"])
+
+
+def _key(runner_id: str) -> dict[str, dict[str, object]]:
+    return {"runner_id": encode(runner_id)}

@@ -1,0 +1,464 @@
+"""Stand-ins for AWS and GitHub, and nothing else: the handlers under test are the shipped ones.
+
+DynamoDB, SSM, Secrets Manager, ECR and ECS are moto's. Step Functions and CodeBuild are scripted
+where botocore would send, so their parameters are still checked against the service models.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+SAMPLES = Path(__file__).parent / "samples"
+WEBHOOK_SECRET = "the-webhook-secret"
+TOKEN = "ghp_the-personal-access-token"
+RUNNER = "fleet-2832853555-1"
+TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/0123456789abcdef"
+
+
+def sample(name: str) -> dict[str, Any]:
+    return json.loads((SAMPLES / f"{name}.json").read_text())
+
+
+# --- an HTTP server that answers from a function --------------------------------------------
+
+
+@dataclass(frozen=True)
+class Received:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Stub:
+    """A loopback server; ``answer`` gets each request and returns (status, headers, body)."""
+
+    def __init__(self, answer: Callable[[Received], tuple[int, dict[str, str], bytes]]) -> None:
+        received: list[Received] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                request = Received(
+                    method=self.command,
+                    path=self.path,
+                    headers={name.lower(): value for name, value in self.headers.items()},
+                    body=self.rfile.read(length),
+                )
+                received.append(request)
+                status, headers, body = answer(request)
+                if status == 0:  # hang up without an answer
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                for name, value in {**headers, "content-length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.received = received
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+# --- GitHub ---------------------------------------------------------------------------------
+
+
+@dataclass
+class GitHub:
+    """GitHub's runner and job endpoints of one repository, with its documented status codes."""
+
+    repository: str = "octo-org/example"
+    tokens: set[str] = field(default_factory=lambda: {TOKEN})
+    jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    runners: dict[int, dict[str, Any]] = field(default_factory=dict)
+    faults: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
+    during: Callable[[str], None] = lambda _: None
+    stub: Stub = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stub = Stub(self._answer)
+
+    @property
+    def calls(self) -> list[str]:
+        return [f"{one.method} {one.path.rpartition('/actions/')[2]}" for one in self.stub.received]
+
+    def fail(
+        self, operation: str, status: int, message: str = "no", **headers: str
+    ) -> None:
+        body = json.dumps({"message": message}).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.faults.setdefault(operation, []).append((status, named, body))
+
+    def add_runner(self, name: str, *, busy: bool = False) -> int:
+        github_id = 100 + len(self.runners)
+        self.runners[github_id] = {"id": github_id, "name": name, "busy": busy}
+        return github_id
+
+    def _answer(self, request: Received) -> tuple[int, dict[str, str], bytes]:
+        path, _, query = request.path.partition("?")
+        rest = path.removeprefix(f"/repos/{self.repository}/actions")
+        operation = (
+            "register"
+            if rest == "/runners/generate-jitconfig"
+            else "job"
+            if rest.startswith("/jobs/")
+            else "list"
+            if request.method == "GET"
+            else "delete"
+        )
+        self.during(operation)
+        if faults := self.faults.get(operation):
+            return faults.pop(0)
+        if request.headers.get("authorization") not in {f"Bearer {t}" for t in self.tokens}:
+            return _json(401, {"message": "Bad credentials"})
+        if operation == "job":
+            job = self.jobs.get(int(rest.rpartition("/")[2]))
+            return _json(200, job) if job else _json(404, {"message": "Not Found"})
+        if operation == "list":
+            name = query.removeprefix("name=")
+            found = [one for one in self.runners.values() if one["name"] == name]
+            return _json(200, {"total_count": len(found), "runners": found})
+        if operation == "delete":
+            return self._delete(int(rest.rpartition("/")[2]))
+        wanted = request.json()
+        if any(one["name"] == wanted["name"] for one in self.runners.values()):
+            return _json(409, {"message": "Already exists - A runner with the name exists."})
+        github_id = self.add_runner(wanted["name"])
+        return _json(
+            201,
+            {"runner": self.runners[github_id], "encoded_jit_config": "the-jit-configuration"},
+        )
+
+    def _delete(self, github_id: int) -> tuple[int, dict[str, str], bytes]:
+        runner = self.runners.get(github_id)
+        if runner is None:
+            return _json(404, {"message": "Not Found"})
+        if runner["busy"]:
+            return _json(422, {"message": "Runner is currently running a job."})
+        del self.runners[github_id]
+        return 204, {}, b""
+
+
+def _json(status: int, document: object) -> tuple[int, dict[str, str], bytes]:
+    return status, {"content-type": "application/json"}, json.dumps(document).encode()
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    server = GitHub()
+    yield server
+    server.stub.stop()
+
+
+# --- AWS ------------------------------------------------------------------------------------
+
+
+class Script:
+    """Answers a service's operations where botocore would send them, and records them."""
+
+    def __init__(self, client: Any, service_event: str) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+        self.during: Callable[[str], None] = lambda _: None
+        client.meta.events.register("provide-client-params.*.*", self._note)
+        client.meta.events.register(f"before-call.{service_event}", self._call)
+        self._params: dict[str, Any] = {}
+
+    def named(self, operation: str) -> list[dict[str, Any]]:
+        return [params for name, params in self.calls if name == operation]
+
+    def fail(self, operation: str, code: str) -> None:
+        self.answers[operation] = code
+
+    def _note(self, params: dict[str, Any], **_: object) -> None:
+        self._params = params
+
+    def _call(self, model: Any, **_: object) -> tuple[Any, dict[str, Any]]:
+        self.calls.append((model.name, self._params))
+        self.during(model.name)
+        answer = self.answers.get(model.name, {})
+        if isinstance(answer, str):
+            error = {"Error": {"Code": answer, "Message": answer}, "ResponseMetadata": {}}
+            return SimpleNamespace(status_code=400), error
+        return SimpleNamespace(status_code=200), {**answer, "ResponseMetadata": {}}
+
+
+@dataclass
+class Aws:
+    """AWS as a function sees it."""
+
+    dynamodb: Any
+    sfn: Script
+    codebuild: Script
+
+    def row(self, runner_id: str = RUNNER) -> dict[str, Any] | None:
+        return self._item("runners", {"runner_id": {"S": runner_id}})
+
+    def image(self, tag: str) -> dict[str, Any] | None:
+        return self._item("images", {"image_tag": {"S": tag}})
+
+    def put_row(self, **attributes: Any) -> None:
+        self._put("runners", {"runner_id": RUNNER, "runner_labels": "self-hosted", **attributes})
+
+    def put_image(self, **attributes: Any) -> None:
+        self._put("images", attributes)
+
+    def park(self, phase: str, **attributes: Any) -> None:
+        """Put a row that is parked in a phase, as the state machine leaves it."""
+        extra: dict[str, Any] = {}
+        if phase == "runner":
+            extra = {"ticket_hash": hashlib.sha256(b"the-ticket").hexdigest(), "task_id": TASK}
+        if phase in ("job", "completion"):
+            extra = {"claimed_at": 90, "task_id": TASK}
+        status = {
+            "image": "IMAGE_CREATING",
+            "runner": "STARTING",
+            "job": "WAITING_FOR_JOB",
+            "completion": "RUNNING",
+        }[phase]
+        self.put_row(
+            **{
+                "status": status,
+                "waiting_for": phase,
+                "task_token": f"token-{phase}",
+                "job_id": 2832853555,
+                **extra,
+                **attributes,
+            }
+        )
+
+    def _item(self, table: str, key: dict[str, Any]) -> dict[str, Any] | None:
+        item = self.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+        return {name: _plain(value) for name, value in item.items()} if item else None
+
+    def _put(self, table: str, attributes: dict[str, Any]) -> None:
+        item = {name: _typed(value) for name, value in attributes.items()}
+        self.dynamodb.put_item(TableName=table, Item=item)
+
+    @property
+    def resumed(self) -> list[tuple[str, str, str]]:
+        """What was sent to parked lifecycles: (token, "Success" or error, cause)."""
+        return [
+            (params["taskToken"], params.get("error", "Success"), params.get("cause", ""))
+            for name, params in self.sfn.calls
+            if name.startswith("SendTask")
+        ]
+
+
+def _plain(value: dict[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "N":
+        return float(content) if "." in content else int(content)
+    return set(content) if kind == "SS" else content
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"S": value}
+    return {"SS": sorted(value)} if isinstance(value, set) else {"N": str(value)}
+
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "the-secret-access-key",
+    "AWS_SESSION_TOKEN": "the-session-token",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "RUNNER_TABLE": "runners",
+    "IMAGE_TABLE": "images",
+    "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:lifecycle",
+    "CLASS_SIZES_PARAM": "/fleet/class-sizes",
+    "RUNNER_NAME_PREFIX": "fleet",
+    "TASK_FAMILY": "fleet-runner-abc",
+    "DEFAULT_TASK_DEFINITION": "",
+    "DEFAULT_IMAGE_BASE": "public.ecr.aws/ubuntu/ubuntu:24.04",
+    "RUNNER_IMAGE_TAG": "default",
+    "IMAGE_RECIPE": "0123abcd",
+    "ALLOWED_IMAGES": json.dumps(["public.ecr.aws/*"]),
+    "IMAGE_BUILDING": "on",
+    "ROW_TTL_SECONDS": "2592000",
+    "GITHUB_REPO": "octo-org/example",
+    "GITHUB_TOKEN_SECRET_ARN": "github-token",
+    "EVENT_BUS_NAME": "fleet-bus",
+    "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook",
+    "IMAGE_BUILD_PROJECT": "fleet-images",
+    "ECR_REPOSITORY_NAME": "fleet-runner",
+    "RUNNER_REPOSITORY_URL": "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner",
+    "TASK_DEFINITION_ARN": "fleet-runner-abc",
+    "IMAGE_BUILD_TIMEOUT_SECONDS": "1800",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The settings of every function; what a process keeps between invocations is forgotten."""
+    for key, value in ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    forget()
+    yield monkeypatch
+    forget()
+
+
+def forget() -> None:
+    """Begin a new process, as far as a function can tell."""
+    import build_image
+    import deregister_runner
+    import dispatch_event
+    import receive_webhook
+    import runner_api
+    from fleet_runtime import aws
+
+    for kept in (
+        aws.client,
+        build_image._builder,
+        deregister_runner._github,
+        deregister_runner._records,
+        dispatch_event._dispatcher,
+        receive_webhook._receiver,
+        runner_api._claims,
+    ):
+        kept.cache_clear()
+
+
+@pytest.fixture
+def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
+    with mock_aws():
+        dynamodb = boto3.client("dynamodb")
+        keys = ["runner_id", "waiting_labels"]
+        dynamodb.create_table(
+            TableName="runners",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            KeySchema=[{"AttributeName": "runner_id", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "waiting-index",
+                    "KeySchema": [{"AttributeName": "waiting_labels", "KeyType": "HASH"}],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            ],
+        )
+        dynamodb.create_table(
+            TableName="images",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "image_tag", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "image_tag", "KeyType": "HASH"}],
+        )
+        boto3.client("secretsmanager").create_secret(Name="github-token", SecretString=TOKEN + "\n")
+        boto3.client("ssm").put_parameter(
+            Name="/fleet/class-sizes",
+            Type="String",
+            Value=json.dumps(
+                {
+                    "small": {"cpu": 512, "memory": 1024},
+                    "Medium": {
+                        "cpu": 1024,
+                        "memory": 2048,
+                        "labels": ["linux", "X64", "docker"],
+                        "capacity": ["FARGATE_SPOT", "FARGATE"],
+                    },
+                    "broken": {"cpu": 512, "memory": 9999},
+                }
+            ),
+        )
+        from fleet_runtime.aws import client
+
+        yield Aws(
+            dynamodb=dynamodb,
+            sfn=Script(client("stepfunctions"), "sfn"),
+            codebuild=Script(client("codebuild"), "codebuild"),
+        )
+
+
+@pytest.fixture
+def context() -> Any:
+    """What Lambda passes as the second argument."""
+    return SimpleNamespace(
+        function_name="function",
+        memory_limit_in_mb=512,
+        invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:function",
+        aws_request_id="1b3f0f5c-0000-4000-8000-000000000000",
+    )
+
+
+# --- events ---------------------------------------------------------------------------------
+
+
+def delivery(
+    payload: object,
+    *,
+    event: str | None = "workflow_job",
+    secret: str = WEBHOOK_SECRET,
+    signature: str | None = None,
+    encoded: bool = False,
+) -> dict[str, Any]:
+    """A delivery as the HTTP API passes it on; ``payload`` may be raw bytes."""
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    signed = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    headers = {
+        "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+        "x-hub-signature-256": signed if signature is None else signature,
+    }
+    if event is not None:
+        headers["x-github-event"] = event
+    text = base64.b64encode(body).decode() if encoded else body.decode()
+    return {"version": "2.0", "headers": headers, "body": text, "isBase64Encoded": encoded}
+
+
+def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
+    """The bus event that ``receive_webhook`` makes of a delivery."""
+    from fleet_runtime import webhook
+    from fleet_runtime.settings import ImagePolicy
+
+    verdict = webhook.read(
+        json.dumps(payload).encode(),
+        event="workflow_job",
+        delivery="d",
+        repository="octo-org/example",
+        policy=ImagePolicy(allowed=("*",), building=True),
+    )
+    assert isinstance(verdict, webhook.Accepted), verdict
+    return {
+        "source": "cdk-runner-fleet",
+        "detail-type": "workflow_job",
+        "detail": json.loads(json.dumps(verdict.detail)),
+    }
+
+
+def job(name: str, **changes: Any) -> dict[str, Any]:
+    """A sample delivery with a changed ``workflow_job``."""
+    payload = sample(name)
+    payload["workflow_job"].update(changes)
+    return payload

@@ -1,0 +1,224 @@
+"""Who gets which job, and how a run goes on, fails, is cancelled and is run again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+ACTIONS = "/repos/octo/fleet/actions"
+STEPS = "steps: [{run: 'true'}]"
+ONE = f"jobs: {{a: {{runs-on: [self-hosted], {STEPS}}}}}"
+
+
+def status_of(github: Any, run_id: int) -> dict[str, tuple[str, str | None]]:
+    return {name: (job["status"], job["conclusion"]) for name, job in github.jobs(run_id).items()}
+
+
+def test_a_job_goes_to_any_runner_with_all_its_labels(github: Any) -> None:
+    run_id = github.queue(f"jobs: {{a: {{runs-on: [Self-Hosted, CLASS:medium], {STEPS}}}}}")
+    small = github.runner("self-hosted", "class:small", name="small")
+    plain = github.runner("self-hosted", name="plain")
+    assert github.jobs(run_id)["a"]["status"] == "queued"
+    # Started for somebody else's job, and with a label more: GitHub does not mind.
+    github.runner("class:medium", "self-hosted", "gpu", name="other").work()
+    github.until_completed(run_id)
+    job = github.jobs(run_id)["a"]
+    assert (job["conclusion"], job["runner_name"]) == ("success", "other")
+    small.die()
+    plain.die()
+
+
+def test_a_runner_does_one_job_and_is_removed(github: Any) -> None:
+    first, second = github.queue(ONE), github.queue(ONE)
+    runner = github.runner()
+    runner.take()
+    listed = github.call("GET", f"{ACTIONS}/runners")[1]["runners"]
+    assert [(each["status"], each["busy"]) for each in listed] == [("online", True)]
+    runner_id = listed[0]["id"]
+    status, answer = github.call("DELETE", f"{ACTIONS}/runners/{runner_id}")
+    assert status == 422
+    assert "currently running a job" in answer["message"]
+    runner.finish()
+    github.until_completed(first)
+    assert github.call("GET", f"{ACTIONS}/runners")[1]["total_count"] == 0
+    assert github.jobs(second)["a"]["status"] == "queued"
+
+
+def test_jobs_are_served_in_their_order(github: Any) -> None:
+    runs = [github.queue(ONE) for _ in range(3)]
+    for run_id in runs:
+        assert github.runner().work()["run_id"] == run_id
+
+
+def test_a_removed_runner_is_told(github: Any) -> None:
+    runner = github.runner()
+    (listed,) = github.call("GET", f"{ACTIONS}/runners")[1]["runners"]
+    assert listed["status"] == "online"
+    assert github.call("DELETE", f"{ACTIONS}/runners/{listed['id']}")[0] == 204
+    assert runner.session.receive() == {"type": "removed"}
+    assert runner.session.receive() is None
+    run_id = github.queue(ONE)
+    assert github.jobs(run_id)["a"]["status"] == "queued"
+
+
+def test_an_idle_runner_that_dies_stays_listed_as_offline(github: Any) -> None:
+    runner = github.runner()
+    runner.die()
+    github.until(
+        lambda: github.call("GET", f"{ACTIONS}/runners")[1]["runners"][0]["status"] == "offline"
+    )
+    run_id = github.queue(ONE)
+    assert github.jobs(run_id)["a"]["status"] == "queued"
+
+
+def test_a_registration_opens_one_session_with_its_own_token(github: Any) -> None:
+    config = github.config()
+    fake = type(github.runner("never"))
+    first, second = fake(config), fake(config)
+    assert second.session.receive() == {"type": "removed"}
+    github.queue(ONE)
+    assert first.take()["key"] == "a"
+
+
+def test_a_job_not_begun_goes_back_to_the_queue(github: Any) -> None:
+    run_id = github.queue(ONE)
+    runner = github.runner()
+    assert runner.session.receive()["type"] == "job"
+    runner.die()
+    github.until(lambda: not github.call("GET", f"{ACTIONS}/runners")[1]["runners"][0]["busy"])
+    assert github.jobs(run_id)["a"]["status"] == "queued"
+    github.runner(name="second").work()
+    assert github.until_completed(run_id)["jobs"][0]["runner_name"] == "second"
+
+
+def test_a_job_whose_runner_dies_fails(github: Any) -> None:
+    run_id = github.queue(ONE)
+    runner = github.runner()
+    runner.take()
+    github.until(lambda: github.jobs(run_id)["a"]["status"] == "in_progress")
+    runner.die()
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "failure"
+    assert "lost communication" in report["jobs"][0]["log_tail"][-1]
+    assert github.call("GET", f"{ACTIONS}/runners")[1]["total_count"] == 0
+
+
+CHAIN = f"""
+jobs:
+  plan:
+    runs-on: [self-hosted]
+    outputs: {{v: x}}
+    {STEPS}
+  work:
+    needs: plan
+    runs-on: [self-hosted, "${{{{ needs.plan.outputs.v }}}}"]
+    {STEPS}
+    strategy: {{matrix: {{n: [1, 2]}}}}
+  after: {{needs: work, runs-on: [self-hosted], {STEPS}}}
+  cleanup: {{needs: [work], if: always(), runs-on: [self-hosted], {STEPS}}}
+  alarm: {{needs: work, if: failure(), runs-on: [self-hosted], {STEPS}}}
+  last: {{needs: after, runs-on: [self-hosted], {STEPS}}}
+"""
+
+
+def test_needs_outputs_and_matrix(github: Any) -> None:
+    run_id = github.queue(CHAIN)
+    assert set(github.jobs(run_id)) == {"plan"}
+    github.runner().work(v="class:big")
+    github.until(lambda: len(github.jobs(run_id)) == 3)
+    assert github.jobs(run_id)["work (2)"]["labels"] == ["self-hosted", "class:big"]
+    github.runner("self-hosted", "class:big").work()
+    github.runner("self-hosted", "class:big").work()
+    for _ in range(3):
+        github.runner().work()
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "success"
+    assert status_of(github, run_id)["alarm"] == ("completed", "skipped")
+
+
+def test_a_failure_skips_what_follows_unless_it_asks(github: Any) -> None:
+    run_id = github.queue(CHAIN)
+    github.runner().work(v="b")
+    github.runner("self-hosted", "b").work("failure")
+    github.runner("self-hosted", "b").work()
+    for _ in range(2):
+        assert github.runner().work()["key"] in ("cleanup", "alarm")
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "failure"
+    assert status_of(github, run_id) == {
+        "plan": ("completed", "success"),
+        "work (1)": ("completed", "failure"),
+        "work (2)": ("completed", "success"),
+        "after": ("completed", "skipped"),
+        "last": ("completed", "skipped"),
+        "cleanup": ("completed", "success"),
+        "alarm": ("completed", "success"),
+    }
+
+
+def test_a_forgiven_failure_is_no_failure_of_the_run(github: Any) -> None:
+    run_id = github.queue(
+        f"jobs: {{a: {{runs-on: x, continue-on-error: true, {STEPS}}}, "
+        f"b: {{needs: a, runs-on: y, {STEPS}}}}}"
+    )
+    github.runner("x").work("failure")
+    github.runner("y").work()
+    assert github.until_completed(run_id)["conclusion"] == "success"
+    assert github.jobs(run_id)["a"]["conclusion"] == "failure"
+
+
+def test_a_job_whose_expression_is_wrong_fails_with_the_reason(github: Any) -> None:
+    run_id = github.queue(f"jobs: {{a: {{if: nosuch(), runs-on: x, {STEPS}}}}}")
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "failure"
+    assert "the twin has no nosuch()" in report["jobs"][0]["log_tail"][0]
+
+
+def test_a_queued_job_is_cancelled_without_a_runner(github: Any) -> None:
+    run_id = github.queue(ONE)
+    job = github.jobs(run_id)["a"]
+    assert github.call("POST", f"/_twin/jobs/{job['id']}/cancel")[0] == 202
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "cancelled"
+    assert report["jobs"][0]["runner_name"] is None
+    other = github.queue(ONE)
+    assert github.runner().work()["run_id"] == other
+
+
+def test_a_running_job_is_cancelled_by_its_runner(github: Any) -> None:
+    run_id = github.queue(ONE)
+    runner = github.runner()
+    runner.take()
+    assert github.call("POST", f"{ACTIONS}/runs/{run_id}/cancel")[0] == 202
+    assert runner.session.receive() == {"type": "cancel"}
+    assert github.jobs(run_id)["a"]["status"] != "completed"
+    runner.finish("cancelled")
+    assert github.until_completed(run_id)["conclusion"] == "cancelled"
+    assert github.call("POST", f"{ACTIONS}/runs/{run_id}/cancel")[0] == 409
+
+
+def test_a_rerun_is_a_new_attempt_with_new_jobs(github: Any) -> None:
+    run_id = github.queue(ONE)
+    assert github.call("POST", f"{ACTIONS}/runs/{run_id}/rerun")[0] == 403
+    first = github.jobs(run_id)["a"]["id"]
+    github.runner().work("failure")
+    github.until_completed(run_id)
+    assert github.call("POST", f"{ACTIONS}/runs/{run_id}/rerun")[0] == 201
+    second = github.jobs(run_id)["a"]["id"]
+    assert second != first
+    assert github.call("GET", f"{ACTIONS}/jobs/{first}")[1]["run_attempt"] == 1
+    assert github.call("GET", f"{ACTIONS}/jobs/{second}")[1]["run_attempt"] == 2
+    assert github.runner().work()["run_attempt"] == 2
+    assert github.until_completed(run_id)["conclusion"] == "success"
+
+
+@pytest.mark.parametrize("count", [50])
+def test_many_runners_and_jobs_are_all_matched(github: Any, count: int) -> None:
+    run_id = github.queue(
+        f"jobs: {{a: {{runs-on: x, {STEPS}, strategy: {{matrix: {{n: {list(range(count))}}}}}}}}}"
+    )
+    for runner in [github.runner("x") for _ in range(count)]:
+        runner.work()
+    report = github.until_completed(run_id)
+    assert len({job["runner_name"] for job in report["jobs"]}) == count

@@ -1,0 +1,314 @@
+"""The shipped machine in the emulator, alone: its functions are stand-ins that answer what a test says.
+
+The tests of the local fleet run it with the real functions; here each state's ways out are forced one by
+one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from cdk_runner_fleet import _assets
+
+PATIENCE_SECONDS = 30
+_STAND_IN = """
+import os
+import boto3
+
+class GitHubRefused(Exception):
+    pass
+
+def handler(event, context):
+    answer = boto3.client("ssm").get_parameter(Name=os.environ["ANSWER"])["Parameter"]["Value"]
+    if answer == "fail":
+        raise GitHubRefused("401: bad credentials")
+    return {"busy": answer == "busy", "status": "BUILDING"}
+"""
+
+
+@dataclass
+class Life:
+    """One execution and its runner's row."""
+
+    rig: Rig
+    runner_id: str
+    arn: str
+    image_tag: str
+
+    def row(self) -> dict[str, Any]:
+        found = self.rig.dynamodb.get_item(
+            TableName=self.rig.runners, Key={"runner_id": {"S": self.runner_id}}
+        )
+        return {k: next(iter(v.values())) for k, v in found.get("Item", {}).items()}
+
+    def write(self, **values: dict[str, Any]) -> None:
+        """Write a signal to the row without answering its token."""
+        self.rig.dynamodb.update_item(
+            TableName=self.rig.runners,
+            Key={"runner_id": {"S": self.runner_id}},
+            UpdateExpression="SET " + ", ".join(f"#{key} = :{key}" for key in values),
+            ExpressionAttributeNames={f"#{key}": key for key in values},
+            ExpressionAttributeValues={f":{key}": value for key, value in values.items()},
+        )
+
+    def parked(self, phase: str) -> str:
+        """The token of ``phase``, as soon as the machine is parked in it."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            row = self.row()
+            if row.get("waiting_for") == phase:
+                return str(row["task_token"])
+            time.sleep(0.02)
+        raise AssertionError(f"{self.runner_id} is not parked in {phase}: {self.row()}")
+
+    def succeed(self, *phases: str) -> Life:
+        for phase in phases:
+            self.rig.states.send_task_success(taskToken=self.parked(phase), output="{}")
+        return self
+
+    def fail(self, phase: str, error: str, cause: str = "a test said so") -> Life:
+        self.rig.states.send_task_failure(taskToken=self.parked(phase), error=error, cause=cause)
+        return self
+
+    def path(self) -> list[str]:
+        """The states entered, once the execution has ended."""
+        self.end()
+        return self.rig.entered(self.arn)
+
+    def end(self) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found: dict[str, Any] = self.rig.states.describe_execution(executionArn=self.arn)
+            if found["status"] != "RUNNING":
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"{self.runner_id} does not end: {self.rig.entered(self.arn)}")
+
+
+@dataclass
+class Rig:
+    """The emulator with the machine's surroundings."""
+
+    endpoint: str
+    runners: str = "runners"
+    images: str = "images"
+    cluster: str = ""
+    machines: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.dynamodb = self._client("dynamodb")
+        self.states = self._client("stepfunctions")
+        self.ecs = self._client("ecs")
+        self.ssm = self._client("ssm")
+        for table, key in ((self.runners, "runner_id"), (self.images, "image_tag")):
+            self.dynamodb.create_table(
+                TableName=table,
+                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        self.cluster = self.ecs.create_cluster(
+            clusterName="fleet", capacityProviders=["FARGATE", "FARGATE_SPOT"]
+        )["cluster"]["clusterArn"]
+        self.ecs.register_task_definition(
+            family="ready",
+            cpu="512",
+            memory="1024",
+            networkMode="awsvpc",
+            requiresCompatibilities=["FARGATE"],
+            containerDefinitions=[{"name": "runner", "image": "example.com/runner:1"}],
+        )
+        self.role = self._role()
+        self.deregister, self.build = self._function("deregister"), self._function("build")
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id="123456789012",
+            aws_secret_access_key="local",
+            config=Config(retries={"max_attempts": 0}, inject_host_prefix=False),
+        )
+
+    def _role(self) -> str:
+        iam = self._client("iam")
+        principals = ["states.amazonaws.com", "lambda.amazonaws.com"]
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"Service": principals},
+            "Action": "sts:AssumeRole",
+        }
+        everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        made = iam.create_role(
+            RoleName="everything",
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        )
+        iam.put_role_policy(
+            RoleName="everything",
+            PolicyName="all",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
+        )
+        return str(made["Role"]["Arn"])
+
+    def _function(self, name: str) -> str:
+        package = io.BytesIO()
+        with zipfile.ZipFile(package, "w") as archive:
+            archive.writestr("stand_in.py", _STAND_IN)
+        self.answer(name, "idle")
+        made = self._client("lambda").create_function(
+            FunctionName=name,
+            Runtime="python3.14",
+            Role=self.role,
+            Handler="stand_in.handler",
+            Code={"ZipFile": package.getvalue()},
+            Timeout=20,
+            Environment={"Variables": {"ANSWER": name}},
+        )
+        return str(made["FunctionArn"])
+
+    def answer(self, function: str, answer: str) -> None:
+        """Let a stand-in answer ``idle``, ``busy`` or ``fail`` from now on."""
+        self.ssm.put_parameter(Name=function, Value=answer, Type="String", Overwrite=True)
+
+    def fault(self, **rule: Any) -> None:
+        self._post(rule)
+
+    def calm(self) -> None:
+        """Forget all faults, but that tasks do nothing by themselves."""
+        request = urllib.request.Request(f"{self.endpoint}/_fleet/faults", method="DELETE")
+        urllib.request.urlopen(request, timeout=10).read()
+        for task in self.running_tasks():
+            self.ecs.stop_task(cluster=self.cluster, task=task)
+        self._post({"on": "task", "outcome": "never_boots", "times": None})
+        for function in ("deregister", "build"):
+            self.answer(function, "idle")
+
+    def _post(self, rule: dict[str, Any]) -> None:
+        request = urllib.request.Request(
+            f"{self.endpoint}/_fleet/faults", data=json.dumps(rule).encode(), method="POST"
+        )
+        urllib.request.urlopen(request, timeout=10).read()
+
+    def machine(self, **timeouts: str) -> str:
+        key = json.dumps(timeouts, sort_keys=True)
+        if key not in self.machines:
+            values = {
+                "Partition": "aws",
+                "RunnerTableName": self.runners,
+                "ImageTableName": self.images,
+                "ClusterArn": self.cluster,
+                "SubnetIds": "subnet-1,subnet-2",
+                "SecurityGroupIds": "sg-1",
+                "AssignPublicIp": "ENABLED",
+                "RunnerApiUrl": "http://127.0.0.1:9",
+                "BuildImageFunctionArn": self.build,
+                "DeregisterRunnerFunctionArn": self.deregister,
+                "Building": "on",
+                "BootTimeoutSeconds": "60",
+                "IdleTimeoutSeconds": "60",
+                "ImageBuildTimeoutSeconds": "60",
+                "RunnerTtlSeconds": "60",
+                "RowTtlSeconds": "2592000",
+                **timeouts,
+            }
+            text = _assets.STATE_MACHINE.read_text(encoding="utf-8")
+            made = self.states.create_state_machine(
+                name=f"machine-{len(self.machines)}",
+                definition=_hurry(re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], text)),
+                roleArn=self.role,
+            )
+            self.machines[key] = made["stateMachineArn"]
+        return self.machines[key]
+
+    def start(
+        self,
+        *,
+        family: str = "ready",
+        capacity: tuple[str, ...] = ("FARGATE",),
+        runner_id: str | None = None,
+        timeouts: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> Life:
+        runner_id = runner_id or f"fleet-{uuid.uuid4().int % 10**11}-1"
+        image_tag = f"image-{uuid.uuid4().hex[:12]}"
+        arn = self.states.start_execution(
+            stateMachineArn=self.machine(**(timeouts or {})),
+            name=runner_id,
+            input=json.dumps(
+                {
+                    "runner_id": runner_id,
+                    "repository": "octo-org/octo-repo",
+                    "job_id": 1,
+                    "job_name": "build",
+                    "job_url": "https://example.com",
+                    "run_id": 2,
+                    "run_attempt": 1,
+                    "workflow_name": "ci",
+                    "runner_labels": "self-hosted",
+                    "waiting_labels": "self-hosted",
+                    "class_name": "small",
+                    "cpu": "512",
+                    "memory": "1024",
+                    "capacity": list(capacity),
+                    "usd_per_second": {name: 0.00001 for name in capacity},
+                    "image_tag": image_tag,
+                    "image_base": "public.ecr.aws/docker/library/node:20",
+                    "task_definition": family,
+                    "queued_at": int(time.time()),
+                    **changes,
+                }
+            ),
+        )["executionArn"]
+        return Life(self, runner_id, arn, image_tag)
+
+    def entered(self, arn: str) -> list[str]:
+        pages = self.states.get_paginator("get_execution_history").paginate(executionArn=arn)
+        return [
+            event["stateEnteredEventDetails"]["name"]
+            for page in pages
+            for event in page["events"]
+            if "stateEnteredEventDetails" in event
+        ]
+
+    def image(self, tag: str, **values: dict[str, Any]) -> None:
+        self.dynamodb.put_item(TableName=self.images, Item={"image_tag": {"S": tag}, **values})
+
+    def running_tasks(self) -> list[str]:
+        arns: list[str] = self.ecs.list_tasks(cluster=self.cluster)["taskArns"]
+        return arns
+
+
+def _hurry(definition: str) -> str:
+    """The same machine with short pauses between retries, so that a test can see the last one."""
+    machine = json.loads(definition)
+    for state in machine["States"].values():
+        for retry in state.get("Retry", []):
+            if "MaxDelaySeconds" in retry:
+                retry.update(IntervalSeconds=1, MaxDelaySeconds=2, BackoffRate=1.1)
+    return json.dumps(machine)
+
+
+def open_rig(folder: Path) -> tuple[subprocess.Popen[str], Rig]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdk_runner_fleet.local.emulator", "--tasks-dir", folder],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    ready = json.loads(process.stdout.readline())
+    return process, Rig(ready["aws_endpoint_url"])

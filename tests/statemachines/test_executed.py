@@ -1,0 +1,586 @@
+"""The shipped machine, executed: every Catch, every time-out and every order of signals."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from .rig import Life, Rig, open_rig
+
+CONDITION = "DynamoDb.ConditionalCheckFailedException"
+NO_CAPACITY = "Capacity is unavailable at this time. Please try again later"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    process, rig = open_rig(tmp_path_factory.mktemp("tasks"))
+    with process:
+        yield rig
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def rig(emulator: Rig) -> Rig:
+    emulator.calm()
+    return emulator
+
+
+def api_error(on: str, match: str = "", code: str = "ValidationException") -> dict[str, Any]:
+    return {
+        "on": on,
+        "outcome": "error",
+        "match": match,
+        "code": code,
+        "message": "asked for",
+        "status": 400,
+    }
+
+
+# --- one scenario for each Catch of the file: (state, its errors) -> a life that takes it
+
+
+def record_runner_known(rig: Rig) -> Life:
+    first = rig.start()
+    first.parked("runner")
+    rig.dynamodb.put_item(
+        TableName=rig.runners, Item={"runner_id": {"S": "fleet-77-1"}, "status": {"S": "OFFLINE"}}
+    )
+    return rig.start(runner_id="fleet-77-1")
+
+
+def record_runner_broken(rig: Rig) -> Life:
+    rig.fault(**api_error("dynamodb:PutItem"))
+    return rig.start()
+
+
+def launch_broken(rig: Rig) -> Life:
+    rig.fault(**api_error("ecs:RunTask", code="AccessDeniedException"))
+    return rig.start()
+
+
+def find_image_broken(rig: Rig) -> Life:
+    rig.fault(**api_error("dynamodb:UpdateItem", match="ADD waiters"))
+    return rig.start(family="unknown")
+
+
+def start_build_broken(rig: Rig) -> Life:
+    rig.answer("build", "fail")
+    return rig.start(family="unknown")
+
+
+def build_ended_before_the_wait(rig: Rig) -> Life:
+    rig.fault(on="lambda:InvokeFunction", outcome="error", code="ServiceException", times=1)
+    life = rig.start(family="unknown")  # its retry leaves time for the signal
+    _row_exists(life)
+    life.write(image_ended_at={"N": "1"}, image_error={"S": "no such base"})
+    return life
+
+
+def released_while_building(rig: Rig) -> Life:
+    return rig.start(family="unknown").fail("image", "Runner.Released")
+
+
+def build_too_slow(rig: Rig) -> Life:
+    return rig.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
+
+
+def build_failed(rig: Rig) -> Life:
+    return rig.start(family="unknown").fail("image", "Image.BuildFailed", "see the log")
+
+
+def stopped_before_the_wait(rig: Rig) -> Life:
+    rig.fault(**_slow_park("runner"))
+    life = rig.start()
+    _row_exists(life)
+    life.write(released_at={"N": "1"})
+    return life
+
+
+def released_while_booting(rig: Rig) -> Life:
+    return rig.start().fail("runner", "Runner.Released")
+
+
+def registration_refused(rig: Rig) -> Life:
+    return rig.start().fail("runner", "Runner.RegistrationRefused", "401")
+
+
+def boot_too_slow(rig: Rig) -> Life:
+    return rig.start(timeouts={"BootTimeoutSeconds": "1"})
+
+
+def task_stopped_while_booting(rig: Rig) -> Life:
+    life = rig.start()
+    life.parked("runner")
+    first = life.row()["task_id"]
+    life.fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
+    _parked_again(life, first)
+    return life.fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
+
+
+def unready_task_is_gone(rig: Rig) -> Life:
+    rig.fault(**api_error("ecs:StopTask", code="InvalidParameterException"))
+    return task_stopped_while_booting(rig)
+
+
+def unready_task_cannot_be_stopped(rig: Rig) -> Life:
+    rig.fault(**api_error("ecs:StopTask", code="AccessDeniedException"))
+    return rig.start().fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
+
+
+def started_before_the_wait(rig: Rig) -> Life:
+    life = rig.start()
+    token = life.parked("runner")
+    life.write(started_at={"N": "1"}, completed_at={"N": "2"})
+    rig.states.send_task_success(taskToken=token, output="{}")
+    return life
+
+
+def idle_too_long(rig: Rig) -> Life:
+    return rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+
+
+def exited_without_a_job(rig: Rig) -> Life:
+    return rig.start().succeed("runner").fail("job", "Runner.TaskExited")
+
+
+def stopped_without_a_job(rig: Rig) -> Life:
+    return rig.start().succeed("runner").fail("job", "Runner.TaskStopped", "SpotInterruption")
+
+
+def github_unreachable_when_idle(rig: Rig) -> Life:
+    rig.answer("deregister", "fail")
+    return rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+
+
+def completed_before_the_wait(rig: Rig) -> Life:
+    life = rig.start().succeed("runner")
+    token = life.parked("job")
+    life.write(completed_at={"N": "2"})
+    rig.states.send_task_success(taskToken=token, output="{}")
+    return life
+
+
+def job_too_long(rig: Rig) -> Life:
+    return rig.start(timeouts={"RunnerTtlSeconds": "1"}).succeed("runner", "job")
+
+
+def stopped_in_the_middle_of_a_job(rig: Rig) -> Life:
+    life = rig.start().succeed("runner", "job")
+    return life.fail("completion", "Runner.TaskStopped", "SpotInterruption")
+
+
+def row_cannot_be_read(rig: Rig) -> Life:
+    life = rig.start()
+    token = life.parked("runner")
+    life.write(started_at={"N": "1"})
+    rig.fault(**api_error("dynamodb:GetItem", match="ConsistentRead"))
+    rig.states.send_task_success(taskToken=token, output="{}")
+    return life
+
+
+def ended_task_is_gone(rig: Rig) -> Life:
+    rig.fault(**api_error("ecs:StopTask", code="InvalidParameterException"))
+    return rig.start().succeed("runner", "job", "completion")
+
+
+def ended_task_cannot_be_stopped(rig: Rig) -> Life:
+    rig.fault(**api_error("ecs:StopTask", code="AccessDeniedException"))
+    return rig.start().succeed("runner", "job", "completion")
+
+
+def offline_cannot_be_recorded(rig: Rig) -> Life:
+    rig.fault(**api_error("dynamodb:UpdateItem", match="OFFLINE"))
+    return rig.start().succeed("runner", "job", "completion")
+
+
+def failed_task_cannot_be_stopped(rig: Rig) -> Life:
+    rig.fault(**api_error("ecs:StopTask", code="AccessDeniedException"), times=11)
+    return rig.start().fail("runner", "Runner.Terminated")
+
+
+def registration_cannot_be_removed(rig: Rig) -> Life:
+    rig.answer("deregister", "fail")
+    return rig.start().fail("runner", "Runner.Terminated")
+
+
+def failure_cannot_be_recorded(rig: Rig) -> Life:
+    rig.fault(**api_error("dynamodb:UpdateItem", match="FAILED"))
+    return rig.start().fail("runner", "Runner.Terminated")
+
+
+ALL = "States.ALL"
+SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
+    ("RecordRunner", CONDITION): record_runner_known,
+    ("RecordRunner", ALL): record_runner_broken,
+    ("LaunchTask", ALL): launch_broken,
+    ("FindImage", ALL): find_image_broken,
+    ("StartBuild", ALL): start_build_broken,
+    ("AwaitBuild", CONDITION): build_ended_before_the_wait,
+    ("AwaitBuild", "Runner.Released"): released_while_building,
+    ("AwaitBuild", "States.Timeout"): build_too_slow,
+    ("AwaitBuild", ALL): build_failed,
+    ("WaitForRunner", CONDITION): stopped_before_the_wait,
+    ("WaitForRunner", "Runner.Released"): released_while_booting,
+    ("WaitForRunner", "Runner.Terminated"): registration_refused,
+    ("WaitForRunner", "States.Timeout"): boot_too_slow,
+    ("WaitForRunner", ALL): task_stopped_while_booting,
+    ("StopUnreadyTask", "Ecs.InvalidParameterException"): unready_task_is_gone,
+    ("StopUnreadyTask", ALL): unready_task_cannot_be_stopped,
+    ("WaitForJob", CONDITION): started_before_the_wait,
+    ("WaitForJob", "States.Timeout"): idle_too_long,
+    ("WaitForJob", "Runner.TaskExited"): exited_without_a_job,
+    ("WaitForJob", ALL): stopped_without_a_job,
+    ("ReleaseRunner", ALL): github_unreachable_when_idle,
+    ("RunJob", CONDITION): completed_before_the_wait,
+    ("RunJob", "States.Timeout"): job_too_long,
+    ("RunJob", ALL): stopped_in_the_middle_of_a_job,
+    ("ReadRunner", ALL): row_cannot_be_read,
+    ("StopTask", "Ecs.InvalidParameterException"): ended_task_is_gone,
+    ("StopTask", ALL): ended_task_cannot_be_stopped,
+    ("RecordOffline", ALL): offline_cannot_be_recorded,
+    ("StopFailedTask", ALL): failed_task_cannot_be_stopped,
+    ("DeregisterRunner", ALL): registration_cannot_be_removed,
+    ("RecordFailed", ALL): failure_cannot_be_recorded,
+}
+
+SUCCEEDS = {
+    ("RecordRunner", CONDITION),
+    ("AwaitBuild", "Runner.Released"),
+    ("WaitForRunner", CONDITION),
+    ("WaitForRunner", "Runner.Released"),
+    ("WaitForJob", CONDITION),
+    ("WaitForJob", "States.Timeout"),
+    ("WaitForJob", "Runner.TaskExited"),
+    ("ReleaseRunner", ALL),
+    ("RunJob", CONDITION),
+    ("StopTask", "Ecs.InvalidParameterException"),
+}
+
+
+TOLD_THAT_THE_TASK_IS_GONE = {
+    ("StopUnreadyTask", "Ecs.InvalidParameterException"),
+    ("StopTask", "Ecs.InvalidParameterException"),
+}
+
+
+def test_there_is_a_scenario_for_every_catch(machine: dict[str, Any]) -> None:
+    catches = {
+        (name, catch["ErrorEquals"][0])
+        for name, state in machine["States"].items()
+        for catch in state.get("Catch", [])
+    }
+    assert set(SCENARIOS) == catches
+
+
+@pytest.mark.parametrize(("state", "error"), SCENARIOS)
+def test_catch(rig: Rig, machine: dict[str, Any], state: str, error: str) -> None:
+    [catch] = [c for c in machine["States"][state]["Catch"] if c["ErrorEquals"][0] == error]
+    life = SCENARIOS[state, error](rig)
+    path = life.path()
+    steps = list(zip(path, path[1:], strict=False))
+    assert (state, catch["Next"]) in steps, path
+    end = life.end()
+    assert end["status"] == ("SUCCEEDED" if (state, error) in SUCCEEDS else "FAILED"), path
+    if end["status"] == "FAILED":
+        assert end["error"], path
+        assert not end["error"].startswith("States."), end
+    row = life.row()
+    if state == "RecordFailed":
+        assert end["error"] == "Runner.Terminated"
+    elif (state, error) == ("RecordRunner", CONDITION):
+        assert path == ["RecordRunner", "EndQuietly"]
+    else:
+        assert row["status"] == ("OFFLINE" if end["status"] == "SUCCEEDED" else "FAILED"), row
+        assert "task_token" not in row
+        if row["status"] == "FAILED":
+            assert row["error"] == end["error"]
+            assert row["cause"] == end["cause"]
+    if (state, error) not in TOLD_THAT_THE_TASK_IS_GONE | {("StopFailedTask", ALL)}:
+        _no_task_stays(rig, life)
+
+
+def _no_task_stays(rig: Rig, life: Life) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        described = rig.running_tasks()
+        mine = life.row().get("task_id")
+        if mine not in described:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"task {mine} of {life.runner_id} is still there")
+
+
+# --- the happy path, and orders of signals
+
+
+def test_happy_path_takes_eight_transitions(rig: Rig) -> None:
+    life = rig.start().succeed("runner", "job", "completion")
+    assert life.path() == [
+        "RecordRunner",
+        "LaunchTask",
+        "CheckLaunch",
+        "WaitForRunner",
+        "WaitForJob",
+        "RunJob",
+        "StopTask",
+        "RecordOffline",
+    ]
+    row = life.row()
+    assert row["status"] == "OFFLINE"
+    assert float(row["cost_usd"]) == pytest.approx(0.0006)  # a minute at the least
+    assert rig.running_tasks() == []
+
+
+def test_statuses_are_the_original_ones_in_order(rig: Rig) -> None:
+    life = rig.start()
+    seen = []
+    for phase in ("runner", "job", "completion"):
+        life.parked(phase)
+        seen.append(life.row()["status"])
+        life.succeed(phase)
+    life.end()
+    assert [*seen, life.row()["status"]] == ["STARTING", "WAITING_FOR_JOB", "RUNNING", "OFFLINE"]
+
+
+def test_the_ticket_is_on_the_row_as_a_hash_alone(rig: Rig) -> None:
+    import hashlib
+
+    life = rig.start()
+    life.parked("runner")
+    row = life.row()
+    [task] = rig.ecs.describe_tasks(cluster=rig.cluster, tasks=[row["task_id"]])["tasks"]
+    [container] = task["overrides"]["containerOverrides"]
+    variables = {v["name"]: v["value"] for v in container["environment"]}
+    ticket = variables["RUNNER_TICKET"]
+    assert row["ticket_hash"] == hashlib.sha256(ticket.encode()).hexdigest()
+    assert ticket not in json.dumps(row)
+    life.fail("runner", "Runner.Terminated")
+    life.end()
+
+
+def test_a_second_try_has_a_ticket_and_a_client_token_of_its_own(rig: Rig) -> None:
+    life = rig.start()
+    life.parked("runner")
+    first = life.row()
+    life.fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
+    _parked_again(life, first["task_id"])
+    second = life.row()
+    assert second["ticket_hash"] != first["ticket_hash"]
+    assert "claimed_at" not in second
+    life.succeed("runner", "job", "completion")
+    assert life.end()["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("early", ["started", "completed"])
+def test_a_signal_that_comes_before_its_state_is_not_lost(rig: Rig, early: str) -> None:
+    life = rig.start()
+    token = life.parked("runner")
+    life.write(started_at={"N": "1"})
+    if early == "completed":
+        life.write(completed_at={"N": "2"})
+    rig.states.send_task_success(taskToken=token, output="{}")
+    if early == "started":
+        life.succeed("completion")
+    assert life.end()["status"] == "SUCCEEDED"
+
+
+def test_signals_racing_the_parks_lose_nobody(rig: Rig) -> None:
+    """Signals written by another thread at any moment: every life ends by itself."""
+
+    def live(_: int) -> str:
+        life = rig.start()
+        life.succeed("runner")
+        for name in ("started_at", "completed_at"):
+            life.write(**{name: {"N": "1"}})
+            row = life.row()
+            if row.get("waiting_for") in {"job", "completion"}:
+                try:
+                    rig.states.send_task_success(taskToken=row["task_token"], output="{}")
+                except (
+                    rig.states.exceptions.TaskTimedOut,
+                    rig.states.exceptions.InvalidToken,
+                    rig.states.exceptions.TaskDoesNotExist,
+                ):
+                    pass  # the park was left already
+        return str(life.end()["status"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(live, range(24))) == ["SUCCEEDED"] * 24
+
+
+# --- capacity
+
+
+def test_no_capacity_takes_the_next_provider(rig: Rig) -> None:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
+    life = rig.start(capacity=("FARGATE_SPOT", "FARGATE"))
+    life.parked("runner")
+    assert life.row()["capacity_provider"] == "FARGATE"
+    life.succeed("runner", "job", "completion")
+    assert life.path().count("LaunchTask") == 2
+
+
+def test_no_capacity_anywhere_waits_and_tries_again(rig: Rig) -> None:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI", times=1)
+    life = rig.start().succeed("runner", "job", "completion")
+    assert life.path()[:5] == [
+        "RecordRunner",
+        "LaunchTask",
+        "CheckLaunch",
+        "AwaitCapacity",
+        "LaunchTask",
+    ]
+
+
+def test_no_capacity_as_an_exception_waits_too(rig: Rig) -> None:
+    rule = api_error("ecs:RunTask", code="ClientException") | {"message": NO_CAPACITY}
+    rig.fault(**rule)
+    life = rig.start().succeed("runner", "job", "completion")
+    assert "AwaitCapacity" in life.path()
+
+
+def test_a_permanent_failure_fails_at_once_with_its_reason(rig: Rig) -> None:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason="MISSING")
+    life = rig.start()
+    assert life.path().count("LaunchTask") == 1
+    assert life.row()["error"] == "Runner.LaunchFailed"
+    assert "MISSING" in life.row()["cause"]
+
+
+# --- images
+
+
+def test_an_image_that_is_being_built_is_waited_for_without_another_build(rig: Rig) -> None:
+    life = rig.start(family="unknown", runner_id="fleet-88-1")
+    life.parked("image")
+    assert "StartBuild" in rig.entered(life.arn)
+    rig.image(
+        life.image_tag, status={"S": "BUILDING"}, lease_expires_at={"N": str(int(time.time()) + 60)}
+    )
+    other = rig.start(family="unknown", image_tag=life.image_tag)
+    other.parked("image")
+    assert other.row()["status"] == "IMAGE_CREATING"
+    assert "StartBuild" not in rig.entered(other.arn)
+    for waiting in (life, other):
+        waiting.fail("image", "Runner.Released")
+        waiting.end()
+
+
+def test_a_dead_builder_is_taken_over(rig: Rig) -> None:
+    life_tag = "image-dead"
+    rig.image(life_tag, status={"S": "BUILDING"}, lease_expires_at={"N": "1"})
+    life = rig.start(family="unknown", image_tag=life_tag)
+    life.parked("image")
+    assert "StartBuild" in rig.entered(life.arn)
+    life.fail("image", "Runner.Released").end()
+
+
+def test_a_built_image_is_launched_after_the_wait(rig: Rig) -> None:
+    family = "built-later"
+    life = rig.start(family=family)
+    life.parked("image")
+    rig.ecs.register_task_definition(
+        family=family,
+        cpu="512",
+        memory="1024",
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE"],
+        containerDefinitions=[{"name": "runner", "image": "example.com/runner:2"}],
+    )
+    life.succeed("image", "runner", "job", "completion")
+    assert life.end()["status"] == "SUCCEEDED"
+
+
+def test_an_image_that_is_there_but_is_refused_fails_in_the_end(rig: Rig) -> None:
+    family = "never-registered"
+    tag = "image-registered-nowhere"
+    rig.image(tag, status={"S": "READY"}, task_definition={"S": family})
+    life = rig.start(family=family, image_tag=tag)
+    assert life.end()["status"] == "FAILED"
+    assert life.path().count("LaunchTask") == 3
+
+
+# --- idle
+
+
+def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None:
+    rig.answer("deregister", "busy")
+    life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+    life.succeed("completion")
+    path = life.path()
+    assert path[path.index("ReleaseRunner") :] == [
+        "ReleaseRunner",
+        "CheckRelease",
+        "RunJob",
+        "StopTask",
+        "RecordOffline",
+    ]
+
+
+def test_github_unreachable_leaves_an_idle_runner_be_three_times(rig: Rig) -> None:
+    rig.answer("deregister", "fail")
+    life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+    assert life.path().count("WaitForJob") == 3
+
+
+# --- hostile values
+
+
+HOSTILE = [
+    'quote " and \\ backslash',
+    "{% $states.context.Execution.Id %}",
+    "$ticket & $uuid()",
+    '"; $x := 1; "',
+    "${ClusterArn}",
+    "line\nbreak\ttab",
+    "ünïcødé 名前 🚀",
+    "<script>'x'</script>",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_a_job_says_is_evaluated(rig: Rig, text: str) -> None:
+    life = rig.start(job_name=text, runner_labels=text, workflow_name=text, waiting_labels=text)
+    life.parked("runner")
+    row = life.row()
+    assert (row["job_name"], row["runner_labels"], row["workflow_name"]) == (text, text, text)
+    life.succeed("runner")
+    life.parked("job")
+    assert life.row()["waiting_labels"] == text
+    life.succeed("job", "completion")
+    assert life.end()["status"] == "SUCCEEDED"
+
+
+def test_hostile_causes_reach_the_row_as_they_are(rig: Rig) -> None:
+    cause = "\n".join(HOSTILE)
+    life = rig.start().fail("runner", "Runner.Terminated", cause)
+    assert life.end()["cause"] == cause
+    assert life.row()["cause"] == cause
+
+
+def _row_exists(life: Life) -> None:
+    deadline = time.monotonic() + 10
+    while not life.row() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _parked_again(life: Life, first_task: object) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        row = life.row()
+        if row.get("task_id") not in {None, first_task} and row.get("waiting_for") == "runner":
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no second task for {life.runner_id}: {life.row()}")
+
+
+def _slow_park(phase: str) -> dict[str, Any]:
+    """One retried error for the park of ``phase``: a second in which a signal can come first."""
+    rule = api_error("dynamodb:UpdateItem", match=f'"S": "{phase}"')
+    return rule | {"code": "InternalServerError", "status": 500}
