@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 from aws_cdk import Duration, Token
 
-FARGATE_MEMORY_MIB: Mapping[int, range] = {
-    256: range(512, 2049, 512),
+FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
+    256: (512, 1024, 2048),
     512: range(1024, 4097, 1024),
     1024: range(2048, 8193, 1024),
     2048: range(4096, 16385, 1024),
     4096: range(8192, 30721, 1024),
     8192: range(16384, 61441, 4096),
     16384: range(32768, 122881, 8192),
+    32768: (61440, 122880, 249856),
 }
 """Memory in MiB that Fargate allows for each CPU value (1024 = 1 vCPU), from
-"Task CPU and memory", Amazon ECS developer guide. The 32 vCPU size needs a platform version of its
-own and is left out. 0.25 vCPU takes 512, 1024 or 2048: 1536 is refused below."""
+"Task CPU and memory", Amazon ECS developer guide."""
 
 CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 """The capacity providers that every Fargate cluster has."""
@@ -57,7 +57,7 @@ class RunnerClass:
             raise ValueError(
                 f"cpu {self.cpu!r} is not a Fargate size, use one of {sorted(FARGATE_MEMORY_MIB)}"
             )
-        allowed = [m for m in FARGATE_MEMORY_MIB[self.cpu] if (self.cpu, m) != (256, 1536)]
+        allowed = list(FARGATE_MEMORY_MIB[self.cpu])
         if self.memory not in allowed:
             raise ValueError(
                 f"memory {self.memory!r} does not go with cpu {self.cpu}, use one of {allowed}"

@@ -78,7 +78,7 @@ def test_the_pure_modules_need_the_standard_library_alone() -> None:
 def test_the_environment_is_read_in_one_place() -> None:
     for path in sources(FUNCTIONS):
         if path.name not in {"settings.py"}:
-            assert "environ" not in path.read_text(encoding="utf-8"), path.name
+            assert "os.environ" not in path.read_text(encoding="utf-8"), path.name
 
 
 def test_functions_get_the_environment_that_they_read(minimal_environment: dict[str, str]) -> None:
@@ -109,11 +109,55 @@ def minimal_environment() -> dict[str, str]:
 
 
 def test_the_execution_input_is_what_the_machine_reads() -> None:
+    from fleet_runtime import settings
+    from fleet_runtime.catalog import Catalog
+    from fleet_runtime.jobs import Job, execution_input
+
     machine = json.loads(
         (ROOT / "statemachines" / "runner_lifecycle.asl.json").read_text(encoding="utf-8")
     )
-    first = json.dumps(machine["States"][machine["StartAt"]])
-    read = set(re.findall(r"\$states\.input\.(\w+)", first))
-    written = (FUNCTIONS / "fleet_runtime" / "executions.py").read_text(encoding="utf-8")
-    assert read
-    assert read == set(re.findall(r'^\s+"(\w+)":', written, re.MULTILINE))
+    read = set(re.findall(r"\$states\.input\.(\w+)", json.dumps(machine["States"])))
+    job = Job(
+        action="queued",
+        repository="o/r",
+        job_id=1,
+        run_id=2,
+        run_attempt=1,
+        name="build",
+        workflow_name="ci",
+        labels=("self-hosted",),
+        conclusion=None,
+        runner_name=None,
+        created_at=1,
+        started_at=None,
+        completed_at=None,
+        url="",
+    )
+    config = settings.DispatchEvent(
+        runner_table="t",
+        state_machine_arn="a",
+        class_sizes_param="p",
+        runner_name_prefix="fleet",
+        task_family="f",
+        default_task_definition="",
+        default_image_base="public.ecr.aws/docker/library/ubuntu:24.04",
+        runner_image_tag="default",
+        image_recipe="r",
+        images=settings.ImagePolicy(allowed=(), building=True),
+        row_ttl_seconds=1,
+    )
+    catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')
+    written = execution_input(job, catalog=catalog, config=config, now=1)
+    assert isinstance(written, dict)
+    assert set(written) == read
+
+
+def test_both_sides_know_the_same_fargate_sizes() -> None:
+    from fleet_runtime.catalog import CAPACITIES, FARGATE_SIZES
+
+    from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
+
+    assert {cpu: list(sizes) for cpu, sizes in FARGATE_MEMORY_MIB.items()} == {
+        cpu: list(sizes) for cpu, sizes in FARGATE_SIZES.items()
+    }
+    assert CAPACITY_PROVIDERS == CAPACITIES

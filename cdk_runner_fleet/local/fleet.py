@@ -23,6 +23,7 @@ from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
 from cdk_runner_fleet.local.node import find_node
 from cdk_runner_fleet.local.processes import child, undisturbed
 from cdk_runner_fleet.local.twin import GitHubTwin
+from cdk_runner_fleet.local.twin.workflows import Workflow
 
 __all__ = ["LocalFleet"]
 
@@ -108,10 +109,34 @@ class LocalFleet:
                 config=Config(
                     retries={"total_max_attempts": 3},
                     inject_host_prefix=False,
+                    proxies={},  # a proxy of the environment does not lead to this machine
                     s3={"addressing_style": "path"},
                 ),
             )
         return self._clients[service]
+
+    def queue_run(self, workflow: Workflow, *, file_name: str) -> int:
+        """Queue a run of a workflow at the twin; its checkout is the working directory.
+
+        Args:
+            workflow: The workflow, read.
+            file_name: The name of its file.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            LocalFleetError: this fleet has no twin.
+        """
+        if self.twin is None:
+            raise LocalFleetError("runs are queued at the twin, start the fleet without github_url")
+        run = self.twin.board.queue_run(
+            workflow,
+            file_name=file_name,
+            workspace=str(Path.cwd()),
+            protected_environments=frozenset(),
+        )
+        return run.id
 
     def __enter__(self) -> LocalFleet:
         with ExitStack() as parts:

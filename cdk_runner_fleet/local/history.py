@@ -11,16 +11,13 @@ from botocore.exceptions import ClientError
 __all__ = ["PHASES", "Step", "phase_seconds", "read_steps"]
 
 PHASES = {
-    "image": ("FindImage", "ChooseBuild", "StartBuild", "AwaitBuild"),
-    "start": (
-        *("RecordRunner", "LaunchTask", "CheckLaunch", "AwaitCapacity", "WaitForRunner"),
-        *("ReviewBoot", "StopUnreadyTask"),
-    ),
-    "wait": ("WaitForJob", "ReleaseRunner", "CheckRelease"),
+    "start": ("RecordRunner", "LaunchTask", "AwaitCapacity", "WaitForRunner", "StopUnreadyTask"),
+    "image": ("FindImage", "StartBuild", "AwaitBuild"),
+    "wait": ("WaitForJob", "ReleaseRunner"),
     "run": ("RunJob",),
     "stop": ("StopTask", "StopFailedTask", "DeregisterRunner", "RecordOffline", "RecordFailed"),
 }
-"""The states of the lifecycle by what a person would call them."""
+"""The states in which a runner spends time, by what a person would call them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +60,8 @@ def _steps(events: Iterable[dict[str, Any]]) -> list[Step]:
     steps: list[Step] = []
     for event in events:
         at = event["timestamp"].timestamp()
+        if event["type"] == "ChoiceStateEntered":
+            continue  # takes no time
         if "stateEnteredEventDetails" in event:
             # an end by StopExecution or by failure writes no exit
             if steps and steps[-1].left_at is None:

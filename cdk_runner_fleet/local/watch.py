@@ -79,6 +79,7 @@ class RunWatch:
         self._dynamodb = fleet.client("dynamodb")
         self._states = fleet.client("stepfunctions")
         self._executions = fleet.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
+        self._taken: set[str | None] = set()
         self._unrunnable: dict[int, str] = {}
         self._ended: set[int] = set()
         self._read: dict[str, tuple[str, str]] = {}
@@ -89,8 +90,10 @@ class RunWatch:
 
     @property
     def over(self) -> bool:
-        """Whether every job has ended and every runner is gone."""
-        return self.jobs_over and all(row["status"] in OVER for row in self.rows.values())
+        """Whether every job has ended, and so has every runner that ran one."""
+        return self.jobs_over and all(
+            job.row["status"] in OVER for job in self.jobs.values() if job.row
+        )
 
     @property
     def jobs_over(self) -> bool:
@@ -103,6 +106,7 @@ class RunWatch:
         # the runners that were gone by then.
         self.rows = {row["runner_id"]: row for row in self._scan()}
         report = self._twin.run_report(self._run)
+        self._taken = {job["runner_name"] for job in report["jobs"]}
         for job in report["jobs"]:
             self._follow(job)
         changes = [change for row in self.rows.values() for change in self._entered(row)]
@@ -115,8 +119,11 @@ class RunWatch:
         known.status, known.conclusion = job["status"], job["conclusion"]
         own = self._own_row(job["id"])
         runner_id = job["runner_name"] or (own or {}).get("runner_id", "")
-        known.row = self.rows.get(runner_id, known.row)
-        known.steps = self._steps.get(runner_id, ())
+        if job["runner_name"] or runner_id not in self._taken:
+            known.row = self.rows.get(runner_id, {})
+            known.steps = self._steps.get(runner_id, ())
+        else:  # its runner runs another job
+            known.row, known.steps = {}, ()
         if job["status"] == "queued" and job["id"] not in self._unrunnable:
             reason = self._never_runs(job, own)
             if reason:
@@ -137,6 +144,8 @@ class RunWatch:
         alive = [row for row in self.rows.values() if row["status"] not in OVER]
         if any(wanted <= _labels(row) for row in alive) or own["status"] not in OVER:
             return None
+        if own["runner_id"] in self._taken:
+            return f"its runner {own['runner_id']} was given another job, and no other serves it"
         return _failure_of(own) or f"its runner {own['runner_id']} ended without running it"
 
     def _unheard(self, job: Mapping[str, Any]) -> str | None:

@@ -111,7 +111,8 @@ def _image(reference: str | None, config: DispatchEvent) -> dict[str, str] | Ref
     if reference is None and config.default_task_definition:
         return {
             "image_tag": config.runner_image_tag,
-            "image_base": config.default_image_base,
+            # a ready image has no base that it could be built from
+            "image_base": "",
             "task_definition": config.default_task_definition,
         }
     if reference is None and not config.images.building:

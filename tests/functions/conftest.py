@@ -19,7 +19,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import build_image
+import deregister_runner
+import dispatch_event
 import pytest
+import receive_webhook
+import runner_api
+from fleet_runtime import aws as fleet_aws
+from fleet_runtime import webhook
+from fleet_runtime.settings import ImagePolicy
 from moto import mock_aws
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -113,9 +121,7 @@ class GitHub:
     def calls(self) -> list[str]:
         return [f"{one.method} {one.path.rpartition('/actions/')[2]}" for one in self.stub.received]
 
-    def fail(
-        self, operation: str, status: int, message: str = "no", **headers: str
-    ) -> None:
+    def fail(self, operation: str, status: int, message: str = "no", **headers: str) -> None:
         body = json.dumps({"message": message}).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.faults.setdefault(operation, []).append((status, named, body))
@@ -333,15 +339,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 
 def forget() -> None:
     """Begin a new process, as far as a function can tell."""
-    import build_image
-    import deregister_runner
-    import dispatch_event
-    import receive_webhook
-    import runner_api
-    from fleet_runtime import aws
-
     for kept in (
-        aws.client,
+        fleet_aws.client,
         build_image._builder,
         deregister_runner._github,
         deregister_runner._records,
@@ -393,12 +392,10 @@ def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
                 }
             ),
         )
-        from fleet_runtime.aws import client
-
         yield Aws(
             dynamodb=dynamodb,
-            sfn=Script(client("stepfunctions"), "sfn"),
-            codebuild=Script(client("codebuild"), "codebuild"),
+            sfn=Script(fleet_aws.client("stepfunctions"), "sfn"),
+            codebuild=Script(fleet_aws.client("codebuild"), "codebuild"),
         )
 
 
@@ -439,9 +436,6 @@ def delivery(
 
 def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
     """The bus event that ``receive_webhook`` makes of a delivery."""
-    from fleet_runtime import webhook
-    from fleet_runtime.settings import ImagePolicy
-
     verdict = webhook.read(
         json.dumps(payload).encode(),
         event="workflow_job",
@@ -457,7 +451,7 @@ def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def job(name: str, **changes: Any) -> dict[str, Any]:
+def job(name: str, /, **changes: Any) -> dict[str, Any]:
     """A sample delivery with a changed ``workflow_job``."""
     payload = sample(name)
     payload["workflow_job"].update(changes)

@@ -19,6 +19,7 @@ from ministack.core.router import extract_access_key_id
 from ministack.services import ecs, eventbridge, lambda_svc, sts
 
 from . import upstream
+from .callbacks import Tokens
 from .options import ACCOUNT
 
 _LOG = logging.getLogger(__name__)
@@ -119,7 +120,9 @@ def passed_roles(action: str, body: bytes) -> list[str]:
     return [holder[field] for holder in holders for field in fields if holder.get(field)]
 
 
-def pass_role_refusal(action: str, headers: dict[str, str], query: dict[str, Any], body: bytes) -> Any:
+def pass_role_refusal(
+    action: str, headers: dict[str, str], query: dict[str, Any], body: bytes
+) -> Any:
     """The answer to a caller who may not pass a role, or None."""
     for role in passed_roles(action, body):
         denied = iam_evaluator.enforce(
@@ -193,6 +196,7 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
 
 def _resource_arn(
     upstream_extract: Any,
+    tokens: Tokens,
     service: str,
     method: str,
     path: str,
@@ -207,6 +211,9 @@ def _resource_arn(
         action = iam_actions.extract_iam_action(*arguments)
         if action is not None:
             return ecs_resource(action, body)
+    if service == "states" and "taskToken" in (request := _request(body)):
+        # Permissions to answer a task are given on the machine that waits for it.
+        return tokens.state_machine(request["taskToken"]) or "*"
     arn: str = upstream_extract(*arguments, region, account_id)
     return arn
 
@@ -220,12 +227,12 @@ def _context_keys(
     return context
 
 
-def install() -> None:
+def install(tokens: Tokens) -> None:
     """Put ECS's resources and condition keys and the permissions of event targets into ministack."""
     extract = upstream.replace(
         iam_actions,
         "extract_resource_arn",
-        lambda *arguments: _resource_arn(extract, *arguments),
+        lambda *arguments: _resource_arn(extract, tokens, *arguments),
         takes=(
             "service", "method", "path", "headers", "body", "query_params", "region", "account_id",
         ),

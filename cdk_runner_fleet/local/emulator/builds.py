@@ -172,8 +172,11 @@ def _publish(build: dict[str, Any]) -> None:
                     "privileged-mode": build["environment"].get("privilegedMode", False),
                     "image-pull-credentials-type": "CODEBUILD",
                     "environment-variables": [
-                        {"name": item["name"], "value": item["value"],
-                         "type": item.get("type", "PLAINTEXT")}
+                        {
+                            "name": item["name"],
+                            "value": item["value"],
+                            "type": item.get("type", "PLAINTEXT"),
+                        }
                         for item in build["environment"].get("environmentVariables", [])
                     ],
                 },

@@ -6,10 +6,13 @@ lost to a timeout that fires in the same moment. moto decides the two in differe
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from moto.stepfunctions.parser.asl.eval.callback import callback as moto_callback
@@ -96,22 +99,54 @@ class Tokens:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._live: weakref.WeakValueDictionary[str, TokenEndpoint] = weakref.WeakValueDictionary()
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._machines: OrderedDict[str, str] = OrderedDict()
 
-    def add(self, endpoint: TokenEndpoint) -> None:
+    def add(self, endpoint: TokenEndpoint, state_machine_arn: str) -> None:
         """Make the endpoint reachable by its token."""
         with self._lock:
             self._live[endpoint.callback_id] = endpoint
-            self._known[endpoint.callback_id] = None
-            while len(self._known) > _MOST_SPENT_TOKENS:
-                self._known.popitem(last=False)
+            self._machines[endpoint.callback_id] = state_machine_arn
+            while len(self._machines) > _MOST_SPENT_TOKENS:
+                self._machines.popitem(last=False)
 
     def find(self, token: str) -> TokenEndpoint | None:
         """The endpoint of a token, if its execution is still held."""
         with self._lock:
             return self._live.get(token)
 
-    def issued(self, token: str) -> bool:
-        """Whether the token was ever given out (a spent one is not an invalid one)."""
+    def state_machine(self, token: str) -> str | None:
+        """ARN of the machine the token was ever given out by, also when it is spent."""
         with self._lock:
-            return token in self._known
+            return self._machines.get(token)
+
+
+class Deadlines:
+    """One thread for the TimeoutSeconds of all state machines."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, str]] = []
+        self._order = itertools.count()
+        self._expire: Callable[[str], None]
+
+    def start(self, expire: Callable[[str], None]) -> None:
+        """Call ``expire`` with the ARN of each execution whose time is over."""
+        self._expire = expire
+        threading.Thread(target=self._watch, daemon=True, name="state-machine-timeouts").start()
+
+    def add(self, seconds: float, execution_arn: str) -> None:
+        """Remember that an execution ends in so many seconds."""
+        with self._changed:
+            heapq.heappush(
+                self._heap, (time.monotonic() + seconds, next(self._order), execution_arn)
+            )
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._heap or self._heap[0][0] > time.monotonic():
+                    wait = self._heap[0][0] - time.monotonic() if self._heap else None
+                    self._changed.wait(wait)
+                _, _, arn = heapq.heappop(self._heap)
+            self._expire(arn)

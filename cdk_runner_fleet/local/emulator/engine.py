@@ -6,46 +6,21 @@ is copied to the record and everything of the interpreter is let go.
 
 from __future__ import annotations
 
-import copy
 import datetime
 import functools
-import heapq
-import itertools
 import json
 import logging
-import sys
-import threading
-import time
 from typing import Any
 
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.services import stepfunctions as ministack_states
 from ministack.services.cloudformation import provisioners
 from moto.stepfunctions.parser.api import (
-    EvaluationFailedEventDetails,
     ExecutionAbortedEventDetails,
     ExecutionTimedOutEventDetails,
     HistoryEventType,
 )
-from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import (
-    FailureEvent,
-    FailureEventException,
-)
-from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import (
-    StatesErrorName,
-)
-from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import (
-    StatesErrorNameType,
-)
-from moto.stepfunctions.parser.asl.component.common.string import string_expression
 from moto.stepfunctions.parser.asl.component.program.program import Program
-from moto.stepfunctions.parser.asl.component.state.exec.execute_state import ExecutionState
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.resource import (
-    ResourceCondition,
-)
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501 - upstream's path
-    StateTaskServiceCallback,
-)
 from moto.stepfunctions.parser.asl.eval.callback import callback as moto_callback
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.evaluation_details import (
@@ -60,15 +35,13 @@ from moto.stepfunctions.parser.asl.eval.program_state import (
     ProgramError,
     ProgramTimedOut,
 )
-from moto.stepfunctions.parser.asl.eval.variable_store import VariableStore
-from moto.stepfunctions.parser.asl.parse import preprocessor
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils.encoding import to_json_str
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.utils import TMP_THREADS
 
-from . import expressions, upstream
-from .callbacks import ExecutionHaltedError, TokenEndpoint, Tokens
+from . import states, upstream
+from .callbacks import Deadlines, ExecutionHaltedError, TokenEndpoint, Tokens
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,39 +52,10 @@ _INVALID = ("InvalidToken", "Invalid Token: 'Invalid token'")
 @functools.lru_cache(maxsize=32)
 def _program(definition: str) -> Program:
     """The parsed state machine. Parsing costs 0.2 s; running one keeps its state in the
-    environment, so executions can share it (held by the concurrency test)."""
+    environment, so executions can share it (held by the concurrency test).
+    """
     parsed: Program = AmazonStateLanguageParser.parse(definition)[0]
     return parsed
-
-
-class _Deadlines:
-    """One thread for the TimeoutSeconds of all state machines."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._heap: list[tuple[float, int, str]] = []
-        self._order = itertools.count()
-        self._expire: Any = None
-
-    def start(self, expire: Any) -> None:
-        self._expire = expire
-        threading.Thread(target=self._watch, daemon=True, name="state-machine-timeouts").start()
-
-    def add(self, seconds: float, execution_arn: str) -> None:
-        with self._changed:
-            heapq.heappush(
-                self._heap, (time.monotonic() + seconds, next(self._order), execution_arn)
-            )
-            self._changed.notify()
-
-    def _watch(self) -> None:
-        while True:
-            with self._changed:
-                while not self._heap or self._heap[0][0] > time.monotonic():
-                    wait = self._heap[0][0] - time.monotonic() if self._heap else None
-                    self._changed.wait(wait)
-                _, _, arn = heapq.heappop(self._heap)
-            self._expire(arn)
 
 
 class Engine:
@@ -120,7 +64,7 @@ class Engine:
     def __init__(self) -> None:
         self.tokens = Tokens()
         self._live: dict[str, Environment] = {}
-        self._deadlines = _Deadlines()
+        self._deadlines = Deadlines()
         self._upstream_history: Any = None
         self._upstream_stop: Any = None
         self._upstream_create: Any = None
@@ -190,7 +134,7 @@ class Engine:
         return self._signal(data.get("taskToken", ""), None)
 
     def _signal(self, token: str, outcome: moto_callback.CallbackOutcome | None) -> Any:
-        if not self.tokens.issued(token):
+        if self.tokens.state_machine(token) is None:
             return error_response_json(*_INVALID, 400)
         endpoint = self.tokens.find(token)
         taken = endpoint is not None and (
@@ -239,7 +183,7 @@ class Engine:
     def add_token(self, manager: moto_callback.CallbackPoolManager, token: str) -> TokenEndpoint:
         endpoint = TokenEndpoint(callback_id=token)
         manager._pool[token] = endpoint
-        self.tokens.add(endpoint)
+        self.tokens.add(endpoint, manager.state_machine_arn)
         return endpoint
 
 
@@ -277,6 +221,8 @@ def _environment(record: dict[str, Any], machine: dict[str, Any]) -> Environment
         activity_store={},
     )
     env: Environment = worker._get_evaluation_environment()
+    # Shared by all frames of the execution, so it says whose token a branch hands out.
+    env.callback_pool_manager.state_machine_arn = record["stateMachineArn"]
     env.event_manager.add_event(
         context=env.event_history_context,
         event_type=HistoryEventType.ExecutionStarted,
@@ -295,14 +241,18 @@ def _environment(record: dict[str, Any], machine: dict[str, Any]) -> Environment
 def _record_halt(env: Environment) -> None:
     state = env.program_state()
     if isinstance(state, ProgramTimedOut):
-        kind, details = HistoryEventType.ExecutionTimedOut, EventDetails(
-            executionTimedOutEventDetails=ExecutionTimedOutEventDetails()
+        kind, details = (
+            HistoryEventType.ExecutionTimedOut,
+            EventDetails(executionTimedOutEventDetails=ExecutionTimedOutEventDetails()),
         )
     else:
-        kind, details = HistoryEventType.ExecutionAborted, EventDetails(
-            executionAbortedEventDetails=ExecutionAbortedEventDetails(
-                error=state.error, cause=state.cause
-            )
+        kind, details = (
+            HistoryEventType.ExecutionAborted,
+            EventDetails(
+                executionAbortedEventDetails=ExecutionAbortedEventDetails(
+                    error=state.error, cause=state.cause
+                )
+            ),
         )
     env.event_history_context.source_event_id = 0
     env.event_manager.add_event(
@@ -334,123 +284,25 @@ def _finish(env: Environment, record: dict[str, Any]) -> None:
     ministack_states._emit_execution_status_event(record)
 
 
-# --- states
-
-
-def _waits_for_token(state: ExecutionState) -> bool:
-    return (
-        isinstance(state, StateTaskServiceCallback)
-        and state.resource.condition == ResourceCondition.WaitForTaskToken
-    )
-
-
-def _evaluate_in_this_thread(state: ExecutionState, env: Environment) -> None:
-    """A parked state needs no thread of its own: its wait keeps the timeout itself."""
-    frame = env.open_frame()
-    frame.states.reset(input_value=env.states.get_input())
-    frame.stack = copy.deepcopy(env.stack)
-    try:
-        state._eval_execution(frame)
-        result = frame.stack.pop()
-    finally:
-        frame.set_ended()
-        env.close_frame(frame)
-    env.stack.append(result)
-    if not state._is_language_query_jsonpath():
-        env.states.set_result(result)
-    if state.assign_decl:
-        state.assign_decl.eval(env=env)
-    if state.result_selector:
-        state.result_selector.eval(env=env)
-    if state.result_path:
-        state.result_path.eval(env)
-    else:
-        env.states.reset(input_value=env.stack.pop())
-
-
-def _await_token(
-    self: StateTaskServiceCallback,
-    env: Environment,
-    timeout_seconds: int,
-    callback_endpoint: TokenEndpoint,
-    heartbeat_endpoint: moto_callback.HeartbeatEndpoint | None,
-) -> Any:
-    heartbeat = heartbeat_endpoint._heartbeat_seconds if heartbeat_endpoint else None
-    return callback_endpoint.await_outcome(timeout=timeout_seconds, heartbeat=heartbeat)
-
-
-def _query_failed(env: Environment, cause: str) -> FailureEventException:
-    name = StatesErrorName(typ=StatesErrorNameType.StatesQueryEvaluationError)
-    failure = FailureEventException(
-        failure_event=FailureEvent(
-            env=env,
-            error_name=name,
-            event_type=HistoryEventType.EvaluationFailed,
-            event_details=EventDetails(
-                evaluationFailedEventDetails=EvaluationFailedEventDetails(
-                    error=name.error_name, cause=cause
-                )
-            ),
-        )
-    )
-    env.event_manager.add_event(
-        context=env.event_history_context,
-        event_type=HistoryEventType.EvaluationFailed,
-        event_details=EventDetails(
-            evaluationFailedEventDetails=failure.get_evaluation_failed_event_details()
-        ),
-    )
-    return failure
-
-
-def _evaluate_expression(self: Any, env: Environment) -> None:
-    variables = {
-        **env.variable_store._outer_scope,
-        **env.variable_store._inner_scope,
-        "states": expressions.state_variables(env.states._states_data),
-    }
-    try:
-        env.stack.append(expressions.evaluate(self.expression, variables))
-    except expressions.EvaluationError as error:
-        raise _query_failed(env, str(error)) from error
-
-
-def _string_of(parser_rule_context: Any) -> str | None:
-    """The value of a JSON string in the file; moto returned its source text, escapes and all."""
-    text = parser_rule_context.getText()
-    if not text.startswith('"'):
-        return None if text == "null" else str(text)
-    value: str = json.loads(text)
-    return value
-
-
-def _assigned_variables(self: VariableStore) -> dict[str, str]:
-    """What the history shows of Assign, as JSON text (moto left quotes unescaped)."""
-    return {
-        name: to_json_str(self.get(name), separators=(",", ":"))
-        for name in self._declaration_tracing
-    }
-
-
-
 def install() -> Engine:
     """Put the engine into ministack; returns it."""
     engine = Engine()
-    states = ministack_states
     one = ("data",)
     engine._upstream_create = upstream.replace(
-        states, "_create_state_machine", engine.create_state_machine, takes=one
+        ministack_states, "_create_state_machine", engine.create_state_machine, takes=one
     )
     engine._upstream_stop = upstream.replace(
-        states, "_stop_execution", engine.stop_execution, takes=one
+        ministack_states, "_stop_execution", engine.stop_execution, takes=one
     )
     engine._upstream_history = upstream.replace(
-        states, "_get_execution_history", engine.get_execution_history, takes=one
+        ministack_states, "_get_execution_history", engine.get_execution_history, takes=one
     )
-    upstream.replace(states, "_run_execution", engine.run, takes=("exec_arn",))
-    upstream.replace(states, "_send_task_success", engine.send_task_success, takes=one)
-    upstream.replace(states, "_send_task_failure", engine.send_task_failure, takes=one)
-    upstream.replace(states, "_send_task_heartbeat", engine.send_task_heartbeat, takes=one)
+    upstream.replace(ministack_states, "_run_execution", engine.run, takes=("exec_arn",))
+    upstream.replace(ministack_states, "_send_task_success", engine.send_task_success, takes=one)
+    upstream.replace(ministack_states, "_send_task_failure", engine.send_task_failure, takes=one)
+    upstream.replace(
+        ministack_states, "_send_task_heartbeat", engine.send_task_heartbeat, takes=one
+    )
     engine._upstream_cfn_create = upstream.replace(
         provisioners,
         "_sfn_state_machine_create",
@@ -463,39 +315,6 @@ def install() -> Engine:
         "create",
         engine.cfn_state_machine_create,
     )
-    threaded = upstream.replace(
-        ExecutionState,
-        "_evaluate_with_timeout",
-        lambda self, env: (
-            _evaluate_in_this_thread(self, env) if _waits_for_token(self) else threaded(self, env)
-        ),
-        takes=("self", "env"),
-    )
-    upstream.replace(
-        StateTaskServiceCallback,
-        "_eval_wait_for_task_token",
-        _await_token,
-        takes=("self", "env", "timeout_seconds", "callback_endpoint", "heartbeat_endpoint"),
-    )
-    upstream.replace(
-        moto_callback.CallbackPoolManager,
-        "add",
-        lambda self, callback_id: engine.add_token(self, callback_id),
-        takes=("self", "callback_id"),
-    )
-    for kind in (string_expression.StringJSONata, string_expression.StringVariableSample):
-        upstream.replace(kind, "_eval_body", _evaluate_expression, takes=("self", "env"))
-    upstream.replace(
-        preprocessor.Preprocessor, "_inner_string_of", _string_of, takes=("parser_rule_context",)
-    )
-    upstream.rebind(
-        "moto.stepfunctions.parser.asl.parse",
-        "from_string_literal",
-        _string_of,
-        modules=dict(sys.modules),
-    )
-    upstream.replace(
-        VariableStore, "get_assigned_variables", _assigned_variables, takes=("self",)
-    )
+    states.install(engine.add_token)
     engine._deadlines.start(engine._expire)
     return engine

@@ -154,9 +154,11 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
         result = compiled.evaluate(None, {name: _plain_input(v) for name, v in variables.items()})
     except EvaluationError:
         raise
-    except Exception as error:  # noqa: BLE001 - the library raises anything, even TypeError, for a bad expression
+    except Exception as error:
         code = getattr(error, "error", None)
-        raise EvaluationError(f"{code}: {error}" if isinstance(code, str) else str(error)) from error
+        raise EvaluationError(
+            f"{code}: {error}" if isinstance(code, str) else str(error)
+        ) from error
     if result is None:
         raise EvaluationError(
             f"The JSONata expression '{expression}' returned nothing (undefined)."

@@ -88,9 +88,7 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
-    def take(
-        self, on: str, text: str, *, outcomes: tuple[str, ...] | None = None
-    ) -> Rule | None:
+    def take(self, on: str, text: str, *, outcomes: tuple[str, ...] | None = None) -> Rule | None:
         """The rule that applies now, used up by one; None if none does."""
         with self._lock:
             for rule, used in self._rules:

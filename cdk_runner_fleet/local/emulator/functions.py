@@ -52,7 +52,7 @@ class Worker:
         self._api = api
         self._config = config
         self._lines: list[str] = []
-        self._log_file = log_file.open("a")  # noqa: SIM115 - closed with the worker
+        self._log_file = log_file.open("a")
         self.desk: Desk
         self.desk, port = api.open_desk()
         self._process = subprocess.Popen(
@@ -225,10 +225,19 @@ class Functions:
             pool.stop()
 
     def _pool(self, func: dict[str, Any], config: dict[str, Any]) -> Pool:
-        identity = {name: config.get(name) for name in (
-            "FunctionArn", "Version", "Handler", "Role", "Timeout", "MemorySize", "Environment",
-            "CodeSha256",
-        )}
+        identity = {
+            name: config.get(name)
+            for name in (
+                "FunctionArn",
+                "Version",
+                "Handler",
+                "Role",
+                "Timeout",
+                "MemorySize",
+                "Environment",
+                "CodeSha256",
+            )
+        }
         key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         with self._lock:
             if key not in self._pools:

@@ -40,7 +40,7 @@ def everything(options: Options) -> Emulator:
     table = faults.Faults()
     states = engine.install()
     integrations.install(options.endpoint)
-    access.install()
+    access.install(states.tokens)
     lambdas = functions.install(options)
     containers = tasks.install(options, table)
     builds.install(options, table)

@@ -111,9 +111,7 @@ def _operation(service: str, action: str) -> Any:
 
 
 def _shapes(state: StateTaskService, service: str | None, action: str | None) -> Any:
-    return _operation(
-        state._get_boto_service_name(service), state._get_boto_service_action(action)
-    )
+    return _operation(state._get_boto_service_name(service), state._get_boto_service_action(action))
 
 
 def _normalise_parameters(

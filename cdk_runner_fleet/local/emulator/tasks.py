@@ -6,6 +6,7 @@ through is here. The image's ``entrypoint.sh`` runs for real, in a fresh folder 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
@@ -244,14 +245,11 @@ class Tasks:
                 td["containerDefinitions"][0],
             )
             fault = self._faults.take("task", f"{task['taskArn']} {task.get('startedBy')}")
-            problem = fault.reason if fault and fault.outcome == "cannot_pull" else None
-            problem = problem or pull_problem(container["image"])
-            if problem is not None or fault and fault.outcome == "cannot_pull":
-                self._stopped(
-                    task,
-                    code="TaskFailedToStart",
-                    reason=problem or f"CannotPullContainerError: {container['image']}",
-                )
+            problem = pull_problem(container["image"])
+            if fault is not None and fault.outcome == "cannot_pull":
+                problem = fault.reason or f"CannotPullContainerError: {container['image']}"
+            if problem is not None:
+                self._stopped(task, code="TaskFailedToStart", reason=problem)
                 return
             environment = _container_environment(container, container_overrides)
             self._run(task, td, container, environment, boots=fault is None)
@@ -329,11 +327,7 @@ class Tasks:
             _signal_group(process, signal.SIGTERM)
         end = time.monotonic() + 1.0
         for process in processes:
-            try:
-                process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
-            _signal_group(process, signal.SIGKILL)
+    XX            _signal_group(process, signal.SIGKILL)
 
     def _advance(self, task: dict[str, Any], status: str) -> None:
         now = ecs._iso()
@@ -373,10 +367,8 @@ class Tasks:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _container_environment(

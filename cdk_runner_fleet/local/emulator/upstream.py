@@ -34,8 +34,11 @@ def check_versions(pinned: dict[str, str] = PINNED) -> None:
         UpstreamMovedError: a version differs; names all that do and what to install.
     """
     found = {name: version(name) for name in pinned}
-    moved = [f"{name} {found[name]} (needs {pinned[name]})" for name in pinned
-             if found[name] != pinned[name]]
+    moved = [
+        f"{name} {found[name]} (needs {pinned[name]})"
+        for name in pinned
+        if found[name] != pinned[name]
+    ]
     if moved:
         wanted = " ".join(f"{name}=={number}" for name, number in pinned.items())
         raise UpstreamMovedError(

@@ -32,7 +32,7 @@ class Runner:
     def serves(self, labels: tuple[str, ...]) -> bool:
         """Whether it has every label, whatever their case or order."""
         own = {label.casefold() for label in self.labels}
-        return own.issuperset(label for label in labels)
+        return own.issuperset(label.casefold() for label in labels)
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,190 @@
+"""`runner-fleet local`: the whole fleet on this machine, for as long as the command runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdk_runner_fleet.cli.errors import FleetError
+from cdk_runner_fleet.cli.options import Context
+from cdk_runner_fleet.cli.output import new_console
+from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
+
+if TYPE_CHECKING:
+    from cdk_runner_fleet.local.fleet import LocalFleet
+
+__all__ = ["local"]
+
+local = typer.Typer(
+    no_args_is_help=True, help="The fleet on this machine: emulated AWS, no account needed."
+)
+
+_POLL_SECONDS = 0.2
+_FAREWELL_SECONDS = 30.0
+_LOG_CHARACTERS = 4000
+_INTERRUPTED = 130
+_EXTRA = ("ministack", "moto", "jsonata", "awslambdaric", "yaml")
+
+WorkflowFile = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow file.")]
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM has come."""
+
+
+@local.command("up")
+def keep_up(
+    port: Annotated[int, typer.Option(help="Port of emulated AWS; 0 picks a free one.")] = 0,
+    github_url: Annotated[
+        str | None,
+        typer.Option(help="REST API of a server to take for GitHub.", show_default=False),
+    ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(help="What deliveries are signed with.", show_default="a random one"),
+    ] = None,
+    context: Context = None,
+) -> None:
+    """Keep a fleet up until SIGINT or SIGTERM; print one JSON line when it is ready."""
+    settings = _settings(context)
+    with suppress(_Stopped), _stop_signals(), _explained():
+        from cdk_runner_fleet.local.fleet import LocalFleet
+
+        with LocalFleet(
+            context=settings, port=port, github_url=github_url, webhook_secret=webhook_secret
+        ) as fleet:
+            sys.stdout.write(json.dumps(_access(fleet)) + "\n")
+            sys.stdout.flush()
+            threading.Event().wait()
+
+
+@local.command("run")
+def run_workflow(
+    file: WorkflowFile,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a JSON report here.", show_default=False)
+    ] = None,
+    context: Context = None,
+) -> None:
+    """Run a workflow file on a fleet of its own; exit 0 if every job succeeded.
+
+    The steps run on this machine, as you, in a folder of their own: run only workflows you trust.
+    """
+    settings = _settings(context)
+    try:
+        with tempfile.TemporaryFile() as log, _stop_signals(), _explained(log):
+            found = _run(file, settings, log)
+            if report is not None:
+                report.write_text(json.dumps(found, indent=2) + "\n")
+    except _Stopped:
+        raise FleetError("interrupted, everything is stopped", exit_code=_INTERRUPTED) from None
+    raise typer.Exit(0 if found["conclusion"] == "success" else 1)
+
+
+def _run(file: Path, settings: dict[str, object], log: IO[bytes]) -> dict[str, Any]:
+    from cdk_runner_fleet.cli.run_view import RunView, print_report
+    from cdk_runner_fleet.local.fleet import LocalFleet
+    from cdk_runner_fleet.local.report import run_report
+    from cdk_runner_fleet.local.twin.workflows import WorkflowError, read_workflow
+    from cdk_runner_fleet.local.watch import RunWatch
+
+    try:
+        workflow = read_workflow(file.read_text(), file_name=file.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}, name a workflow file") from error
+    except WorkflowError as error:
+        raise SettingsError(str(error)) from error
+
+    console = new_console()
+    with LocalFleet(context=settings, errors=log) as fleet:
+        began = time.monotonic()
+        watch = RunWatch(fleet, fleet.queue_run(workflow, file_name=file.name))
+        with RunView(console, watch) as view:
+            gone_by = math.inf
+            while not watch.over and time.monotonic() < gone_by:
+                view.show(watch.poll())
+                if watch.jobs_over and gone_by == math.inf:
+                    # their results stand; the runners get a moment to go, so that times are whole
+                    gone_by = time.monotonic() + _FAREWELL_SECONDS
+                time.sleep(_POLL_SECONDS)
+        seconds = time.monotonic() - began
+    found = run_report(workflow=file.name, seconds=seconds, jobs=watch.jobs.values())
+    print_report(console, found, watch.jobs.values())
+    return found
+
+
+def _access(fleet: LocalFleet) -> dict[str, Any]:
+    return {
+        "webhook_url": fleet.webhook_url,
+        "aws_endpoint_url": fleet.endpoint_url,
+        "region": fleet.region,
+        "github_url": fleet.github_url,
+        "webhook_secret": fleet.webhook_secret,
+        "outputs": fleet.outputs,
+    }
+
+
+def _settings(given: Sequence[str] | None) -> dict[str, object]:
+    """Settings of `-c key=value`; the last one of a key counts, as with cdk."""
+    settings: dict[str, object] = {}
+    for each in given or []:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise FleetError(f"-c {each!r} is no setting, write it as key=value", exit_code=2)
+        settings[key] = value
+    return settings
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """The first SIGINT or SIGTERM raises _Stopped; from then on both do nothing."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise _Stopped
+
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _explained(log: IO[bytes] | None = None) -> Iterator[None]:
+    """What goes wrong in here is told without a traceback, with the end of the emulator's log."""
+    missing = [module for module in _EXTRA if find_spec(module) is None]
+    if missing:
+        raise FleetError(
+            f"{', '.join(missing)} not installed: "
+            "the local fleet needs `pip install 'cdk-runner-fleet[local]'`"
+        )
+    try:
+        yield
+    except SettingsError as error:
+        raise FleetError(str(error), exit_code=2) from error
+    except LocalFleetError as error:
+        raise FleetError("\n".join(filter(None, (str(error), _end_of(log))))) from error
+
+
+def _end_of(log: IO[bytes] | None) -> str:
+    if log is None:
+        return ""
+    log.seek(0)
+    return log.read().decode(errors="replace")[-_LOG_CHARACTERS:]

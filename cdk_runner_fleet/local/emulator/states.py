@@ -1,0 +1,171 @@
+"""How one state runs: parked without a thread of its own, its expressions bound, its text read as JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from moto.stepfunctions.parser.api import EvaluationFailedEventDetails, HistoryEventType
+from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import (
+    FailureEvent,
+    FailureEventException,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import (
+    StatesErrorName,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import (
+    StatesErrorNameType,
+)
+from moto.stepfunctions.parser.asl.component.common.string import string_expression
+from moto.stepfunctions.parser.asl.component.state.exec.execute_state import ExecutionState
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.resource import (
+    ResourceCondition,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501 - upstream's path
+    StateTaskServiceCallback,
+)
+from moto.stepfunctions.parser.asl.eval.callback import callback as moto_callback
+from moto.stepfunctions.parser.asl.eval.environment import Environment
+from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
+from moto.stepfunctions.parser.asl.eval.variable_store import VariableStore
+from moto.stepfunctions.parser.asl.parse import preprocessor
+from moto.stepfunctions.parser.asl.utils.encoding import to_json_str
+
+from . import expressions, upstream
+from .callbacks import TokenEndpoint
+
+
+def _waits_for_token(state: ExecutionState) -> bool:
+    return (
+        isinstance(state, StateTaskServiceCallback)
+        and state.resource.condition == ResourceCondition.WaitForTaskToken
+    )
+
+
+def _evaluate_in_this_thread(state: ExecutionState, env: Environment) -> None:
+    """A parked state needs no thread of its own: its wait keeps the timeout itself."""
+    frame = env.open_frame()
+    frame.states.reset(input_value=env.states.get_input())
+    frame.stack = copy.deepcopy(env.stack)
+    try:
+        state._eval_execution(frame)
+        result = frame.stack.pop()
+    finally:
+        frame.set_ended()
+        env.close_frame(frame)
+    env.stack.append(result)
+    if not state._is_language_query_jsonpath():
+        env.states.set_result(result)
+    if state.assign_decl:
+        state.assign_decl.eval(env=env)
+    if state.result_selector:
+        state.result_selector.eval(env=env)
+    if state.result_path:
+        state.result_path.eval(env)
+    else:
+        env.states.reset(input_value=env.stack.pop())
+
+
+def _await_token(
+    self: StateTaskServiceCallback,
+    env: Environment,
+    timeout_seconds: int,
+    callback_endpoint: TokenEndpoint,
+    heartbeat_endpoint: moto_callback.HeartbeatEndpoint | None,
+) -> Any:
+    heartbeat = heartbeat_endpoint._heartbeat_seconds if heartbeat_endpoint else None
+    return callback_endpoint.await_outcome(timeout=timeout_seconds, heartbeat=heartbeat)
+
+
+def _query_failed(env: Environment, cause: str) -> FailureEventException:
+    name = StatesErrorName(typ=StatesErrorNameType.StatesQueryEvaluationError)
+    failure = FailureEventException(
+        failure_event=FailureEvent(
+            env=env,
+            error_name=name,
+            event_type=HistoryEventType.EvaluationFailed,
+            event_details=EventDetails(
+                evaluationFailedEventDetails=EvaluationFailedEventDetails(
+                    error=name.error_name, cause=cause
+                )
+            ),
+        )
+    )
+    env.event_manager.add_event(
+        context=env.event_history_context,
+        event_type=HistoryEventType.EvaluationFailed,
+        event_details=EventDetails(
+            evaluationFailedEventDetails=failure.get_evaluation_failed_event_details()
+        ),
+    )
+    return failure
+
+
+def _evaluate_expression(self: Any, env: Environment) -> None:
+    variables = {
+        **env.variable_store._outer_scope,
+        **env.variable_store._inner_scope,
+        "states": expressions.state_variables(env.states._states_data),
+    }
+    try:
+        env.stack.append(expressions.evaluate(self.expression, variables))
+    except expressions.EvaluationError as error:
+        raise _query_failed(env, str(error)) from error
+
+
+def _string_of(parser_rule_context: Any) -> str | None:
+    """The value of a JSON string in the file; moto returned its source text, escapes and all."""
+    text = parser_rule_context.getText()
+    if not text.startswith('"'):
+        return None if text == "null" else str(text)
+    value: str = json.loads(text)
+    return value
+
+
+def _assigned_variables(self: VariableStore) -> dict[str, str]:
+    """What the history shows of Assign, as JSON text (moto left quotes unescaped)."""
+    return {
+        name: to_json_str(self.get(name), separators=(",", ":"))
+        for name in self._declaration_tracing
+    }
+
+
+def install(
+    add_token: Callable[[moto_callback.CallbackPoolManager, str], TokenEndpoint],
+) -> None:
+    """Put these rules into moto's interpreter; ``add_token`` makes the endpoint of a new token."""
+    threaded = upstream.replace(
+        ExecutionState,
+        "_evaluate_with_timeout",
+        lambda self, env: (
+            _evaluate_in_this_thread(self, env) if _waits_for_token(self) else threaded(self, env)
+        ),
+        takes=("self", "env"),
+    )
+    upstream.replace(
+        StateTaskServiceCallback,
+        "_eval_wait_for_task_token",
+        _await_token,
+        takes=("self", "env", "timeout_seconds", "callback_endpoint", "heartbeat_endpoint"),
+    )
+    upstream.replace(
+        moto_callback.CallbackPoolManager,
+        "add",
+        add_token,
+        takes=("self", "callback_id"),
+    )
+    for kind in (string_expression.StringJSONata, string_expression.StringVariableSample):
+        upstream.replace(kind, "_eval_body", _evaluate_expression, takes=("self", "env"))
+    upstream.replace(
+        preprocessor.Preprocessor, "_inner_string_of", _string_of, takes=("parser_rule_context",)
+    )
+    upstream.rebind(
+        "moto.stepfunctions.parser.asl.parse",
+        "from_string_literal",
+        _string_of,
+        modules=dict(sys.modules),
+    )
+    upstream.replace(VariableStore, "get_assigned_variables", _assigned_variables, takes=("self",))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from fleet_runtime import images
+from fleet_runtime.labels import Refusal
+from hypothesis import given
+from hypothesis import strategies as st
+
+DIGEST = "sha256:" + "a" * 64
+OFFICIAL = "public.ecr.aws/docker/library"
+
+
+@pytest.mark.parametrize(
+    ("reference", "normalised"),
+    [
+        ("ubuntu", f"{OFFICIAL}/ubuntu:latest"),
+        ("ubuntu:22.04", f"{OFFICIAL}/ubuntu:22.04"),
+        ("library/ubuntu:22.04", f"{OFFICIAL}/ubuntu:22.04"),
+        ("docker.io/ubuntu", f"{OFFICIAL}/ubuntu:latest"),
+        ("docker.io/library/ubuntu:1", f"{OFFICIAL}/ubuntu:1"),
+        ("index.docker.io/library/ubuntu:1", f"{OFFICIAL}/ubuntu:1"),
+        ("node:22@" + DIGEST, f"{OFFICIAL}/node:22@{DIGEST}"),
+        ("node@" + DIGEST, f"{OFFICIAL}/node@{DIGEST}"),
+        ("org/name", "docker.io/org/name:latest"),
+        ("org/name:Tag", "docker.io/org/name:Tag"),
+        ("docker.io/org/name:1", "docker.io/org/name:1"),
+        ("library/a/b", "docker.io/library/a/b:latest"),
+        ("public.ecr.aws/ubuntu/ubuntu:24.04", "public.ecr.aws/ubuntu/ubuntu:24.04"),
+        ("ghcr.io/a/b/c_d__e-f.g:1", "ghcr.io/a/b/c_d__e-f.g:1"),
+        ("localhost/a", "localhost/a:latest"),
+        ("registry:5000/a:1", "registry:5000/a:1"),
+        (
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:1",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:1",
+        ),
+    ],
+)
+def test_every_image_has_one_spelling(reference: str, normalised: str) -> None:
+    assert images.normalise(reference) == normalised
+    assert images.normalise(normalised) == normalised
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["", "Ubuntu", "a b", "a:", ":a", "a@sha256:short", "../x", "a/../b", "a//b", "/a", "a/", "a:b/c",
+     "public.ecr.aws/../evil/x", "PUBLIC.ecr.aws/a", "https://x/y", "a@b", "x" * 300 + "/", "a\n"],
+)  # fmt: skip
+def test_what_is_no_reference_is_refused(reference: str) -> None:
+    refused = images.normalise(reference)
+    assert isinstance(refused, Refusal)
+    assert "is not an image reference" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("reference", "globs", "fits"),
+    [
+        ("ubuntu", ["public.ecr.aws/*"], True),
+        ("org/x", ["public.ecr.aws/*"], False),
+        ("public.ecr.aws.evil.com/x", ["public.ecr.aws/*"], False),
+        ("evil.com/public.ecr.aws/x", ["public.ecr.aws/*"], False),
+        ("ghcr.io/org/a/b:1", ["ghcr.io/org/*"], True),
+        ("ghcr.io/org2/a:1", ["ghcr.io/org/*"], False),
+        ("ubuntu", [], False),
+    ],
+)
+def test_the_allow_list_is_matched_against_the_whole_spelling(
+    reference: str, globs: list[str], fits: bool
+) -> None:
+    answer = images.allowed(reference, globs=globs, building=True)
+    assert isinstance(answer, str) is fits
+    if isinstance(answer, Refusal):
+        assert "add it to allowed_images" in answer.reason
+
+
+def test_tags_tell_bases_and_recipes_apart() -> None:
+    base = "public.ecr.aws/docker/library/ubuntu:22.04"
+    tag = images.image_tag(base, recipe="r1")
+    assert re.fullmatch(r"ubuntu-22-04-[0-9a-f]{12}", tag)
+    assert tag == images.image_tag(base, recipe="r1")
+    assert (
+        len({tag, images.image_tag(base, recipe="r2"), images.image_tag(base + ".1", recipe="r1")})
+        == 3
+    )
+
+
+def test_the_default_image_is_called_as_the_deployer_wants() -> None:
+    assert images.image_tag("a/b:1", recipe="r", readable="my.runner").startswith("my-runner-")
+
+
+@given(st.from_regex(r"[ -~]{1,250}", fullmatch=True))
+def test_tags_can_stand_in_the_name_of_a_task_definition_family(base: str) -> None:
+    # ECS: letters, digits, hyphens and underscores; ECR: at most 128 characters
+    tag = images.image_tag(base, recipe="r")
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", tag)
