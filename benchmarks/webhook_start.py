@@ -32,7 +32,9 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 RIVAL = "cloudsnorkel.cdk-github-runners==0.17.1"
 # the modules that its handler requires; Lambda's Node runtime brings them along
-RIVAL_MODULES = [f"@aws-sdk/client-{n}@3" for n in ("dynamodb", "lambda", "secrets-manager", "sfn", "sqs")]
+RIVAL_MODULES = [
+    f"@aws-sdk/client-{n}@3" for n in ("dynamodb", "lambda", "secrets-manager", "sfn", "sqs")
+]
 SECRET = "benchmark"
 ROUNDS = 15
 
@@ -85,9 +87,7 @@ def _event() -> dict[str, Any]:
         "runner_name": None, "created_at": "2026-11-01T00:00:00Z", "started_at": None,
         "completed_at": None, "html_url": "https://github.com/o/r/actions/runs/2/job/1",
     }  # fmt: skip
-    body = json.dumps(
-        {"action": "queued", "workflow_job": job, "repository": {"full_name": "o/r"}}
-    )
+    body = json.dumps({"action": "queued", "workflow_job": job, "repository": {"full_name": "o/r"}})
     signature = hmac.new(SECRET.encode(), body.encode(), hashlib.sha256).hexdigest()
     return {
         "version": "2.0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -41,7 +42,7 @@ def list_class_sizes(
     )
 
 
-def _read(deployment: Deployment) -> dict[str, dict[str, object]]:
+def _read(deployment: Deployment) -> dict[str, dict[str, Any]]:
     name = deployment.class_sizes_parameter
     try:
         value = deployment.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
@@ -56,9 +57,10 @@ def _read(deployment: Deployment) -> dict[str, dict[str, object]]:
         classes = json.loads(value)
     except json.JSONDecodeError:
         classes = None
-    if not isinstance(classes, dict) or not all(isinstance(each, dict) for each in classes.values()):
+    sizes = classes.values() if isinstance(classes, dict) else [None]
+    if not all(isinstance(size, dict) for size in sizes):
         raise FleetError(
             f"SSM parameter {name!r} holds {value[:80]!r}, "
             'write JSON such as {"small": {"cpu": 512, "memory": 1024}} into it'
         )
-    return classes
+    return dict(classes)

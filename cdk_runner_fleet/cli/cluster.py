@@ -19,6 +19,8 @@ cluster = typer.Typer(no_args_is_help=True, help="The ECS cluster that runners r
 
 _STYLED_AS = {"RUNNING": "RUNNING", "STOPPED": "OFFLINE"}  # the rest is on its way
 
+_BATCH = 100  # the most that DescribeTasks and BatchGetItem take
+
 
 @cluster.callback()
 def _group() -> None:
@@ -57,10 +59,11 @@ def show_cluster(
 
 def _tasks(deployment: Deployment) -> Iterator[dict[str, Any]]:
     ecs, name = deployment.client("ecs"), deployment.cluster
+    arns: list[str] = []
     for wanted in ("RUNNING", "STOPPED"):
         pages = ecs.get_paginator("list_tasks").paginate(cluster=name, desiredStatus=wanted)
         try:
-            arns_by_page = [page["taskArns"] for page in pages]
+            arns += [arn for page in pages for arn in page["taskArns"]]
         except ClientError as error:
             if is_refused_as(error, "ClusterNotFoundException"):
                 raise FleetError(
@@ -68,11 +71,11 @@ def _tasks(deployment: Deployment) -> Iterator[dict[str, Any]]:
                     "or name the fleet's stack with --stack"
                 ) from error
             raise
-        # a page has at most 100 tasks, which is as many as DescribeTasks takes
-        for arns in filter(None, arns_by_page):
-            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"]
-            classes = _class_names(deployment, [task.get("startedBy", "") for task in tasks])
-            yield from (_task(task, classes) for task in tasks)
+    for first in range(0, len(arns), _BATCH):
+        batch = arns[first : first + _BATCH]
+        tasks = ecs.describe_tasks(cluster=name, tasks=batch)["tasks"]
+        classes = _class_names(deployment, [task.get("startedBy", "") for task in tasks])
+        yield from (_task(task, classes) for task in tasks)
 
 
 def _task(task: dict[str, Any], classes: dict[str, str]) -> dict[str, Any]:

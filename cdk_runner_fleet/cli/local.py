@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, Annotated
 
 import typer
 
 from cdk_runner_fleet.cli.errors import FleetError
 from cdk_runner_fleet.cli.options import Context
-from cdk_runner_fleet.cli.output import new_console
 from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
-
-if TYPE_CHECKING:
-    from cdk_runner_fleet.local.fleet import LocalFleet
 
 __all__ = ["local"]
 
@@ -32,8 +24,6 @@ local = typer.Typer(
     no_args_is_help=True, help="The fleet on this machine: emulated AWS, no account needed."
 )
 
-_POLL_SECONDS = 0.2
-_FAREWELL_SECONDS = 30.0
 _LOG_CHARACTERS = 4000
 _INTERRUPTED = 130
 _EXTRA = ("ministack", "moto", "jsonata", "awslambdaric", "yaml")
@@ -61,14 +51,14 @@ def keep_up(
     """Keep a fleet up until SIGINT or SIGTERM; print one JSON line when it is ready."""
     settings = _settings(context)
     with suppress(_Stopped), _stop_signals(), _explained():
-        from cdk_runner_fleet.local.fleet import LocalFleet
+        from cdk_runner_fleet.cli import session  # noqa: PLC0415 - needs the extra
+        from cdk_runner_fleet.local.fleet import LocalFleet  # noqa: PLC0415
 
-        with LocalFleet(
-            context=settings, port=port, github_url=github_url, webhook_secret=webhook_secret
-        ) as fleet:
-            sys.stdout.write(json.dumps(_access(fleet)) + "\n")
-            sys.stdout.flush()
-            threading.Event().wait()
+        session.keep_up(
+            LocalFleet(
+                context=settings, port=port, github_url=github_url, webhook_secret=webhook_secret
+            )
+        )
 
 
 @local.command("run")
@@ -86,55 +76,14 @@ def run_workflow(
     settings = _settings(context)
     try:
         with tempfile.TemporaryFile() as log, _stop_signals(), _explained(log):
-            found = _run(file, settings, log)
+            from cdk_runner_fleet.cli import session  # noqa: PLC0415 - needs the extra
+
+            found = session.run_workflow(file, context=settings, log=log)
             if report is not None:
                 report.write_text(json.dumps(found, indent=2) + "\n")
     except _Stopped:
         raise FleetError("interrupted, everything is stopped", exit_code=_INTERRUPTED) from None
     raise typer.Exit(0 if found["conclusion"] == "success" else 1)
-
-
-def _run(file: Path, settings: dict[str, object], log: IO[bytes]) -> dict[str, Any]:
-    from cdk_runner_fleet.cli.run_view import RunView, print_report
-    from cdk_runner_fleet.local.fleet import LocalFleet
-    from cdk_runner_fleet.local.report import run_report
-    from cdk_runner_fleet.local.twin.workflows import WorkflowError, read_workflow
-    from cdk_runner_fleet.local.watch import RunWatch
-
-    try:
-        workflow = read_workflow(file.read_text(), file_name=file.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}, name a workflow file") from error
-    except WorkflowError as error:
-        raise SettingsError(str(error)) from error
-
-    console = new_console()
-    with LocalFleet(context=settings, errors=log) as fleet:
-        began = time.monotonic()
-        watch = RunWatch(fleet, fleet.queue_run(workflow, file_name=file.name))
-        with RunView(console, watch) as view:
-            gone_by = math.inf
-            while not watch.over and time.monotonic() < gone_by:
-                view.show(watch.poll())
-                if watch.jobs_over and gone_by == math.inf:
-                    # their results stand; the runners get a moment to go, so that times are whole
-                    gone_by = time.monotonic() + _FAREWELL_SECONDS
-                time.sleep(_POLL_SECONDS)
-        seconds = time.monotonic() - began
-    found = run_report(workflow=file.name, seconds=seconds, jobs=watch.jobs.values())
-    print_report(console, found, watch.jobs.values())
-    return found
-
-
-def _access(fleet: LocalFleet) -> dict[str, Any]:
-    return {
-        "webhook_url": fleet.webhook_url,
-        "aws_endpoint_url": fleet.endpoint_url,
-        "region": fleet.region,
-        "github_url": fleet.github_url,
-        "webhook_secret": fleet.webhook_secret,
-        "outputs": fleet.outputs,
-    }
 
 
 def _settings(given: Sequence[str] | None) -> dict[str, object]:

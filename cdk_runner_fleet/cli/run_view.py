@@ -90,12 +90,10 @@ def _so_far(steps: Sequence[Step]) -> str:
     for phase, group in groupby((step for step in steps if step.phase), lambda step: step.phase):
         seconds = sum((step.left_at or now) - step.entered_at for step in group)
         parts.append(f"{phase} {seconds:.1f}")
-    return " › ".join(parts)
+    return " → ".join(parts)
 
 
-def print_report(
-    console: Console, report: Mapping[str, Any], jobs: Collection[JobState]
-) -> None:
+def print_report(console: Console, report: Mapping[str, Any], jobs: Collection[JobState]) -> None:
     """Print the table of jobs, then the end of the log of each that failed."""
     print_table(
         ("JOB", "RUNNER", "CLASS", "IMAGE", "CONCLUSION", *map(str.upper, PHASES), "COST USD"),

@@ -124,7 +124,9 @@ def _release(deployment: Deployment, runner_id: str) -> Row:
             TableName=table,
             Key={"runner_id": {"S": runner_id}},
             UpdateExpression="SET released_at = :now",
-            ConditionExpression="attribute_exists(runner_id) AND NOT #status IN (:offline, :failed)",
+            ConditionExpression=(
+                "attribute_exists(runner_id) AND NOT #status IN (:offline, :failed)"
+            ),
             ExpressionAttributeNames={"#status": "status"},
             ExpressionAttributeValues={
                 ":now": {"N": str(int(time.time()))},

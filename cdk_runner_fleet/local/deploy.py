@@ -68,7 +68,7 @@ def deploy(clients: Clients, assembly: Path, *, stack: str) -> dict[str, str]:
 
 
 def _upload(clients: Clients, assembly: Path, *, stack: str) -> str:
-    """Upload what the stack's asset manifest lists; returns the URL of the template, one of them."""
+    """Upload what the stack's asset manifest lists; returns the URL of the template among it."""
     manifest = json.loads((assembly / f"{stack}.assets.json").read_text())
     s3, template_url = clients.client("s3"), ""
     for asset in manifest["files"].values():

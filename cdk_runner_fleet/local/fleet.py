@@ -33,7 +33,9 @@ _SYNTH_SECONDS = 180.0
 _SETTINGS_EXIT_CODE = 2  # of cdk_runner_fleet.local.synth
 _LAST_WORDS = 4000
 # the address of an HTTP API on AWS, which no name server on this machine knows
-_API_URL = re.compile(r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+_API_URL = re.compile(
+    r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"
+)
 
 
 class LocalFleet:
@@ -90,8 +92,10 @@ class LocalFleet:
         self._token = f"ghp_{secrets.token_hex(18)}"
         self._errors = errors
         self._parts = ExitStack()
-        self._session = boto3.Session(
-            aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=REGION  # noqa: S106
+        self._session: Any = boto3.Session(
+            aws_access_key_id=ACCOUNT,
+            aws_secret_access_key="local",  # noqa: S106 - any value does on loopback
+            region_name=REGION,
         )
         self._clients: dict[str, Any] = {}
 
@@ -241,7 +245,9 @@ def _usable(port: int) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            raise SettingsError(f"port {port} cannot be used ({error}), 0 picks a free one") from error
+            raise SettingsError(
+                f"port {port} cannot be used ({error}), 0 picks a free one"
+            ) from error
         found: int = probe.getsockname()[1]
         return found
 

@@ -67,10 +67,13 @@ def _steps(events: Iterable[dict[str, Any]]) -> list[Step]:
             if steps and steps[-1].left_at is None:
                 steps[-1] = _left(steps[-1], at)
             steps.append(Step(state=event["stateEnteredEventDetails"]["name"], entered_at=at))
-        elif "stateExitedEventDetails" in event or event["type"].startswith("Execution"):
-            if steps and steps[-1].left_at is None:
-                steps[-1] = _left(steps[-1], at)
+        elif steps and steps[-1].left_at is None and _is_exit(event):
+            steps[-1] = _left(steps[-1], at)
     return steps
+
+
+def _is_exit(event: dict[str, Any]) -> bool:
+    return "stateExitedEventDetails" in event or event["type"].startswith("Execution")
 
 
 def _left(step: Step, at: float) -> Step:

@@ -29,8 +29,8 @@ def child(
 
     It finds the packages that this process finds, and not what lies in the working directory.
 
-    It has a process group of its own, because Ctrl-C goes to the whole foreground group and would end it while it
-    is still needed to stop what it started itself.
+    Its process group is its own, because Ctrl-C goes to the whole foreground group and would end it
+    while it is still needed to stop what it started itself.
 
     Args:
         module: The module's full name.

@@ -1,4 +1,4 @@
-"""Follows a workflow run on a local fleet to its end, from the twin's and the fleet's own records."""
+"""Follows a workflow run on a local fleet to its end, from the twin's and the fleet's records."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["Change", "JobState", "RunWatch"]
 OVER = ("OFFLINE", "FAILED")
 _UNHEARD_SECONDS = 120.0
 """A job accepted but without a row for so long has been lost on the way."""
+_UNSERVED_SECONDS = 10.0
+"""So long after its runner was given another job, none has been started in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class RunWatch:
         self._executions = fleet.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
         self._taken: set[str | None] = set()
         self._unrunnable: dict[int, str] = {}
+        self._unserved_since: dict[int, float] = {}
         self._ended: set[int] = set()
         self._read: dict[str, tuple[str, str]] = {}
         self._steps: dict[str, list[Step]] = {}
@@ -145,6 +148,9 @@ class RunWatch:
         if any(wanted <= _labels(row) for row in alive) or own["status"] not in OVER:
             return None
         if own["runner_id"] in self._taken:
+            since = self._unserved_since.setdefault(job["id"], time.monotonic())
+            if time.monotonic() - since < _UNSERVED_SECONDS:
+                return None
             return f"its runner {own['runner_id']} was given another job, and no other serves it"
         return _failure_of(own) or f"its runner {own['runner_id']} ended without running it"
 

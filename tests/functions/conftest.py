@@ -18,17 +18,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
+import pytest
+from moto import mock_aws
+
 import build_image
 import deregister_runner
 import dispatch_event
-import pytest
 import receive_webhook
 import runner_api
 from fleet_runtime import aws as fleet_aws
 from fleet_runtime import webhook
 from fleet_runtime.settings import ImagePolicy
-from moto import mock_aws
 
 SAMPLES = Path(__file__).parent / "samples"
 WEBHOOK_SECRET = "the-webhook-secret"
@@ -38,7 +38,8 @@ TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/0123456789abcdef"
 
 
 def sample(name: str) -> dict[str, Any]:
-    return json.loads((SAMPLES / f"{name}.json").read_text())
+    document: dict[str, Any] = json.loads((SAMPLES / f"{name}.json").read_text())
+    return document
 
 
 # --- an HTTP server that answers from a function --------------------------------------------
@@ -81,7 +82,8 @@ class Stub:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = do_DELETE = handle_any
+            # the names that http.server looks for
+            do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -197,9 +199,18 @@ class Script:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Any] = {}
         self.during: Callable[[str], None] = lambda _: None
-        client.meta.events.register("provide-client-params.*.*", self._note)
-        client.meta.events.register(f"before-call.{service_event}", self._call)
         self._params: dict[str, Any] = {}
+        self._hooks: dict[str, Callable[..., Any]] = {
+            f"provide-client-params.{service_event}": self._note,
+            f"before-call.{service_event}": self._call,
+        }
+        self._events = client.meta.events
+        for event, hook in self._hooks.items():
+            self._events.register(event, hook)
+
+    def stop(self) -> None:
+        for event, hook in self._hooks.items():
+            self._events.unregister(event, hook)
 
     def named(self, operation: str) -> list[dict[str, Any]]:
         return [params for name, params in self.calls if name == operation]
@@ -338,9 +349,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 
 
 def forget() -> None:
-    """Begin a new process, as far as a function can tell."""
+    """Begin a new process, as far as a function can tell; clients are kept, they are slow."""
     for kept in (
-        fleet_aws.client,
         build_image._builder,
         deregister_runner._github,
         deregister_runner._records,
@@ -354,7 +364,7 @@ def forget() -> None:
 @pytest.fixture
 def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
     with mock_aws():
-        dynamodb = boto3.client("dynamodb")
+        dynamodb = fleet_aws.client("dynamodb")
         keys = ["runner_id", "waiting_labels"]
         dynamodb.create_table(
             TableName="runners",
@@ -375,8 +385,10 @@ def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
             AttributeDefinitions=[{"AttributeName": "image_tag", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "image_tag", "KeyType": "HASH"}],
         )
-        boto3.client("secretsmanager").create_secret(Name="github-token", SecretString=TOKEN + "\n")
-        boto3.client("ssm").put_parameter(
+        fleet_aws.client("secretsmanager").create_secret(
+            Name="github-token", SecretString=TOKEN + "\n"
+        )
+        fleet_aws.client("ssm").put_parameter(
             Name="/fleet/class-sizes",
             Type="String",
             Value=json.dumps(
@@ -392,11 +404,11 @@ def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
                 }
             ),
         )
-        yield Aws(
-            dynamodb=dynamodb,
-            sfn=Script(fleet_aws.client("stepfunctions"), "sfn"),
-            codebuild=Script(fleet_aws.client("codebuild"), "codebuild"),
-        )
+        sfn = Script(fleet_aws.client("stepfunctions"), "sfn")
+        codebuild = Script(fleet_aws.client("codebuild"), "codebuild")
+        yield Aws(dynamodb=dynamodb, sfn=sfn, codebuild=codebuild)
+        sfn.stop()
+        codebuild.stop()
 
 
 @pytest.fixture

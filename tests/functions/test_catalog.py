@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from fleet_runtime import labels
 from fleet_runtime.catalog import FARGATE_SIZES, Catalog, CatalogError, CatalogReader, RunnerClass
 from fleet_runtime.labels import Refusal, RunnerRequest

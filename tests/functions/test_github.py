@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 import pytest
+
 from fleet_runtime import github
 from fleet_runtime.credentials import CredentialsError, PersonalAccessToken
 from fleet_runtime.github import GitHubRefused, GitHubUnavailable, Response

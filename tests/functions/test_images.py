@@ -3,10 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from fleet_runtime import images
-from fleet_runtime.labels import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fleet_runtime import images
+from fleet_runtime.labels import Refusal
 
 DIGEST = "sha256:" + "a" * 64
 OFFICIAL = "public.ecr.aws/docker/library"
@@ -44,8 +45,9 @@ def test_every_image_has_one_spelling(reference: str, normalised: str) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    ["", "Ubuntu", "a b", "a:", ":a", "a@sha256:short", "../x", "a/../b", "a//b", "/a", "a/", "a:b/c",
-     "public.ecr.aws/../evil/x", "PUBLIC.ecr.aws/a", "https://x/y", "a@b", "x" * 300 + "/", "a\n"],
+    ["", "Ubuntu", "a b", "a:", ":a", "a@sha256:short", "../x", "a/../b", "a//b", "/a", "a/",
+     "a:b/c", "public.ecr.aws/../evil/x", "PUBLIC.ecr.aws/a", "https://x/y", "a@b", "x" * 300 + "/",
+     "a\n"],
 )  # fmt: skip
 def test_what_is_no_reference_is_refused(reference: str) -> None:
     refused = images.normalise(reference)

@@ -194,7 +194,7 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
     )
 
 
-def _resource_arn(
+def _resource_arn(  # noqa: PLR0917 - upstream's signature
     upstream_extract: Any,
     tokens: Tokens,
     service: str,
@@ -228,7 +228,7 @@ def _context_keys(
 
 
 def install(tokens: Tokens) -> None:
-    """Put ECS's resources and condition keys and the permissions of event targets into ministack."""
+    """Put ECS's resources and conditions and the permissions of event targets into ministack."""
     extract = upstream.replace(
         iam_actions,
         "extract_resource_arn",

@@ -1,4 +1,4 @@
-"""CodeBuild: no Docker; a build ends after a moment, says so on the bus and leaves its image in ECR.
+"""CodeBuild without Docker: a build ends soon, says so on the bus and leaves its image in ECR.
 
 Event: https://docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html
 """
@@ -18,9 +18,9 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.services import codebuild, ecr
 
 from . import upstream
+from .events import publish
 from .faults import Faults
 from .options import Options
-from .tasks import publish
 
 _LOG = logging.getLogger(__name__)
 _MISSING_BASE = "does-not-exist"  # a base image that no registry has, for tests

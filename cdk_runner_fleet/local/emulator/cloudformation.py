@@ -12,8 +12,8 @@ from ministack.services import apigateway, ecs, ssm
 from ministack.services.cloudformation import provisioners, stacks
 
 from . import upstream
+from .events import publish
 from .options import ACCOUNT, REGION
-from .tasks import publish
 
 # Types that are accepted and do nothing here: their part service, for the ARN.
 _WITHOUT_EFFECT = {
@@ -104,7 +104,7 @@ def _without_effect(service: str) -> dict[str, Any]:
     return {"create": create, "delete": _delete_nothing}
 
 
-def _add_event(
+def _add_event(  # noqa: PLR0917 - upstream's signature
     upstream_add_event: Any,
     stack_id: str,
     stack_name: str,

@@ -22,6 +22,7 @@ from moto.stepfunctions.parser.api import (
 )
 from moto.stepfunctions.parser.asl.component.program.program import Program
 from moto.stepfunctions.parser.asl.eval.callback import callback as moto_callback
+from moto.stepfunctions.parser.asl.eval.callback.callback import CallbackPoolManager
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.evaluation_details import (
     AWSExecutionDetails,
@@ -180,7 +181,7 @@ class Engine:
 
     # --- hooks
 
-    def add_token(self, manager: moto_callback.CallbackPoolManager, token: str) -> TokenEndpoint:
+    def add_token(self, manager: CallbackPoolManager, token: str) -> TokenEndpoint:
         endpoint = TokenEndpoint(callback_id=token)
         manager._pool[token] = endpoint
         self.tokens.add(endpoint, manager.state_machine_arn)
@@ -315,6 +316,10 @@ def install() -> Engine:
         "create",
         engine.cfn_state_machine_create,
     )
-    states.install(engine.add_token)
+
+    def add_token(manager: CallbackPoolManager, callback_id: str) -> TokenEndpoint:
+        return engine.add_token(manager, callback_id)
+
+    states.install(add_token)
     engine._deadlines.start(engine._expire)
     return engine

@@ -18,7 +18,7 @@ import math
 import random
 import uuid
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from jsonata import functions as jsonata_functions
 from jsonata.jsonata import Jsonata
@@ -170,7 +170,5 @@ def state_variables(states_data: Mapping[str, Any]) -> dict[str, Any]:
     """The value of ``$states``: ``result`` and ``errorOutput`` only where they exist."""
     optional = ("result", "errorOutput")
     return {
-        key: value
-        for key, value in cast("Mapping[str, Any]", states_data).items()
-        if key not in optional or value is not None
+        key: value for key, value in states_data.items() if key not in optional or value is not None
     }

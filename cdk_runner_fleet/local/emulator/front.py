@@ -99,7 +99,7 @@ class Front:
         self._faults.add(rule)
         return 201, {"faults": self._faults.listing()}
 
-    async def dispatch(
+    async def dispatch(  # noqa: PLR0917 - upstream's signature
         self,
         method: str,
         path: str,

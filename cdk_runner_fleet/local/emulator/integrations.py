@@ -78,7 +78,9 @@ class Clients:
 
     def _make(self, region: str, service: str, role: str | None) -> BaseClient:
         keys = access.role_session(role, session_name="StepFunctions") if role else access.ROOT_KEYS
-        client = self._session.client(
+        # The typed stubs know only literal service names.
+        make: Any = self._session.client
+        client: BaseClient = make(
             service,
             region_name=region,
             endpoint_url=self._endpoint,
@@ -136,7 +138,7 @@ def _normalise_response(
         self._from_boto_response(response, shape)
 
 
-def _run_task(
+def _run_task(  # noqa: PLR0917 - upstream's signature
     clients: Clients,
     self: state_task_service_ecs.StateTaskServiceEcs,
     env: Any,

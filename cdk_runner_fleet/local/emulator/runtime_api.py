@@ -84,7 +84,7 @@ class Desk:
         if method == "GET" and tail == "invocation/next":
             if not self.ready.done():
                 self.ready.set_result(None)
-            self._in_work = call = await self._events.get()
+            call = self._in_work = await self._events.get()
             return _response(
                 200,
                 call.event,
@@ -99,14 +99,14 @@ class Desk:
             return _response(202)
         parts = tail.split("/")
         if method == "POST" and len(parts) == 3 and parts[2] in ("response", "error"):
-            call = self._in_work
-            if call is None or call.request_id != parts[1]:
+            done = self._in_work
+            if done is None or done.request_id != parts[1]:
                 return _response(400, b'{"errorType":"InvalidRequestID"}')
             self._in_work = None
             # What the handler printed lies in the pipe already: let the loop read it first.
             await asyncio.sleep(0)
-            if not call.result.done():
-                call.result.set_result(Result(payload=body, failed=parts[2] == "error"))
+            if not done.result.done():
+                done.result.set_result(Result(payload=body, failed=parts[2] == "error"))
             return _response(202, b'{"status":"OK"}')
         return _response(404)
 

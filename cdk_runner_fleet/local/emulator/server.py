@@ -14,6 +14,9 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
 from . import upstream
 from .options import ACCOUNT, REGION, Options
 
@@ -75,9 +78,6 @@ def die_with_parent(stop: Any) -> None:
 
 
 async def _serve(application: Any, options: Options, stopping: asyncio.Event) -> None:
-    from hypercorn.asyncio import serve
-    from hypercorn.config import Config
-
     config = Config()
     config.bind = [f"127.0.0.1:{options.port}"]
     config.keep_alive_timeout = 75
@@ -134,7 +134,7 @@ def run(options: Options) -> None:
     options.tasks_dir.mkdir(parents=True, exist_ok=True)
     upstream.leave_out_batch()
     # Only now: ministack reads its settings when it is imported.
-    from . import install
+    from . import install  # noqa: PLC0415
 
     emulator = install.everything(options)
     try:

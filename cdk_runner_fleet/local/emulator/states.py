@@ -1,4 +1,4 @@
-"""How one state runs: parked without a thread of its own, its expressions bound, its text read as JSON."""
+"""How one state runs: parked without a thread of its own, its text never taken for code."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def _await_token(
     callback_endpoint: TokenEndpoint,
     heartbeat_endpoint: moto_callback.HeartbeatEndpoint | None,
 ) -> Any:
+    del self, env  # upstream's signature
     heartbeat = heartbeat_endpoint._heartbeat_seconds if heartbeat_endpoint else None
     return callback_endpoint.await_outcome(timeout=timeout_seconds, heartbeat=heartbeat)
 

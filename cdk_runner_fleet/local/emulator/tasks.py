@@ -12,31 +12,25 @@ import json
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import types
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ministack.core.responses import (
     error_response_json,
-    get_account_id,
-    get_region,
     json_response,
     request_scope,
 )
-from ministack.services import ecr, ecs, eventbridge
+from ministack.services import ecr, ecs
 
-from . import access, upstream
+from . import access, events, upstream
 from .faults import Faults
-from .options import REGION, Options
+from .launch import Launcher, runner_launch
+from .options import Options
 
 _LOG = logging.getLogger(__name__)
 _CONTAINER = "runner"
@@ -45,77 +39,6 @@ _ECR_IMAGE = re.compile(
     r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/(?P<repository>[^:@]+)"
     r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?$"
 )
-_RUN_SCRIPT = """#!/usr/bin/env bash
-exec {python} -m cdk_runner_fleet.local.runner "$@"
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """What to start for a task.
-
-    Attributes:
-        arguments: the command line.
-        environment: all of its environment.
-        folder: its working directory.
-    """
-
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    folder: Path
-
-
-def runner_launch(environment: Mapping[str, str], folder: Path, options: Options) -> Launch:
-    """The runner image's entry point, as the container of the task definition would start it.
-
-    Args:
-        environment: the container's, overrides applied.
-        folder: the task's own; becomes ``RUNNER_HOME``.
-        options: where the image's files and the emulator are.
-    """
-    run = folder / "run.sh"
-    run.write_text(_RUN_SCRIPT.format(python=sys.executable))
-    run.chmod(0o755)
-    for hook in ("job_started.sh", "job_completed.sh", "report_event.sh"):
-        if (options.runner_image / hook).exists():
-            shutil.copy(options.runner_image / hook, folder)
-    # The package is importable in the emulator's environment; a checkout's may not be installed.
-    package_root = str(Path(__file__).resolve().parents[3])
-    return Launch(
-        arguments=("bash", str(options.runner_image / "entrypoint.sh")),
-        environment={
-            "PATH": _path_with_curl(options),
-            "HOME": str(folder),
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": package_root,
-            "PYTHONUNBUFFERED": "1",
-            "RUNNER_HOME": str(folder),
-            "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            **environment,
-        },
-        folder=folder,
-    )
-
-
-def _path_with_curl(options: Options) -> str:
-    path = os.environ.get("PATH", os.defpath)
-    if shutil.which("curl"):
-        return path
-    folder = options.tasks_dir / "bin"
-    folder.mkdir(parents=True, exist_ok=True)
-    stand_in = folder / "curl"
-    if not stand_in.exists():
-        stand_in.write_text(
-            f"#!/usr/bin/env bash\nexec {sys.executable} "
-            f"{Path(__file__).with_name('curl_stand_in.py')} \"$@\"\n"
-        )
-        stand_in.chmod(0o755)
-    return f"{folder}{os.pathsep}{path}"
-
-
-Launcher = Callable[[Mapping[str, str], Path, Options], Launch]
 
 
 class Tasks:
@@ -227,7 +150,7 @@ class Tasks:
 
     # --- the life of a task
 
-    def work(
+    def work(  # noqa: PLR0917 - upstream's signature
         self,
         task: dict[str, Any],
         td: dict[str, Any],
@@ -313,9 +236,7 @@ class Tasks:
             process = self._processes.get(task["taskArn"])
         if process is not None:
             _signal_group(process, signal.SIGTERM)
-            timer = threading.Timer(
-                task["_stop_timeout"], _signal_group, (process, signal.SIGKILL)
-            )
+            timer = threading.Timer(task["_stop_timeout"], _signal_group, (process, signal.SIGKILL))
             timer.daemon = True
             timer.start()
 
@@ -327,7 +248,9 @@ class Tasks:
             _signal_group(process, signal.SIGTERM)
         end = time.monotonic() + 1.0
         for process in processes:
-    XX            _signal_group(process, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+            _signal_group(process, signal.SIGKILL)
 
     def _advance(self, task: dict[str, Any], status: str) -> None:
         now = ecs._iso()
@@ -340,7 +263,7 @@ class Tasks:
                 task.update(pullStartedAt=now, pullStoppedAt=now, startedAt=now)
                 for container in task["containers"]:
                     container.update(lastStatus="RUNNING", runtimeId=uuid.uuid4().hex)
-        _publish(task)
+        events.task_state_change(task)
 
     def _stopped(
         self, task: dict[str, Any], *, code: str, reason: str, exit_code: int | None = None
@@ -363,7 +286,7 @@ class Tasks:
                     container["reason"] = reason
                 else:
                     container["exitCode"] = exit_code
-        _publish(task)
+        events.task_state_change(task)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -416,48 +339,6 @@ def pull_problem(image: str) -> str | None:
     return (
         f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
         f"resolve ref {image}: not found"
-    )
-
-
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
-_EVENT_FIELDS = (
-    "attachments", "availabilityZone", "capacityProviderName", "clusterArn", "connectivity",
-    "containers", "cpu", "createdAt", "desiredStatus", "enableExecuteCommand",
-    "ephemeralStorage", "executionStoppedAt", "group", "lastStatus", "launchType", "memory",
-    "overrides", "platformVersion", "pullStartedAt", "pullStoppedAt", "startedAt", "startedBy",
-    "stopCode", "stoppedAt", "stoppedReason", "stoppingAt", "taskArn", "taskDefinitionArn",
-    "version",
-)  # fmt: skip
-
-
-def _publish(task: dict[str, Any]) -> None:
-    detail = {
-        name: value
-        for name in _EVENT_FIELDS
-        if (value := task.get(name)) not in (None, "", {}, [])
-    }
-    detail["updatedAt"] = ecs._iso()
-    detail["containers"] = [
-        {name: value for name, value in container.items() if value is not None}
-        for container in task["containers"]
-    ]
-    publish("aws.ecs", "ECS Task State Change", [task["taskArn"]], detail)
-
-
-def publish(source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
-    """Put an AWS service's event on the account's default bus."""
-    eventbridge._put_events(
-        {
-            "Entries": [
-                {
-                    "Source": source,
-                    "DetailType": kind,
-                    "Resources": resources,
-                    "Detail": json.dumps(detail, default=str),
-                }
-            ]
-        },
-        allow_aws_source=True,
     )
 
 

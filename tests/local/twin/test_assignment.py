@@ -157,6 +157,19 @@ def test_a_failure_skips_what_follows_unless_it_asks(github: Any) -> None:
     }
 
 
+def test_a_skipped_job_skips_what_needs_it(github: Any) -> None:
+    run_id = github.queue(
+        f"jobs: {{a: {{runs-on: x, {STEPS}}}, b: {{if: false, runs-on: x, {STEPS}}}, "
+        f"c: {{needs: [a, b], runs-on: x, {STEPS}}}, "
+        f"d: {{needs: [a, b], if: '!failure()', runs-on: x, {STEPS}}}}}"
+    )
+    github.runner("x").work()
+    assert github.runner("x").work()["key"] == "d"
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "success"
+    assert status_of(github, run_id)["c"] == ("completed", "skipped")
+
+
 def test_a_forgiven_failure_is_no_failure_of_the_run(github: Any) -> None:
     run_id = github.queue(
         f"jobs: {{a: {{runs-on: x, continue-on-error: true, {STEPS}}}, "

@@ -1,0 +1,140 @@
+"""A deployed fleet in moto, and the command line over it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from cdk_runner_fleet.cli import main
+
+REGION = "eu-west-1"
+CLASSES = {
+    "small": {"cpu": 512, "memory": 1024},
+    "gpu-less": {"cpu": 1024, "memory": 2048, "labels": ["arm"], "capacity": ["FARGATE_SPOT"]},
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    def call(*arguments: str) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        captured = capsys.readouterr()
+        return Result(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+class CloudFormation(BaseHTTPRequestHandler):
+    """DescribeStacks over the stacks that a test has deployed; moto's needs packages of its own."""
+
+    stacks: ClassVar[dict[str, dict[str, str]]] = {}
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        assert form["Action"] == ["DescribeStacks"]
+        name = form["StackName"][0]
+        if name in self.stacks:
+            outputs = "".join(
+                f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+                for key, value in self.stacks[name].items()
+            )
+            status = 200
+            body = (
+                "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
+                f"<StackName>{name}</StackName><Outputs>{outputs}</Outputs>"
+                "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+            )
+        else:
+            status = 400
+            body = (
+                "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>"
+                f"<Message>Stack with id {name} does not exist</Message></Error></ErrorResponse>"
+            )
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def cloudformation_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), CloudFormation) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, cloudformation_url: str) -> Iterator[None]:
+    for name in ("RUNNER_TABLE", "RUNNER_STATE_TABLE", "CLASS_SIZES_PARAM", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", cloudformation_url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    CloudFormation.stacks.clear()
+    with mock_aws():
+        yield
+
+
+def deploy(stack: str, *, outputs: bool = True) -> None:
+    """A stack with the parts that the commands look at, and their names as outputs."""
+    boto3.client("dynamodb").create_table(
+        TableName=f"{stack}-runners",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "runner_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "runner_id", "KeyType": "HASH"}],
+    )
+    boto3.client("ssm").put_parameter(
+        Name=f"{stack}-classes", Type="String", Value=json.dumps(CLASSES)
+    )
+    boto3.client("ecs").create_cluster(clusterName=f"{stack}-cluster")
+    names = {
+        "RunnerTableName": f"{stack}-runners",
+        "ClassSizesParameterName": f"{stack}-classes",
+        "ClusterName": f"{stack}-cluster",
+    }
+    CloudFormation.stacks[stack] = names if outputs else {}
+
+
+@pytest.fixture
+def fleet(aws: None) -> str:
+    deploy("RunnerFleet")
+    return "RunnerFleet"
+
+
+def put_runner(runner_id: str, *, stack: str = "RunnerFleet", **attributes: object) -> None:
+    item = {"runner_id": runner_id, "status": "RUNNING", "timestamp": 1_700_000_000} | attributes
+    boto3.resource("dynamodb").Table(f"{stack}-runners").put_item(Item=item)
+
+
+def get_runner(runner_id: str, *, stack: str = "RunnerFleet") -> dict[str, Any]:
+    answer = (
+        boto3.resource("dynamodb").Table(f"{stack}-runners").get_item(Key={"runner_id": runner_id})
+    )
+    return dict(answer["Item"])

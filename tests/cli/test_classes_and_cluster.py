@@ -1,0 +1,107 @@
+"""`runner-fleet list-class-sizes` and `runner-fleet cluster status`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import boto3
+import pytest
+from moto.core.responses import ActionResult
+from moto.ecs.responses import EC2ContainerServiceResponse
+
+from .conftest import CLASSES, Result, put_runner
+
+Run = Callable[..., Result]
+
+
+def test_classes_as_json_are_what_the_parameter_holds(run: Run, fleet: str) -> None:
+    assert run("list-class-sizes", "--output", "json").json == CLASSES
+
+
+def test_classes_as_a_table_show_what_a_class_has_by_default(run: Run, fleet: str) -> None:
+    lines = run("list-class-sizes").stdout.splitlines()
+    small = next(line for line in lines if "small" in line).split()
+    assert small == ["small", "512", "1024", "linux", "x64", "FARGATE"]
+    other = next(line for line in lines if "gpu-less" in line).split()
+    assert other == ["gpu-less", "1024", "2048", "arm", "FARGATE_SPOT"]
+
+
+@pytest.mark.parametrize("value", ["not json", '["small"]', '{"small": 5}'])
+def test_a_parameter_that_holds_something_else(run: Run, fleet: str, value: str) -> None:
+    boto3.client("ssm").put_parameter(Name="RunnerFleet-classes", Value=value, Overwrite=True)
+    result = run("list-class-sizes")
+    assert result.exit_code == 1
+    assert value in result.stderr
+    assert "write JSON such as" in result.stderr
+
+
+def test_a_parameter_that_does_not_exist(
+    run: Run, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASS_SIZES_PARAM", "/no/such")
+    result = run("list-class-sizes")
+    assert result.exit_code == 1
+    assert "no SSM parameter '/no/such'" in result.stderr
+
+
+def _list_a_page(response: EC2ContainerServiceResponse) -> ActionResult:
+    """ListTasks as ECS answers it, at most 100 a page; moto's answers all at once."""
+    arns: list[str] = _list_everything(response).result["taskArns"]
+    first = int(response._get_param("nextToken", "0"))
+    more = {"nextToken": str(first + 100)} if len(arns) > first + 100 else {}
+    return ActionResult({"taskArns": arns[first : first + 100], **more})
+
+
+_list_everything = EC2ContainerServiceResponse.list_tasks
+
+
+@pytest.fixture
+def tasks(fleet: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """150 tasks: more than ECS answers at once."""
+    monkeypatch.setattr(EC2ContainerServiceResponse, "list_tasks", _list_a_page)
+    ec2, ecs = boto3.client("ec2"), boto3.client("ecs")
+    network = {
+        "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+        "securityGroups": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
+    }
+    definition = ecs.register_task_definition(
+        family="runner",
+        containerDefinitions=[{"name": "runner", "image": "x", "memory": 512, "cpu": 256}],
+        requiresCompatibilities=["FARGATE"],
+        networkMode="awsvpc",
+        cpu="256",
+        memory="512",
+    )["taskDefinition"]["taskDefinitionArn"]
+    arns: list[str] = []
+    for number in range(150):
+        put_runner(f"fleet-{number}-1", class_name=f"class-{number}")
+        answer = ecs.run_task(
+            cluster="RunnerFleet-cluster",
+            taskDefinition=definition,
+            launchType="FARGATE",
+            startedBy=f"fleet-{number}-1",
+            networkConfiguration={"awsvpcConfiguration": network},
+        )
+        arns += [task["taskArn"] for task in answer["tasks"]]
+    return arns
+
+
+def test_cluster_status_lists_every_task_with_its_class(run: Run, tasks: list[str]) -> None:
+    boto3.client("ecs").stop_task(
+        cluster="RunnerFleet-cluster", task=tasks[0], reason="its job has ended"
+    )
+    result = run("cluster", "status", "--output", "json")
+    assert result.exit_code == 0, result.stderr
+    found = {task["task_arn"]: task for task in result.json}
+    assert set(found) == set(tasks)
+    assert found[tasks[7]]["runner_id"] == "fleet-7-1"
+    assert {task["class_name"] for task in result.json} == {f"class-{n}" for n in range(150)}
+    assert found[tasks[0]]["status"] == "STOPPED"
+    assert found[tasks[0]]["stopped_reason"] == "its job has ended"
+    table = run("cluster", "status").stdout
+    assert sum("fleet-" in line for line in table.splitlines()) == 150
+    assert tasks[3].rsplit("/", 1)[-1] in table
+
+
+def test_an_empty_cluster(run: Run, fleet: str) -> None:
+    assert run("cluster", "status", "--output", "json").json == []

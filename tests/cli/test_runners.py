@@ -1,0 +1,172 @@
+"""`runner-fleet runners`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import boto3
+import moto
+import pytest
+
+from .conftest import Result, deploy, get_runner, put_runner
+
+Run = Callable[..., Result]
+SECRETS = {
+    "task_token": "very-secret-token",
+    "ticket_hash": "very-secret-ticket",
+    "events_token_hash": "very-secret-events",
+}
+
+
+def test_lists_the_newest_first(run: Run, fleet: str) -> None:
+    put_runner("fleet-1-1", timestamp=100)
+    put_runner("fleet-3-1", timestamp=300)
+    put_runner("fleet-2-1", timestamp=200)
+    result = run("runners", "list", "--output", "json")
+    assert result.exit_code == 0
+    assert [row["runner_id"] for row in result.json] == ["fleet-3-1", "fleet-2-1", "fleet-1-1"]
+
+
+def test_lists_more_than_one_page(run: Run, fleet: str) -> None:
+    # a page of Scan ends at 1 MB
+    for number in range(6):
+        put_runner(f"fleet-{number}-1", cause="x" * 300_000)
+    assert len(run("runners", "list", "--output", "json").json) == 6
+
+
+def test_list_is_a_table_with_whole_names_where_there_is_no_terminal(run: Run, fleet: str) -> None:
+    name = f"fleet-{'9' * 57}-1"
+    put_runner(name, status="WAITING_FOR_JOB", class_name="medium", job_name="build [and] test")
+    stdout = run("runners", "list").stdout
+    line = next(line for line in stdout.splitlines() if name in line)
+    assert "WAITING_FOR_JOB" in line
+    assert "medium" in line
+    assert "build [and] test" in line  # a job's name is text, never markup
+
+
+def test_an_empty_table_lists_nothing(run: Run, fleet: str) -> None:
+    assert run("runners", "list", "--output", "json").json == []
+
+
+def test_details_show_every_attribute_but_no_secret(run: Run, fleet: str) -> None:
+    put_runner(
+        "fleet-1-1", cost_usd=Decimal("0.000411"), stopped_tasks={"arn:b", "arn:a"}, **SECRETS
+    )
+    for command in (("runners", "details", "fleet-1-1"), ("runners", "list", "--output", "json")):
+        result = run(*command)
+        assert result.exit_code == 0
+        assert "very-secret" not in result.stdout
+    assert run("runners", "details", "fleet-1-1", "--output", "json").json == {
+        "runner_id": "fleet-1-1",
+        "status": "RUNNING",
+        "timestamp": 1_700_000_000,
+        "cost_usd": 0.000411,
+        "stopped_tasks": ["arn:a", "arn:b"],
+    }
+
+
+def test_details_of_an_unknown_runner(run: Run, fleet: str) -> None:
+    result = run("runners", "details", "fleet-9-9")
+    assert result.exit_code == 1
+    assert "no runner 'fleet-9-9'" in result.stderr
+    assert result.stdout == ""
+
+
+def test_terminate_marks_a_runner_that_is_not_parked(run: Run, fleet: str) -> None:
+    put_runner("fleet-1-1", status="STARTING")
+    before = int(time.time())
+    result = run("runners", "terminate", "fleet-1-1")
+    assert result.exit_code == 0
+    assert "was STARTING" in result.stdout
+    assert get_runner("fleet-1-1")["released_at"] >= before
+
+
+@pytest.mark.parametrize("status", ["OFFLINE", "FAILED"])
+def test_terminate_leaves_a_runner_alone_that_is_over(run: Run, fleet: str, status: str) -> None:
+    put_runner("fleet-1-1", status=status)
+    before = get_runner("fleet-1-1")
+    result = run("runners", "terminate", "fleet-1-1")
+    assert result.exit_code == 0
+    assert f"over already: {status}" in result.stdout
+    assert get_runner("fleet-1-1") == before
+    answer = run("runners", "terminate", "fleet-1-1", "--output", "json").json
+    assert answer == {"runner_id": "fleet-1-1", "status": status, "terminated": False}
+
+
+def test_terminate_of_an_unknown_runner_makes_no_row(run: Run, fleet: str) -> None:
+    result = run("runners", "terminate", "fleet-9-9")
+    assert result.exit_code == 1
+    assert "no runner 'fleet-9-9'" in result.stderr
+    assert run("runners", "list", "--output", "json").json == []
+
+
+PARKED = {
+    "StartAt": "RunJob",
+    "States": {
+        "RunJob": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::aws-sdk:dynamodb:updateItem.waitForTaskToken",
+            "Parameters": {
+                "TableName": "RunnerFleet-runners",
+                "Key": {"runner_id": {"S": "fleet-1-1"}},
+                "UpdateExpression": "SET task_token = :token",
+                "ExpressionAttributeValues": {":token": {"S.$": "$$.Task.Token"}},
+            },
+            "Catch": [{"ErrorEquals": ["Runner.Terminated"], "Next": "Stopped"}],
+            "End": True,
+        },
+        "Stopped": {"Type": "Succeed"},
+    },
+}
+
+
+def test_terminate_drives_a_parked_lifecycle_to_its_stop_branch(run: Run, fleet: str) -> None:
+    moto.core.config.default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    try:
+        put_runner("fleet-1-1", status="RUNNING")
+        states = boto3.client("stepfunctions")
+        machine = states.create_state_machine(
+            name="m", definition=json.dumps(PARKED), roleArn="arn:aws:iam::123456789012:role/r"
+        )
+        execution = states.start_execution(
+            stateMachineArn=machine["stateMachineArn"], name="fleet-1-1", input="{}"
+        )["executionArn"]
+        _until(lambda: "task_token" in get_runner("fleet-1-1"))
+        result = run("runners", "terminate", "fleet-1-1")
+        assert result.exit_code == 0, result.stderr
+        _until(lambda: states.describe_execution(executionArn=execution)["status"] != "RUNNING")
+        assert states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED"
+    finally:
+        del moto.core.config.default_user_config["stepfunctions"]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_names_from_the_environment_need_no_stack(
+    run: Run, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy("Other", outputs=False)
+    put_runner("fleet-1-1", stack="Other")
+    for variable in ("RUNNER_TABLE", "RUNNER_STATE_TABLE"):
+        monkeypatch.setenv(variable, "Other-runners")
+        assert len(run("runners", "list", "--output", "json").json) == 1
+        monkeypatch.delenv(variable)
+
+
+def test_a_named_stack_outdoes_the_environment(
+    run: Run, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy("Second")
+    put_runner("fleet-2-1", stack="Second")
+    monkeypatch.setenv("RUNNER_TABLE", "RunnerFleet-runners")
+    assert run("runners", "list", "--output", "json").json == []
+    rows = run("runners", "list", "--stack", "Second", "--output", "json").json
+    assert [row["runner_id"] for row in rows] == ["fleet-2-1"]

@@ -1,0 +1,192 @@
+"""One whole fleet on this machine, and somebody who sends it webhooks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.local.fleet import LocalFleet
+
+PATIENCE_SECONDS = 20
+REPOSITORY = "octo-org/octo-repo"
+_job_ids = itertools.count(70_000_000_001)
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Fleet:
+    """What a test does with a fleet: it plays GitHub's webhooks and looks at the rows."""
+
+    local: LocalFleet
+
+    def job(self, *labels: str, **changes: Any) -> dict[str, Any]:
+        """A workflow job as GitHub describes it when it is queued."""
+        return {
+            "id": next(_job_ids),
+            "run_id": 9,
+            "run_attempt": 1,
+            "name": "build",
+            "workflow_name": "ci",
+            "labels": ["self-hosted", *labels],
+            "status": "queued",
+            "conclusion": None,
+            "runner_id": None,
+            "runner_name": None,
+            "created_at": "2026-11-21T05:00:00Z",
+            "started_at": "2026-11-21T05:00:00Z",
+            "completed_at": None,
+            "html_url": "https://github.com/octo-org/octo-repo/actions/runs/9/job/1",
+            **changes,
+        }
+
+    def send(
+        self,
+        action: str,
+        job: dict[str, Any],
+        *,
+        encode: bool = False,
+        event: str = "workflow_job",
+        secret: str | None = None,
+        delivery: str = "d-1",
+    ) -> tuple[int, dict[str, Any]]:
+        payload = {"action": action, "workflow_job": job, "repository": {"full_name": REPOSITORY}}
+        body = json.dumps(payload, ensure_ascii=encode).encode()
+        return self.send_raw(body, event=event, secret=secret, delivery=delivery)
+
+    def send_raw(
+        self,
+        body: bytes,
+        *,
+        event: str = "workflow_job",
+        secret: str | None = None,
+        delivery: str = "d-1",
+        content_type: str = "application/json",
+    ) -> tuple[int, dict[str, Any]]:
+        key = (secret or self.local.webhook_secret).encode()
+        headers = {
+            "Content-Type": content_type,
+            "X-GitHub-Event": event,
+            "X-GitHub-Delivery": delivery,
+            "X-Hub-Signature-256": f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}",
+        }
+        request = urllib.request.Request(self.local.webhook_url, body, headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def queue(self, *labels: str, **changes: Any) -> str:
+        """Queue a job; returns the id of the runner that it is to get."""
+        job = self.job(*labels, **changes)
+        assert self.send("queued", job)[0] == 202
+        return runner_id(job)
+
+    def row(self, runner: str) -> Row:
+        table = self.local.outputs["RunnerTableName"]
+        found = self.local.client("dynamodb").get_item(
+            TableName=table, Key={"runner_id": {"S": runner}}, ConsistentRead=True
+        )
+        return {k: next(iter(v.values())) for k, v in found.get("Item", {}).items()}
+
+    def until(self, runner: str, reached: Callable[[Row], object]) -> Row:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            row = self.row(runner)
+            if row and reached(row):
+                return row
+            time.sleep(0.05)
+        raise AssertionError(f"{runner} did not get there: {self.row(runner)}")
+
+    def status(self, runner: str, *statuses: str) -> Row:
+        return self.until(runner, lambda row: row["status"] in statuses)
+
+    def executions(self, runner: str) -> list[str]:
+        machine = self.local.outputs["StateMachineArn"]
+        pages = self.local.client("stepfunctions").get_paginator("list_executions")
+        return [
+            execution["status"]
+            for page in pages.paginate(stateMachineArn=machine)
+            for execution in page["executions"]
+            if execution["name"] == runner
+        ]
+
+    def running_tasks(self) -> list[str]:
+        found: list[str] = self.local.client("ecs").list_tasks(
+            cluster=self.local.outputs["ClusterArn"]
+        )["taskArns"]
+        return found
+
+    def registered(self) -> list[str]:
+        """Names of the runners that GitHub knows."""
+        assert self.local.twin
+        request = urllib.request.Request(
+            f"{self.local.github_url}/repos/{REPOSITORY}/actions/runners?per_page=100",
+            headers={"Authorization": f"Bearer {self.local.twin.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return [runner["name"] for runner in json.loads(answer.read())["runners"]]
+
+    def fault(self, **rule: Any) -> None:
+        request = urllib.request.Request(
+            f"{self.local.endpoint_url}/_fleet/faults", json.dumps(rule).encode(), method="POST"
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def nothing_is_left_of(self, runner: str) -> None:
+        """Neither a task, nor an open execution, nor a registration at GitHub."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            task = self.row(runner).get("task_id")
+            left = [
+                task in self.running_tasks(),
+                "RUNNING" in self.executions(runner),
+                runner in self.registered(),
+            ]
+            if not any(left):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"of {runner} is left: task, execution, registration = {left}")
+
+
+def runner_id(job: dict[str, Any]) -> str:
+    return f"fleet-{job['id']}-{job.get('run_attempt', 1)}"
+
+
+def base64_body(event: dict[str, Any]) -> str:
+    return base64.b64encode(json.dumps(event).encode()).decode()
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Fleet]:
+    """A fleet whose runners wait long: a test ends them."""
+    with LocalFleet(context={"github_repo": REPOSITORY}) as local:
+        yield Fleet(local)
+
+
+@pytest.fixture(scope="session")
+def impatient() -> Iterator[Fleet]:
+    """A fleet that waits for nothing longer than two seconds."""
+    seconds = dict.fromkeys(
+        (
+            "boot_timeout_seconds",
+            "idle_timeout_seconds",
+            "image_build_timeout_seconds",
+            "runner_ttl_seconds",
+        ),
+        2,
+    )
+    with LocalFleet(context={"github_repo": REPOSITORY, **seconds}) as local:
+        yield Fleet(local)

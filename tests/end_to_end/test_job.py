@@ -1,0 +1,306 @@
+"""Jobs through the whole path: webhook, bus, functions, machine, task, GitHub."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from .conftest import Fleet, runner_id
+
+
+def ended_on(fleet: Fleet, job: dict[str, object], runner: str, conclusion: str) -> None:
+    done = job | {
+        "status": "completed",
+        "conclusion": conclusion,
+        "runner_name": runner,
+        "completed_at": "2026-11-21T05:01:00Z",
+    }
+    assert fleet.send("completed", done)[0] == 202
+
+
+def test_a_job_from_queued_to_offline(fleet: Fleet) -> None:
+    job = fleet.job("class:medium")
+    assert fleet.send("queued", job) == (202, {"message": "accepted"})
+    runner = runner_id(job)
+    waiting = fleet.status(runner, "WAITING_FOR_JOB")
+    assert waiting["class_name"] == "medium"
+    assert waiting["runner_labels"] == "self-hosted,class:medium"
+    assert runner in fleet.registered()
+    assert (
+        fleet.send("in_progress", job | {"status": "in_progress", "runner_name": runner})[0] == 202
+    )
+    fleet.status(runner, "RUNNING")
+    ended_on(fleet, job, runner, "success")
+    ended = fleet.status(runner, "OFFLINE")
+    assert ended["job_status"] == "success"
+    for name in (
+        "timestamp",
+        "queued_at",
+        "launched_at",
+        "claimed_at",
+        "started_at",
+        "completed_at",
+    ):
+        assert int(ended[name]) > 1_700_000_000, name
+    assert float(ended["cost_usd"]) > 0
+    assert not {"task_token", "ticket_hash", "events_token_hash", "waiting_labels"} & set(ended)
+    assert fleet.executions(runner) == ["SUCCEEDED"]
+    deadline = time.monotonic() + 20
+    while ended["task_id"] in fleet.running_tasks() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ended["task_id"] not in fleet.running_tasks()
+
+
+def test_the_same_event_twice_starts_one_runner(fleet: Fleet) -> None:
+    job = fleet.job()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: fleet.send("queued", job, delivery=f"d-{n}"), range(4)))
+    assert {status for status, _ in answers} == {202}
+    runner = runner_id(job)
+    fleet.status(runner, "WAITING_FOR_JOB")
+    assert fleet.executions(runner) == ["RUNNING"]
+    ended_on(fleet, job, runner, "success")
+    fleet.status(runner, "OFFLINE")
+    # and once more when it is over
+    assert fleet.send("queued", job)[0] == 202
+    time.sleep(0.5)
+    assert fleet.executions(runner) == ["SUCCEEDED"]
+
+
+def test_cancelled_before_it_was_queued_starts_nothing(fleet: Fleet) -> None:
+    job = fleet.job()
+    cancelled = job | {"status": "completed", "conclusion": "cancelled"}
+    assert fleet.send("completed", cancelled)[0] == 202
+    row = fleet.status(runner_id(job), "OFFLINE")
+    assert row["job_status"] == "cancelled"
+    assert fleet.send("queued", job)[0] == 202
+    deadline = time.monotonic() + 20
+    while fleet.executions(runner_id(job)) != ["SUCCEEDED"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert fleet.executions(runner_id(job)) == ["SUCCEEDED"]
+    assert "task_id" not in fleet.row(runner_id(job))
+
+
+def test_cancelled_while_its_runner_waits_releases_it(fleet: Fleet) -> None:
+    job = fleet.job()
+    fleet.send("queued", job)
+    runner = runner_id(job)
+    fleet.status(runner, "WAITING_FOR_JOB")
+    fleet.send("completed", job | {"status": "completed", "conclusion": "cancelled"})
+    row = fleet.status(runner, "OFFLINE")
+    assert row["job_status"] == "cancelled"
+    fleet.nothing_is_left_of(runner)
+
+
+def test_a_job_on_anothers_runner_moves_that_runner(fleet: Fleet) -> None:
+    """GitHub may give a runner another job: signals go by the runner's name."""
+    first, second = fleet.job(), fleet.job()
+    for job in (first, second):
+        fleet.send("queued", job)
+        fleet.status(runner_id(job), "WAITING_FOR_JOB")
+    fleet.send("in_progress", first | {"status": "in_progress", "runner_name": runner_id(second)})
+    assert fleet.status(runner_id(second), "RUNNING")["job_id"] == str(first["id"])
+    assert fleet.row(runner_id(first))["status"] == "WAITING_FOR_JOB"
+    ended_on(fleet, first, runner_id(second), "success")
+    fleet.status(runner_id(second), "OFFLINE")
+    # the second job is cancelled: its own runner is gone, so the one that waits is released
+    fleet.send("completed", second | {"status": "completed", "conclusion": "cancelled"})
+    fleet.status(runner_id(first), "OFFLINE")
+    fleet.nothing_is_left_of(runner_id(first))
+
+
+def test_completed_before_in_progress(fleet: Fleet) -> None:
+    job = fleet.job()
+    fleet.send("queued", job)
+    runner = runner_id(job)
+    fleet.status(runner, "WAITING_FOR_JOB")
+    ended_on(fleet, job, runner, "failure")
+    fleet.status(runner, "OFFLINE")
+    fleet.send("in_progress", job | {"status": "in_progress", "runner_name": runner})
+    time.sleep(0.5)
+    assert fleet.row(runner)["job_status"] == "failure"
+
+
+def test_a_foreign_runner_is_none_of_the_fleets_business(fleet: Fleet) -> None:
+    job = fleet.job()
+    fleet.send("in_progress", job | {"status": "in_progress", "runner_name": "somebody-elses"})
+    time.sleep(0.5)
+    assert fleet.row("somebody-elses") == {}
+
+
+def test_no_attempt_and_a_stale_runner_id(fleet: Fleet) -> None:
+    job = fleet.job(runner_id=5, runner_name="old-runner")
+    del job["run_attempt"]
+    assert fleet.send("queued", job)[0] == 202
+    runner = f"fleet-{job['id']}-1"
+    fleet.status(runner, "WAITING_FOR_JOB")
+    ended_on(fleet, job, runner, "success")
+    fleet.status(runner, "OFFLINE")
+
+
+@pytest.mark.parametrize(
+    ("labels", "cause"),
+    [
+        (["class:gigantic"], "small, medium, large"),
+        (["image:"], "empty"),
+        (["image:ghcr.io/evil/image:1"], "allowed_images"),
+        (["gpu"], "linux, x64"),
+        ([f"label-{n}" for n in range(100)], "at most 50"),
+        (['quote"quote'], "not allowed"),
+        (["line\nbreak"], "not allowed"),
+        (["{% $states.context %}"], "not allowed"),
+        (["${{ secrets.TOKEN }}"], "not allowed"),
+        (["ünïcødé"], "not allowed"),
+        (["class:small", "class:large"], "use one"),
+    ],
+)
+def test_what_cannot_be_served_gets_a_row_that_says_why(
+    fleet: Fleet, labels: list[str], cause: str
+) -> None:
+    runner = fleet.queue(*labels)
+    row = fleet.status(runner, "FAILED")
+    assert row["error"] == "Job.CannotBeServed"
+    assert cause in row["cause"]
+    assert fleet.executions(runner) == []
+
+
+@pytest.mark.parametrize("encode", [True, False])
+def test_unicode_names_reach_the_row_as_they_are(fleet: Fleet, encode: bool) -> None:
+    name = 'bäuen "名前" {% $uuid() %} \\ 🚀'
+    job = fleet.job(name=name)
+    assert fleet.send("queued", job, encode=encode)[0] == 202
+    runner = runner_id(job)
+    assert fleet.status(runner, "WAITING_FOR_JOB")["job_name"] == name
+    ended_on(fleet, job, runner, "success")
+    fleet.status(runner, "OFFLINE")
+
+
+def test_a_binary_body_is_answered_not_crashed_on(fleet: Fleet) -> None:
+    # HTTP APIs hand such a body on in base64
+    status, _ = fleet.send_raw(b"\xff\xfe\x00", content_type="application/octet-stream")
+    assert status == 400
+
+
+def test_a_failed_build_fails_its_jobs_with_the_log_link(fleet: Fleet) -> None:
+    runners = [fleet.queue("image:public.ecr.aws/does-not-exist/base:1") for _ in range(3)]
+    for runner in runners:
+        row = fleet.status(runner, "FAILED")
+        assert row["error"] == "Image.BuildFailed"
+        assert "https://" in row["cause"]
+        fleet.nothing_is_left_of(runner)
+
+
+def test_twenty_jobs_for_a_new_image_start_one_build(fleet: Fleet) -> None:
+    before = len(fleet.local.client("codebuild").list_builds()["ids"])
+    runners = [fleet.queue("image:python:3.14-slim") for _ in range(20)]
+    for runner in runners:
+        fleet.status(runner, "WAITING_FOR_JOB")
+    assert len(fleet.local.client("codebuild").list_builds()["ids"]) == before + 1
+    for runner in runners:
+        fleet.send("completed", fleet.job(id=int(runner.split("-")[1]), conclusion="cancelled"))
+    for runner in runners:
+        fleet.status(runner, "OFFLINE")
+
+
+def test_a_task_that_dies_while_waiting_fails_with_its_reason(fleet: Fleet) -> None:
+    runner = fleet.queue()
+    fleet.status(runner, "WAITING_FOR_JOB")
+    fleet.fault(
+        on="running_task",
+        outcome="SpotInterruption",
+        reason="Your Spot Task was interrupted.",
+        match=runner,
+    )
+    row = fleet.status(runner, "FAILED")
+    assert row["error"] == "Runner.TaskStopped"
+    assert "SpotInterruption" in row["cause"]
+    fleet.nothing_is_left_of(runner)
+
+
+def test_a_token_that_github_refuses_fails_at_once_with_the_remedy(fleet: Fleet) -> None:
+    secrets = fleet.local.client("secretsmanager")
+    secret = fleet.local.outputs["GithubTokenSecretArn"]
+    good = secrets.get_secret_value(SecretId=secret)["SecretString"]
+    assert fleet.local.twin
+    right = fleet.local.twin.token
+    fleet.local.twin.token = "another"
+    try:
+        runner = fleet.queue()
+        row = fleet.status(runner, "FAILED")
+    finally:
+        fleet.local.twin.token = right
+    assert row["error"] == "Runner.RegistrationRefused"
+    assert "secret" in row["cause"]
+    assert good not in json.dumps(row)
+
+
+def test_no_secret_in_any_history_or_log(fleet: Fleet) -> None:
+    runner = fleet.queue()
+    fleet.status(runner, "WAITING_FOR_JOB")
+    arn = fleet.row(runner)["execution_arn"]
+    pages = fleet.local.client("stepfunctions").get_paginator("get_execution_history")
+    history = json.dumps(list(pages.paginate(executionArn=arn)), default=str)
+    assert fleet.local.twin
+    for secret in (fleet.local.twin.token, fleet.local.webhook_secret, "encoded_jit_config"):
+        assert secret not in history
+    fleet.send("completed", fleet.job(id=int(runner.split("-")[1]), conclusion="cancelled"))
+    fleet.status(runner, "OFFLINE")
+
+
+def test_the_claim_api_refuses_what_it_does_not_know(fleet: Fleet) -> None:
+    runner = fleet.queue()
+    fleet.status(runner, "WAITING_FOR_JOB")
+    for path, status in ((f"/runners/{runner}/claim", 409), ("/runners/fleet-1-1/claim", 404)):
+        request = urllib.request.Request(
+            fleet.local.outputs["RunnerApiUrl"] + path,
+            data=b"{}",
+            headers={"Authorization": "Bearer wrong"},
+            method="POST",
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        assert refused.value.code == status
+    fleet.send("completed", fleet.job(id=int(runner.split("-")[1]), conclusion="cancelled"))
+    fleet.status(runner, "OFFLINE")
+
+
+# --- time-outs, with real functions
+
+
+def test_a_task_that_never_boots_is_tried_twice_and_fails(impatient: Fleet) -> None:
+    impatient.fault(on="task", outcome="never_boots", times=2)
+    runner = impatient.queue()
+    row = impatient.status(runner, "FAILED")
+    assert row["error"] == "Runner.BootTimeout"
+    assert "boot_timeout_seconds" in row["cause"]
+    impatient.nothing_is_left_of(runner)
+
+
+def test_an_idle_runner_is_deregistered_and_gone(impatient: Fleet) -> None:
+    runner = impatient.queue()
+    impatient.status(runner, "WAITING_FOR_JOB")
+    impatient.status(runner, "OFFLINE")
+    impatient.nothing_is_left_of(runner)
+
+
+def test_a_job_that_takes_too_long_is_stopped(impatient: Fleet) -> None:
+    job = impatient.job()
+    impatient.send("queued", job)
+    runner = runner_id(job)
+    impatient.status(runner, "WAITING_FOR_JOB")
+    impatient.send("in_progress", job | {"status": "in_progress", "runner_name": runner})
+    row = impatient.status(runner, "FAILED")
+    assert row["error"] == "Runner.JobTimeout"
+    impatient.nothing_is_left_of(runner)
+
+
+def test_an_image_that_never_gets_built_fails(impatient: Fleet) -> None:
+    impatient.fault(on="build", outcome="hangs", match="golang")
+    runner = impatient.queue("image:golang:1.24")
+    row = impatient.status(runner, "FAILED")
+    assert row["error"] == "Image.BuildTimeout"
+    assert "image_build_timeout_seconds" in row["cause"]

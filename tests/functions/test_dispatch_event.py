@@ -1,0 +1,450 @@
+"""Jobs and tasks over the real handler: what is started, refused, signalled and released."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+import dispatch_event
+from fleet_runtime.aws import client
+from fleet_runtime.catalog import CatalogError
+
+from .conftest import RUNNER, TASK, Aws, bus_event, forget, job, sample
+
+
+@pytest.fixture
+def dispatch(aws: Aws, context: Any) -> Any:
+    def send(payload: dict[str, Any]) -> None:
+        event = bus_event(payload) if "workflow_job" in payload else payload
+        assert dispatch_event.handler(event, context) is None
+
+    return send
+
+
+def stopped(task: str = TASK, runner: str = RUNNER, **changes: Any) -> dict[str, Any]:
+    """An ECS Task State Change event, as far as it matters."""
+    detail = {
+        "clusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/fleet",
+        "taskArn": task,
+        "startedBy": runner,
+        "lastStatus": "STOPPED",
+        "desiredStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "stoppedReason": "Essential container in task exited",
+        "stoppedAt": "2026-06-15T19:25:01.5Z",
+        "version": 5,
+        "containers": [{"name": "runner", "exitCode": 0}],
+    } | changes
+    return {"source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": detail}
+
+
+def started_input(aws: Aws) -> dict[str, Any]:
+    (call,) = aws.sfn.named("StartExecution")
+    assert call["name"] == RUNNER
+    document: dict[str, Any] = json.loads(call["input"])
+    return document
+
+
+# --- queued ---------------------------------------------------------------------------------
+
+
+def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("queued"))
+    document = started_input(aws)
+    tag = document["image_tag"]
+    assert document == {
+        "runner_id": RUNNER,
+        "repository": "octo-org/example",
+        "job_id": 2832853555,
+        "run_id": 940463255,
+        "run_attempt": 1,
+        "job_name": "test (3.12)",
+        "workflow_name": "Build",
+        "job_url": "https://github.com/octo-org/example/actions/runs/940463255/job/2832853555",
+        "runner_labels": "self-hosted,linux",
+        "waiting_labels": "linux,self-hosted",
+        "class_name": "small",
+        "cpu": "512",
+        "memory": "1024",
+        "capacity": ["FARGATE"],
+        "usd_per_second": {"FARGATE": 6.8569e-06},
+        "image_tag": tag,
+        "image_base": "public.ecr.aws/ubuntu/ubuntu:24.04",
+        "task_definition": f"fleet-runner-abc-{tag}",
+        "queued_at": 1781551340,
+    }
+    assert tag.startswith("default-")
+    assert aws.row() is None, "the lifecycle writes its row"
+
+
+def test_class_and_image_are_the_jobs(aws: Aws, dispatch: Any) -> None:
+    labels = ["self-hosted", "class:medium", "image:ubuntu:22.04", "Docker"]
+    dispatch(job("queued", labels=labels))
+    document = started_input(aws)
+    assert (document["class_name"], document["cpu"], document["memory"]) == (
+        "Medium",
+        "1024",
+        "2048",
+    )
+    assert document["capacity"] == ["FARGATE_SPOT", "FARGATE"]
+    assert set(document["usd_per_second"]) == {"FARGATE_SPOT", "FARGATE"}
+    assert document["image_base"] == "public.ecr.aws/docker/library/ubuntu:22.04"
+    assert document["image_tag"].startswith("ubuntu-22-04-")
+    assert document["task_definition"].endswith(document["image_tag"])
+
+
+def test_a_ready_image_is_launched_as_it_is(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("DEFAULT_TASK_DEFINITION", "fleet-runner-abc:7")
+    environment.setenv("IMAGE_BUILDING", "off")
+    environment.setenv("IMAGE_RECIPE", "")
+    dispatch(sample("queued"))
+    document = started_input(aws)
+    assert (document["task_definition"], document["image_tag"]) == ("fleet-runner-abc:7", "default")
+
+
+def test_the_same_event_twice_starts_one_runner(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("queued"))
+    aws.sfn.fail("StartExecution", "ExecutionAlreadyExists")
+    dispatch(sample("queued"))
+    assert {call["name"] for call in aws.sfn.named("StartExecution")} == {RUNNER}
+
+
+def test_other_trouble_of_step_functions_is_tried_again(aws: Aws, dispatch: Any) -> None:
+    aws.sfn.fail("StartExecution", "StateMachineDoesNotExist")
+    with pytest.raises(Exception, match="StateMachineDoesNotExist"):
+        dispatch(sample("queued"))
+
+
+def test_a_stale_runner_id_on_a_queued_job_is_not_believed(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("queued_stale_runner"))
+    assert started_input(aws)["runner_id"] == RUNNER
+    assert aws.resumed == []
+
+
+def test_a_job_without_an_attempt_is_its_first(aws: Aws, dispatch: Any) -> None:
+    payload = sample("queued")
+    del payload["workflow_job"]["run_attempt"]
+    dispatch(payload)
+    assert started_input(aws)["runner_id"] == RUNNER
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (["self-hosted", "class:huge"], "class 'huge' is not in the catalog"),
+        (["self-hosted", "class:broken"], "memory is 9999, with cpu 512 Fargate has"),
+        (["self-hosted", "gpu"], "label 'gpu' is none of class small"),
+        (["self-hosted", "image:"], "label 'image:' is empty"),
+        (["self-hosted", "image:ghcr.io/evil/x"], "is not allowed"),
+        (["self-hosted", "image:../x"], "is not an image reference"),
+        (["self-hosted", "class:a", "class:b"], "different class: labels"),
+        (["self-hosted", "{% 1 %}"], "characters that are not allowed"),
+        (["self-hosted", "a'b\"c\n"], "characters that are not allowed"),
+        (["self-hosted", "läbel"], "characters that are not allowed"),
+        (["self-hosted", 7, None], "is not text"),
+        (["self-hosted", "x" * 1000], "has 257 characters"),
+        (["self-hosted", *map(str, range(99))], "51 labels"),
+        (["self-hosted", *[f"{n:0>256}" for n in range(90)]], "characters long in all"),
+    ],
+)
+def test_a_job_that_cannot_be_served_fails_with_its_reason(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str], labels: list[object], reason: str
+) -> None:
+    dispatch(job("queued", labels=labels))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["error"]) == ("FAILED", "Job.CannotBeServed")
+    assert reason in row["cause"]
+    assert row["cause"].isprintable()
+    assert (row["job_id"], row["job_name"], row["cost_usd"]) == (2832853555, "test (3.12)", 0)
+    assert row["expires_at"] == row["timestamp"] + 2592000
+    assert aws.sfn.calls == []
+    assert '"JobRefused":[1.0]' in capsys.readouterr().out.replace(" ", "")
+
+
+def test_a_refused_job_is_refused_once(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    assert capsys.readouterr().out.count('"JobRefused"') == 2  # name and value of one EMF line
+
+
+def test_without_building_or_a_ready_image_jobs_are_refused(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IMAGE_BUILDING", "off")
+    dispatch(sample("queued"))
+    row = aws.row()
+    assert row is not None
+    assert "the fleet has no runner image" in row["cause"]
+
+
+def test_a_catalog_that_cannot_be_read_loses_no_job(aws: Aws, dispatch: Any) -> None:
+    client("ssm").put_parameter(Name="/fleet/class-sizes", Value="{", Overwrite=True)
+    with pytest.raises(CatalogError):
+        dispatch(sample("queued"))
+    assert aws.row() is None
+
+
+# --- in progress and completed --------------------------------------------------------------
+
+
+def test_a_started_job_resumes_its_runner(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    dispatch(sample("in_progress"))
+    row = aws.row()
+    assert row is not None
+    assert (row["started_at"], row["job_status"]) == (1781551347, "in_progress")
+    assert aws.resumed == [("token-job", "Success", "")]
+
+
+def test_signals_go_by_the_runners_name(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    dispatch(job("in_progress_old_server", id=999, run_id=888, name="another"))
+    row = aws.row()
+    assert row is not None
+    assert (row["job_id"], row["run_id"], row["job_name"]) == (999, 888, "another")
+    assert aws.row("fleet-999-1") is None
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+def test_jobs_of_other_runners_leave_no_row(aws: Aws, dispatch: Any, name: str) -> None:
+    dispatch(job(name, runner_name="somebody-elses"))
+    assert aws.row("somebody-elses") is None
+    assert aws.resumed == []
+
+
+def test_a_start_without_a_runner_is_nothing(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    dispatch(job("in_progress", runner_name=None))
+    assert aws.resumed == []
+
+
+@pytest.mark.parametrize("phase", ["job", "completion"])
+def test_a_completed_job_resumes_its_runner(aws: Aws, dispatch: Any, phase: str) -> None:
+    aws.park(phase, started_at=1781551346)
+    dispatch(sample("completed"))
+    row = aws.row()
+    assert row is not None
+    assert (row["started_at"], row["completed_at"]) == (1781551346, 1781551500)
+    assert row["job_status"] == "success"
+    assert aws.resumed == [(f"token-{phase}", "Success", "")]
+
+
+def test_a_start_behind_the_completion_changes_nothing(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion")
+    dispatch(sample("completed"))
+    before = aws.row()
+    dispatch(sample("in_progress"))
+    assert aws.row() == before
+    assert len(aws.resumed) == 1
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
+def test_a_signal_too_late_is_counted_and_no_error(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    aws.park("job")
+    aws.sfn.fail("SendTaskSuccess", code)
+    dispatch(sample("in_progress"))
+    assert "SignalTooLate" in capsys.readouterr().out
+
+
+def test_other_trouble_with_a_signal_is_tried_again(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    aws.sfn.fail("SendTaskSuccess", "AccessDeniedException")
+    with pytest.raises(Exception, match="AccessDenied"):
+        dispatch(sample("in_progress"))
+
+
+@pytest.mark.parametrize(
+    "order", list(permutations(["in_progress", "completed", "task_stopped"])), ids="-".join
+)
+def test_every_order_leaves_the_same_times(aws: Aws, dispatch: Any, order: tuple[str, ...]) -> None:
+    aws.put_row(status="WAITING_FOR_JOB", job_id=2832853555)
+    for name in order * 2:
+        dispatch(stopped() if name == "task_stopped" else sample(name))
+    row = aws.row()
+    assert row is not None
+    assert (row["started_at"], row["completed_at"]) == (1781551347, 1781551500)
+    assert (row["job_status"], row["stopped_tasks"]) == ("success", {TASK})
+    assert aws.resumed == [], "nothing is parked: the state machine sees the row"
+
+
+# --- tasks that stop ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "exit_code", "completed", "answer"),
+    [
+        ("runner", 0, False, "Runner.TaskExited"),
+        ("runner", 1, False, "Runner.TaskStopped"),
+        ("job", 0, False, "Runner.TaskExited"),
+        ("job", 137, False, "Runner.TaskStopped"),
+        ("completion", 0, False, "Success"),
+        ("completion", 137, True, "Success"),
+        ("completion", 137, False, "Runner.TaskStopped"),
+        ("completion", None, False, "Runner.TaskStopped"),
+    ],
+)
+def test_a_stopped_task_ends_the_phase_its_runner_is_in(
+    *, aws: Aws, dispatch: Any, phase: str, exit_code: int | None, completed: bool, answer: str
+) -> None:
+    aws.park(phase, **({"completed_at": 100} if completed else {}))
+    container = {"name": "runner"} | ({} if exit_code is None else {"exitCode": exit_code})
+    dispatch(stopped(containers=[{"name": "sidecar", "exitCode": 9}, container]))
+    ((token, error, _),) = aws.resumed
+    assert (token, error) == (f"token-{phase}", answer)
+    row = aws.row()
+    assert row is not None
+    assert row["stopped_tasks"] == {TASK}
+    assert (row["stopped_at"], row["stop_code"]) == (1781551501, "EssentialContainerExited")
+    assert row.get("exit_code") == exit_code
+
+
+@pytest.mark.parametrize("phase", ["image", "runner", "job", "completion"])
+def test_a_task_of_an_earlier_launch_is_only_noted(aws: Aws, dispatch: Any, phase: str) -> None:
+    aws.park(phase)
+    dispatch(stopped(task=TASK + "-earlier"))
+    row = aws.row()
+    assert row is not None
+    assert row["stopped_tasks"] == {TASK + "-earlier"}
+    assert aws.resumed == []
+
+
+def test_the_reason_is_for_people(aws: Aws, dispatch: Any) -> None:
+    aws.park("runner")
+    dispatch(
+        stopped(
+            stopCode="TaskFailedToStart",
+            stoppedReason="CannotPullContainerError: pull image manifest: not found",
+            containers=[{"name": "runner", "reason": "CannotPullContainerError: not found"}],
+        )
+    )
+    ((_, error, cause),) = aws.resumed
+    assert error == "Runner.TaskStopped"
+    assert cause.startswith("the task stopped (TaskFailedToStart): CannotPullContainerError: pull")
+    aws.park("completion")
+    killed = {"name": "runner", "exitCode": 137, "reason": "OutOfMemoryError: killed"}
+    dispatch(stopped(containers=[killed]))
+    assert "exited with 137: OutOfMemoryError: killed" in aws.resumed[-1][2]
+
+
+def test_an_endless_reason_is_cut(aws: Aws, dispatch: Any) -> None:
+    aws.park("runner")
+    dispatch(stopped(stoppedReason="x" * 5000, containers=[]))
+    assert len(aws.resumed[0][2]) == 1000
+
+
+def test_tasks_that_are_no_runners_or_not_stopped_are_nothing(aws: Aws, dispatch: Any) -> None:
+    aws.park("runner")
+    dispatch(stopped(runner="ecs-svc/123"))
+    dispatch(stopped(lastStatus="DEPROVISIONING"))
+    event = stopped()
+    del event["detail"]["startedBy"]
+    dispatch(event)
+    assert aws.resumed == []
+    assert aws.row("ecs-svc/123") is None
+
+
+def test_an_unknown_event_is_nothing_and_a_malformed_one_an_error(aws: Aws, dispatch: Any) -> None:
+    dispatch({"detail-type": "Something Else", "detail": {}})
+    with pytest.raises(KeyError):
+        dispatch({"detail-type": "workflow_job", "detail": {"action": "queued"}})
+
+
+# --- released -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["image", "runner", "job"])
+def test_a_job_cancelled_before_it_started_releases_its_runner(
+    aws: Aws, dispatch: Any, phase: str
+) -> None:
+    aws.park(phase)
+    dispatch(sample("completed_cancelled"))
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == (f"token-{phase}", "Runner.Released")
+    assert cause == "the job was cancelled before a runner had it"
+    row = aws.row()
+    assert row is not None
+    assert row["job_status"] == "cancelled"
+    assert row["released_at"] > 0
+    assert row["status"] != "OFFLINE", "the lifecycle writes that"
+
+
+def test_a_job_cancelled_before_its_row_exists_leaves_a_tombstone(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("completed_cancelled"))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["job_status"]) == ("OFFLINE", "cancelled")
+    assert row["expires_at"] == row["timestamp"] + 2592000
+    assert (row["repository"], row["job_id"]) == ("octo-org/example", 2832853555)
+    assert aws.resumed == []
+
+
+def test_a_refused_job_that_is_cancelled_stays_refused(aws: Aws, dispatch: Any) -> None:
+    labels = ["self-hosted", "class:huge"]
+    dispatch(job("queued", labels=labels))
+    dispatch(job("completed_cancelled", labels=labels))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["job_status"]) == ("FAILED", "cancelled")
+
+
+def _waiting(aws: Aws, runner_id: str, **attributes: Any) -> None:
+    aws.park(
+        "job",
+        runner_id=runner_id,
+        waiting_labels="linux,self-hosted",
+        task_token=f"token-{runner_id}",
+        **attributes,
+    )
+
+
+def test_a_stand_in_is_released_for_a_runner_that_took_another_job(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion", started_at=100)
+    _waiting(aws, "fleet-7-1", started_at=90)
+    _waiting(aws, "fleet-8-1", released_at=90)
+    _waiting(aws, "fleet-9-1")
+    aws.park("job", runner_id="fleet-10-1", waiting_labels="gpu,self-hosted")
+    dispatch(sample("completed_cancelled"))
+    assert [(token, error) for token, error, _ in aws.resumed] == [
+        ("token-fleet-9-1", "Runner.Released")
+    ]
+    row, stand_in = aws.row(), aws.row("fleet-9-1")
+    assert row is not None
+    assert stand_in is not None
+    assert "released_at" not in row
+    assert row["stand_in_released_at"] > 0
+    assert stand_in["released_at"] > 0
+
+
+def test_one_job_releases_one_stand_in_however_often_it_is_told(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion", started_at=100)
+    _waiting(aws, "fleet-9-1")
+    dispatch(sample("completed_cancelled"))
+    _waiting(aws, "fleet-10-1")
+    dispatch(sample("completed_cancelled"))
+    assert len(aws.resumed) == 1
+
+
+def test_without_a_waiting_runner_nobody_stands_in(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion", started_at=100)
+    dispatch(sample("completed_cancelled"))
+    dispatch(job("completed_cancelled", labels=["self-hosted", "{%"]))
+    assert aws.resumed == []
+
+
+def test_a_missing_setting_is_named(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.delenv("RUNNER_TABLE")
+    forget()
+    with pytest.raises(Exception, match="environment variable RUNNER_TABLE is not set"):
+        dispatch(sample("queued"))

@@ -1,0 +1,437 @@
+"""Claims and events over the real handler, with GitHub on loopback."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from typing import Any
+
+import pytest
+
+import runner_api
+from fleet_runtime.aws import client
+from fleet_runtime.observability import logger
+
+from .conftest import RUNNER, TOKEN, Aws, GitHub, forget
+
+JOB = 2832853555
+
+
+@pytest.fixture
+def post(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: Any) -> Any:
+    environment.setenv("GITHUB_API_URL", github.stub.url)
+    github.jobs[JOB] = {"id": JOB, "status": "queued", "runner_name": None}
+
+    def send(
+        path: str, token: str | None = "the-ticket", body: object = None, **event: Any
+    ) -> tuple[int, dict[str, Any], dict[str, str]]:
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        text = None if body is None else body if isinstance(body, str) else json.dumps(body)
+        answer = runner_api.handler(
+            {"version": "2.0", "rawPath": path, "headers": headers, "body": text} | event, context
+        )
+        return answer["statusCode"], json.loads(answer["body"]), answer["headers"]
+
+    return send
+
+
+CLAIM = f"/runners/{RUNNER}/claim"
+EVENTS = f"/runners/{RUNNER}/events"
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- claims ---------------------------------------------------------------------------------
+
+
+def test_a_claim_registers_the_runner_and_resumes_its_lifecycle(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
+    aws.park("runner", runner_labels="Self-Hosted,image:ubuntu:22.04")
+    status, document, _ = post(CLAIM)
+    assert status == 200
+    assert document["encoded_jit_config"] == "the-jit-configuration"
+    assert github.calls == [f"GET jobs/{JOB}", "POST runners/generate-jitconfig"]
+    registered = github.stub.received[1].json()
+    assert registered["name"] == RUNNER
+    assert registered["labels"] == ["Self-Hosted", "image:ubuntu:22.04"]
+    row = aws.row()
+    assert row is not None
+    assert row["github_runner_id"] == 100
+    assert row["claimed_at"] > 0
+    assert row["events_token_hash"] == sha256(document["events_token"])
+    assert aws.resumed == [("token-runner", "Success", "")]
+
+
+def test_no_credential_is_logged(
+    aws: Aws, github: GitHub, post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", log)
+    aws.park("runner")
+    _, document, _ = post(CLAIM)
+    aws.park("runner")
+    github.fail("register", 500, "trouble")
+    github.fail("job", 500, "trouble")
+    post(CLAIM)
+    post(CLAIM, token="a-guess")
+    github.tokens = set()
+    post(CLAIM)
+    post(EVENTS, token="a-guess", body={"event": "job_started"})
+    printed = log.getvalue()
+    assert "github unavailable" in printed
+    assert "registration refused" in printed
+    for secret in ("the-ticket", "a-guess", TOKEN, *document.values()):
+        assert secret not in printed
+    row = json.dumps(aws.row(), default=list)
+    assert not any(secret in row for secret in ("the-ticket", TOKEN, *document.values()))
+
+
+def test_404_for_a_runner_that_is_none(post: Any) -> None:
+    assert post(CLAIM)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/runners/x", "/runners//claim", "/runners/a/b/claim/", "/runners/a/claim/x",
+     f"/runners/{'x' * 65}/claim", "/runners/a%20b/claim", "/runners/a/claim\n"],
+)  # fmt: skip
+def test_404_for_a_path_that_is_none(post: Any, path: str) -> None:
+    status, document, _ = post(path)
+    assert (status, document["message"]) == (404, "no such path")
+
+
+def test_a_stage_in_front_of_the_path_does_not_matter(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    assert post(f"/prod{CLAIM}")[0] == 200
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", "the-ticket-and-more", "\ud800"])
+def test_403_for_a_missing_or_wrong_ticket(
+    aws: Aws, github: GitHub, post: Any, token: str | None
+) -> None:
+    aws.park("runner")
+    assert post(CLAIM, token=token)[0] == 403
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row
+    assert github.calls == []
+
+
+def test_403_without_the_bearer_scheme(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    assert post(CLAIM, headers={"authorization": "Basic the-ticket"})[0] == 403
+    assert post(CLAIM, headers={"Authorization": "bearer the-ticket"})[0] == 200
+
+
+def test_409_for_a_second_claim(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+    assert post(CLAIM)[0] == 409
+    assert github.calls.count("POST runners/generate-jitconfig") == 1
+    assert len(aws.resumed) == 1
+
+
+def test_409_after_the_lifecycle_has_taken_the_ticket_away(aws: Aws, post: Any) -> None:
+    aws.park("job")
+    assert post(CLAIM)[0] == 409
+
+
+def test_two_claims_at_once_register_one_runner(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    nested: list[int] = []
+
+    def claim_again(operation: str) -> None:
+        if operation == "job" and not nested:
+            nested.append(0)
+            nested[0] = post(CLAIM)[0]
+
+    github.during = claim_again
+    assert post(CLAIM)[0] == 200
+    assert nested == [409]
+    assert len(github.runners) == 1
+
+
+def test_the_loser_of_a_race_for_the_ticket_is_told_so(
+    aws: Aws, post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.park("runner")
+    records = runner_api._claims().records
+    find = records.find
+    reads: list[str] = []
+
+    def find_then_lose(runner_id: str) -> Any:
+        row = find(runner_id)
+        if not reads:
+            aws.park("runner", claimed_at=99)
+        reads.append(runner_id)
+        return row
+
+    monkeypatch.setattr(records, "find", find_then_lose)
+    assert post(CLAIM)[0] == 409
+    assert aws.resumed == []
+
+
+def test_503_until_the_lifecycle_waits(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.put_row(status="STARTING")
+    status, _, headers = post(CLAIM)
+    assert (status, headers["retry-after"]) == (503, "1")
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"status": "OFFLINE"}, {"status": "FAILED"}, {"status": "STARTING", "released_at": 5}],
+)
+def test_410_without_a_ticket_once_it_is_over(
+    aws: Aws, post: Any, attributes: dict[str, Any]
+) -> None:
+    aws.put_row(**attributes)
+    assert post(CLAIM)[0] == 410
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"released_at": 5}, {"status": "FAILED"}, {"waiting_for": "job"}, {"waiting_for": "image"}],
+)
+def test_410_once_nobody_waits_for_the_claim(
+    aws: Aws, github: GitHub, post: Any, attributes: dict[str, Any]
+) -> None:
+    aws.park("runner", **attributes)
+    assert post(CLAIM)[0] == 410
+    assert github.calls == []
+
+
+@pytest.mark.parametrize("runner_name", [None, ""])
+def test_410_if_the_job_ended_without_a_runner(
+    aws: Aws, github: GitHub, post: Any, runner_name: str | None
+) -> None:
+    aws.park("runner")
+    github.jobs[JOB].update(status="completed", runner_name=runner_name)
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-runner", "Runner.Released")
+    assert "had ended" in cause
+    row = aws.row()
+    assert row is not None
+    assert row["released_at"] > 0
+
+
+@pytest.mark.parametrize("status", ["in_progress", "completed"])
+def test_a_job_that_another_runner_took_leaves_this_one_for_others(
+    aws: Aws, github: GitHub, post: Any, status: str
+) -> None:
+    aws.park("runner")
+    github.jobs[JOB].update(status=status, runner_name="another")
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 0])
+def test_a_job_that_cannot_be_looked_up_counts_as_there(
+    aws: Aws, github: GitHub, post: Any, status: int
+) -> None:
+    aws.park("runner")
+    github.fail("job", status)
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "retry_after"),
+    [
+        (500, {}, "5"),
+        (0, {}, "5"),
+        (429, {"retry_after": "30"}, "30"),
+        (403, {"x_ratelimit_remaining": "0"}, "5"),
+        (403, {"retry_after": "999"}, "60"),
+    ],
+)
+def test_503_while_github_is_not_available_and_the_ticket_stays_good(
+    *, aws: Aws, github: GitHub, post: Any, status: int, headers: dict[str, str], retry_after: str
+) -> None:
+    aws.park("runner")
+    github.fail("register", status, **headers)
+    answered, _, sent = post(CLAIM)
+    assert (answered, sent["retry-after"]) == (503, retry_after)
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row
+    assert aws.resumed == []
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(403, "write access"), (404, "write access"), (422, "GitHub's message")],
+)
+def test_410_if_github_refuses_for_good(
+    aws: Aws, github: GitHub, post: Any, status: int, remedy: str
+) -> None:
+    aws.park("runner")
+    github.fail("register", status, "the reason")
+    assert post(CLAIM)[0] == 410
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-runner", "Runner.RegistrationRefused")
+    assert f"GitHub answered {status}: the reason" in cause
+    assert remedy in cause
+
+
+def test_a_replaced_token_is_read_again(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+    github.tokens = {"ghp_new"}
+    client("secretsmanager").put_secret_value(SecretId="github-token", SecretString="ghp_new")
+    github.runners.clear()
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+
+
+def test_410_if_the_token_is_wrong(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    github.tokens = set()
+    assert post(CLAIM)[0] == 410
+    assert "put a valid one into its secret" in aws.resumed[0][2]
+
+
+def test_an_idle_runner_of_the_same_name_is_replaced(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    old = github.add_runner(RUNNER)
+    assert post(CLAIM)[0] == 200
+    assert github.calls[1:] == [
+        "POST runners/generate-jitconfig",
+        f"GET runners?name={RUNNER}",
+        f"DELETE runners/{old}",
+        "POST runners/generate-jitconfig",
+    ]
+    row = aws.row()
+    assert row is not None
+    assert row["github_runner_id"] in github.runners
+
+
+def test_a_busy_runner_of_the_same_name_is_left_alone(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    old = github.add_runner(RUNNER, busy=True)
+    assert post(CLAIM)[0] == 410
+    assert list(github.runners) == [old]
+    assert "busy with a job" in aws.resumed[0][2]
+
+
+def test_a_name_that_stays_taken_is_refused(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    github.fail("register", 409, "Already exists")
+    github.fail("register", 409, "Already exists")
+    assert post(CLAIM)[0] == 410
+    assert aws.resumed[0][1] == "Runner.RegistrationRefused"
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
+def test_a_claim_that_comes_too_late_leaves_no_runner_at_github(
+    aws: Aws, github: GitHub, post: Any, code: str
+) -> None:
+    aws.park("runner")
+    aws.sfn.fail("SendTaskSuccess", code)
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"released_at": 5}, {"waiting_for": "job"}, {"ticket_hash": sha256("another")}]
+)
+def test_a_lifecycle_that_goes_on_during_the_claim_leaves_no_runner_at_github(
+    aws: Aws, github: GitHub, post: Any, change: dict[str, Any]
+) -> None:
+    aws.park("runner")
+
+    def go_on(operation: str) -> None:
+        if operation == "register":
+            aws.park("runner", claimed_at=99, **change)
+
+    github.during = go_on
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+    assert aws.resumed == []
+
+
+def test_a_runner_that_could_not_be_taken_back_does_not_spoil_the_answer(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
+    aws.park("runner")
+    aws.sfn.fail("SendTaskSuccess", "TaskTimedOut")
+    github.fail("delete", 500)
+    assert post(CLAIM)[0] == 410
+
+
+# --- events ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registered(aws: Aws) -> None:
+    aws.park("job", events_token_hash=sha256("the-events-token"))
+
+
+def report(post: Any, body: object, token: str | None = "the-events-token", **event: Any) -> int:
+    status: int = post(EVENTS, token=token, body=body, **event)[0]
+    return status
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_job_that_starts_resumes_the_lifecycle(aws: Aws, post: Any) -> None:
+    body = {"event": "job_started", "job_name": "build", "run_id": "7", "repository": "o/r"}
+    assert report(post, body) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["started_at"] > 0
+    assert row["job_status"] == "in_progress"
+    assert row["job_id"] == JOB, "the hook does not know which job it is"
+    assert aws.resumed == [("token-job", "Success", "")]
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_base64_body_is_read(aws: Aws, post: Any) -> None:
+    body = base64.b64encode(b'{"event":"job_started"}').decode()
+    assert report(post, body, isBase64Encoded=True) == 202
+    assert len(aws.resumed) == 1
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_job_that_ends_is_noted_and_the_runner_left_to_tell_github(aws: Aws, post: Any) -> None:
+    assert report(post, {"event": "job_completed"}) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["hook_completed_at"] > 0
+    assert "completed_at" not in row
+    assert aws.resumed == []
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    "body", [None, "", "not json", "[]", "{}", '{"event":"x"}', '{"event":[]}', "[" * 50_000]
+)
+def test_400_for_an_event_that_is_none(aws: Aws, post: Any, body: object) -> None:
+    assert report(post, body) == 400
+    assert aws.resumed == []
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("token", [None, "", "wrong", "the-ticket"])
+def test_403_for_a_wrong_events_token(aws: Aws, post: Any, token: str | None) -> None:
+    assert report(post, {"event": "job_started"}, token=token) == 403
+    assert aws.resumed == []
+
+
+def test_403_before_the_claim_and_404_without_a_row(aws: Aws, post: Any) -> None:
+    assert report(post, {"event": "job_started"}) == 404
+    aws.park("runner")
+    assert report(post, {"event": "job_started"}) == 403
+
+
+def test_the_settings_name_a_url(post: Any, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("GITHUB_API_URL", "api.github.com")
+    forget()
+    with pytest.raises(ValueError, match="use an http or https URL"):
+        post(CLAIM)

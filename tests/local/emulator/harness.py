@@ -1,0 +1,168 @@
+"""Short ways to use an emulator process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_ROOT = Path(__file__).parents[3]
+ALLOW_ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+# Instead of the runner image's own: what a task does is the SCRIPT in its environment.
+_ENTRYPOINT = '#!/usr/bin/env bash\neval "$SCRIPT"\n'
+
+
+def eventually(check: Callable[[], Any], *, seconds: float = 15.0) -> Any:
+    """Call until the answer is truthy and return that."""
+    end = time.monotonic() + seconds
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"still {answer!r} after {seconds} s"
+        time.sleep(0.02)
+
+
+@dataclass
+class Emulator:
+    process: subprocess.Popen[str]
+    endpoint: str
+    tasks_dir: Path
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    def client(self, service: str, *, keys: tuple[str, ...] = ("123456789012", "local")) -> Any:
+        name = f"{service}/{keys[0]}"
+        if name not in self._clients:
+            self._clients[name] = boto3.client(
+                service,
+                region_name="us-east-1",
+                endpoint_url=self.endpoint,
+                aws_access_key_id=keys[0],
+                aws_secret_access_key=keys[1],
+                aws_session_token=keys[2] if len(keys) > 2 else None,
+                config=Config(retries={"total_max_attempts": 1}, read_timeout=60),
+            )
+        return self._clients[name]
+
+    def fleet(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        request = urllib.request.Request(
+            f"{self.endpoint}/_fleet/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+        )
+        try:
+            with urllib.request.urlopen(request) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def role(self, statements: list[dict[str, Any]], *, service: str = "states") -> str:
+        iam, name = self.client("iam"), f"role-{uuid.uuid4().hex[:8]}"
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": f"{service}.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                }
+            ],
+        }
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"][
+            "Arn"
+        ]
+        policy = {"Version": "2012-10-17", "Statement": statements}
+        iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps(policy))
+        return str(arn)
+
+    def start(
+        self,
+        definition: dict[str, Any],
+        *,
+        given: Any = None,
+        statements: list[dict[str, Any]] | None = None,
+    ) -> str:
+        states = self.client("stepfunctions")
+        machine = states.create_state_machine(
+            name=f"machine-{uuid.uuid4().hex[:8]}",
+            definition=json.dumps({"QueryLanguage": "JSONata", **definition}),
+            roleArn=self.role(statements or ALLOW_ALL),
+        )["stateMachineArn"]
+        return str(
+            states.start_execution(stateMachineArn=machine, input=json.dumps(given or {}))[
+                "executionArn"
+            ]
+        )
+
+    def ended(self, execution: str, *, seconds: float = 15.0) -> dict[str, Any]:
+        states = self.client("stepfunctions")
+
+        def check() -> Any:
+            description = states.describe_execution(executionArn=execution)
+            return description if description["status"] != "RUNNING" else None
+
+        description: dict[str, Any] = eventually(check, seconds=seconds)
+        return description
+
+    def run(self, definition: dict[str, Any], **options: Any) -> dict[str, Any]:
+        return self.ended(self.start(definition, **options))
+
+    def output(self, expression: str, *, given: Any = None) -> Any:
+        """The value of one expression over ``$states.input``."""
+        machine = {
+            "StartAt": "Say",
+            "States": {"Say": {"Type": "Pass", "Output": {"value": expression}, "End": True}},
+        }
+        execution = self.run(machine, given=given)
+        assert execution["status"] == "SUCCEEDED", execution
+        return json.loads(execution["output"])["value"]
+
+    def history(self, execution: str) -> list[dict[str, Any]]:
+        pages = self.client("stepfunctions").get_paginator("get_execution_history")
+        return [
+            event for page in pages.paginate(executionArn=execution) for event in page["events"]
+        ]
+
+    def table(self) -> str:
+        name = f"table-{uuid.uuid4().hex[:8]}"
+        self.client("dynamodb").create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        )
+        return name
+
+    def item(self, table: str, key: str) -> dict[str, Any]:
+        answer = self.client("dynamodb").get_item(TableName=table, Key={"id": {"S": key}})
+        item: dict[str, Any] = answer.get("Item", {})
+        return item
+
+
+def start_emulator(folder: Path, *arguments: str) -> Emulator:
+    image = folder / "runner_image"
+    image.mkdir()
+    (image / "entrypoint.sh").write_text(_ENTRYPOINT)
+    tasks_dir = folder / "tasks"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdk_runner_fleet.local.emulator", "--port", "0",
+         "--tasks-dir", str(tasks_dir), "--runner-image-dir", str(image), *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    return Emulator(process=process, endpoint=ready["aws_endpoint_url"], tasks_dir=tasks_dir)

@@ -1,0 +1,116 @@
+"""JSONata: Step Functions' own functions, and that data is never code."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import threading
+
+import pytest
+
+from cdk_runner_fleet.local.emulator.expressions import EvaluationError, evaluate, state_variables
+
+HOSTILE = (
+    "{% $states.context %}",
+    '"; $x := 1; "',
+    "' & $string($secret) & '",
+    "\\",
+    'a\\"b',
+    "line\nbreak\ttab\u2028",
+    "$secret",
+    "`secret`",
+    "/*",
+    "é 漢 \U0001f600",
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_data_comes_back_as_it_is(value: str) -> None:
+    variables = {"label": value, "states": {"input": {"labels": [value, value]}}, "secret": "s"}
+    assert evaluate("$label", variables) == value
+    assert evaluate("$states.input.labels", variables) == [value, value]
+    assert evaluate("$join([$label, $label], ',')", variables) == f"{value},{value}"
+    assert evaluate("{ 'a': $label }", variables) == {"a": value}
+
+
+def test_eval_is_not_available() -> None:
+    with pytest.raises(EvaluationError, match=r"\$eval is not available"):
+        evaluate("$eval($label)", {"label": "1 + 1"})
+
+
+def test_uuid_is_new_each_time() -> None:
+    first, second = evaluate("[$uuid(), $uuid()]", {})
+    assert first != second
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("$hash('abc', 'SHA-256')",
+         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        ("$hash('abc', 'MD5')", "900150983cd24fb0d6963f7d28e17f72"),
+        ("$partition([1,2,3,4,5], 2)", [[1, 2], [3, 4], [5]]),
+        ("$partition([], 3)", []),
+        ("$range(1, 7, 3)", [1, 4, 7]),
+        ("$range(3, 1, -1)", [3, 2, 1]),
+        ("$range(2, 1, 1)", []),
+        ("$parse('{\"a\": [1, null]}')", {"a": [1, None]}),
+        ("$random(7) = $random(7)", True),
+        ("$random() < 1 and $random() >= 0", True),
+        ("4 / 2", 2),
+        ("[1..3]", [1, 2, 3]),
+        ("null", None),
+        ("$exists(null)", True),
+        ("[$split('a,b', ',')]", ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_value(expression: str, expected: object) -> None:
+    result = evaluate(expression, {})
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["$missing", "$states.nothing", "$sum('a')", "$hash('a', 'CRC')", "$partition([1], 0)",
+     "$range(0, 1, 0)", "$range(0, 5000, 1)", "function($x){$x}", "1 +", "$parse('nope')",
+     "$replace('a', /x*/, 'b')"],
+)  # fmt: skip
+def test_failure(expression: str) -> None:
+    with pytest.raises(EvaluationError):
+        evaluate(expression, {"states": {}})
+
+
+def test_null_in_data_is_not_undefined() -> None:
+    variables = {"row": {"a": None, "b": [None, 1]}}
+    assert evaluate("$exists($row.a)", variables) is True
+    assert evaluate("$row", variables) == {"a": None, "b": [None, 1]}
+    assert evaluate("$row.b[0]", variables) is None
+
+
+def test_times_of_the_context_are_text() -> None:
+    start = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    assert evaluate("$states.context.t", {"states": {"context": {"t": start}}}) == start.isoformat()
+
+
+def test_result_exists_only_after_a_task() -> None:
+    data = {"input": 1, "context": {}, "result": None, "errorOutput": None}
+    assert evaluate("$exists($states.result)", {"states": state_variables(data)}) is False
+
+
+def test_one_expression_in_many_threads() -> None:
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        for _ in range(100):
+            found = evaluate("$map($list, function($i) { $i + $n })", {"list": [1, 2], "n": number})
+            if found != [1 + number, 2 + number]:
+                wrong.append((number, found))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

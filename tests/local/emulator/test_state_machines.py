@@ -1,0 +1,369 @@
+"""The executed state machine: tokens and waits, retries, errors, permissions, text."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local.emulator.harness import ALLOW_ALL, Emulator, eventually
+
+SDK = "arn:aws:states:::aws-sdk:"
+
+
+def park(table: str, key: str, **more: Any) -> dict[str, Any]:
+    """A state that stores its token and waits for an answer."""
+    return {
+        "Type": "Task",
+        "Resource": f"{SDK}dynamodb:updateItem.waitForTaskToken",
+        "Arguments": {
+            "TableName": table,
+            "Key": {"id": {"S": key}},
+            "UpdateExpression": "SET task_token = :t",
+            "ExpressionAttributeValues": {":t": {"S": "{% $states.context.Task.Token %}"}},
+        },
+        "End": True,
+        **more,
+    }
+
+
+def one(state: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"StartAt": "Only", "States": {"Only": state}, **more}
+
+
+def token(emulator: Emulator, table: str, key: str) -> str:
+    item = eventually(lambda: emulator.item(table, key).get("task_token"))
+    return str(item["S"])
+
+
+def code(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return str(error.value.response["Error"]["Code"])
+
+
+class TestTokens:
+    def test_success_resumes_with_its_output(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        arn = emulator.start(one(park(table, "a", Output="{% $states.result.n + 1 %}")))
+        states = emulator.client("stepfunctions")
+        states.send_task_success(taskToken=token(emulator, table, "a"), output='{"n": 41}')
+        assert json.loads(emulator.ended(arn)["output"]) == 42
+
+    def test_failure_has_its_error_and_cause(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        arn = emulator.start(one(park(table, "a")))
+        emulator.client("stepfunctions").send_task_failure(
+            taskToken=token(emulator, table, "a"), error="Runner.TaskStopped", cause='a "quoted" one'
+        )
+        ended = emulator.ended(arn)
+        assert (ended["status"], ended["error"], ended["cause"]) == (
+            "FAILED", "Runner.TaskStopped", 'a "quoted" one',
+        )  # fmt: skip
+
+    def test_answers_that_come_too_late(self, emulator: Emulator) -> None:
+        table, states = emulator.table(), emulator.client("stepfunctions")
+        arn = emulator.start(one(park(table, "a")))
+        used = token(emulator, table, "a")
+        states.send_task_success(taskToken=used, output="{}")
+        with pytest.raises(ClientError) as second:
+            states.send_task_success(taskToken=used, output="{}")
+        assert code(second) == "TaskTimedOut"
+        emulator.ended(arn)
+        for send, more in (
+            (states.send_task_success, {"output": "{}"}),
+            (states.send_task_failure, {}),
+            (states.send_task_heartbeat, {}),
+        ):
+            with pytest.raises(ClientError) as late:
+                send(taskToken=used, **more)
+            assert code(late) == "TaskTimedOut"
+        with pytest.raises(ClientError) as bogus:
+            states.send_task_success(taskToken="bogus", output="{}")
+        assert code(bogus) == "InvalidToken"
+
+    def test_output_must_be_json(self, emulator: Emulator) -> None:
+        with pytest.raises(ClientError) as refused:
+            emulator.client("stepfunctions").send_task_success(taskToken="x", output="{")
+        assert code(refused) == "InvalidOutput"
+
+    def test_timeout_from_an_expression(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        state = park(table, "a", TimeoutSeconds="{% $states.input.seconds %}")
+        ended = emulator.run(one(state), given={"seconds": 1})
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.Timeout")
+        with pytest.raises(ClientError) as late:
+            emulator.client("stepfunctions").send_task_success(
+                taskToken=token(emulator, table, "a"), output="{}"
+            )
+        assert code(late) == "TaskTimedOut"
+
+    def test_heartbeats_keep_it_alive_until_they_stop(self, emulator: Emulator) -> None:
+        table, states = emulator.table(), emulator.client("stepfunctions")
+        arn = emulator.start(one(park(table, "a", HeartbeatSeconds=1, TimeoutSeconds=30)))
+        parked = token(emulator, table, "a")
+        for _ in range(3):
+            eventually(lambda: states.send_task_heartbeat(taskToken=parked))
+            with pytest.raises(AssertionError):
+                eventually(lambda: False, seconds=0.5)
+        assert states.describe_execution(executionArn=arn)["status"] == "RUNNING"
+        ended = emulator.ended(arn)
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.Timeout")
+
+    def test_heartbeat_state_is_resumed_at_once(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        arn = emulator.start(one(park(table, "a", HeartbeatSeconds=20, TimeoutSeconds=30)))
+        emulator.client("stepfunctions").send_task_success(
+            taskToken=token(emulator, table, "a"), output="{}"
+        )
+        assert emulator.ended(arn, seconds=5)["status"] == "SUCCEEDED"
+
+    def test_permission_to_answer_is_given_on_the_machine(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        arn = emulator.start(one(park(table, "a")))
+        machine = emulator.client("stepfunctions").describe_execution(executionArn=arn)[
+            "stateMachineArn"
+        ]
+        own = role_client(emulator, "stepfunctions", machine)
+        other = role_client(emulator, "stepfunctions", machine + "x")
+        parked = token(emulator, table, "a")
+        with pytest.raises(ClientError) as denied:
+            other.send_task_success(taskToken=parked, output="{}")
+        assert code(denied) == "AccessDeniedException"
+        own.send_task_success(taskToken=parked, output="{}")
+        assert emulator.ended(arn)["status"] == "SUCCEEDED"
+
+
+def role_client(emulator: Emulator, service: str, resource: str) -> Any:
+    """A client of a user who may do everything on one resource."""
+    iam, name = emulator.client("iam"), f"user-{uuid.uuid4().hex[:8]}"
+    iam.create_user(UserName=name)
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": resource}],
+    }
+    iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return emulator.client(service, keys=(key["AccessKeyId"], key["SecretAccessKey"]))
+
+
+class TestEnds:
+    def test_stop_execution_while_parked(self, emulator: Emulator) -> None:
+        table, states = emulator.table(), emulator.client("stepfunctions")
+        arn = emulator.start(one(park(table, "a")))
+        parked = token(emulator, table, "a")
+        before = emulator.fleet("GET", "stats")[1]["executions_running"]
+        states.stop_execution(executionArn=arn, error="Mine", cause="because")
+        ended = emulator.ended(arn)
+        assert (ended["status"], ended["error"], ended["cause"]) == ("ABORTED", "Mine", "because")
+        eventually(
+            lambda: emulator.fleet("GET", "stats")[1]["executions_running"] == before - 1
+        )  # its thread and its variables are let go
+        assert emulator.history(arn)[-1]["type"] == "ExecutionAborted"
+        with pytest.raises(ClientError) as late:
+            states.send_task_success(taskToken=parked, output="{}")
+        assert code(late) == "TaskTimedOut"
+
+    def test_machine_timeout(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        arn = emulator.start(one(park(table, "a"), TimeoutSeconds=1))
+        assert emulator.ended(arn)["status"] == "TIMED_OUT"
+        assert emulator.history(arn)[-1]["type"] == "ExecutionTimedOut"
+
+    def test_stopping_a_wait_ends_it_at_once(self, emulator: Emulator) -> None:
+        arn = emulator.start(one({"Type": "Wait", "Seconds": 600, "End": True}))
+        emulator.client("stepfunctions").stop_execution(executionArn=arn)
+        eventually(lambda: emulator.history(arn)[-1]["type"] == "ExecutionAborted")
+
+    def test_the_same_name_starts_once(self, emulator: Emulator) -> None:
+        arn = emulator.start(one({"Type": "Succeed"}))
+        states = emulator.client("stepfunctions")
+        machine = states.describe_execution(executionArn=arn)["stateMachineArn"]
+        with pytest.raises(ClientError) as repeated:
+            states.start_execution(stateMachineArn=machine, name=arn.rsplit(":", 1)[-1])
+        assert code(repeated) == "ExecutionAlreadyExists"
+
+    def test_definition_with_a_mistake_is_refused(self, emulator: Emulator) -> None:
+        with pytest.raises(ClientError) as refused:
+            emulator.start(one({"Type": "Task", "Resource": "arn:aws:nothing", "Bogus": 1}))
+        assert code(refused) == "InvalidDefinition"
+
+    def test_history_of_a_task(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        state = {
+            "Type": "Task",
+            "Resource": f"{SDK}dynamodb:getItem",
+            "Arguments": {"TableName": table, "Key": {"id": {"S": "a"}}},
+            "End": True,
+        }
+        arn = emulator.start(one(state))
+        emulator.ended(arn)
+        assert [event["type"] for event in emulator.history(arn)] == [
+            "ExecutionStarted", "TaskStateEntered", "TaskScheduled", "TaskStarted",
+            "TaskSucceeded", "TaskStateExited", "ExecutionSucceeded",
+        ]  # fmt: skip
+
+
+class TestErrors:
+    def put(self, table: str, **more: Any) -> dict[str, Any]:
+        return {
+            "Type": "Task",
+            "Resource": f"{SDK}dynamodb:putItem",
+            "Arguments": {
+                "TableName": table,
+                "Item": {"id": {"S": "a"}},
+                "ConditionExpression": "attribute_not_exists(id)",
+            },
+            "End": True,
+            **more,
+        }
+
+    def test_condition_that_fails(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        machine = one(self.put(table))
+        assert emulator.run(machine)["status"] == "SUCCEEDED"
+        assert emulator.run(machine)["error"] == "DynamoDb.ConditionalCheckFailedException"
+
+    def test_permission_that_is_missing(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        allowed = [{"Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": "*"}]
+        ended = emulator.run(one(self.put(table)), statements=allowed)
+        assert ended["error"] == "DynamoDb.DynamoDbException"
+        assert "is not authorized to perform: dynamodb:PutItem" in ended["cause"]
+
+    def test_unknown_cluster_by_the_sdk(self, emulator: Emulator) -> None:
+        state = {
+            "Type": "Task",
+            "Resource": f"{SDK}ecs:stopTask",
+            "Arguments": {"Cluster": "absent", "Task": "x"},
+            "End": True,
+        }
+        assert emulator.run(one(state))["error"] in (
+            "Ecs.ClusterNotFoundException", "Ecs.InvalidParameterException",
+        )  # fmt: skip
+
+    def test_undefined_expression(self, emulator: Emulator) -> None:
+        ended = emulator.run(one({"Type": "Pass", "Output": "{% $missing %}", "End": True}))
+        assert ended["error"] == "States.QueryEvaluationError"
+
+    def test_undefined_expression_can_be_caught(self, emulator: Emulator) -> None:
+        machine = {
+            "StartAt": "Ask",
+            "States": {
+                "Ask": {
+                    "Type": "Task",
+                    "Resource": f"{SDK}dynamodb:getItem",
+                    "Arguments": "{% $missing %}",
+                    "Catch": [{"ErrorEquals": ["States.QueryEvaluationError"], "Next": "Good"}],
+                    "Next": "Bad",
+                },
+                "Good": {"Type": "Succeed"},
+                "Bad": {"Type": "Fail"},
+            },
+        }
+        assert emulator.run(machine)["status"] == "SUCCEEDED"
+
+    def test_retries_are_counted_and_bounded(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        emulator.fleet(
+            "POST",
+            "faults",
+            {"on": "dynamodb:PutItem", "outcome": "error", "code": "InternalServerError",
+             "match": table, "times": None},
+        )  # fmt: skip
+        retry = {
+            "ErrorEquals": ["DynamoDb.InternalServerErrorException",
+                            "DynamoDb.InternalServerError"],
+            "IntervalSeconds": 1,
+            "MaxDelaySeconds": 1,
+            "BackoffRate": 9,
+            "MaxAttempts": 2,
+            "JitterStrategy": "FULL",
+        }  # fmt: skip
+        arn = emulator.start(one(self.put(table, Retry=[retry])))
+        assert emulator.ended(arn)["status"] == "FAILED"
+        events = [event["type"] for event in emulator.history(arn)]
+        assert events.count("TaskFailed") == 3
+
+
+class TestText:
+    QUOTED = 'say "hi" \\ back\nslash \u00e9 \U0001f600 {% not one'
+
+    def test_literals_of_the_file_keep_their_characters(self, emulator: Emulator) -> None:
+        state = {
+            "Type": "Pass",
+            "Assign": {"kept": self.QUOTED, "deep": {"list": [self.QUOTED]}},
+            "Next": "Show",
+        }
+        show = {"Type": "Pass", "Output": {"kept": "{% $kept %}", "deep": "{% $deep %}",
+                                           "literal": self.QUOTED}, "End": True}  # fmt: skip
+        ended = emulator.run({"StartAt": "Set", "States": {"Set": state, "Show": show}})
+        assert json.loads(ended["output"]) == {
+            "kept": self.QUOTED, "deep": {"list": [self.QUOTED]}, "literal": self.QUOTED,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "value", ["{% $states.context %}", '"; $x := 1', "\\", '\\"', "$uuid()", "a\u2028b"]
+    )
+    def test_input_is_never_evaluated(self, emulator: Emulator, value: str) -> None:
+        assert emulator.output("{% $states.input.label %}", given={"label": value}) == value
+        table = emulator.table()
+        keep = {
+            "Type": "Task",
+            "Resource": f"{SDK}dynamodb:putItem",
+            "Arguments": {"TableName": table,
+                          "Item": {"id": {"S": "a"}, "label": {"S": "{% $label %}"}}},
+            "End": True,
+        }  # fmt: skip
+        first = {"Type": "Pass", "Assign": {"label": "{% $states.input.label %}"}, "Next": "Keep"}
+        machine = {"StartAt": "Set", "States": {"Set": first, "Keep": keep}}
+        assert emulator.run(machine, given={"label": value})["status"] == "SUCCEEDED"
+        assert emulator.item(table, "a")["label"] == {"S": value}
+
+    def test_result_is_not_evaluated_either(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        arn = emulator.start(one(park(table, "a", Output="{% $states.result %}")))
+        emulator.client("stepfunctions").send_task_success(
+            taskToken=token(emulator, table, "a"), output=json.dumps({"x": '{% 1 + 1 %}"'})
+        )
+        assert json.loads(emulator.ended(arn)["output"]) == {"x": '{% 1 + 1 %}"'}
+
+    def test_functions_of_step_functions(self, emulator: Emulator) -> None:
+        assert emulator.output("{% $partition([1, 2, 3], 2) %}") == [[1, 2], [3]]
+        assert len(emulator.output("{% $hash($uuid(), 'SHA-256') %}")) == 64
+
+
+def test_executions_do_not_disturb_each_other(emulator: Emulator) -> None:
+    """One parsed machine serves all: each keeps its own variables and its own retries."""
+    states, table = emulator.client("stepfunctions"), emulator.table()
+    wait = park(table, "x", Next="Say")
+    del wait["End"]
+    wait["Arguments"]["Key"] = {"id": {"S": "{% $states.context.Execution.Name %}"}}
+    machine = states.create_state_machine(
+        name=f"many-{uuid.uuid4().hex[:8]}",
+        roleArn=emulator.role(ALLOW_ALL),
+        definition=json.dumps(
+            {
+                "QueryLanguage": "JSONata",
+                "StartAt": "Keep",
+                "States": {
+                    "Keep": {"Type": "Pass", "Assign": {"n": "{% $states.input.n %}"},
+                             "Next": "Wait"},
+                    "Wait": wait,
+                    "Say": {"Type": "Succeed", "Output": "{% $n * 2 %}"},
+                },
+            }
+        ),
+    )["stateMachineArn"]  # fmt: skip
+    arns = [
+        states.start_execution(stateMachineArn=machine, name=f"e{n}", input=json.dumps({"n": n}))[
+            "executionArn"
+        ]
+        for n in range(30)
+    ]
+    for n in reversed(range(30)):
+        states.send_task_success(taskToken=token(emulator, table, f"e{n}"), output="{}")
+    assert [json.loads(emulator.ended(arn)["output"]) for arn in arns] == [
+        n * 2 for n in range(30)
+    ]

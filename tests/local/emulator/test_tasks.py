@@ -1,0 +1,362 @@
+"""ECS tasks as local processes: launching, refusing, stopping, and the events they leave."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from cdk_runner_fleet._assets import RUNNER_IMAGE
+from cdk_runner_fleet.local.emulator.launch import runner_launch
+from cdk_runner_fleet.local.emulator.options import Options
+from tests.local.emulator.harness import Emulator, eventually
+
+READY_IMAGE = "ghcr.io/octo-org/runner:1"
+
+
+class Ecs:
+    """A cluster with a task definition, and a queue that gets the default bus's ECS events."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.api = emulator.client("ecs")
+        self.cluster = f"cluster-{uuid.uuid4().hex[:8]}"
+        self.api.create_cluster(
+            clusterName=self.cluster, capacityProviders=["FARGATE", "FARGATE_SPOT"]
+        )
+        self.family = self.define(READY_IMAGE)
+        self.events = Events(emulator, {"source": ["aws.ecs"], "detail": {
+            "clusterArn": [{"suffix": self.cluster}]}})  # fmt: skip
+
+    def define(self, image: str, **container: Any) -> str:
+        family = f"family-{uuid.uuid4().hex[:8]}"
+        self.api.register_task_definition(
+            family=family,
+            networkMode="awsvpc",
+            requiresCompatibilities=["FARGATE"],
+            cpu="256",
+            memory="512",
+            containerDefinitions=[
+                {"name": "runner", "image": image,
+                 "environment": [{"name": "BASE", "value": "b"}], **container}
+            ],
+        )  # fmt: skip
+        return family
+
+    def run(self, script: str = "exit 0", **more: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.api.run_task(
+            cluster=self.cluster,
+            taskDefinition=more.pop("family", self.family),
+            capacityProviderStrategy=[{"capacityProvider": "FARGATE"}],
+            startedBy=more.pop("started_by", "me"),
+            overrides={
+                "containerOverrides": [
+                    {"name": "runner", "environment": [{"name": "SCRIPT", "value": script}]}
+                ]
+            },
+            **more,
+        )
+        return answer
+
+    def task(self, arn: str) -> dict[str, Any]:
+        task: dict[str, Any] = self.api.describe_tasks(cluster=self.cluster, tasks=[arn])["tasks"][0]
+        return task
+
+    def stopped(self, arn: str) -> dict[str, Any]:
+        eventually(lambda: self.task(arn)["lastStatus"] == "STOPPED")
+        return self.task(arn)
+
+    def log(self, arn: str) -> Path:
+        return self.emulator.tasks_dir / arn.rsplit("/", 1)[-1] / "task.log"
+
+
+class Events:
+    """What a rule on the default bus sends to a queue."""
+
+    def __init__(self, emulator: Emulator, pattern: dict[str, Any]) -> None:
+        name = f"events-{uuid.uuid4().hex[:8]}"
+        self.sqs = emulator.client("sqs")
+        self.url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        bus = emulator.client("events")
+        bus.put_rule(Name=name, EventPattern=json.dumps(pattern))
+        bus.put_targets(
+            Rule=name, Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:us-east-1:123456789012:{name}"}]
+        )
+        self.seen: list[dict[str, Any]] = []
+
+    def details(self, count: int) -> list[dict[str, Any]]:
+        def receive() -> bool:
+            answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+            for message in answer.get("Messages", []):
+                self.seen.append(json.loads(message["Body"]))
+                self.sqs.delete_message(
+                    QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"]
+                )
+            return len(self.seen) >= count
+
+        eventually(receive)
+        return [event["detail"] for event in self.seen]
+
+
+@pytest.fixture
+def ecs(emulator: Emulator) -> Ecs:
+    return Ecs(emulator)
+
+
+def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
+    answer = error.value.response["Error"]
+    return answer["Code"], answer["Message"]
+
+
+def test_a_task_runs_and_its_exit_code_counts(ecs: Ecs) -> None:
+    arn = ecs.run('echo "$BASE in $RUNNER_HOME"; pwd; exit 3')["tasks"][0]["taskArn"]
+    task = ecs.stopped(arn)
+    assert task["stopCode"] == "EssentialContainerExited"
+    assert task["containers"][0]["exitCode"] == 3
+    home = str(ecs.log(arn).parent)
+    assert ecs.log(arn).read_text().splitlines() == [f"b in {home}", home]
+
+
+def test_events_of_a_life(ecs: Ecs) -> None:
+    arn = ecs.run("exit 0", started_by="fleet-1-1")["tasks"][0]["taskArn"]
+    ecs.stopped(arn)
+    details = sorted(ecs.events.details(3), key=lambda detail: int(detail["version"]))
+    assert [detail["lastStatus"] for detail in details] == ["PENDING", "RUNNING", "STOPPED"]
+    last = details[-1]
+    assert (last["startedBy"], last["stopCode"], last["desiredStatus"]) == (
+        "fleet-1-1", "EssentialContainerExited", "STOPPED",
+    )  # fmt: skip
+    assert last["containers"][0]["exitCode"] == 0
+    assert last["taskArn"] == arn
+
+
+def test_stop_asks_first_and_kills_after_the_timeout(ecs: Ecs) -> None:
+    family = ecs.define(READY_IMAGE, stopTimeout=2)
+    stubborn = "trap 'echo asked' TERM; echo up; while :; do sleep 0.1; done"
+    arn = ecs.run(stubborn, family=family)["tasks"][0]["taskArn"]
+    eventually(lambda: ecs.log(arn).exists() and "up" in ecs.log(arn).read_text())
+    answer = ecs.api.stop_task(cluster=ecs.cluster, task=arn, reason="enough")["task"]
+    assert (answer["desiredStatus"], answer["lastStatus"]) == ("STOPPED", "RUNNING")
+    task = ecs.stopped(arn)
+    assert (task["stopCode"], task["stoppedReason"]) == ("UserInitiated", "enough")
+    assert task["containers"][0]["exitCode"] == 137
+    assert "asked" in ecs.log(arn).read_text()
+
+
+def test_stop_is_idempotent(ecs: Ecs) -> None:
+    arn = ecs.run("exit 5")["tasks"][0]["taskArn"]
+    ecs.stopped(arn)
+    task = ecs.api.stop_task(cluster=ecs.cluster, task=arn)["task"]
+    assert (task["stopCode"], task["containers"][0]["exitCode"]) == ("EssentialContainerExited", 5)
+
+
+def test_what_the_task_left_behind_is_killed(ecs: Ecs) -> None:
+    arn = ecs.run("sleep 321.5 & exit 0")["tasks"][0]["taskArn"]
+    ecs.stopped(arn)
+    eventually(lambda: "sleep 321.5" not in subprocess.check_output(["ps", "ax"], text=True))
+
+
+def test_the_same_client_token_starts_once(ecs: Ecs) -> None:
+    first = ecs.run("sleep 30", clientToken="t1")
+    second = ecs.run("sleep 30", clientToken="t1")
+    assert first["tasks"][0]["taskArn"] == second["tasks"][0]["taskArn"]
+    assert len(ecs.api.list_tasks(cluster=ecs.cluster)["taskArns"]) == 1
+    ecs.api.stop_task(cluster=ecs.cluster, task=first["tasks"][0]["taskArn"])
+
+
+class TestRefusals:
+    def test_unknown_family(self, ecs: Ecs) -> None:
+        with pytest.raises(ClientError) as error:
+            ecs.run(family="nobody")
+        assert refused(error) == ("ClientException", "TaskDefinition not found.")
+
+    def test_unknown_cluster(self, ecs: Ecs) -> None:
+        ecs.cluster = "nobody"
+        with pytest.raises(ClientError) as error:
+            ecs.run()
+        assert refused(error)[0] == "ClusterNotFoundException"
+
+    def test_container_that_is_not_there(self, ecs: Ecs) -> None:
+        with pytest.raises(ClientError) as error:
+            ecs.api.run_task(
+                cluster=ecs.cluster,
+                taskDefinition=ecs.family,
+                overrides={"containerOverrides": [{"name": "other"}]},
+            )
+        assert refused(error)[0] == "InvalidParameterException"
+
+    def test_capacity_provider_that_is_not_there(self, ecs: Ecs) -> None:
+        with pytest.raises(ClientError) as error:
+            ecs.api.run_task(
+                cluster=ecs.cluster,
+                taskDefinition=ecs.family,
+                capacityProviderStrategy=[{"capacityProvider": "MINE"}],
+            )
+        assert refused(error)[0] == "InvalidParameterException"
+
+    def test_an_image_that_is_not_in_ecr(self, ecs: Ecs) -> None:
+        image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/nowhere:latest"
+        arn = ecs.run(family=ecs.define(image))["tasks"][0]["taskArn"]
+        task = ecs.stopped(arn)
+        assert task["stopCode"] == "TaskFailedToStart"
+        assert task["stoppedReason"].startswith("CannotPullContainerError")
+        assert "exitCode" not in task["containers"][0]
+
+
+class TestFaults:
+    def test_no_capacity_once(self, ecs: Ecs, emulator: Emulator) -> None:
+        emulator.fleet(
+            "POST", "faults",
+            {"on": "ecs:RunTask", "outcome": "failure", "match": ecs.family,
+             "reason": "Capacity is unavailable at this time."},
+        )  # fmt: skip
+        answer = ecs.run()
+        assert answer["tasks"] == []
+        assert answer["failures"] == [{"reason": "Capacity is unavailable at this time."}]
+        assert len(ecs.run()["tasks"]) == 1
+
+    def test_an_error_as_often_as_asked(self, ecs: Ecs, emulator: Emulator) -> None:
+        rule = {"on": "ecs:RunTask", "outcome": "error", "times": 2, "status": 400,
+                "code": "ThrottlingException", "message": "Rate exceeded"}  # fmt: skip
+        assert emulator.fleet("POST", "faults", rule)[0] == 201
+        for _ in range(2):
+            with pytest.raises(ClientError) as error:
+                ecs.run()
+            assert refused(error) == ("ThrottlingException", "Rate exceeded")
+        assert len(ecs.run()["tasks"]) == 1
+
+    def test_a_task_that_never_boots(self, ecs: Ecs, emulator: Emulator) -> None:
+        emulator.fleet("POST", "faults", {"on": "task", "outcome": "never_boots"})
+        arn = ecs.run("echo booted")["tasks"][0]["taskArn"]
+        eventually(lambda: ecs.task(arn)["lastStatus"] == "RUNNING")
+        ecs.api.stop_task(cluster=ecs.cluster, task=arn)
+        ecs.stopped(arn)
+        assert ecs.log(arn).read_text() == ""
+
+    def test_an_image_that_cannot_be_pulled(self, ecs: Ecs, emulator: Emulator) -> None:
+        emulator.fleet(
+            "POST", "faults",
+            {"on": "task", "outcome": "cannot_pull", "match": "fleet-9-1", "reason": "no luck"},
+        )  # fmt: skip
+        other = ecs.run(started_by="fleet-8-1")["tasks"][0]["taskArn"]
+        arn = ecs.run(started_by="fleet-9-1")["tasks"][0]["taskArn"]
+        task = ecs.stopped(arn)
+        assert (task["stopCode"], task["stoppedReason"]) == ("TaskFailedToStart", "no luck")
+        assert ecs.stopped(other)["stopCode"] == "EssentialContainerExited"
+
+    def test_spot_takes_a_task_away(self, ecs: Ecs, emulator: Emulator) -> None:
+        arn = ecs.run("sleep 60", started_by="fleet-7-1")["tasks"][0]["taskArn"]
+        eventually(lambda: ecs.task(arn)["lastStatus"] == "RUNNING")
+        answer = emulator.fleet(
+            "POST", "faults",
+            {"on": "running_task", "outcome": "SpotInterruption", "match": "fleet-7-1"},
+        )  # fmt: skip
+        assert answer == (200, {"task_arns": [arn]})
+        task = ecs.stopped(arn)
+        assert task["stopCode"] == "SpotInterruption"
+        assert task["containers"][0]["exitCode"] == 143
+
+    @pytest.mark.parametrize(
+        "rule",
+        [{"on": "task", "outcome": "explodes"}, {"on": "sqs:SendMessage", "outcome": "failure"},
+         {"on": "task"}, {"on": "task", "outcome": "never_boots", "colour": "red"}],
+    )  # fmt: skip
+    def test_a_rule_without_effect_is_refused(
+        self, emulator: Emulator, rule: dict[str, Any]
+    ) -> None:
+        assert emulator.fleet("POST", "faults", rule)[0] == 400
+
+
+class TestMachineIntegration:
+    """The optimized ``ecs:runTask``."""
+
+    def machine(self, ecs: Ecs, **arguments: Any) -> dict[str, Any]:
+        return {
+            "StartAt": "Launch",
+            "States": {
+                "Launch": {
+                    "Type": "Task",
+                    "Resource": "arn:aws:states:::ecs:runTask",
+                    "Arguments": {
+                        "Cluster": ecs.cluster,
+                        "TaskDefinition": ecs.family,
+                        "Count": 1,
+                        "StartedBy": "fleet-5-1",
+                        "CapacityProviderStrategy": [{"CapacityProvider": "FARGATE"}],
+                        "Overrides": {"ContainerOverrides": [{"Name": "runner", "Environment": [
+                            {"Name": "SCRIPT", "Value": "exit 0"}]}]},
+                        **arguments,
+                    },
+                    "End": True,
+                }
+            },
+        }  # fmt: skip
+
+    def test_its_answer_is_run_tasks_in_pascal_case(self, ecs: Ecs, emulator: Emulator) -> None:
+        output = json.loads(emulator.run(self.machine(ecs))["output"])
+        assert output["Failures"] == []
+        assert output["Tasks"][0]["StartedBy"] == "fleet-5-1"
+        assert output["Tasks"][0]["Containers"][0]["Name"] == "runner"
+        ecs.stopped(output["Tasks"][0]["TaskArn"])
+
+    def test_failures_are_an_answer_not_an_error(self, ecs: Ecs, emulator: Emulator) -> None:
+        emulator.fleet("POST", "faults", {"on": "ecs:RunTask", "outcome": "failure", "reason": "R"})
+        output = json.loads(emulator.run(self.machine(ecs))["output"])
+        assert (output["Tasks"], output["Failures"]) == ([], [{"Reason": "R"}])
+
+    def test_error_names(self, ecs: Ecs, emulator: Emulator) -> None:
+        ended = emulator.run(self.machine(ecs, TaskDefinition="nobody"))
+        assert ended["error"] == "ECS.ClientException"
+        assert ended["cause"].startswith("TaskDefinition not found. (Service: AmazonECS;")
+        rule = {"on": "ecs:RunTask", "outcome": "error", "code": "ThrottlingException"}
+        emulator.fleet("POST", "faults", rule)
+        assert emulator.run(self.machine(ecs))["error"] == "ECS.AmazonECSException"
+
+    def test_permission_needs_cluster_and_family(self, ecs: Ecs, emulator: Emulator) -> None:
+        cluster = f"arn:aws:ecs:us-east-1:123456789012:cluster/{ecs.cluster}"
+        family = f"arn:aws:ecs:us-east-1:123456789012:task-definition/{ecs.family}:*"
+
+        def outcome(resource: str, condition: str) -> str:
+            statement = {"Effect": "Allow", "Action": "ecs:RunTask", "Resource": resource,
+                         "Condition": {"ArnEquals": {"ecs:cluster": condition}}}  # fmt: skip
+            ended = emulator.run(self.machine(ecs), statements=[statement])
+            return str(ended.get("error", ended["status"]))
+
+        assert outcome(family, cluster) == "SUCCEEDED"
+        assert outcome(family, cluster + "x") == "ECS.AccessDeniedException"
+        assert outcome(family.replace("family-", "other-"), cluster) == "ECS.AccessDeniedException"
+
+    def test_pass_role(self, ecs: Ecs, emulator: Emulator) -> None:
+        role = emulator.role(
+            [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}], service="ecs-tasks"
+        )
+        ecs.api.register_task_definition(
+            family=ecs.family,
+            requiresCompatibilities=["FARGATE"],
+            executionRoleArn=role,
+            containerDefinitions=[{"name": "runner", "image": READY_IMAGE}],
+        )
+        run = {"Effect": "Allow", "Action": "ecs:RunTask", "Resource": "*"}
+        passing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role, "Condition": {
+            "StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}}  # fmt: skip
+        denied = emulator.run(self.machine(ecs), statements=[run])
+        assert denied["error"] == "ECS.AccessDeniedException"
+        assert f"iam:PassRole on resource: {role}" in denied["cause"]
+        assert emulator.run(self.machine(ecs), statements=[run, passing])["status"] == "SUCCEEDED"
+
+
+def test_the_runner_images_own_launch(tmp_path: Path) -> None:
+    options = Options(port=1, tasks_dir=tmp_path, runner_image=RUNNER_IMAGE)
+    launch = runner_launch({"FLEET_URL": "http://127.0.0.1:1/x"}, tmp_path, options)
+    assert launch.arguments == ("bash", str(RUNNER_IMAGE / "entrypoint.sh"))
+    assert launch.environment["RUNNER_HOME"] == str(tmp_path)
+    assert launch.environment["FLEET_URL"] == "http://127.0.0.1:1/x"
+    assert "AWS_SECRET_ACCESS_KEY" not in launch.environment
+    assert (tmp_path / "run.sh").stat().st_mode & 0o111
+    assert "-m cdk_runner_fleet.local.runner" in (tmp_path / "run.sh").read_text()
+    assert (tmp_path / "job_started.sh").exists()
