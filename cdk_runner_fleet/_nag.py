@@ -5,9 +5,10 @@ Apps that check themselves with cdk-nag 3 find these acknowledged; cdk-nag itsel
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from aws_cdk import Acknowledgment, ArnFormat, Stack, Validations
+from aws_cdk import Acknowledgment, ArnFormat, Fn, Stack, Validations
 from constructs import IConstruct
 
 if TYPE_CHECKING:
@@ -81,6 +82,19 @@ def _acknowledge_families(fleet: RunnerFleet) -> None:
         _acknowledge(fleet.lifecycle, f"IAM5[Resource::{_flat(fleet, arn)}]", reason)
     if fleet.build_image:
         _acknowledge(fleet.build_image, f"IAM5[Resource::{_flat(fleet, made)}]", reason)
+    # the name as aws-cdk's grant_execution takes it from the ARN
+    machine = Fn.select(6, Fn.split(":", fleet.lifecycle.state_machine.state_machine_arn))
+    executions = Stack.of(fleet).format_arn(
+        service="states",
+        resource="execution",
+        resource_name=f"{machine}:*",
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    _acknowledge(
+        fleet.dispatch_event,
+        f"IAM5[Resource::{_flat(fleet, executions)}]",
+        "It reads the input of this one machine's executions, whose names are not known yet.",
+    )
 
 
 def _acknowledge_images(fleet: RunnerFleet) -> None:
@@ -129,7 +143,11 @@ def _flatten(value: Any) -> str:
     if "Fn::Join" in value:
         delimiter, parts = value["Fn::Join"]
         return str(delimiter).join(_flatten(part) for part in parts)
-    return f"<{value['Ref']}>" if "Ref" in value else f"<{'.'.join(value['Fn::GetAtt'])}>"
+    if "Ref" in value:
+        return f"<{value['Ref']}>"
+    if "Fn::GetAtt" in value:
+        return f"<{'.'.join(value['Fn::GetAtt'])}>"
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _acknowledge(scope: IConstruct, rule: str, reason: str) -> None:

@@ -102,8 +102,9 @@ class RunnerLifecycle(Construct):
         )
 
     def grant_start(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` begin the life of a runner."""
+        """Let ``grantee`` begin the life of a runner, and of another one like it."""
         self.state_machine.grant_start_execution(grantee)
+        self.state_machine.grant_execution(grantee, "states:DescribeExecution")
 
     def grant_resume(self, *functions: FleetFunction) -> None:
         """Let ``functions`` end what a runner's life waits for.

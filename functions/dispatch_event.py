@@ -17,11 +17,13 @@ from fleet_runtime.items import Value
 from fleet_runtime.jobs import Job, execution_input
 from fleet_runtime.labels import Refusal
 from fleet_runtime.observability import count, logger, observed
-from fleet_runtime.records import RunnerRecords
+from fleet_runtime.records import Runner, RunnerRecords
+from fleet_runtime.replacements import first_runner_id, start_replacement, swap
 from fleet_runtime.signals import Signals, StoppedTask
 
 _CONTAINER = "runner"
-_RELEASED = "the job was cancelled before a runner had it"
+_CANCELLED = "the job was cancelled before a runner had it"
+_TAKEN = "the job has another runner"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +42,22 @@ class Dispatcher:
             self._start(job)
         elif job.action == "in_progress" and job.runner_name:
             # by the runner's name: GitHub may have given it another job than its own
-            self.signals.started(job.runner_name, started_at=job.started_at, job=job.identity)
+            runner = self.signals.started(
+                job.runner_name, started_at=job.started_at, job=job.identity
+            )
+            self._make_up_for(job, runner)
         elif job.action == "completed" and job.runner_name:
-            self.signals.completed(
+            runner = self.signals.completed(
                 job.runner_name,
                 started_at=job.started_at,
                 completed_at=job.completed_at,
                 conclusion=job.conclusion or "completed",
                 job=job.identity,
             )
+            # once more: this event may be the first of the two to come
+            self._make_up_for(job, runner)
         elif job.action == "completed":
-            self._release(job)
+            self._release(job, cause=_CANCELLED, status=job.conclusion or "completed")
 
     def _start(self, job: Job) -> None:
         runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
@@ -86,12 +93,31 @@ class Dispatcher:
             logger.warning("job refused", runner_id=runner_id, reason=refusal.reason)
             count("JobRefused")
 
-    def _release(self, job: Job) -> None:
+    def _make_up_for(self, job: Job, runner: Runner | None) -> None:
+        """See to it that each job keeps a runner when this one has taken another's."""
+        own_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        if runner is None or first_runner_id(runner.runner_id) == own_id:
+            return
+        own = self.records.find(own_id)
+        if own and swap(own, runner):
+            return
+        if runner.released_at is None:
+            replacement = start_replacement(
+                runner,
+                stepfunctions=self.stepfunctions,
+                state_machine_arn=self.config.state_machine_arn,
+            )
+            if replacement:
+                logger.info("runner replaced", runner_id=runner.runner_id, by=replacement)
+                count("RunnerReplaced")
+        self._release(job, cause=_TAKEN, status="in_progress")
+
+    def _release(self, job: Job, *, cause: str, status: str) -> None:
         runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
         released = self.signals.released(
             runner_id,
-            cause=_RELEASED,
-            values={"job_status": job.conclusion or "completed"},
+            cause=cause,
+            values={"job_status": status},
             first=self._row(job) | {"status": "OFFLINE"},
         )
         if released:
@@ -102,7 +128,7 @@ class Dispatcher:
             return
         # its runner has another job, whose own runner is now one too many
         stand_in = self.signals.release_stand_in(
-            runner_id, waiting_labels=request.waiting_labels, cause=_RELEASED
+            runner_id, waiting_labels=request.waiting_labels, cause=cause
         )
         if stand_in:
             logger.info("runner released", runner_id=stand_in.runner_id, in_place_of=runner_id)

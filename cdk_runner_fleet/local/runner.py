@@ -28,6 +28,9 @@ _FRAME_STEPS = {"--setup-job": "Set up job", "--complete-job": "Complete job"}
 _OUTPUTS_STEP = "_twin_outputs"  # the twin's last step in every job that has outputs
 _CANCEL_SECONDS = 10.0  # for the steps that run even when cancelled, as GitHub gives them
 _CONNECT_SECONDS = 10.0
+# act (0.2.89, host_environment.go) reads a step's terminal until the step ends, but stops at once
+# when it failed: without a pause a failing step's last words are lost. Steps' own shells only.
+_BASH_ENV = "unset BASH_ENV; trap '[ $? -eq 0 ] || sleep 0.2' EXIT\n"
 
 
 class Session:
@@ -144,7 +147,12 @@ class JobRun:
         (home / "empty").touch()
         hidden = ("ACTIONS_RUNNER_HOOK_JOB_STARTED", "ACTIONS_RUNNER_HOOK_JOB_COMPLETED")
         environment = {key: value for key, value in os.environ.items() if key not in hidden}
-        environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+        (home / "bash_env").write_text(_BASH_ENV, encoding="utf-8")
+        environment |= {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "BASH_ENV": str(home / "bash_env"),
+        }
         command = [
             *(_act_binary(), "push", "--json", "--workflows", str(workflow)),
             *("--job", self.job["key"], "--platform", "self-hosted=-self-hosted"),

@@ -95,7 +95,9 @@ class RunWatch:
     def over(self) -> bool:
         """Whether every job has ended, and so has every runner that ran one."""
         return self.jobs_over and all(
-            job.row["status"] in OVER for job in self.jobs.values() if job.row
+            job.row["status"] in OVER and all(step.left_at is not None for step in job.steps)
+            for job in self.jobs.values()
+            if job.row
         )
 
     @property
@@ -110,9 +112,9 @@ class RunWatch:
         self.rows = {row["runner_id"]: row for row in self._scan()}
         report = self._twin.run_report(self._run)
         self._taken = {job["runner_name"] for job in report["jobs"]}
+        changes = [change for row in self.rows.values() for change in self._entered(row)]
         for job in report["jobs"]:
             self._follow(job)
-        changes = [change for row in self.rows.values() for change in self._entered(row)]
         changes += [change for job in self.jobs.values() for change in self._concluded(job)]
         return sorted(changes, key=lambda change: change.at)
 

@@ -140,7 +140,7 @@ def _denied(runner: Runner, ticket: str) -> Denied | None:
         return Denied(status=403, reason="wrong ticket")
     if runner.claimed_at is not None:
         return Denied(status=409, reason="claimed already")
-    if runner.is_over or runner.waiting_for != "runner":
+    if runner.is_over:
         return _gone("its lifecycle has gone on")
     return None
 

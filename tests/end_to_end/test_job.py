@@ -304,3 +304,35 @@ def test_an_image_that_never_gets_built_fails(impatient: Fleet) -> None:
     row = impatient.status(runner, "FAILED")
     assert row["error"] == "Image.BuildTimeout"
     assert "image_build_timeout_seconds" in row["cause"]
+
+
+def test_a_job_that_loses_its_runner_to_a_lesser_job_gets_another(fleet: Fleet) -> None:
+    """A job without a class may take a classed job's runner, but not the other way round."""
+    lesser, greater = fleet.job(), fleet.job("class:medium")
+    for job in (lesser, greater):
+        fleet.send("queued", job)
+        fleet.status(runner_id(job), "WAITING_FOR_JOB")
+    taken = lesser | {"status": "in_progress", "runner_name": runner_id(greater)}
+    for delivery in ("d-1", "d-2"):  # twice: GitHub's hooks may be two
+        assert fleet.send("in_progress", taken, delivery=delivery)[0] == 202
+    replacement = f"{runner_id(greater)}-r1"
+    row = fleet.status(replacement, "WAITING_FOR_JOB")
+    assert (row["class_name"], row["job_id"]) == ("medium", str(greater["id"]))
+    # the lesser job's own runner is one too many
+    fleet.status(runner_id(lesser), "OFFLINE")
+    fleet.nothing_is_left_of(runner_id(lesser))
+    # and the replacement can be taken in its turn
+    other = fleet.job()
+    fleet.send("in_progress", other | {"status": "in_progress", "runner_name": replacement})
+    fleet.status(f"{runner_id(greater)}-r2", "WAITING_FOR_JOB")
+    assert fleet.executions(f"{runner_id(greater)}-r1-r1") == []
+    # the job that took it is queued only now: it starts nothing
+    fleet.send("queued", other)
+    time.sleep(0.5)
+    assert "task_id" not in fleet.row(runner_id(other))
+    for job, runner in ((lesser, runner_id(greater)), (other, replacement)):
+        ended_on(fleet, job, runner, "success")
+        fleet.status(runner, "OFFLINE")
+    fleet.send("completed", greater | {"status": "completed", "conclusion": "cancelled"})
+    fleet.status(f"{runner_id(greater)}-r2", "OFFLINE")
+    fleet.nothing_is_left_of(f"{runner_id(greater)}-r2")

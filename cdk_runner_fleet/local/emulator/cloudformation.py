@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 import uuid
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import apigateway, ecs, ssm
+from ministack.services import apigateway, ecs, secretsmanager, ssm
 from ministack.services.cloudformation import provisioners, stacks
 
 from . import upstream
@@ -75,6 +76,19 @@ def _create_secret(
     """``Ref`` of a secret is its ARN; policies are written with it."""
     _, attributes = upstream_create(logical_id, props, stack_name)
     return attributes["Arn"], attributes
+
+
+def _generated_secret(upstream_string: Any, props: dict[str, Any]) -> str:
+    """``GenerateSecretString`` by GetRandomPassword, which knows all of its exclusions."""
+    wanted = props.get("GenerateSecretString")
+    if wanted is None or wanted.get("SecretStringTemplate"):
+        text: str = upstream_string(props)
+        return text
+    status, _, body = secretsmanager._get_random_password(wanted)
+    if status != 200:
+        raise ValueError(f"GenerateSecretString cannot be met: {body!r}")
+    password: str = json.loads(body)["RandomPassword"]
+    return password
 
 
 def _create_parameter(
@@ -162,6 +176,12 @@ def install(endpoint: str) -> None:
     }
     for resource_type, hook in hooks.items():
         _wrap_create(resource_type, hook)
+    secret_string = upstream.replace(
+        provisioners,
+        "_sm_secret_string",
+        lambda props: _generated_secret(secret_string, props),
+        takes=("props",),
+    )
     delete_secret = handlers["AWS::SecretsManager::Secret"]["delete"]
     upstream.replace_in_handlers(
         handlers,

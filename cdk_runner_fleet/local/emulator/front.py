@@ -49,7 +49,9 @@ class Front:
     async def application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """ASGI entry point."""
         if scope["type"] != "http" or not scope["path"].startswith(_FLEET):
-            await ministack_app.app(scope, receive, send)
+            # Every AWS endpoint is HTTPS: policies ask for it, and HTTP APIs tell functions so.
+            headers = [*scope.get("headers", []), (b"x-forwarded-proto", b"https")]
+            await ministack_app.app({**scope, "headers": headers}, receive, send)
             return
         body = b""
         more = True

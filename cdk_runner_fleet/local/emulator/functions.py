@@ -303,6 +303,14 @@ def worker_environment(config: dict[str, Any], code: Path, endpoint: str) -> dic
     }
 
 
+def _http_api_answer(upstream_answer: Any, exec_result: dict[str, Any]) -> Any:
+    """An HTTP API hides a function's error; ministack shows it."""
+    if exec_result.get("error"):
+        body = json.dumps({"message": "Internal Server Error"})
+        return {"statusCode": 500, "body": body}, None
+    return upstream_answer(exec_result)
+
+
 def install(options: Options) -> Functions:
     """Run Python functions in these pools; returns them."""
     functions = Functions(options)
@@ -311,5 +319,11 @@ def install(options: Options) -> Functions:
         "_execute_function_warm",
         functions.execute,
         takes=("func", "event", "request_id"),
+    )
+    answer = upstream.replace(
+        lambda_svc,
+        "lambda_execute_result_to_api_proxy_response",
+        lambda exec_result: _http_api_answer(answer, exec_result),
+        takes=("exec_result",),
     )
     return functions

@@ -8,7 +8,6 @@ Error names: https://docs.aws.amazon.com/step-functions/latest/dg/supported-serv
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 import uuid
@@ -105,11 +104,26 @@ def _with_request_id(parsed: dict[str, Any] | None = None, **_: Any) -> None:
         parsed.setdefault("ResponseMetadata", {}).setdefault("RequestId", str(uuid.uuid4()))
 
 
-@functools.cache
-def _operation(service: str, action: str) -> Any:
-    model = botocore.session.get_session().get_service_model(service)
-    by_snake_case = {camel_to_snake_case(name): name for name in model.operation_names}
-    return model.operation_model(by_snake_case[camel_to_snake_case(action)])
+class _Models:
+    """botocore's models, each loaded once: a burst of executions asks for the same one at once."""
+
+    def __init__(self) -> None:
+        self._session = botocore.session.get_session()
+        self._lock = threading.Lock()
+        self._operations: dict[str, dict[str, Any]] = {}
+
+    def operation(self, service: str, action: str) -> Any:
+        with self._lock:
+            if service not in self._operations:
+                model = self._session.get_service_model(service)
+                self._operations[service] = {
+                    camel_to_snake_case(name): model.operation_model(name)
+                    for name in model.operation_names
+                }
+            return self._operations[service][camel_to_snake_case(action)]
+
+
+_MODELS = _Models()
 
 
 def _shapes(state: StateTaskService, service: str | None, action: str | None) -> Any:
@@ -161,7 +175,7 @@ def _ecs_error(upstream_from_error: Any, self: Any, env: Any, ex: Exception) -> 
         failure: FailureEvent = upstream_from_error(self, env=env, ex=ex)
         return failure
     code = ex.response["Error"]["Code"]
-    modelled = {shape.name for shape in _operation("ecs", "runTask").service_model.error_shapes}
+    modelled = {shape.name for shape in _MODELS.operation("ecs", "runTask").service_model.error_shapes}
     error = f"ECS.{code if code in modelled else 'AmazonECSException'}"
     meta = ex.response["ResponseMetadata"]
     cause = (
@@ -229,7 +243,7 @@ def install(endpoint: str) -> Clients:
     )
     bindings: dict[str, set[str]] = state_task_service_ecs._SUPPORTED_API_PARAM_BINDINGS
     bindings["runtask"] |= {
-        name[:1].upper() + name[1:] for name in _operation("ecs", "runTask").input_shape.members
+        name[:1].upper() + name[1:] for name in _MODELS.operation("ecs", "runTask").input_shape.members
     }
     upstream_from_error = StateTaskServiceCallback._from_error
     ecs._from_error = lambda self, env, ex: _ecs_error(upstream_from_error, self, env, ex)

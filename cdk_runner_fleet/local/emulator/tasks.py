@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -35,6 +36,8 @@ from .options import Options
 _LOG = logging.getLogger(__name__)
 _CONTAINER = "runner"
 _STOP_TIMEOUT_SECONDS = 30  # ECS's default stopTimeout
+# Should this process be killed without a chance to stop its tasks, Linux tells them.
+_DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
 _ECR_IMAGE = re.compile(
     r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/(?P<repository>[^:@]+)"
     r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?$"
@@ -191,23 +194,23 @@ class Tasks:
         launch = self._launcher(
             {**_role_environment(definition, self._options), **environment}, folder, self._options
         )
-        with (folder / "task.log").open("wb") as log, self._lock:
-            if task["desiredStatus"] == "RUNNING":
-                self._processes[task["taskArn"]] = subprocess.Popen(
-                    # A task that "never boots" is there and does nothing.
-                    launch.arguments if boots else ("sleep", "infinity"),
-                    cwd=launch.folder,
-                    env=dict(launch.environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-                task["_stop_timeout"] = container.get("stopTimeout") or _STOP_TIMEOUT_SECONDS
-        process = self._processes.get(task["taskArn"])
-        if process is None:  # stopped before it started
-            self._stopped(task, code=task["stopCode"], reason=task["stoppedReason"])
-            return
+        with (folder / "task.log").open("wb") as log:
+            process = subprocess.Popen(
+                # A task that "never boots" is there and does nothing.
+                [*_DIE_WITH_US, *(launch.arguments if boots else ("sleep", "infinity"))],
+                cwd=launch.folder,
+                env=dict(launch.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with self._lock:
+            self._processes[task["taskArn"]] = process
+            stopped_already = task["desiredStatus"] == "STOPPED"
+            task["_stop_timeout"] = container.get("stopTimeout") or _STOP_TIMEOUT_SECONDS
+        if stopped_already:
+            self._end_process(process, task["_stop_timeout"])
         self._advance(task, "RUNNING")
         status = process.wait()
         _signal_group(process, signal.SIGKILL)  # what the entry point left behind
@@ -235,10 +238,14 @@ class Tasks:
             )
             process = self._processes.get(task["taskArn"])
         if process is not None:
-            _signal_group(process, signal.SIGTERM)
-            timer = threading.Timer(task["_stop_timeout"], _signal_group, (process, signal.SIGKILL))
-            timer.daemon = True
-            timer.start()
+            self._end_process(process, task["_stop_timeout"])
+
+    @staticmethod
+    def _end_process(process: subprocess.Popen[bytes], timeout: float) -> None:
+        _signal_group(process, signal.SIGTERM)
+        timer = threading.Timer(timeout, _kill, (process,))
+        timer.daemon = True
+        timer.start()
 
     def stop_all(self) -> None:
         """Kill every task's processes; for the end of the emulator."""
@@ -292,6 +299,11 @@ class Tasks:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:  # its number may be somebody else's by now
+        _signal_group(process, signal.SIGKILL)
 
 
 def _container_environment(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -298,10 +297,27 @@ def test_an_idle_runner_ends_on_sigterm_and_when_it_is_removed(github: Any, star
     assert [first.wait(10), second.wait(10)] == [0, 0]
 
 
+def test_a_failing_step_is_given_time_for_its_last_words(
+    github: Any, start: Start, tmp_path: Path
+) -> None:
+    """act stops reading a failed step's output at once; under load one in five lost its end."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    stand_in = bin_folder / "sleep"
+    stand_in.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/pauses\n', encoding="utf-8")
+    stand_in.chmod(0o755)
+    run_id = github.queue(
+        "jobs: {a: {runs-on: x, steps: [{run: 'true'}, {run: 'bash -c false; exit 3'}]}}"
+    )
+    start(github.config("x"), PATH=f"{bin_folder}:{os.environ['PATH']}")
+    report = github.until_completed(run_id)
+    assert report["conclusion"] == "failure"
+    assert (tmp_path / "pauses").read_text(encoding="utf-8") == "0.2\n"
+
+
 @pytest.mark.parametrize(
     "config",
-    [base64.b64encode(json.dumps(config).encode()).decode() for config in ({}, [1])]
-    + ["not base64 at all"],
+    [base64.b64encode(b"{}").decode(), base64.b64encode(b"[1]").decode(), "not base64 at all"],
 )
 def test_another_servers_configuration_is_idled_on(start: Start, config: str) -> None:
     process = start("", "--jitconfig", config)

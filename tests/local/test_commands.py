@@ -1,0 +1,142 @@
+"""`runner-fleet local up` and `local run`, as other programs use them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .session_helpers import ONE_JOB, left_behind, start
+
+
+def test_up_says_one_line_and_ends_at_a_signal(tmp_path: Path) -> None:
+    up = start(
+        "local", "up", "--webhook-secret", "s3cret", "-c", "github_repo=a/b", folder=tmp_path
+    )
+    assert up.stdout is not None
+    access = json.loads(up.stdout.readline())
+    assert set(access) == {
+        *("webhook_url", "aws_endpoint_url", "region", "github_url", "webhook_secret", "outputs")
+    }
+    assert access["webhook_secret"] == "s3cret"
+    assert access["outputs"]["WebhookUrl"] == access["webhook_url"]
+    assert left_behind(tmp_path) != []
+    up.send_signal(signal.SIGINT)
+    up.send_signal(signal.SIGINT)  # somebody impatient
+    rest, _ = up.communicate(timeout=60)
+    assert (up.returncode, rest) == (0, "")
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("part", ["local.synth", "local.emulator"])
+def test_up_is_stopped_while_it_starts(tmp_path: Path, part: str) -> None:
+    up = start("local", "up", folder=tmp_path)
+    while not any(part in each for each in left_behind(tmp_path)):
+        assert up.poll() is None
+        time.sleep(0.02)
+    up.terminate()
+    out, _ = up.communicate(timeout=60)
+    assert (up.returncode, out) == (0, "")
+    assert left_behind(tmp_path) == []
+
+
+def test_up_takes_another_server_for_github(tmp_path: Path) -> None:
+    up = start("local", "up", "--github-url", "http://127.0.0.1:9", folder=tmp_path)
+    assert up.stdout is not None
+    assert json.loads(up.stdout.readline())["github_url"] == "http://127.0.0.1:9"
+    up.terminate()
+    up.communicate(timeout=60)
+    assert up.returncode == 0
+
+
+def _run(folder: Path, workflow: str) -> tuple[int, str, dict[str, Any]]:
+    (folder / "workflow.yml").write_text(workflow)
+    run = start("local", "run", "workflow.yml", "--report", "report.json", folder=folder)
+    out, errors = run.communicate(timeout=180)
+    assert "Traceback" not in errors
+    assert left_behind(folder) == []
+    return run.returncode, out, json.loads((folder / "report.json").read_text())
+
+
+def test_run_reports_a_success(tmp_path: Path) -> None:
+    status, out, report = _run(tmp_path, ONE_JOB)
+    assert status == 0, out
+    (job,) = report["jobs"]
+    assert job["name"] == "greet"
+    assert job["labels"] == ["self-hosted"]
+    assert job["conclusion"] == "success"
+    assert job["error"] is None
+    assert job["class_name"] == "small"
+    assert job["cost_usd"] > 0
+    assert set(job["phases"]) == {"start", "image", "wait", "run", "stop"}
+    assert job["phases"]["start"] > 0
+    assert job["phases"]["run"] > 0
+    assert job["runner_id"] in out
+    for state in ("RecordRunner", "WaitForRunner", "WaitForJob", "RunJob", "RecordOffline"):
+        assert f"{job['runner_id']}  {state}" in out
+
+
+FAILURES = """
+on: push
+jobs:
+  breaks:
+    runs-on: [self-hosted]
+    steps:
+      - run: echo about to break && exit 3
+  depends:
+    needs: breaks
+    runs-on: [self-hosted]
+    steps:
+      - run: "true"
+  refused:
+    runs-on: [self-hosted, "class:gigantic"]
+    steps:
+      - run: "true"
+  elsewhere:
+    runs-on: ubuntu-latest
+    steps:
+      - run: "true"
+"""
+
+
+def test_run_reports_what_failed_and_what_can_never_run(tmp_path: Path) -> None:
+    status, out, report = _run(tmp_path, FAILURES)
+    assert status == 1
+    assert report["conclusion"] == "failure"
+    jobs = {job["name"]: job for job in report["jobs"]}
+    assert {name: job["conclusion"] for name, job in jobs.items()} == {
+        "breaks": "failure",
+        "depends": "skipped",
+        "refused": "failure",
+        "elsewhere": "failure",
+    }
+    assert jobs["breaks"]["error"]
+    assert "about to break" in out
+    assert "gigantic" in jobs["refused"]["error"]
+    assert "Job.CannotBeServed" in jobs["refused"]["error"]
+    assert jobs["refused"]["runner_id"]
+    assert "ubuntu-latest" in jobs["elsewhere"]["error"]
+    assert jobs["elsewhere"]["runner_id"] is None
+    assert jobs["depends"]["error"] is None
+
+
+def test_run_is_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yml").write_text(ONE_JOB.replace("echo hello", "sleep 120"))
+    run = start("local", "run", "workflow.yml", folder=tmp_path)
+    assert run.stdout is not None
+    for line in run.stdout:
+        if "RunJob" in line:
+            break
+    run.send_signal(signal.SIGINT)
+    try:
+        run.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        raise
+    assert run.returncode == 130
+    assert left_behind(tmp_path) == []
