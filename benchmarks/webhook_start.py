@@ -1,8 +1,9 @@
 """Cold start of receive_webhook against CloudSnorkel's webhook handler, in one run.
 
-Ours: a fresh process, its imports, the first signed event, GetSecretValue and PutEvents against a stub
-on loopback. Theirs: a fresh Node process that only loads the handler of ``cdk-github-runners`` 0.17.1
-with its AWS SDK modules. The two alternate, so that a noisy machine disturbs both alike.
+Ours: a fresh process, its imports, the first signed event, GetSecretValue and PutEvents against a
+stub on loopback. Theirs: a fresh Node process that only loads the handler of
+``cdk-github-runners`` 0.17.1 with its AWS SDK modules. The two alternate, so that a noisy machine
+disturbs both alike.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _AwsStub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     put_events = 0
 
-    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         target = self.headers["X-Amz-Target"]
         if target.endswith("PutEvents"):
@@ -65,7 +66,7 @@ class _AwsStub(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
 

@@ -8,7 +8,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import aws_cdk as cdk
 import pytest
+from aws_cdk import assertions
+
+from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
+from fleet_runtime import settings
+from fleet_runtime.catalog import CAPACITIES, FARGATE_SIZES, Catalog
+from fleet_runtime.jobs import Job, execution_input
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
@@ -83,7 +91,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 def test_functions_get_the_environment_that_they_read(minimal_environment: dict[str, str]) -> None:
     text = (FUNCTIONS / "fleet_runtime" / "settings.py").read_text(encoding="utf-8")
-    read = {word for word in re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text)}
+    read = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text))
     lambdas_own = {name for name in read if name.startswith(("AWS_", "POWERTOOLS_", "LOG_LEVEL"))}
     assert read - lambdas_own
     assert read - lambdas_own <= set(minimal_environment)
@@ -93,11 +101,6 @@ def test_functions_get_the_environment_that_they_read(minimal_environment: dict[
 @pytest.fixture(scope="module")
 def minimal_environment() -> dict[str, str]:
     """Every variable that the constructs give to any function."""
-    import aws_cdk as cdk
-    from aws_cdk import assertions
-
-    from cdk_runner_fleet import RunnerFleet
-
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
     RunnerFleet(stack, "Fleet", github_repo="o/r")
     functions = assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function")
@@ -109,10 +112,6 @@ def minimal_environment() -> dict[str, str]:
 
 
 def test_the_execution_input_is_what_the_machine_reads() -> None:
-    from fleet_runtime import settings
-    from fleet_runtime.catalog import Catalog
-    from fleet_runtime.jobs import Job, execution_input
-
     machine = json.loads(
         (ROOT / "statemachines" / "runner_lifecycle.asl.json").read_text(encoding="utf-8")
     )
@@ -153,10 +152,6 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
 
 
 def test_both_sides_know_the_same_fargate_sizes() -> None:
-    from fleet_runtime.catalog import CAPACITIES, FARGATE_SIZES
-
-    from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
-
     assert {cpu: list(sizes) for cpu, sizes in FARGATE_MEMORY_MIB.items()} == {
         cpu: list(sizes) for cpu, sizes in FARGATE_SIZES.items()
     }

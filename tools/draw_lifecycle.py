@@ -1,7 +1,8 @@
 """Draw the shipped state machine into the README, as a Mermaid picture.
 
-The happy path is drawn in full lines, everything else leads off it. tests/test_docs.py fails when the
-picture and the file differ; ``python tools/draw_lifecycle.py`` draws it again.
+Where a state goes by itself is a full line, its choices and catches are dotted ones.
+tests/test_docs.py fails when the picture and the file differ; ``python tools/draw_lifecycle.py``
+draws it again.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ def draw(machine: dict[str, Any]) -> str:
     """The machine's states and the ways between them, as a Mermaid flowchart."""
     lines = ["```mermaid", "flowchart TD"]
     for name, state in machine["States"].items():
-        opening, closing = {"Choice": ("{", "}"), "Succeed": ("([", "])"), "Fail": ("([", "])")}.get(
-            state["Type"], ("[", "]")
-        )
+        opening, closing = {
+            "Choice": ("{", "}"),
+            "Succeed": ("([", "])"),
+            "Fail": ("([", "])"),
+        }.get(state["Type"], ("[", "]"))
         lines.append(f"  {name}{opening}{name}{closing}")
     for name, state in machine["States"].items():
         solid = [state[key] for key in ("Next", "Default") if key in state]

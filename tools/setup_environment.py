@@ -1,4 +1,4 @@
-"""Make the project's environment from python3 alone: a venv with the project, its tools and Node."""
+"""Make the project's environment from python3 alone: a venv with its tools and Node."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import aws_cdk as cdk
@@ -110,8 +111,6 @@ def test_execution_data_stays_out_of_the_log(minimal: Template) -> None:
 
 
 def test_every_placeholder_is_substituted_and_every_substitution_used(minimal: Template) -> None:
-    import re
-
     [machine] = of_type(minimal, "AWS::StepFunctions::StateMachine")
     placeholders = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))
     assert placeholders == set(machine["DefinitionSubstitutions"])

@@ -19,7 +19,9 @@ class History:
             {
                 "type": kind,
                 "timestamp": datetime.fromtimestamp(at, UTC),
-                **({f"state{kind.split('State')[1]}EventDetails": {"name": state}} if state else {}),
+                **(
+                    {f"state{kind.split('State')[1]}EventDetails": {"name": state}} if state else {}
+                ),
             }
             for kind, state, at in events
         ]

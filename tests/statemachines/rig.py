@@ -1,6 +1,6 @@
-"""The shipped machine in the emulator, alone: its functions are stand-ins that answer what a test says.
+"""The shipped machine in the emulator, alone, with stand-ins for its functions.
 
-The tests of the local fleet run it with the real functions; here each state's ways out are forced one by
+The end-to-end tests run it with the real functions; here each state's ways out are forced one by
 one.
 """
 
@@ -265,7 +265,7 @@ class Rig:
                     "cpu": "512",
                     "memory": "1024",
                     "capacity": list(capacity),
-                    "usd_per_second": {name: 0.00001 for name in capacity},
+                    "usd_per_second": dict.fromkeys(capacity, 0.00001),
                     "image_tag": image_tag,
                     "image_base": "public.ecr.aws/docker/library/node:20",
                     "task_definition": family,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -283,7 +286,7 @@ def test_catch(rig: Rig, machine: dict[str, Any], state: str, error: str) -> Non
     [catch] = [c for c in machine["States"][state]["Catch"] if c["ErrorEquals"][0] == error]
     life = SCENARIOS[state, error](rig)
     path = life.path()
-    steps = list(zip(path, path[1:], strict=False))
+    steps = list(pairwise(path))
     assert (state, catch["Next"]) in steps, path
     end = life.end()
     assert end["status"] == ("SUCCEEDED" if (state, error) in SUCCEEDS else "FAILED"), path
@@ -349,8 +352,6 @@ def test_statuses_are_the_original_ones_in_order(rig: Rig) -> None:
 
 
 def test_the_ticket_is_on_the_row_as_a_hash_alone(rig: Rig) -> None:
-    import hashlib
-
     life = rig.start()
     life.parked("runner")
     row = life.row()
@@ -400,14 +401,13 @@ def test_signals_racing_the_parks_lose_nobody(rig: Rig) -> None:
             life.write(**{name: {"N": "1"}})
             row = life.row()
             if row.get("waiting_for") in {"job", "completion"}:
-                try:
-                    rig.states.send_task_success(taskToken=row["task_token"], output="{}")
-                except (
+                # too late: the park was left already
+                with suppress(
                     rig.states.exceptions.TaskTimedOut,
                     rig.states.exceptions.InvalidToken,
                     rig.states.exceptions.TaskDoesNotExist,
                 ):
-                    pass  # the park was left already
+                    rig.states.send_task_success(taskToken=row["task_token"], output="{}")
         return str(life.end()["status"])
 
     with ThreadPoolExecutor(8) as pool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cdk_runner_fleet._assets import RUNNER_IMAGE
 
 from .options import Options
-from .server import free_port, run
+from .server import listen, run
 
 
 def main() -> None:
@@ -22,15 +22,17 @@ def main() -> None:
     parser.add_argument("--workers-per-function", type=int, default=4)
     parser.add_argument("--build-seconds", type=float, default=0.3)
     given = parser.parse_args()
+    listening = listen(given.port)
     with tempfile.TemporaryDirectory(prefix="runner-fleet-") as temporary:
         run(
             Options(
-                port=given.port or free_port(),
+                port=listening.getsockname()[1],
                 tasks_dir=(given.tasks_dir or Path(temporary)).resolve(),
                 runner_image=given.runner_image_dir.resolve(),
                 workers_per_function=given.workers_per_function,
                 build_seconds=given.build_seconds,
-            )
+            ),
+            listening,
         )
     # ministack leaves worker threads that wait for work that will not come.
     os._exit(0)

@@ -7,6 +7,7 @@ and a deployment would trip over is added here.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 from contextvars import ContextVar
@@ -16,13 +17,19 @@ from typing import Any
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
 from ministack.core.router import extract_access_key_id
-from ministack.services import ecs, eventbridge, lambda_svc, sts
+from ministack.services import apigateway, ecs, eventbridge, lambda_svc, sts
 
 from . import upstream
 from .callbacks import Tokens
 from .options import ACCOUNT
 
 _LOG = logging.getLogger(__name__)
+_INVOKE_LAMBDA_PROXY = (
+    "integration", "api_id", "stage", "path", "method", "headers", "body", "query_params",
+    "route_key", "path_params", "authorizer_claims", "authorizer_scopes",
+    "authorizer_lambda_context", "authorizer_iam", "owner_account_id", "owner_region",
+    "raw_query_string",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,23 +154,38 @@ def pass_role_refusal(
 _rule_arn: ContextVar[str] = ContextVar("rule_arn", default="")
 
 
-def _may_invoke(function: dict[str, Any], source_arn: str) -> bool:
-    """Whether the function's resource policy lets this EventBridge rule invoke it."""
-    policy = function.get("policy") or {}
-    for statement in policy.get("Statement", []):
+def _may_invoke(function: dict[str, Any], caller: str, source_arn: str) -> bool:
+    """Whether the function's resource policy lets a service invoke it on behalf of a resource."""
+    for statement in (function.get("policy") or {}).get("Statement", []):
         principal = statement.get("Principal")
         service = principal.get("Service") if isinstance(principal, dict) else principal
         condition = statement.get("Condition") or {}
         sources = (condition.get("ArnLike") or condition.get("ArnEquals") or {}).get(
-            "AWS:SourceArn", source_arn
+            "AWS:SourceArn", "*"
         )
         if (
             statement.get("Effect") == "Allow"
-            and service in ("events.amazonaws.com", "*")
+            and service in (caller, "*")
             and iam_evaluator.fnmatch_iam_cs(source_arn, sources)
         ):
             return True
     return False
+
+
+async def _invoke_for_api(upstream_invoke: Any, *arguments: Any, **named: Any) -> Any:
+    """An HTTP API's call to its function, refused without the function's permission."""
+    given = inspect.signature(upstream_invoke).bind(*arguments, **named).arguments
+    function, _, name = lambda_svc._get_func_record_for_ref(given["integration"]["integrationUri"])
+    method, _, route = given["route_key"].partition(" ")
+    source = (
+        f"arn:aws:execute-api:{get_region()}:{get_account_id()}:"
+        f"{given['api_id']}/{given['stage']}/{method}{route}"
+    )
+    if function and not _may_invoke(function, "apigateway.amazonaws.com", source):
+        _LOG.error("API route %s may not invoke %s: add a lambda permission", source, name)
+        body = json.dumps({"message": "Internal Server Error"}).encode()
+        return 500, {"Content-Type": "application/json"}, body
+    return await upstream_invoke(*arguments, **named)
 
 
 def _invoke_target(
@@ -186,7 +208,7 @@ def _dispatch_to_lambda(arn: str, payload: str) -> None:
     if not function or not config:
         _LOG.warning("rule %s: its target %s does not exist", _rule_arn.get(), name)
         return
-    if not _may_invoke(function, _rule_arn.get()):
+    if not _may_invoke(function, "events.amazonaws.com", _rule_arn.get()):
         _LOG.error("rule %s may not invoke %s: add a lambda permission", _rule_arn.get(), name)
         return
     lambda_svc.invoke_async_with_retry(
@@ -242,6 +264,12 @@ def install(tokens: Tokens) -> None:
         "request_tag_context",
         lambda *arguments: _context_keys(context, *arguments),
         takes=("service", "iam_action", "body", "params"),
+    )
+    invoke = upstream.replace(
+        apigateway,
+        "_invoke_lambda_proxy",
+        lambda *arguments, **named: _invoke_for_api(invoke, *arguments, **named),
+        takes=_INVOKE_LAMBDA_PROXY,
     )
     old = upstream.replace(
         eventbridge,

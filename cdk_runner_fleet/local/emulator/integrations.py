@@ -127,7 +127,9 @@ _MODELS = _Models()
 
 
 def _shapes(state: StateTaskService, service: str | None, action: str | None) -> Any:
-    return _operation(state._get_boto_service_name(service), state._get_boto_service_action(action))
+    return _MODELS.operation(
+        state._get_boto_service_name(service), state._get_boto_service_action(action)
+    )
 
 
 def _normalise_parameters(
@@ -175,7 +177,9 @@ def _ecs_error(upstream_from_error: Any, self: Any, env: Any, ex: Exception) -> 
         failure: FailureEvent = upstream_from_error(self, env=env, ex=ex)
         return failure
     code = ex.response["Error"]["Code"]
-    modelled = {shape.name for shape in _MODELS.operation("ecs", "runTask").service_model.error_shapes}
+    modelled = {
+        shape.name for shape in _MODELS.operation("ecs", "runTask").service_model.error_shapes
+    }
     error = f"ECS.{code if code in modelled else 'AmazonECSException'}"
     meta = ex.response["ResponseMetadata"]
     cause = (
@@ -243,7 +247,8 @@ def install(endpoint: str) -> Clients:
     )
     bindings: dict[str, set[str]] = state_task_service_ecs._SUPPORTED_API_PARAM_BINDINGS
     bindings["runtask"] |= {
-        name[:1].upper() + name[1:] for name in _MODELS.operation("ecs", "runTask").input_shape.members
+        name[:1].upper() + name[1:]
+        for name in _MODELS.operation("ecs", "runTask").input_shape.members
     }
     upstream_from_error = StateTaskServiceCallback._from_error
     ecs._from_error = lambda self, env, ex: _ecs_error(upstream_from_error, self, env, ex)

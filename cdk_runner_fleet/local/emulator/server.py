@@ -11,6 +11,8 @@ import signal
 import socket
 import sys
 import threading
+import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +23,8 @@ from . import upstream
 from .options import ACCOUNT, REGION, Options
 
 _LOG = logging.getLogger(__name__)
-_PR_SET_PDEATHSIG = 1
+_BACKLOG = 1024
+_PARENT_POLL_SECONDS = 0.5
 _M_ARENA_MAX = -8
 _SWITCH_SECONDS = 0.0005
 _THREAD_STACK_BYTES = 512 * 1024
@@ -49,7 +52,8 @@ def prepare_environment(options: Options) -> None:
     )
     # Nothing here may ever reach a Docker daemon or leave the machine.
     os.environ["DOCKER_HOST"] = "unix:///nonexistent/docker.sock"
-    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "HTTP_PROXY", "http_proxy"):
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
         os.environ.pop(name, None)
 
 
@@ -63,45 +67,41 @@ def save_memory() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
-def die_with_parent(stop: Any) -> None:
-    """Stop when the starting process is gone: a signal from Linux, a watch elsewhere."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def watch_parent(parent: int, stop: Callable[[], None]) -> None:
+    """Stop when the starting process is gone.
+
+    Polled, because Linux's own signal for it comes when the starting *thread* ends.
+    """
 
     def watch() -> None:
-        gone = threading.Event()
-        while not gone.wait(1.0):
-            if os.getppid() != parent:
-                stop()
-                return
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(_PARENT_POLL_SECONDS)
+        stop()
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-async def _serve(application: Any, options: Options, stopping: asyncio.Event) -> None:
+async def _serve(application: Any, options: Options, listening: socket.socket, parent: int) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    watch_parent(parent, lambda: loop.call_soon_threadsafe(stopping.set))
     config = Config()
-    config.bind = [f"127.0.0.1:{options.port}"]
+    config.bind = [f"fd://{listening.fileno()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
-    config.backlog = 1024
     config.graceful_timeout = 0.2
-    announced = asyncio.get_running_loop().create_task(_announce(options))
+    announced = loop.create_task(asyncio.to_thread(_announce, options))
     await serve(application, config, shutdown_trigger=stopping.wait)
     announced.cancel()
 
 
-async def _announce(options: Options) -> None:
-    """Print the ready line when the port answers."""
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", options.port)
-        except OSError:
-            await asyncio.sleep(0.02)
-            continue
-        writer.close()
-        break
+def _announce(options: Options) -> None:
+    """Print the ready line when the first request is answered (until then it waits in the queue)."""
+    with urllib.request.urlopen(f"{options.endpoint}/_fleet/stats", timeout=60) as answer:
+        answer.read()
     ready = {
         "aws_endpoint_url": options.endpoint,
         "region": REGION,
@@ -112,16 +112,18 @@ async def _announce(options: Options) -> None:
     print(json.dumps(ready), flush=True)  # noqa: T201 - the contract with the starting process
 
 
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def listen(port: int) -> socket.socket:
+    """Take a loopback port, any free one for 0, before anybody else can.
+
+    Raises:
+        OSError: the port is in use.
+    """
+    return socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
 
 
-def run(options: Options) -> None:
+def run(options: Options, listening: socket.socket) -> None:
     """Serve until SIGTERM, SIGINT or the end of the parent process; stops all it started."""
+    parent = os.getppid()
     # Set before the heavy imports: a signal during them must end the process too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     prepare_environment(options)
@@ -141,16 +143,7 @@ def run(options: Options) -> None:
 
     emulator = install.everything(options)
     try:
-        asyncio.run(_until_told(emulator.front.application, options))
+        asyncio.run(_serve(emulator.front.application, options, listening, parent))
     finally:
         emulator.tasks.stop_all()
         emulator.functions.stop()
-
-
-async def _until_told(application: Any, options: Options) -> None:
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    die_with_parent(lambda: loop.call_soon_threadsafe(stopping.set))
-    await _serve(application, options, stopping)

@@ -177,6 +177,9 @@ class Tasks:
             if problem is not None:
                 self._stopped(task, code="TaskFailedToStart", reason=problem)
                 return
+            if task["desiredStatus"] == "STOPPED":  # before it started
+                self._stopped(task, code=task["stopCode"], reason=task["stoppedReason"])
+                return
             environment = _container_environment(container, container_overrides)
             self._run(task, td, container, environment, boots=fault is None)
 

@@ -41,7 +41,9 @@ def test_eval_is_not_available() -> None:
 def test_uuid_is_new_each_time() -> None:
     first, second = evaluate("[$uuid(), $uuid()]", {})
     assert first != second
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first)
+    assert re.fullmatch(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first
+    )
 
 
 @pytest.mark.parametrize(

@@ -247,10 +247,13 @@ def deployed(_process: Emulator) -> Iterator[Stack]:
         if event["ResourceStatus"].endswith("FAILED")
     ]
     assert (stack["StackStatus"], failed) == ("CREATE_COMPLETE", [])
-    yield Stack(_process, {
-        output["OutputKey"].removesuffix("Output"): output["OutputValue"]
-        for output in stack["Outputs"]
-    })
+    yield Stack(
+        _process,
+        {
+            output["OutputKey"].removesuffix("Output"): output["OutputValue"]
+            for output in stack["Outputs"]
+        },
+    )
     cloudformation.delete_stack(StackName=NAME)
 
 
@@ -265,7 +268,9 @@ class TestResources:
     def test_parameter_name_composes_to_its_arn(self, deployed: Stack) -> None:
         name = deployed.outputs["Sizes"]
         assert deployed.outputs["SizesArn"].endswith(f":parameter/{name}")
-        assert deployed.emulator.client("ssm").get_parameter(Name=name)["Parameter"]["Value"] == "{}"
+        assert (
+            deployed.emulator.client("ssm").get_parameter(Name=name)["Parameter"]["Value"] == "{}"
+        )
 
     def test_cluster_has_its_capacity_providers(self, deployed: Stack) -> None:
         cluster = deployed.emulator.client("ecs").describe_clusters(
@@ -386,6 +391,22 @@ class TestHttpApi:
     def test_function_that_fails_is_a_500(self, deployed: Stack) -> None:
         assert deployed.post("/boom", b"{}", {}) == (500, {"message": "Internal Server Error"})
 
+    def test_api_without_permission_gets_no_answer(self, deployed: Stack) -> None:
+        api = deployed.emulator.client("apigatewayv2")
+        made = api.create_api(Name="foreign", ProtocolType="HTTP")["ApiId"]
+        uri = deployed.emulator.client("lambda").get_function(
+            FunctionName=deployed.outputs["Function"]
+        )["Configuration"]["FunctionArn"]
+        integration = api.create_integration(
+            ApiId=made, IntegrationType="AWS_PROXY", IntegrationUri=uri, PayloadFormatVersion="2.0"
+        )["IntegrationId"]
+        api.create_route(ApiId=made, RouteKey="POST /webhook", Target=f"integrations/{integration}")
+        api.create_stage(ApiId=made, StageName="$default", AutoDeploy=True)
+        url = deployed.outputs["ApiUrl"].rsplit("/", 1)[0] + f"/{made}/webhook"
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(url, data=b"{}", timeout=10)
+        assert error.value.code == 500
+
     def test_unknown_route(self, deployed: Stack) -> None:
         assert deployed.post("/nothing", b"{}", {}) == (404, {"message": "Not Found"})
 
@@ -461,9 +482,9 @@ class TestBuilds:
             family="built", containerDefinitions=[{"name": "runner", "image": uri}]
         )
         arns = {
-            family: api.run_task(cluster=deployed.outputs["Cluster"], taskDefinition=family)["tasks"][
-                0
-            ]["taskArn"]
+            family: api.run_task(cluster=deployed.outputs["Cluster"], taskDefinition=family)[
+                "tasks"
+            ][0]["taskArn"]
             for family in ("built", deployed.outputs["Task"])
         }
 

@@ -55,7 +55,9 @@ class TestTokens:
         table = emulator.table()
         arn = emulator.start(one(park(table, "a")))
         emulator.client("stepfunctions").send_task_failure(
-            taskToken=token(emulator, table, "a"), error="Runner.TaskStopped", cause='a "quoted" one'
+            taskToken=token(emulator, table, "a"),
+            error="Runner.TaskStopped",
+            cause='a "quoted" one',
         )
         ended = emulator.ended(arn)
         assert (ended["status"], ended["error"], ended["cause"]) == (
@@ -364,6 +366,4 @@ def test_executions_do_not_disturb_each_other(emulator: Emulator) -> None:
     ]
     for n in reversed(range(30)):
         states.send_task_success(taskToken=token(emulator, table, f"e{n}"), output="{}")
-    assert [json.loads(emulator.ended(arn)["output"]) for arn in arns] == [
-        n * 2 for n in range(30)
-    ]
+    assert [json.loads(emulator.ended(arn)["output"]) for arn in arns] == [n * 2 for n in range(30)]

@@ -64,7 +64,9 @@ class Ecs:
         return answer
 
     def task(self, arn: str) -> dict[str, Any]:
-        task: dict[str, Any] = self.api.describe_tasks(cluster=self.cluster, tasks=[arn])["tasks"][0]
+        task: dict[str, Any] = self.api.describe_tasks(cluster=self.cluster, tasks=[arn])["tasks"][
+            0
+        ]
         return task
 
     def stopped(self, arn: str) -> dict[str, Any]:
@@ -94,9 +96,7 @@ class Events:
             answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
             for message in answer.get("Messages", []):
                 self.seen.append(json.loads(message["Body"]))
-                self.sqs.delete_message(
-                    QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"]
-                )
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
             return len(self.seen) >= count
 
         eventually(receive)

@@ -69,6 +69,10 @@ def run_file(github: Any, start: Start, text: str, **fields: object) -> dict[str
         process = start(github.config(*queued[0]["labels"]))
         _, log = process.communicate(timeout=30)
         assert process.returncode == 0, log
+        # Its report may still be on the wire.
+        github.until(
+            lambda: all(job["status"] != "in_progress" for job in github.run(run_id)["jobs"])
+        )
 
 
 def conclusions(report: dict[str, Any]) -> dict[str, str]:
