@@ -133,7 +133,6 @@ class EventBus:
             headers={
                 "Content-Type": "application/x-amz-json-1.1",
                 "X-Amz-Target": f"{service.target}.{operation}",
-                "Host": parts.netloc,
             },
         )
         # all that the signer reads of credentials, without importing their providers

@@ -18,7 +18,7 @@ import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 45
 REPOSITORY = "octo-org/octo-repo"
 _job_ids = itertools.count(70_000_000_001)
 
@@ -178,15 +178,13 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session")
 def impatient() -> Iterator[Fleet]:
-    """A fleet that waits for nothing longer than two seconds."""
-    seconds = dict.fromkeys(
-        (
-            "boot_timeout_seconds",
-            "idle_timeout_seconds",
-            "image_build_timeout_seconds",
-            "runner_ttl_seconds",
-        ),
-        2,
-    )
+    """A fleet that waits for nothing long."""
+    seconds = {
+        # the shortest that a busy machine keeps when nothing is wrong
+        "boot_timeout_seconds": 6,
+        "idle_timeout_seconds": 2,
+        "image_build_timeout_seconds": 6,
+        "runner_ttl_seconds": 2,
+    }
     with LocalFleet(context={"github_repo": REPOSITORY, **seconds}) as local:
         yield Fleet(local)

@@ -33,7 +33,8 @@ from .options import REGION, Options
 from .runtime_api import Call, Desk, Result, RuntimeApi, error_payload
 
 _LOG = logging.getLogger(__name__)
-_INIT_SECONDS = 10.0  # AWS's limit of the Init phase
+# AWS gives the Init phase 10 s; a laptop with a hundred processes at work may need more.
+_INIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
@@ -88,12 +89,13 @@ class Worker:
         lines, self._lines = self._lines, []
         return "\n".join(lines)
 
+    def boot(self, request_id: str) -> Result | None:
+        """Wait for the Init phase; the error to answer with if it fails."""
+        return self._await(self.desk.ready, time.time() + _INIT_SECONDS, request_id)
+
     def invoke(self, event: Any, request_id: str) -> Result:
         """Run one event; a worker that dies or hangs is stopped and answers with an error."""
         timeout = float(self._config.get("Timeout") or 3)
-        failure = self._await(self.desk.ready, time.time() + _INIT_SECONDS, request_id)
-        if failure is not None:
-            return failure
         deadline = time.time() + timeout
         call = Call(
             request_id=request_id,
@@ -140,50 +142,51 @@ class Worker:
 
 
 class Pool:
-    """At most ``limit`` workers of one version of one function."""
+    """At most ``limit`` workers of one version of one function.
+
+    One worker boots at a time: a burst on a cold function would otherwise import everything
+    ``limit`` times at once, and on a small machine be served later than by one that is warm.
+    """
 
     def __init__(self, start: Callable[[], Worker], limit: int) -> None:
         self._start = start
         self._limit = limit
         self._changed = threading.Condition()
         self._idle: list[Worker] = []
-        self._workers = 0
         self._all: set[Worker] = set()
+        self._booting = False
 
     def invoke(self, event: Any, request_id: str) -> tuple[Result, str]:
-        worker = self._take()
+        """Run one event on a worker of its own; the result and what was printed."""
+        worker, failure = self._take(request_id)
         try:
-            result = worker.invoke(event, request_id)
+            result = failure or worker.invoke(event, request_id)
             return result, worker.take_log()
         finally:
             self._give_back(worker)
 
-    def _take(self) -> Worker:
+    def _take(self, request_id: str) -> tuple[Worker, Result | None]:
         with self._changed:
-            while True:
-                if self._idle:
-                    return self._idle.pop()
-                if self._workers < self._limit:
-                    self._workers += 1
-                    break
+            while not self._idle and (self._booting or len(self._all) >= self._limit):
                 self._changed.wait()
+            if self._idle:
+                return self._idle.pop(), None
+            self._booting = True
         try:
             worker = self._start()
-        except BaseException:
             with self._changed:
-                self._workers -= 1
-                self._changed.notify()
-            raise
-        with self._changed:
-            self._all.add(worker)
-        return worker
+                self._all.add(worker)
+            return worker, worker.boot(request_id)
+        finally:
+            with self._changed:
+                self._booting = False
+                self._changed.notify_all()
 
     def _give_back(self, worker: Worker) -> None:
         with self._changed:
             if worker.alive:
                 self._idle.append(worker)
             else:
-                self._workers -= 1
                 self._all.discard(worker)
             self._changed.notify()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import http.client
 import json
 import logging
 import os
@@ -11,7 +12,6 @@ import signal
 import socket
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -67,7 +67,7 @@ def save_memory() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
-def watch_parent(parent: int, stop: Callable[[], None]) -> None:
+def watch_parent(parent: int, stop: Callable[[], object]) -> None:
     """Stop when the starting process is gone.
 
     Polled, because Linux's own signal for it comes when the starting *thread* ends.
@@ -99,9 +99,11 @@ async def _serve(application: Any, options: Options, listening: socket.socket, p
 
 
 def _announce(options: Options) -> None:
-    """Print the ready line when the first request is answered (until then it waits in the queue)."""
-    with urllib.request.urlopen(f"{options.endpoint}/_fleet/stats", timeout=60) as answer:
-        answer.read()
+    """Print the ready line when a first request is answered; until then it waits in the queue."""
+    connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=60)
+    connection.request("GET", "/_fleet/stats")
+    connection.getresponse().read()
+    connection.close()
     ready = {
         "aws_endpoint_url": options.endpoint,
         "region": REGION,

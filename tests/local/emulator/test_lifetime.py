@@ -22,12 +22,13 @@ def running(marker: str) -> bool:
 
 def start_task(emulator: Emulator, marker: str) -> None:
     ecs = emulator.client("ecs")
+    script = f"trap '' TERM; {marker} & wait; {marker}"
     ecs.create_cluster(clusterName="c")
     ecs.register_task_definition(
         family="f",
         containerDefinitions=[
             {"name": "runner", "image": "ghcr.io/x/y:1",
-             "environment": [{"name": "SCRIPT", "value": f"trap '' TERM; {marker} & wait; {marker}"}]}
+             "environment": [{"name": "SCRIPT", "value": script}]}
         ],
     )  # fmt: skip
     ecs.run_task(cluster="c", taskDefinition="f")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aws_cdk as cdk
@@ -311,6 +313,19 @@ class TestFunctions:
         error, payload = deployed.invoke({"exit": True})
         assert (error, payload["errorType"]) == ("Unhandled", "Runtime.ExitError")
         assert deployed.invoke({"key": "after"}) == (None, {"key": "after"})
+
+    def test_a_burst_is_served_by_few_workers(self, deployed: Stack) -> None:
+        with ThreadPoolExecutor(8) as callers:
+            answers = list(
+                callers.map(deployed.invoke, [{"key": f"b{n}", "sleep": 0.2} for n in range(8)])
+            )
+        assert answers == [(None, {"key": f"b{n}"}) for n in range(8)]
+        parents = subprocess.check_output(["ps", "ax", "-o", "ppid,args"], text=True).splitlines()
+        workers = [
+            line for line in parents
+            if line.split()[0] == str(deployed.emulator.process.pid) and "index.handler" in line
+        ]  # fmt: skip
+        assert len(workers) == 2
 
     def test_calls_are_counted(self, deployed: Stack) -> None:
         name = deployed.outputs["Function"]
