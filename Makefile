@@ -20,6 +20,7 @@ check: setup ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cdk_runner_fleet app.py
 	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
+	$(BIN)/shellcheck runner_image/*.sh .ci/run
 
 synth: setup ## write cdk.out
 	$(CDK) synth --quiet --app "$(BIN)/python app.py" $(ARGS)

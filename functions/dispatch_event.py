@@ -57,7 +57,8 @@ class Dispatcher:
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
         elif job.action == "completed":
-            self._release(job, cause=_CANCELLED, status=job.conclusion or "completed")
+            values = {"job_status": job.conclusion or "completed"}
+            self._release(job, cause=_CANCELLED, values=values)
 
     def _start(self, job: Job) -> None:
         runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
@@ -110,14 +111,14 @@ class Dispatcher:
             if replacement:
                 logger.info("runner replaced", runner_id=runner.runner_id, by=replacement)
                 count("RunnerReplaced")
-        self._release(job, cause=_TAKEN, status="in_progress")
+        self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
 
-    def _release(self, job: Job, *, cause: str, status: str) -> None:
+    def _release(self, job: Job, *, cause: str, values: Mapping[str, Value]) -> None:
         runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
         released = self.signals.released(
             runner_id,
             cause=cause,
-            values={"job_status": status},
+            values=values,
             first=self._row(job) | {"status": "OFFLINE"},
         )
         if released:

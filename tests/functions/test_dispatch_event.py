@@ -205,12 +205,13 @@ def test_a_started_job_resumes_its_runner(aws: Aws, dispatch: Any) -> None:
 
 
 def test_signals_go_by_the_runners_name(aws: Aws, dispatch: Any) -> None:
-    aws.park("job")
+    aws.park("job", runner_labels="self-hosted,linux")
+    aws.put_row(runner_id="fleet-999-1", runner_labels="self-hosted,linux")
     dispatch(job("in_progress_old_server", id=999, run_id=888, name="another"))
     row = aws.row()
     assert row is not None
     assert (row["job_id"], row["run_id"], row["job_name"]) == (999, 888, "another")
-    assert aws.row("fleet-999-1") is None
+    assert aws.resumed == [("token-job", "Success", "")]
 
 
 @pytest.mark.parametrize("name", ["in_progress", "completed"])
@@ -448,3 +449,81 @@ def test_a_missing_setting_is_named(
     forget()
     with pytest.raises(Exception, match="environment variable RUNNER_TABLE is not set"):
         dispatch(sample("queued"))
+
+
+# --- a runner that takes another runner's job -----------------------------------------------
+
+OTHER = "fleet-7-1"
+OTHER_INPUT = {"runner_id": OTHER, "job_id": 7, "runner_labels": "self-hosted,class:medium"}
+
+
+@pytest.fixture
+def taken(aws: Aws, dispatch: Any) -> Any:
+    """A job of the sample's labels starts on a runner that a ``class:medium`` job was to have."""
+    aws.sfn.answers["DescribeExecution"] = {"input": json.dumps(OTHER_INPUT)}
+
+    def take(
+        name: str = "in_progress", *, runner: str = OTHER, labels: str = "self-hosted,class:medium"
+    ) -> None:
+        aws.park("job", runner_id=runner, task_token="token-other", runner_labels=labels)
+        dispatch(job(name, runner_name=runner))
+
+    return take
+
+
+def replacements(aws: Aws) -> list[dict[str, Any]]:
+    return [
+        {"name": call["name"], "input": json.loads(call["input"])}
+        for call in aws.sfn.named("StartExecution")
+    ]
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+def test_a_runner_that_a_lesser_job_took_is_replaced_and_that_jobs_own_released(
+    aws: Aws, taken: Any, name: str
+) -> None:
+    aws.park("runner", runner_labels="self-hosted,linux")
+    taken(name)
+    assert replacements(aws) == [
+        {"name": f"{OTHER}-r1", "input": OTHER_INPUT | {"runner_id": f"{OTHER}-r1"}}
+    ]
+    (described,) = aws.sfn.named("DescribeExecution")
+    assert described["executionArn"].endswith(f":execution:lifecycle:{OTHER}")
+    assert [(token, error) for token, error, _ in aws.resumed] == [
+        ("token-other", "Success"),
+        ("token-runner", "Runner.Released"),
+    ]
+
+
+def test_the_same_news_twice_replaces_once(
+    aws: Aws, taken: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken()
+    aws.sfn.fail("StartExecution", "ExecutionAlreadyExists")
+    taken("completed")
+    assert {one["name"] for one in replacements(aws)} == {f"{OTHER}-r1"}
+    assert capsys.readouterr().out.count('"RunnerReplaced"') == 2  # one EMF line
+
+
+def test_runners_with_the_same_labels_swap(aws: Aws, taken: Any) -> None:
+    aws.park("runner", runner_labels="linux,Self-Hosted")
+    taken(labels="self-hosted,Linux")
+    assert replacements(aws) == []
+    assert aws.resumed == [("token-other", "Success", "")]
+
+
+def test_a_replacement_that_loses_its_job_is_replaced_in_turn(aws: Aws, taken: Any) -> None:
+    taken(runner=f"{OTHER}-r1")
+    assert [one["name"] for one in replacements(aws)] == [f"{OTHER}-r2"]
+
+
+def test_a_replacement_that_gets_its_own_job_is_as_good_as_the_first(aws: Aws, taken: Any) -> None:
+    taken(runner=f"{RUNNER}-r1", labels="self-hosted,linux")
+    assert replacements(aws) == []
+    assert aws.row() is None
+
+
+def test_a_runner_nobody_wanted_any_more_is_not_replaced(aws: Aws, dispatch: Any) -> None:
+    aws.park("job", runner_id=OTHER, runner_labels="self-hosted,class:medium", released_at=5)
+    dispatch(job("in_progress", runner_name=OTHER))
+    assert replacements(aws) == []

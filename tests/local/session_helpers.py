@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,8 +35,19 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 def left_behind(folder: Path) -> list[str]:
     """Processes and files that belong to a session below `folder`."""
-    processes = subprocess.run(
-        ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    environments = [line for line in processes if str(folder) in line]
-    return environments + [str(path) for path in folder.glob("runner-fleet-*")]
+    found = [line for line in _command_lines() if str(folder) in line]
+    return found + [str(path) for path in folder.glob("runner-fleet-*")]
+
+
+def _command_lines() -> list[str]:
+    proc = Path("/proc")
+    if not proc.is_dir():
+        listing = subprocess.run(
+            ["ps", "-wweo", "args"], capture_output=True, text=True, check=True
+        )
+        return listing.stdout.splitlines()
+    lines = []
+    for entry in proc.glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended in the meantime
+            lines.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return lines

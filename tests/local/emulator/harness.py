@@ -44,7 +44,8 @@ class Emulator:
     def client(self, service: str, *, keys: tuple[str, ...] = ("123456789012", "local")) -> Any:
         name = f"{service}/{keys[0]}"
         if name not in self._clients:
-            self._clients[name] = boto3.client(
+            make: Any = boto3.client  # the stubs know literal names only
+            self._clients[name] = make(
                 service,
                 region_name="us-east-1",
                 endpoint_url=self.endpoint,
