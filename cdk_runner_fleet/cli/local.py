@@ -74,6 +74,8 @@ def run_workflow(
     The steps run on this machine, as you, in a folder of their own: run only workflows you trust.
     """
     settings = _settings(context)
+    if report is not None and not report.parent.is_dir():
+        raise FleetError(f"--report {report}: there is no folder {report.parent}", exit_code=2)
     try:
         with tempfile.TemporaryFile() as log, _stop_signals(), _explained(log):
             from cdk_runner_fleet.cli import session  # noqa: PLC0415 - needs the extra

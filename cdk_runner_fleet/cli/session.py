@@ -54,6 +54,7 @@ def run_workflow(file: Path, *, context: dict[str, object], log: IO[bytes]) -> d
     """
     workflow = _read(file)
     console = new_console()
+    console.print("starting the fleet on this machine …", style="dim")
     with LocalFleet(context=context, errors=log) as fleet:
         began = time.monotonic()
         watch = RunWatch(fleet, fleet.queue_run(workflow, file_name=file.name))

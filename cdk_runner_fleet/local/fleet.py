@@ -143,9 +143,11 @@ class LocalFleet:
         return run.id
 
     def __enter__(self) -> LocalFleet:
-        with ExitStack() as parts:
-            self._start(parts)
-            self._parts = parts.pop_all()
+        try:
+            self._start(self._parts)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -153,11 +155,12 @@ class LocalFleet:
             self._parts.close()
 
     def _start(self, parts: ExitStack) -> None:
-        folder = Path(
-            parts.enter_context(
-                tempfile.TemporaryDirectory(prefix="runner-fleet-", ignore_cleanup_errors=True)
+        with undisturbed():
+            folder = Path(
+                parts.enter_context(
+                    tempfile.TemporaryDirectory(prefix="runner-fleet-", ignore_cleanup_errors=True)
+                )
             )
-        )
         context = {"github_repo": _DEFAULT_REPOSITORY, **_cdk_json_context(), **self._given}
         if not self.github_url:
             self.twin = parts.enter_context(

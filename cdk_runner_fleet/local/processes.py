@@ -39,19 +39,26 @@ def child(
         folder: Where its temporary files go.
         errors: Where its stderr goes. Default: to this process's.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        start_new_session=True,
-    )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with undisturbed():
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments],
+                env={
+                    **environment,
+                    "PYTHONPATH": os.pathsep.join(sys.path),
+                    "TMPDIR": str(folder),
+                },
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
         yield process
     finally:
-        with undisturbed():
-            _stop(process)
+        if process is not None:
+            with undisturbed():
+                _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -72,14 +79,22 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C and SIGTERM do nothing in here: someone impatient must not leave anything behind."""
+    """Ctrl-C and SIGTERM wait until this block is over.
+
+    Else one that comes between a process's start and its bookkeeping, or in the middle of stopping
+    it, would leave it behind.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # signals never come here
         return
+    came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    # not SIG_IGN, which a process started in here would inherit
+    before = [signal.signal(number, lambda came_in, _: came.append(came_in)) for number in numbers]
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)

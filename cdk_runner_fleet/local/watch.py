@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,9 +174,11 @@ class RunWatch:
         return None
 
     def _own_row(self, job_id: int) -> dict[str, Any] | None:
-        """The row of the runner that was started for a job, whatever it runs by now."""
-        ending = f"-{job_id}-{self._run.attempt}"
-        return next((row for key, row in self.rows.items() if key.endswith(ending)), None)
+        """The row of the last runner that was started for a job, whatever it runs by now."""
+        # a runner that GitHub gave another job is replaced by one of its name and -r<n>
+        name = re.compile(rf".*-{job_id}-{self._run.attempt}(-r\d+)?")
+        own = [row for runner_id, row in self.rows.items() if name.fullmatch(runner_id)]
+        return max(own, key=lambda row: (row["timestamp"], len(row["runner_id"])), default=None)
 
     def _entered(self, row: Mapping[str, Any]) -> list[Change]:
         """New steps of a runner. Its history is read only when its row has changed."""

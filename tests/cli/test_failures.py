@@ -93,6 +93,7 @@ def test_nobody_answers(run: Run, aws: None, monkeypatch: pytest.MonkeyPatch) ->
         ("runners", "details"),
         ("runners", "list", "--output", "xml"),
         ("runners", "list", "--no-such-option"),
+        ("local", "run", "workflow.yml", "--report", "no/such/folder/report.json"),
         ("local", "up", "--port", "many"),
         ("local", "up", "-c", "github_repo"),
         ("local", "up", "-c", "=value"),

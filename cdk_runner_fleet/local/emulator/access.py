@@ -140,7 +140,7 @@ def pass_role_refusal(
             resource_arn=role,
             service_context={"iam:passedtoservice": "ecs-tasks.amazonaws.com"},
         )
-        if False and not isinstance(denied, iam_evaluator.AuthError):
+        if denied is not None and not isinstance(denied, iam_evaluator.AuthError):
             return error_response_json(
                 "AccessDeniedException",
                 f"User: {denied.principal_arn} is not authorized to perform: iam:PassRole "

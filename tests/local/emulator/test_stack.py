@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import subprocess
 import urllib.error
@@ -507,5 +508,5 @@ class TestBuilds:
             task = api.describe_tasks(cluster=deployed.outputs["Cluster"], tasks=[arn])["tasks"][0]
             return task if task["lastStatus"] == "STOPPED" else None
 
-        codes = [eventually(lambda arn=arn: stopped(arn))["stopCode"] for arn in arns.values()]
+        codes = [eventually(functools.partial(stopped, arn))["stopCode"] for arn in arns.values()]
         assert codes == ["EssentialContainerExited", "TaskFailedToStart"]
