@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import jsii
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -69,7 +69,7 @@ class FleetFunction(Construct):
             log_group=self.log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             tracing=lambda_.Tracing.ACTIVE,
-            layers=[_powertools_layer(self)] if powertools else [],
+            layers=[self._powertools_layer()] if powertools else [],
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
@@ -105,12 +105,7 @@ class FleetFunction(Construct):
             iam.PolicyStatement(actions=list(actions), resources=list(resources))
         )
 
-
-def _powertools_layer(scope: Construct) -> lambda_.ILayerVersion:
-    # one layer for all functions of a stack: the parameter is looked up once, at deployment
-    stack = Stack.of(scope)
-    existing = stack.node.try_find_child("PowertoolsLayer")
-    if isinstance(existing, lambda_.LayerVersion):
-        return existing
-    arn = ssm.StringParameter.value_for_string_parameter(stack, _POWERTOOLS_LAYER)
-    return lambda_.LayerVersion.from_layer_version_arn(scope, "PowertoolsLayer", arn)
+    def _powertools_layer(self) -> lambda_.ILayerVersion:
+        # looked up at deployment; aws-cdk makes one template parameter of it for the whole stack
+        arn = ssm.StringParameter.value_for_string_parameter(self, _POWERTOOLS_LAYER)
+        return lambda_.LayerVersion.from_layer_version_arn(self, "PowertoolsLayer", arn)

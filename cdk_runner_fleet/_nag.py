@@ -116,6 +116,11 @@ def _acknowledge_images(fleet: RunnerFleet) -> None:
     )
     for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):
         _acknowledge(images, f"IAM5[Action::{action}]", "aws-cdk's read grant on the one asset.")
+    _acknowledge(
+        images,
+        f"IAM5[Resource::{_flat(fleet, images.own_repositories_arn)}]",
+        "Jobs may name bases from the account's own repositories; builds only pull from them.",
+    )
     logs = Stack.of(fleet).format_arn(
         service="logs",
         resource="log-group",

@@ -41,7 +41,8 @@ class RunnerFleet(Construct):
         construct_id: The construct's id in it.
         github_repo: The repository, ``owner/repo``. Events of others are answered and ignored.
         github_token: Secret whose value is a personal access token that may administer the
-            repository's runners. Default: an empty secret is made, to be filled in once.
+            repository's runners. Default: a secret with a meaningless value is made, to be
+            replaced once.
         webhook_secret: Secret that GitHub signs its deliveries with. Default: one is made with a
             random value.
         github_api_url: GitHub's REST API. Default: ``https://api.github.com``; a GitHub Enterprise
@@ -164,6 +165,8 @@ class RunnerFleet(Construct):
             if self.images
             else None
         )
+        if self.build_image and runner_image is None:
+            self.bus.deliver_deployments(self.build_image)
         self.lifecycle = RunnerLifecycle(
             self,
             "Lifecycle",
@@ -240,7 +243,6 @@ class RunnerFleet(Construct):
         function.allow("dynamodb:UpdateItem", resources=[self.registry.runner_table.table_arn])
         function.add_dead_letter_queue(self.bus.dead_letter_queue)
         self.bus.deliver_ended_builds(function, project_name=images.project.project_name)
-        self.bus.deliver_deployments(function)
         return function
 
     def _connect(self) -> None:

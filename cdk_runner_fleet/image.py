@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -74,6 +74,24 @@ class RunnerImages(Construct):
             ),
         )
         self.repository.grant_pull_push(self.project)
+        self._allow("ecr:DescribeImages", resource=self.repository.repository_arn)
+        # bases from the account's own repositories are allowed unless allowed_images says otherwise
+        self._allow(
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetDownloadUrlForLayer",
+            resource=self.own_repositories_arn,
+        )
+
+    @property
+    def own_repositories_arn(self) -> str:
+        """ARN pattern of the account's repositories in this region."""
+        return Stack.of(self).format_arn(service="ecr", resource="repository", resource_name="*")
+
+    def _allow(self, *actions: str, resource: str) -> None:
+        self.project.add_to_role_policy(
+            iam.PolicyStatement(actions=list(actions), resources=[resource])
+        )
 
     def grant_build(self, grantee: iam.IGrantable) -> None:
         """Let ``grantee`` start builds and look images up."""

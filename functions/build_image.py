@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from fleet_runtime import images, settings
 from fleet_runtime.aws import Client, client
 from fleet_runtime.builds import Image, ImageRecords
@@ -23,10 +25,14 @@ _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT")
 # CodeBuild's own bounds of timeoutInMinutes (API reference, StartBuild)
 _LEAST_MINUTES, _MOST_MINUTES = 5, 480
 _LONGEST_ERROR = 600
+# of StartBuild: asking again would not help. Its account limit and throttling pass.
+_REFUSALS = frozenset(
+    {"AccessDeniedException", "InvalidInputException", "ResourceNotFoundException"}
+)
 
 
 class BuildNotStarted(Exception):  # noqa: N818 - the name stands in executions' histories
-    """CodeBuild did not take the build; the lease is given back, so it can be tried again."""
+    """The build could not be started; the lease is given back, so it can be tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +53,22 @@ class Builder:
             The image's status: READY, FAILED, or BUILDING, by whomever.
 
         Raises:
-            BuildNotStarted: if CodeBuild has no room just now.
+            BuildNotStarted: if AWS cannot do it just now, as when CodeBuild has no room.
         """
         lease = self.config.image_build_timeout_seconds
         if not self.images.take_lease(image, seconds=lease):
             row = self.images.find(image.tag)
             return row.status if row else "BUILDING"
-        if digest := self._digest(image.tag):
-            # built before: by another fleet of this repository, or for a family since replaced
-            self._finish(image.tag, family=image.family, digest=digest, log_url="")
-            return "READY"
-        return self._start(image)
+        try:
+            if digest := self._digest(image.tag):
+                # built before: by another fleet of this repository, or for a family since replaced
+                self._finish(image.tag, family=image.family, digest=digest, log_url="")
+                return "READY"
+            return self._start(image)
+        except (BotoCoreError, ClientError) as error:
+            # the waiters stay: whoever asks next, as the one who asked now does, builds for all
+            self.images.failed(image.tag, build_id="", error=str(error), log_url="")
+            raise BuildNotStarted(f"{image.tag} cannot be built just now: {error}") from error
 
     def end(self, tag: str, *, build_id: str, error: str, log_url: str) -> None:
         """Handle the end of a build.
@@ -87,11 +98,9 @@ class Builder:
                     {"name": "IMAGE_TAG", "value": image.tag, "type": "PLAINTEXT"},
                 ],
             )["build"]
-        except self.codebuild.exceptions.AccountLimitExceededException as error:
-            # the waiters stay: whoever asks next takes the lease and builds for all of them
-            self.images.failed(image.tag, build_id="", error=str(error), log_url="")
-            raise BuildNotStarted(f"CodeBuild has no room for {image.tag}: {error}") from error
-        except self.codebuild.exceptions.ClientError as error:
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _REFUSALS:
+                raise
             self._fail(image.tag, build_id="", error=f"CodeBuild did not take it: {error}")
             return "FAILED"
         log_url = build.get("logs", {}).get("deepLink", "")

@@ -93,6 +93,8 @@ export ACTIONS_RUNNER_HOOK_JOB_STARTED="${ACTIONS_RUNNER_HOOK_JOB_STARTED:-$here
 export ACTIONS_RUNNER_HOOK_JOB_COMPLETED="${ACTIONS_RUNNER_HOOK_JOB_COMPLETED:-$here/job_completed.sh}"
 # Without it run.sh, being PID 1, would not pass SIGTERM on to the runner (actions/runner run.sh).
 export RUNNER_MANUALLY_TRAP_SIG=1
+# Otherwise run.sh exits 0 when GitHub no longer serves this version of the runner.
+export ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1
 
 # The configuration goes by environment, not as --jitconfig: arguments are readable by every user of
 # the machine, /proc/1/environ only by the runner's own, and actions/runner unsets the variable before

@@ -65,7 +65,8 @@ def keep_up(
 def run_workflow(
     file: WorkflowFile,
     report: Annotated[
-        Path | None, typer.Option(help="Write a JSON report here.", show_default=False)
+        Path | None,
+        typer.Option(help="Write a JSON report here.", dir_okay=False, show_default=False),
     ] = None,
     context: Context = None,
 ) -> None:

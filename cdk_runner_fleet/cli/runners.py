@@ -198,7 +198,8 @@ def _no_table(error: ClientError, table: str) -> Exception:
             f"there is no table {table!r} here: check --region and --profile, "
             "unset RUNNER_TABLE or name the fleet's stack with --stack"
         )
-    return error
+    unchanged: Exception = error
+    return unchanged
 
 
 def _plain(item: Mapping[str, Any]) -> Row:

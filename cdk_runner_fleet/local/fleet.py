@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,10 +31,6 @@ _DEFAULT_REPOSITORY = "octo-org/octo-repo"
 _SYNTH_SECONDS = 180.0
 _SETTINGS_EXIT_CODE = 2  # of cdk_runner_fleet.local.synth
 _LAST_WORDS = 4000
-# the address of an HTTP API on AWS, which no name server on this machine knows
-_API_URL = re.compile(
-    r"https://(?P<api>[a-z0-9]+)\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"
-)
 
 
 class LocalFleet:
@@ -58,7 +53,7 @@ class LocalFleet:
         github_url: GitHub's REST API, for the fleet.
         webhook_secret: What deliveries have to be signed with.
         webhook_url: Where deliveries go; any HTTP client reaches it.
-        outputs: The stack's outputs, URLs among them as they are reached from this machine.
+        outputs: The stack's outputs.
         twin: The GitHub twin; None if `github_url` was given.
 
     Raises:
@@ -178,8 +173,7 @@ class LocalFleet:
         self._start_emulator(parts, folder)
         bootstrap(self, account=ACCOUNT, region=REGION)
         _await_synth(synth, errors)
-        outputs = deploy(self, folder / "cdk.out", stack=_STACK)
-        self.outputs = {name: self._reachable(value) for name, value in outputs.items()}
+        self.outputs = deploy(self, folder / "cdk.out", stack=_STACK)
         self._fill_secrets()
         if self.twin:
             self.twin.webhook_url = self.webhook_url
@@ -205,8 +199,9 @@ class LocalFleet:
             )
         )
         assert synth.stdin is not None  # noqa: S101 - narrows the type
-        synth.stdin.write(json.dumps(context).encode())
-        synth.stdin.close()
+        with suppress(BrokenPipeError):  # it ended at once: its exit status is looked at later
+            synth.stdin.write(json.dumps(context).encode())
+            synth.stdin.close()
         return synth, errors
 
     def _start_emulator(self, parts: ExitStack, folder: Path) -> None:
@@ -226,11 +221,6 @@ class LocalFleet:
             raise LocalFleetError(
                 f"the emulator ended with status {emulator.wait()} before it was ready: see its log"
             )
-
-    def _reachable(self, value: str) -> str:
-        return _API_URL.sub(
-            lambda found: f"{self.endpoint_url}/_aws/execute-api/{found['api']}", value
-        )
 
     def _fill_secrets(self) -> None:
         manager = self.client("secretsmanager")

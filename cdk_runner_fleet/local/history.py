@@ -13,7 +13,7 @@ __all__ = ["PHASES", "Step", "phase_seconds", "read_steps"]
 PHASES = {
     "start": ("RecordRunner", "LaunchTask", "AwaitCapacity", "WaitForRunner", "StopUnreadyTask"),
     "image": ("FindImage", "StartBuild", "AwaitBuild"),
-    "wait": ("WaitForJob", "ReleaseRunner"),
+    "wait": ("WaitForJob", "ReleaseRunner", "AwaitGitHub"),
     "run": ("RunJob",),
     "stop": ("StopTask", "StopFailedTask", "DeregisterRunner", "RecordOffline", "RecordFailed"),
 }

@@ -140,7 +140,13 @@ class RunWatch:
             known.status, known.conclusion = "completed", "failure"
             known.error = self._unrunnable[job["id"]]
         elif known.conclusion not in (None, "success", "skipped"):
-            known.error = _failure_of(known.row) or _last_line(known.log_tail) or known.conclusion
+            known.error = _failure_of(known.row) or self._failed_step(job["id"])
+            known.error = known.error or _last_line(known.log_tail) or known.conclusion
+
+    def _failed_step(self, job_id: int) -> str | None:
+        steps = self._twin.board.jobs[job_id].steps
+        failed = [step["name"] for step in steps if step["conclusion"] == "failure"]
+        return f"step {failed[0]!r} failed" if failed else None
 
     def _never_runs(self, job: Mapping[str, Any], own: Mapping[str, Any] | None) -> str | None:
         """Why a queued job will not start any more; None while it may."""

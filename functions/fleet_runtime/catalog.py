@@ -106,8 +106,13 @@ class CatalogReader:
         now = self._clock()
         if self._catalog is None or now - self._read_at >= CACHE_SECONDS:
             value = self._ssm.get_parameter(Name=self._parameter)["Parameter"]["Value"]
-            self._catalog = Catalog.parse(value)
             self._read_at = now
+            try:
+                self._catalog = Catalog.parse(value)
+            except CatalogError:
+                # somebody may be editing it: what could be read last serves another minute
+                if self._catalog is None:
+                    raise
         return self._catalog
 
 

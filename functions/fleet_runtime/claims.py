@@ -7,6 +7,9 @@ import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fleet_runtime.credentials import CredentialsError
 from fleet_runtime.github import GitHubError, GitHubRefused, GitHubUnavailable
 from fleet_runtime.observability import count, logger
 from fleet_runtime.records import Runner, RunnerRecords
@@ -60,9 +63,17 @@ class Claims:
             # somebody was faster by a moment: the row says who
             runner = self.records.find(runner_id) or runner
             return _denied(runner, ticket) or _gone("its lifecycle has gone on")
+        try:
+            return self._use_ticket(runner)
+        except (BotoCoreError, ClientError):
+            # AWS, not the runner, is at fault: it may ask again
+            self.records.return_ticket(runner)
+            raise
+
+    def _use_ticket(self, runner: Runner) -> Granted | Denied:
         if self._is_job_gone(runner):
             self.signals.released(
-                runner_id,
+                runner.runner_id,
                 cause="the job had ended before its runner was there",
                 values={},
                 first={},
@@ -75,7 +86,7 @@ class Claims:
             return False
         try:
             job = self.github.job(runner.job_id)
-        except GitHubError as error:
+        except (CredentialsError, GitHubError) as error:
             # fail open: a runner too many costs cents, a runner too few a job
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
             return False
@@ -91,8 +102,9 @@ class Claims:
             return Denied(
                 status=503, reason="GitHub is not available", retry_after=error.retry_after
             )
-        except GitHubRefused as error:
-            cause = f"the runner could not be registered: {error} ({_remedy(error.status)})"
+        except (CredentialsError, GitHubRefused) as error:
+            remedy = f" ({_remedy(error.status)})" if isinstance(error, GitHubRefused) else ""
+            cause = f"the runner could not be registered: {error}{remedy}"
             self.signals.registration_refused(runner, cause=cause)
             logger.error("registration refused", runner_id=runner.runner_id, error=str(error))
             count("RegistrationRefused")

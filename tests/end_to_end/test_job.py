@@ -206,15 +206,22 @@ def test_twenty_jobs_for_a_new_image_start_one_build(fleet: Fleet) -> None:
         fleet.status(runner, "OFFLINE")
 
 
-def test_a_task_that_dies_while_waiting_fails_with_its_reason(fleet: Fleet) -> None:
+def test_a_task_that_dies_while_waiting_is_replaced_once(fleet: Fleet) -> None:
     runner = fleet.queue()
-    fleet.status(runner, "WAITING_FOR_JOB")
-    fleet.fault(
-        on="running_task",
-        outcome="SpotInterruption",
-        reason="Your Spot Task was interrupted.",
-        match=runner,
+    first = fleet.status(runner, "WAITING_FOR_JOB")["task_id"]
+    interruption = {
+        "on": "running_task",
+        "outcome": "SpotInterruption",
+        "reason": "Your Spot Task was interrupted.",
+        "match": runner,
+    }
+    fleet.fault(**interruption)
+    fleet.until(
+        runner,
+        lambda row: row["task_id"] != first and row["status"] == "WAITING_FOR_JOB",
     )
+    assert fleet.registered().count(runner) == 1
+    fleet.fault(**interruption)
     row = fleet.status(runner, "FAILED")
     assert row["error"] == "Runner.TaskStopped"
     assert "SpotInterruption" in row["cause"]

@@ -201,11 +201,14 @@ def test_a_ready_image_gets_a_family_of_the_new_task_definition(aws: Aws, build:
     assert f"{FAMILY}:2" not in families()
 
 
-def test_a_build_without_room_is_tried_again_by_whoever_asks_next(aws: Aws, build: Any) -> None:
+@pytest.mark.parametrize("code", ["AccountLimitExceededException", "ThrottlingException"])
+def test_a_build_without_room_is_tried_again_by_whoever_asks_next(
+    aws: Aws, build: Any, code: str
+) -> None:
     wait(aws, RUNNER)
     started = aws.codebuild.answers["StartBuild"]
-    aws.codebuild.fail("StartBuild", "AccountLimitExceededException")
-    with pytest.raises(build_image.BuildNotStarted, match="has no room"):
+    aws.codebuild.fail("StartBuild", code)
+    with pytest.raises(build_image.BuildNotStarted, match=code):
         build(request())
     assert aws.resumed == []
     aws.codebuild.answers["StartBuild"] = started

@@ -114,6 +114,24 @@ def test_the_catalog_is_read_again_after_a_minute() -> None:
     assert ssm.reads == 2
 
 
+def test_a_catalog_that_cannot_be_read_leaves_the_last_one_in_use() -> None:
+    class Ssm:
+        value = json.dumps(SIZES)
+
+        def get_parameter(self, **_: object) -> dict[str, Any]:
+            return {"Parameter": {"Value": self.value}}
+
+    ssm, now = Ssm(), [1000.0]
+    reader = CatalogReader(ssm=ssm, parameter="p", clock=lambda: now[0])
+    good = reader.catalog()
+    ssm.value = "{ being edited"
+    now[0] += 60
+    assert reader.catalog() == good
+    ssm.value = '{"tiny": {"cpu": 256, "memory": 512}}'
+    now[0] += 60
+    assert list(reader.catalog().classes) == ["tiny"]
+
+
 def test_prices_are_aws_own() -> None:
     hour = usd_per_second(cpu=1024, memory=2048, capacity="FARGATE") * 3600
     assert hour == pytest.approx(0.04048 + 2 * 0.004445, rel=1e-5)

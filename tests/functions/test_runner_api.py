@@ -298,6 +298,24 @@ def test_410_if_the_token_is_wrong(aws: Aws, github: GitHub, post: Any) -> None:
     assert "put a valid one into its secret" in aws.resumed[0][2]
 
 
+def test_410_with_the_remedy_if_there_is_no_token(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    client("secretsmanager").put_secret_value(SecretId="github-token", SecretString=" ")
+    assert post(CLAIM)[0] == 410
+    assert "put the GitHub token into it" in aws.resumed[0][2]
+
+
+def test_a_fault_of_aws_leaves_the_ticket_good(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    client("secretsmanager").delete_secret(SecretId="github-token", ForceDeleteWithoutRecovery=True)
+    with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
+        post(CLAIM)
+    client("secretsmanager").create_secret(Name="github-token", SecretString="ghp_token")
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row
+
+
 def test_an_idle_runner_of_the_same_name_is_replaced(aws: Aws, github: GitHub, post: Any) -> None:
     aws.park("runner")
     old = github.add_runner(RUNNER)

@@ -87,7 +87,8 @@ jobs:
   breaks:
     runs-on: [self-hosted]
     steps:
-      - run: echo about to break && exit 3
+      - name: break things
+        run: echo about to break && exit 3
   depends:
     needs: breaks
     runs-on: [self-hosted]
@@ -115,7 +116,7 @@ def test_run_reports_what_failed_and_what_can_never_run(tmp_path: Path) -> None:
         "refused": "failure",
         "elsewhere": "failure",
     }
-    assert jobs["breaks"]["error"]
+    assert jobs["breaks"]["error"] == "step 'break things' failed"
     assert "about to break" in out
     assert "gigantic" in jobs["refused"]["error"]
     assert "Job.CannotBeServed" in jobs["refused"]["error"]

@@ -294,9 +294,11 @@ class Rig:
 
 
 def _hurry(definition: str) -> str:
-    """The same machine with short pauses between retries, so that a test can see the last one."""
+    """The same machine with short pauses, so that a test can see the last try."""
     machine = json.loads(definition)
     for state in machine["States"].values():
+        if state["Type"] == "Wait":
+            state["Seconds"] = 1
         for retry in state.get("Retry", []):
             if "MaxDelaySeconds" in retry:
                 retry.update(IntervalSeconds=1, MaxDelaySeconds=2, BackoffRate=1.1)

@@ -34,7 +34,7 @@ def rig(emulator: Rig) -> Rig:
     return emulator
 
 
-def api_error(on: str, match: str = "", code: str = "ValidationException") -> dict[str, Any]:
+def api_error(on: str, match: str = "", code: str = "ResourceNotFoundException") -> dict[str, Any]:
     return {
         "on": on,
         "outcome": "error",
@@ -148,12 +148,18 @@ def idle_too_long(rig: Rig) -> Life:
     return rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
 
 
-def exited_without_a_job(rig: Rig) -> Life:
-    return rig.start().succeed("runner").fail("job", "Runner.TaskExited")
+def gone_without_a_job(rig: Rig) -> Life:
+    life = rig.start().succeed("runner")
+    life.parked("job")
+    first = life.row()["task_id"]
+    # a runner exits 0 for most of its own failures too: its job still waits
+    life.fail("job", "Runner.TaskExited")
+    _parked_again(life, first)
+    return life.succeed("runner").fail("job", "Runner.TaskStopped", "SpotInterruption")
 
 
-def stopped_without_a_job(rig: Rig) -> Life:
-    return rig.start().succeed("runner").fail("job", "Runner.TaskStopped", "SpotInterruption")
+def terminated_while_waiting(rig: Rig) -> Life:
+    return rig.start().succeed("runner").fail("job", "Runner.Terminated")
 
 
 def github_unreachable_when_idle(rig: Rig) -> Life:
@@ -237,8 +243,8 @@ SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
     ("StopUnreadyTask", ALL): unready_task_cannot_be_stopped,
     ("WaitForJob", CONDITION): started_before_the_wait,
     ("WaitForJob", "States.Timeout"): idle_too_long,
-    ("WaitForJob", "Runner.TaskExited"): exited_without_a_job,
-    ("WaitForJob", ALL): stopped_without_a_job,
+    ("WaitForJob", "Runner.TaskExited"): gone_without_a_job,
+    ("WaitForJob", ALL): terminated_while_waiting,
     ("ReleaseRunner", ALL): github_unreachable_when_idle,
     ("RunJob", CONDITION): completed_before_the_wait,
     ("RunJob", "States.Timeout"): job_too_long,
@@ -259,8 +265,6 @@ SUCCEEDS = {
     ("WaitForRunner", "Runner.Released"),
     ("WaitForJob", CONDITION),
     ("WaitForJob", "States.Timeout"),
-    ("WaitForJob", "Runner.TaskExited"),
-    ("ReleaseRunner", ALL),
     ("RunJob", CONDITION),
     ("StopTask", "Ecs.InvalidParameterException"),
 }
@@ -523,10 +527,48 @@ def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None
     ]
 
 
-def test_github_unreachable_leaves_an_idle_runner_be_three_times(rig: Rig) -> None:
+def test_github_unreachable_stops_nothing_for_ten_tries(rig: Rig) -> None:
     rig.answer("deregister", "fail")
     life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
-    assert life.path().count("WaitForJob") == 3
+    assert life.path().count("ReleaseRunner") == 10
+    assert life.row()["error"] == "Runner.ReleaseFailed"
+
+
+def test_a_job_that_starts_while_github_is_unreachable_is_not_stopped(rig: Rig) -> None:
+    rig.answer("deregister", "fail")
+    life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+    deadline = time.monotonic() + 20
+    while "AwaitGitHub" not in rig.entered(life.arn) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    life.write(started_at={"N": "1"})
+    life.succeed("completion")
+    assert life.end()["status"] == "SUCCEEDED"
+    assert "StopFailedTask" not in life.path()
+
+
+def test_a_job_refused_before_can_be_served_later(rig: Rig) -> None:
+    rig.dynamodb.put_item(
+        TableName=rig.runners,
+        Item={
+            "runner_id": {"S": "fleet-78-1"},
+            "status": {"S": "FAILED"},
+            "error": {"S": "Job.CannotBeServed"},
+        },
+    )
+    life = rig.start(runner_id="fleet-78-1").succeed("runner", "job", "completion")
+    assert life.end()["status"] == "SUCCEEDED"
+    assert "error" not in life.row()
+
+
+def test_what_is_known_of_the_first_task_does_not_speak_of_the_second(rig: Rig) -> None:
+    life = rig.start()
+    life.parked("runner")
+    first = life.row()["task_id"]
+    life.write(exit_code={"N": "0"}, stopped_reason={"S": "old"}, stop_code={"S": "old"})
+    life.fail("runner", "Runner.TaskStopped")
+    _parked_again(life, first)
+    assert not {"exit_code", "stopped_reason", "stop_code"} & set(life.row())
+    life.fail("runner", "Runner.Terminated").end()
 
 
 # --- hostile values

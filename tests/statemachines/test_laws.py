@@ -137,7 +137,11 @@ def test_no_cause_or_error_of_a_catch_is_taken_for_granted(machine: State) -> No
 
 def test_every_sdk_call_exists_with_these_parameters(machine: State) -> None:
     session = botocore.session.get_session()
-    special = {"ecs:runTask": ("ecs", "RunTask"), "lambda:invoke": ("lambda", "Invoke")}
+    special = {
+        "dynamodb:getItem": ("dynamodb", "GetItem"),
+        "dynamodb:updateItem": ("dynamodb", "UpdateItem"),
+        "lambda:invoke": ("lambda", "Invoke"),
+    }
     checked = set()
     for name, state in tasks(machine):
         call = state["Resource"].split(":::")[1].removesuffix(".waitForTaskToken")
@@ -175,6 +179,14 @@ def _unknown(value: Any, shape: Any, path: str) -> Iterator[str]:
     elif shape.type_name == "map" and isinstance(value, dict):
         for key, part in value.items():
             yield from _unknown(part, shape.value, f"{path}.{key}")
+
+
+def test_sdk_integrations_use_no_type_that_they_spell_otherwise(machine: State) -> None:
+    """They take the SDK for Java's names: Ss and Bool for what DynamoDB itself calls SS and BOOL."""
+    for name, state in tasks(machine):
+        if "aws-sdk:dynamodb" in state["Resource"]:
+            text = json.dumps(state)
+            assert not re.search(r'"(SS|NS|BS|BOOL|NULL)"|\.(SS|NS|BS|BOOL|NULL)\b', text), name
 
 
 def test_every_expression_parses(machine: State) -> None:

@@ -9,7 +9,6 @@ Step Functions' own functions: https://docs.aws.amazon.com/step-functions/latest
 
 from __future__ import annotations
 
-import copy
 import datetime
 import functools
 import hashlib
@@ -148,9 +147,6 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """
     try:
         compiled = _compiled(expression)
-        # The library keeps "the current expression" a thread; without this it would be whatever
-        # this thread parsed last.
-        Jsonata.CURRENT.jsonata = copy.copy(compiled)
         result = compiled.evaluate(None, {name: _plain_input(v) for name, v in variables.items()})
     except EvaluationError:
         raise

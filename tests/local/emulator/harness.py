@@ -23,6 +23,11 @@ ALLOW_ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 _ENTRYPOINT = '#!/usr/bin/env bash\neval "$SCRIPT"\n'
 
 
+def unique_sleep() -> str:
+    """A command that runs for long and that no other test has started."""
+    return f"sleep {uuid.uuid4().int % 10**9 + 10**4}"
+
+
 def eventually(check: Callable[[], Any], *, seconds: float = 15.0) -> Any:
     """Call until the answer is truthy and return that."""
     end = time.monotonic() + seconds

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.emulator.harness import Emulator, eventually, start_emulator
+from tests.local.emulator.harness import Emulator, eventually, start_emulator, unique_sleep
 
 
 def running(marker: str) -> bool:
@@ -38,7 +38,7 @@ def start_task(emulator: Emulator, marker: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_and_its_tasks(tmp_path: Path, number: signal.Signals) -> None:
     emulator = start_emulator(tmp_path)
-    marker = f"sleep 98{int(number)}.5"
+    marker = unique_sleep()
     start_task(emulator, marker)
     emulator.process.send_signal(number)
     assert emulator.process.wait(10) == 0

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from cdk_runner_fleet._assets import RUNNER_IMAGE
 from cdk_runner_fleet.local.emulator.launch import runner_launch
 from cdk_runner_fleet.local.emulator.options import Options
-from tests.local.emulator.harness import Emulator, eventually
+from tests.local.emulator.harness import Emulator, eventually, unique_sleep
 
 READY_IMAGE = "ghcr.io/octo-org/runner:1"
 
@@ -156,9 +156,10 @@ def test_stop_is_idempotent(ecs: Ecs) -> None:
 
 
 def test_what_the_task_left_behind_is_killed(ecs: Ecs) -> None:
-    arn = ecs.run("sleep 321.5 & exit 0")["tasks"][0]["taskArn"]
+    marker = unique_sleep()
+    arn = ecs.run(f"{marker} & exit 0")["tasks"][0]["taskArn"]
     ecs.stopped(arn)
-    eventually(lambda: "sleep 321.5" not in subprocess.check_output(["ps", "ax"], text=True))
+    eventually(lambda: marker not in subprocess.check_output(["ps", "ax"], text=True))
 
 
 def test_the_same_client_token_starts_once(ecs: Ecs) -> None:
