@@ -182,7 +182,7 @@ def _unknown(value: Any, shape: Any, path: str) -> Iterator[str]:
 
 
 def test_sdk_integrations_use_no_type_that_they_spell_otherwise(machine: State) -> None:
-    """They take the SDK for Java's names: Ss and Bool for what DynamoDB itself calls SS and BOOL."""
+    """They take the SDK for Java's names: Ss and Bool where DynamoDB itself has SS and BOOL."""
     for name, state in tasks(machine):
         if "aws-sdk:dynamodb" in state["Resource"]:
             text = json.dumps(state)
