@@ -14,7 +14,10 @@ __all__ = ["job_report", "run_report"]
 def run_report(*, workflow: str, seconds: float, jobs: Iterable[JobState]) -> dict[str, Any]:
     """The report of a run: `workflow`, `conclusion`, `seconds`, `cost_usd` and its `jobs`."""
     reports = [job_report(job) for job in jobs]
-    succeeded = bool(reports) and all(each["conclusion"] == "success" for each in reports)
+    # GitHub docs, "Using conditions to control job execution": a skipped job counts as success
+    succeeded = bool(reports) and all(
+        each["conclusion"] in ("success", "skipped") for each in reports
+    )
     return {
         "workflow": workflow,
         "conclusion": "success" if succeeded else "failure",
