@@ -7,7 +7,7 @@ CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
 WORKFLOW ?= examples/workflows/build.yml
 ARGS ?=
 
-.PHONY: demo test check synth deploy local-up benchmark setup clean
+.PHONY: demo test check synth deploy benchmark setup clean
 
 demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
 	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)

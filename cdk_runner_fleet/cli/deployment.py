@@ -62,7 +62,11 @@ class Deployment:
 
     @cached_property
     def _session(self) -> Any:
-        return boto3.Session(profile_name=self.profile, region_name=self.region)
+        return boto3.Session(
+            profile_name=self.profile,
+            # boto3 itself reads AWS_DEFAULT_REGION alone
+            region_name=self.region or os.environ.get("AWS_REGION"),
+        )
 
     def _named(self, variables: tuple[str, ...], *, output: str) -> str:
         if self.stack is None:

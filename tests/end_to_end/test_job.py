@@ -292,6 +292,8 @@ def test_an_idle_runner_is_deregistered_and_gone(impatient: Fleet) -> None:
     impatient.status(runner, "WAITING_FOR_JOB")
     impatient.status(runner, "OFFLINE")
     impatient.nothing_is_left_of(runner)
+    row = impatient.until(runner, lambda row: "stopped_reason" in row)
+    assert "no job came within 2 seconds" in row["stopped_reason"]
 
 
 def test_a_job_that_takes_too_long_is_stopped(impatient: Fleet) -> None:

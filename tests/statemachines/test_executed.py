@@ -148,6 +148,10 @@ def idle_too_long(rig: Rig) -> Life:
     return rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
 
 
+def released_while_waiting(rig: Rig) -> Life:
+    return rig.start().succeed("runner").fail("job", "Runner.Released", "the job was cancelled")
+
+
 def gone_without_a_job(rig: Rig) -> Life:
     life = rig.start().succeed("runner")
     life.parked("job")
@@ -243,6 +247,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
     ("StopUnreadyTask", ALL): unready_task_cannot_be_stopped,
     ("WaitForJob", CONDITION): started_before_the_wait,
     ("WaitForJob", "States.Timeout"): idle_too_long,
+    ("WaitForJob", "Runner.Released"): released_while_waiting,
     ("WaitForJob", "Runner.TaskExited"): gone_without_a_job,
     ("WaitForJob", ALL): terminated_while_waiting,
     ("ReleaseRunner", ALL): github_unreachable_when_idle,
@@ -265,6 +270,7 @@ SUCCEEDS = {
     ("WaitForRunner", "Runner.Released"),
     ("WaitForJob", CONDITION),
     ("WaitForJob", "States.Timeout"),
+    ("WaitForJob", "Runner.Released"),
     ("RunJob", CONDITION),
     ("StopTask", "Ecs.InvalidParameterException"),
 }
@@ -327,7 +333,9 @@ def _no_task_stays(rig: Rig, life: Life) -> None:
 
 
 def test_happy_path_takes_eight_transitions(rig: Rig) -> None:
-    life = rig.start().succeed("runner", "job", "completion")
+    life = rig.start().succeed("runner", "job")
+    time.sleep(1.1)
+    life.succeed("completion")
     assert life.path() == [
         "RecordRunner",
         "LaunchTask",
@@ -341,6 +349,7 @@ def test_happy_path_takes_eight_transitions(rig: Rig) -> None:
     row = life.row()
     assert row["status"] == "OFFLINE"
     assert float(row["cost_usd"]) == pytest.approx(0.0006)  # a minute at the least
+    assert int(row["ended_at"]) > int(row["launched_at"])
     assert rig.running_tasks() == []
 
 
