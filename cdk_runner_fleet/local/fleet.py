@@ -211,6 +211,7 @@ class LocalFleet:
                 "cdk_runner_fleet.local.emulator",
                 *("--port", port),
                 *("--tasks-dir", str(folder / "tasks")),
+                *("--parent-pid", str(os.getpid())),
                 environment=os.environ,
                 folder=folder,
                 errors=self._errors,

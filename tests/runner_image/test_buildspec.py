@@ -9,7 +9,8 @@ import yaml
 from .conftest import IMAGE, Machine
 
 REPOSITORY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet/runners"
-RECORD = """printf '%s\\0' "{0}" "$@" >> "$HOME/calls"; printf '\\1' >> "$HOME/calls"\n"""
+# one write a call: those of a pipe run side by side
+RECORD = """printf '%s\\0' "{0}" "$@" $'\\1' >> "$HOME/calls"\n"""
 
 
 def build(
@@ -33,7 +34,7 @@ def build(
         timeout=20,
         check=False,
     )
-    calls = (machine.home / "calls").read_text(encoding="utf-8").split("\x01")
+    calls = (machine.home / "calls").read_text(encoding="utf-8").split("\x01\0")
     return done.returncode, [call.split("\0")[:-1] for call in calls if call]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from cdk_runner_fleet.local.emulator import curl_stand_in
 
 from .conftest import TICKET, Fleet, Machine
 
@@ -171,3 +174,17 @@ def test_sigterm_ends_the_wait_for_a_claim(fleet: Fleet, machine: Machine) -> No
     assert process.wait(timeout=10) == 143
     pid = int((machine.home / "pid").read_text(encoding="utf-8"))
     wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"), [([200], 0), ([503, 200], 0), ([410], 0), ([403], 1)]
+)
+def test_the_local_fleets_stand_in_for_curl_does_as_well(
+    fleet: Fleet, machine: Machine, answers: list[int], status: int
+) -> None:
+    machine.put("curl", f'exec "{sys.executable}" "{curl_stand_in.__file__}" "$@"')
+    fleet.answers = [(answer, {}) for answer in answers]
+    assert machine.run(fleet)[0] == status
+    assert len(fleet.requests) == len(answers)
+    assert fleet.requests[0]["headers"]["Authorization"] == f"Bearer {TICKET}"
+    assert (machine.home / "environ").exists() == (answers[-1] == 200)

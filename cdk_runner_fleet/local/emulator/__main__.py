@@ -21,6 +21,12 @@ def main() -> None:
     parser.add_argument("--runner-image-dir", type=Path, default=RUNNER_IMAGE)
     parser.add_argument("--workers-per-function", type=int, default=4)
     parser.add_argument("--build-seconds", type=float, default=0.3)
+    parser.add_argument(
+        "--parent-pid",
+        type=int,
+        default=os.getppid(),
+        help="end with this process, the starting one; needed only if that may end within a second",
+    )
     given = parser.parse_args()
     listening = listen(given.port)
     with tempfile.TemporaryDirectory(prefix="runner-fleet-") as temporary:
@@ -33,6 +39,7 @@ def main() -> None:
                 build_seconds=given.build_seconds,
             ),
             listening,
+            given.parent_pid,
         )
     # ministack leaves worker threads that wait for work that will not come.
     os._exit(0)

@@ -123,9 +123,8 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
 
 
-def run(options: Options, listening: socket.socket) -> None:
+def run(options: Options, listening: socket.socket, parent: int) -> None:
     """Serve until SIGTERM, SIGINT or the end of the parent process; stops all it started."""
-    parent = os.getppid()
     # Set before the heavy imports: a signal during them must end the process too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     prepare_environment(options)

@@ -82,6 +82,19 @@ def test_it_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     eventually(gone)
 
 
+def test_it_ends_when_its_parent_was_gone_before_it_looked(tmp_path: Path) -> None:
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    emulator = subprocess.run(
+        [sys.executable, "-m", "cdk_runner_fleet.local.emulator", "--port", "0",
+         "--tasks-dir", str(tmp_path), "--parent-pid", str(finished.pid)],
+        cwd=Path(__file__).parents[3],
+        timeout=20,
+        check=False,
+    )  # fmt: skip
+    assert emulator.returncode == 0
+
+
 def test_starting_it_imports_no_aws_cdk() -> None:
     code = (
         "import sys, cdk_runner_fleet.local.emulator.__main__; "
