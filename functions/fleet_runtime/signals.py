@@ -138,7 +138,8 @@ class Signals:
             return row
         if row.waiting_for not in ("runner", "job", "completion"):
             return row
-        exited = task.exit_code == 0
+        # a runner that Spot or a person stops winds down and exits 0 too
+        exited = task.exit_code == 0 and task.stop_code == "EssentialContainerExited"
         if row.waiting_for == "completion" and (exited or row.completed_at is not None):
             self._succeed(row, signal="stopped")
         else:

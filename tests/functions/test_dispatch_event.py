@@ -309,6 +309,17 @@ def test_a_stopped_task_ends_the_phase_its_runner_is_in(
     assert row.get("exit_code") == exit_code
 
 
+@pytest.mark.parametrize("stop_code", ["SpotInterruption", "UserInitiated"])
+def test_a_runner_that_is_stopped_winds_down_and_exits_0_all_the_same(
+    aws: Aws, dispatch: Any, stop_code: str
+) -> None:
+    aws.park("completion")
+    dispatch(stopped(stopCode=stop_code))
+    ((_, error, cause),) = aws.resumed
+    assert error == "Runner.TaskStopped"
+    assert stop_code in cause
+
+
 @pytest.mark.parametrize("phase", ["image", "runner", "job", "completion"])
 def test_a_task_of_an_earlier_launch_is_only_noted(aws: Aws, dispatch: Any, phase: str) -> None:
     aws.park(phase)
