@@ -38,6 +38,7 @@ def test_it_claims_and_becomes_the_runner(fleet: Fleet, machine: Machine) -> Non
     handed = machine.handed_over()
     assert handed["ACTIONS_RUNNER_INPUT_JITCONFIG"] == "eyJqaXQiOjF9/+=="
     assert handed["RUNNER_MANUALLY_TRAP_SIG"] == "1"
+    assert handed["ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE"] == "1"
     assert Path(handed["ACTIONS_RUNNER_HOOK_JOB_STARTED"]).is_file()
     assert Path(handed["ACTIONS_RUNNER_HOOK_JOB_COMPLETED"]).is_file()
 
