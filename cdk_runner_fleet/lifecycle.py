@@ -14,6 +14,7 @@ from constructs import Construct
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.cluster import RunnerCluster
+from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from cdk_runner_fleet.registry import ROW_LIFETIME
 from cdk_runner_fleet.values import LifecycleTimeouts
 
@@ -74,6 +75,10 @@ class RunnerLifecycle(Construct):
                 BuildImageFunctionArn=(build_function or deregister_function).function.function_arn,
                 DeregisterRunnerFunctionArn=deregister_function.function.function_arn,
                 Building="on" if build_function else "off",
+                PermanentFailures=pattern(RUN_TASK, Answer.FAIL),
+                PassingFailures=pattern(RUN_TASK, Answer.WAIT),
+                ImageFailures=pattern(RUN_TASK, Answer.FIND_IMAGE),
+                PermanentStops=pattern(STOPPED, Answer.FAIL),
                 BootTimeoutSeconds=_seconds(timeouts.boot.to_seconds()),
                 IdleTimeoutSeconds=_seconds(timeouts.idle.to_seconds()),
                 ImageBuildTimeoutSeconds=_seconds(timeouts.image_build.to_seconds()),

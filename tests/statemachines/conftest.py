@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet import _assets
+from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 
 SUBSTITUTIONS = {
     "Partition": "aws",
@@ -22,6 +23,10 @@ SUBSTITUTIONS = {
     "BuildImageFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:build",
     "DeregisterRunnerFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:deregister",
     "Building": "on",
+    "PermanentFailures": pattern(RUN_TASK, Answer.FAIL),
+    "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
+    "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
+    "PermanentStops": pattern(STOPPED, Answer.FAIL),
     "BootTimeoutSeconds": "300",
     "IdleTimeoutSeconds": "600",
     "ImageBuildTimeoutSeconds": "1800",

@@ -23,6 +23,7 @@ import boto3
 from botocore.config import Config
 
 from cdk_runner_fleet import _assets
+from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 
 PATIENCE_SECONDS = 30
 _STAND_IN = """
@@ -219,6 +220,10 @@ class Rig:
                 "BuildImageFunctionArn": self.build,
                 "DeregisterRunnerFunctionArn": self.deregister,
                 "Building": "on",
+                "PermanentFailures": pattern(RUN_TASK, Answer.FAIL),
+                "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
+                "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
+                "PermanentStops": pattern(STOPPED, Answer.FAIL),
                 "BootTimeoutSeconds": "60",
                 "IdleTimeoutSeconds": "60",
                 "ImageBuildTimeoutSeconds": "60",
@@ -296,6 +301,7 @@ class Rig:
 def _hurry(definition: str) -> str:
     """The same machine with short pauses, so that a test can see the last try."""
     machine = json.loads(definition)
+    machine["States"]["AwaitCapacity"]["TimeoutSeconds"] = 1
     for state in machine["States"].values():
         if state["Type"] == "Wait":
             state["Seconds"] = 1

@@ -67,6 +67,27 @@ def launch_broken(rig: Rig) -> Life:
     return rig.start()
 
 
+def released_before_waiting_for_capacity(rig: Rig) -> Life:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
+    rig.fault(**_slow_park("capacity"))
+    life = rig.start()
+    _row_exists(life)
+    life.write(released_at={"N": "1"})
+    return life
+
+
+def capacity_comes_late(rig: Rig) -> Life:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
+    life = rig.start()
+    life.parked("capacity")
+    return life.fail("runner", "Runner.Terminated")
+
+
+def terminated_while_waiting_for_capacity(rig: Rig) -> Life:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
+    return rig.start().fail("capacity", "Runner.Terminated")
+
+
 def find_image_broken(rig: Rig) -> Life:
     rig.fault(**api_error("dynamodb:UpdateItem", match="ADD waiters"))
     return rig.start(family="unknown")
@@ -81,7 +102,7 @@ def build_ended_before_the_wait(rig: Rig) -> Life:
     rig.fault(on="lambda:InvokeFunction", outcome="error", code="ServiceException", times=1)
     life = rig.start(family="unknown")  # its retry leaves time for the signal
     _row_exists(life)
-    life.write(image_ended_at={"N": "1"}, image_error={"S": "no such base"})
+    life.write(image_ended_at={"N": str(int(time.time()))}, image_error={"S": "no such base"})
     return life
 
 
@@ -232,6 +253,9 @@ SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
     ("RecordRunner", CONDITION): record_runner_known,
     ("RecordRunner", ALL): record_runner_broken,
     ("LaunchTask", ALL): launch_broken,
+    ("AwaitCapacity", CONDITION): released_before_waiting_for_capacity,
+    ("AwaitCapacity", "States.Timeout"): capacity_comes_late,
+    ("AwaitCapacity", ALL): terminated_while_waiting_for_capacity,
     ("FindImage", ALL): find_image_broken,
     ("StartBuild", ALL): start_build_broken,
     ("AwaitBuild", CONDITION): build_ended_before_the_wait,
@@ -265,6 +289,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
 
 SUCCEEDS = {
     ("RecordRunner", CONDITION),
+    ("AwaitCapacity", CONDITION),
     ("AwaitBuild", "Runner.Released"),
     ("WaitForRunner", CONDITION),
     ("WaitForRunner", "Runner.Released"),
@@ -427,6 +452,41 @@ def test_signals_racing_the_parks_lose_nobody(rig: Rig) -> None:
         assert list(pool.map(live, range(24))) == ["SUCCEEDED"] * 24
 
 
+# --- turns
+
+
+def in_line(rig: Rig, runner_id: str, **more: dict[str, str]) -> None:
+    row = {"runner_id": {"S": runner_id}, "waiting_for": {"S": "turn"}, "live": {"S": "in_line"}}
+    rig.dynamodb.put_item(TableName=rig.runners, Item=row | more)
+
+
+def test_a_runner_whose_turn_has_come_takes_its_row_over(rig: Rig) -> None:
+    in_line(rig, "fleet-90-1", queue_place={"N": "1"})
+    life = rig.start(runner_id="fleet-90-1", head_sha="abc", queued_delivery="d-1", in_line_at=7)
+    life.parked("runner")
+    row = life.row()
+    assert row["live"] == "started"
+    assert "queue_place" not in row
+    assert (row["head_sha"], row["queued_delivery"], row["in_line_at"]) == ("abc", "d-1", "7")
+    life.fail("runner", "Runner.Terminated").end()
+    assert "live" not in life.row()
+
+
+def test_a_runner_released_in_line_does_not_start(rig: Rig) -> None:
+    in_line(rig, "fleet-91-1", released_at={"N": "1"})
+    assert rig.start(runner_id="fleet-91-1").path() == ["RecordRunner", "EndQuietly"]
+
+
+def test_an_input_of_an_older_version_still_starts_a_runner(rig: Rig) -> None:
+    """A deployment in the middle: the old dispatch_event knows nothing of the new fields."""
+    life = rig.start()
+    life.parked("runner")
+    row = life.row()
+    assert (row["head_sha"], row["queued_delivery"], row["in_line_at"]) == ("", "", "0")
+    assert row["queued_received_at"] == row["queued_at"]
+    life.fail("runner", "Runner.Terminated").end()
+
+
 # --- capacity
 
 
@@ -483,6 +543,16 @@ def test_an_image_that_is_being_built_is_waited_for_without_another_build(rig: R
     for waiting in (life, other):
         waiting.fail("image", "Runner.Released")
         waiting.end()
+
+
+def test_the_end_of_an_earlier_build_does_not_end_the_wait_for_another(rig: Rig) -> None:
+    rig.fault(on="lambda:InvokeFunction", outcome="error", code="ServiceException", times=1)
+    life = rig.start(family="unknown")  # its retry leaves time for the signal
+    _row_exists(life)
+    life.write(image_ended_at={"N": "1"})
+    life.parked("image")
+    life.fail("image", "Runner.Released")
+    assert life.path().count("LaunchTask") == 1
 
 
 def test_a_dead_builder_is_taken_over(rig: Rig) -> None:

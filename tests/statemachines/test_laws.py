@@ -74,7 +74,7 @@ def test_every_catch_reaches_an_end(machine: State) -> None:
 
 
 def test_whatever_goes_wrong_reaches_the_stop_branch(machine: State) -> None:
-    without_a_task = {"LaunchTask", "FindImage", "StartBuild", "AwaitBuild"}
+    without_a_task = {"LaunchTask", "AwaitCapacity", "FindImage", "StartBuild", "AwaitBuild"}
     for name, state in tasks(machine):
         if name in {"RecordRunner", *STOP_BRANCH}:
             continue
@@ -95,7 +95,7 @@ def test_every_state_is_reachable_and_every_target_exists(machine: State) -> Non
 
 def test_every_token_wait_is_one_conditional_write_that_stores_the_token(machine: State) -> None:
     waits = {n: s for n, s in tasks(machine) if s["Resource"].endswith(".waitForTaskToken")}
-    assert set(waits) == {"AwaitBuild", "WaitForRunner", "WaitForJob", "RunJob"}
+    assert set(waits) == {"AwaitCapacity", "AwaitBuild", "WaitForRunner", "WaitForJob", "RunJob"}
     for name, state in waits.items():
         arguments = state["Arguments"]
         assert "task_token = :token" in arguments["UpdateExpression"], name

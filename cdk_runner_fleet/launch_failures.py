@@ -1,0 +1,222 @@
+"""What ECS can answer to a launch, and what the state machine does about it: the one table.
+
+``RunTask`` refuses in two ways: with an SDK error, or with 200 and a reason in ``failures[]``. A
+task that was accepted can still stop before a job runs on it, with a stop code and a reason. The
+state machine tells them apart by their text, with the patterns that this table makes.
+
+Sources: the errors of ``RunTask`` and ``TaskStopCode`` in the ECS API reference; "API failure
+reasons" and "Stopped tasks error messages" in the ECS developer guide; AWS re:Post on unavailable
+Fargate capacity. The texts are AWS's; none was seen on AWS by this project yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Answer(StrEnum):
+    """What the state machine does about a failure."""
+
+    WAIT = "the next capacity provider, another subnet, then patience with jitter for 24 hours"
+    FAIL = "fails at once with the remedy"
+    FIND_IMAGE = "looks for the image and has it built, twice at the most; then fails"
+    AGAIN = "is replaced once before a job has started, then fails; the job's demand starts another"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchFailure:
+    """One failure.
+
+    Attributes:
+        name: What ECS calls it.
+        pattern: Regular expression over the failure's text, in what JSONata, Python and JSON read
+            alike: no quote, slash or backslash. Empty: what no other pattern fits.
+        answer: What is done.
+        remedy: What an operator does.
+    """
+
+    name: str
+    pattern: str
+    answer: Answer
+    remedy: str
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a pattern that cannot stand in the state machine's file."""
+        if set(self.pattern) & set("\"'/\\"):
+            raise ValueError(
+                f"the pattern {self.pattern!r} of {self.name} has a quote, slash or backslash"
+            )
+        re.compile(self.pattern)
+
+
+RUN_TASK: tuple[LaunchFailure, ...] = (
+    LaunchFailure(
+        name="vCPU quota of 0",
+        pattern="limit of 0",
+        answer=Answer.FAIL,
+        remedy="ask for the Fargate vCPU quota (L-3032A538, Spot: L-36FBB829)",
+    ),
+    LaunchFailure(
+        name="No Fargate configuration exists",
+        pattern="No Fargate configuration exists|Invalid .?(cpu|memory).? setting",
+        answer=Answer.FAIL,
+        remedy="give the class a size that Fargate has",
+    ),
+    LaunchFailure(
+        name="subnet or security group does not exist",
+        pattern="(subnet|security group).*does not exist|InvalidSubnet|InvalidGroup",
+        answer=Answer.FAIL,
+        remedy="deploy again with subnets and security groups that exist",
+    ),
+    LaunchFailure(
+        name="capacity provider not associated",
+        pattern="capacity provider.*(not found|not associated|not valid|is invalid)",
+        answer=Answer.FAIL,
+        remedy="deploy again: the cluster lost its capacity providers",
+    ),
+    LaunchFailure(
+        name="AccessDeniedException",
+        pattern="AccessDenied|not authorized",
+        answer=Answer.FAIL,
+        remedy="deploy again, and look for a service control policy that denies ecs:RunTask",
+    ),
+    LaunchFailure(
+        name="BlockedException",
+        pattern="BlockedException|account is .*blocked",
+        answer=Answer.FAIL,
+        remedy="the AWS account is blocked: ask AWS Support",
+    ),
+    LaunchFailure(
+        name="ClusterNotFoundException",
+        pattern="ClusterNotFound|^MISSING|^INACTIVE",
+        answer=Answer.FAIL,
+        remedy="deploy again: the cluster is gone",
+    ),
+    LaunchFailure(
+        name="PlatformUnknownException",
+        pattern="PlatformUnknown",
+        answer=Answer.FAIL,
+        remedy="the region does not have this Fargate platform version",
+    ),
+    LaunchFailure(
+        name="PlatformTaskDefinitionIncompatibilityException",
+        pattern="PlatformTaskDefinitionIncompatib",
+        answer=Answer.FAIL,
+        remedy="the region's Fargate platform cannot run this task definition",
+    ),
+    LaunchFailure(
+        name="UnsupportedFeatureException",
+        pattern="UnsupportedFeature",
+        answer=Answer.FAIL,
+        remedy="the region does not have a feature of this task definition",
+    ),
+    LaunchFailure(
+        name="ATTRIBUTE and LOCATION",
+        pattern="^(ATTRIBUTE|LOCATION)",
+        answer=Answer.FAIL,
+        remedy="the task asks for what this cluster does not have: deploy again",
+    ),
+    LaunchFailure(
+        name="Capacity is unavailable",
+        pattern="capacity is unavailable|insufficient",
+        answer=Answer.WAIT,
+        remedy="give subnets of more availability zones, or FARGATE behind FARGATE_SPOT",
+    ),
+    LaunchFailure(
+        name="RESOURCE:*",
+        pattern="RESOURCE:",
+        answer=Answer.WAIT,
+        remedy="RESOURCE:ENI means that the subnets have no address left: give larger ones",
+    ),
+    LaunchFailure(
+        name="AGENT",
+        pattern="^AGENT",
+        answer=Answer.WAIT,
+        remedy="nothing: Fargate's own agent was not there",
+    ),
+    LaunchFailure(
+        name="limit on the number of vCPUs or tasks",
+        pattern="limit on the number|LimitExceeded",
+        answer=Answer.WAIT,
+        remedy="raise the Fargate vCPU quota (L-3032A538, Spot: L-36FBB829), or lower max_runners",
+    ),
+    LaunchFailure(
+        name="ThrottlingException",
+        pattern="throttl|rate exceeded|Too Many Requests",
+        answer=Answer.WAIT,
+        remedy="nothing: Fargate launches 20 tasks a second after a burst of 100",
+    ),
+    LaunchFailure(
+        name="ServerException",
+        pattern="ServerException|SdkClientException|States.Timeout",
+        answer=Answer.WAIT,
+        remedy="nothing: ECS did not answer",
+    ),
+    LaunchFailure(
+        name="ConflictException",
+        pattern="ConflictException",
+        answer=Answer.WAIT,
+        remedy="nothing: the next try has a fresh client token",
+    ),
+    LaunchFailure(
+        name="ClientException",
+        pattern="ClientException|EcsException",
+        answer=Answer.FIND_IMAGE,
+        remedy="TaskDefinition not found: its image is not built yet",
+    ),
+    LaunchFailure(
+        name="InvalidParameterException",
+        pattern="InvalidParameter",
+        answer=Answer.FIND_IMAGE,
+        remedy="see the message",
+    ),
+)
+"""Refusals of ``RunTask``; the first that fits decides, any other fails at once."""
+
+STOPPED: tuple[LaunchFailure, ...] = (
+    LaunchFailure(
+        name="CannotPullContainerError: no such image",
+        pattern="CannotPullContainer.*(not found|manifest unknown|no matching manifest|denied"
+        "|unauthorized|403 Forbidden)",
+        answer=Answer.FAIL,
+        remedy="name an image that exists for this architecture and that the fleet may pull",
+    ),
+    LaunchFailure(
+        name="CannotStartContainerError: the image cannot run",
+        pattern="exec format error|executable file not found|no such file or directory",
+        answer=Answer.FAIL,
+        remedy="the image is for another architecture, or is not a runner image",
+    ),
+    LaunchFailure(
+        name="ResourceInitializationError: no permission",
+        pattern="ResourceInitializationError.*(AccessDenied|not authorized|logger args)",
+        answer=Answer.FAIL,
+        remedy="deploy again: the execution role cannot pull the image or write its log",
+    ),
+    *(
+        LaunchFailure(name=name, pattern="", answer=Answer.AGAIN, remedy=remedy)
+        for name, remedy in {
+            "CannotPullContainerError": "see that the subnets reach the registry",
+            "CannotStartContainerError": "see the task's log",
+            "CannotCreateContainerError": "see the task's log",
+            "ResourceInitializationError": "see that the subnets reach ECR, logs and the internet",
+            "OutOfMemoryError": "give the job a class with more memory",
+            "TaskFailedToStart": "see the reason on the row",
+            "EssentialContainerExited": "see the task's log",
+            "SpotInterruption": "keep FARGATE behind FARGATE_SPOT, or leave Spot",
+            "TerminationNotice": "nothing: AWS retired the task's host",
+            "InfrastructureHealth": "nothing: AWS replaced unhealthy hardware",
+            "UserInitiated": "somebody stopped the task: see CloudTrail for StopTask",
+            "ServiceSchedulerInitiated": "nothing of the fleet is a service: see CloudTrail",
+        }.items()
+    ),
+)
+"""Ends of a task before a job runs on it; the first that fits decides."""
+
+
+def pattern(failures: Sequence[LaunchFailure], answer: Answer) -> str:
+    """Return the regular expression for all ``failures`` that get this answer."""
+    return "|".join(one.pattern for one in failures if one.answer is answer and one.pattern)

@@ -1,0 +1,212 @@
+"""The table of launch failures against ECS's own model, and over the executed machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import botocore.session
+import pytest
+
+from cdk_runner_fleet.launch_failures import (
+    RUN_TASK,
+    STOPPED,
+    Answer,
+    LaunchFailure,
+    pattern,
+)
+
+from .rig import Rig, open_rig
+
+# what ECS says, as far as its documents and its users' reports have it: text -> the table's row
+REASONS = {
+    "Capacity is unavailable at this time. Please try again later or in a different availability "
+    "zone": "Capacity is unavailable",
+    "RESOURCE:CPU": "RESOURCE:*",
+    "RESOURCE:MEMORY": "RESOURCE:*",
+    "RESOURCE:ENI": "RESOURCE:*",
+    "RESOURCE:GPU": "RESOURCE:*",
+    "AGENT": "AGENT",
+    "ATTRIBUTE": "ATTRIBUTE and LOCATION",
+    "LOCATION": "ATTRIBUTE and LOCATION",
+    "MISSING": "ClusterNotFoundException",
+    "INACTIVE": "ClusterNotFoundException",
+    "You've reached the limit on the number of vCPUs you can run concurrently": (
+        "limit on the number of vCPUs or tasks"
+    ),
+    "You've reached the limit on the number of tasks you can run concurrently": (
+        "limit on the number of vCPUs or tasks"
+    ),
+}
+ERRORS = {
+    ("ThrottlingException", "Rate exceeded"): "ThrottlingException",
+    ("ServerException", "Service Unavailable. Please try again later."): "ServerException",
+    ("ConflictException", "The RunTask request could not be processed"): "ConflictException",
+    ("AccessDeniedException", "You do not have authorization"): "AccessDeniedException",
+    ("BlockedException", "Your account is currently blocked"): "BlockedException",
+    ("ClusterNotFoundException", "Cluster not found."): "ClusterNotFoundException",
+    ("PlatformUnknownException", "unknown"): "PlatformUnknownException",
+    ("PlatformTaskDefinitionIncompatibilityException", "incompatible"): (
+        "PlatformTaskDefinitionIncompatibilityException"
+    ),
+    ("UnsupportedFeatureException", "not supported in this region"): "UnsupportedFeatureException",
+    ("ClientException", "TaskDefinition not found."): "ClientException",
+    ("ClientException", "TaskDefinition is inactive"): "ClientException",
+    ("InvalidParameterException", "TaskDefinition not found"): "InvalidParameterException",
+    ("ClientException", "No Fargate configuration exists for given values: 100 CPU, 1 memory"): (
+        "No Fargate configuration exists"
+    ),
+    ("ClientException", "You requested more vCPU than your current limit of 0 allows"): (
+        "vCPU quota of 0"
+    ),
+    ("InvalidParameterException", "The subnet ID 'subnet-1' does not exist"): (
+        "subnet or security group does not exist"
+    ),
+    ("InvalidParameterException", "The specified capacity provider FARGATE was not found."): (
+        "capacity provider not associated"
+    ),
+}
+PERMANENT_STOPS = {
+    "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
+    "ref example.com/runner:1: example.com/runner:1: not found": (
+        "CannotPullContainerError: no such image"
+    ),
+    "CannotPullContainerError: unexpected status: 403 Forbidden": (
+        "CannotPullContainerError: no such image"
+    ),
+    'CannotStartContainerError: exec format error: "/entrypoint.sh"': (
+        "CannotStartContainerError: the image cannot run"
+    ),
+    "ResourceInitializationError: unable to pull registry auth: AccessDeniedException": (
+        "ResourceInitializationError: no permission"
+    ),
+}
+PASSING_STOPS = (
+    "CannotPullContainerError: dial tcp: i/o timeout",
+    "ResourceInitializationError: unable to pull registry auth: connection issue",
+    "OutOfMemoryError: Container killed due to memory usage",
+)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    process, rig = open_rig(tmp_path_factory.mktemp("tasks"))
+    with process:
+        yield rig
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def rig(emulator: Rig) -> Rig:
+    emulator.calm()
+    return emulator
+
+
+def first_that_fits(text: str, table: tuple[LaunchFailure, ...]) -> LaunchFailure:
+    """The row whose pattern fits; the machine asks the answers in this order."""
+    for answer in (Answer.FAIL, Answer.WAIT, Answer.FIND_IMAGE):
+        for row in table:
+            if row.answer is answer and re.search(row.pattern, text, re.IGNORECASE):
+                return row
+    raise AssertionError(f"no row fits {text!r}")
+
+
+def test_every_error_of_run_task_and_every_stop_code_has_its_row() -> None:
+    ecs = botocore.session.get_session().get_service_model("ecs")
+    modelled = {shape.name for shape in ecs.operation_model("RunTask").error_shapes}
+    assert modelled
+    assert modelled <= {row.name for row in RUN_TASK}
+    codes = set(ecs.shape_for("TaskStopCode").enum)
+    assert codes
+    assert codes <= {row.name for row in STOPPED}
+
+
+def test_every_row_has_an_example() -> None:
+    shown = {*REASONS.values(), *ERRORS.values(), *PERMANENT_STOPS.values()}
+    assert shown == {row.name for row in (*RUN_TASK, *STOPPED) if row.pattern}
+
+
+@pytest.mark.parametrize("text", [*REASONS, *(f"Ecs.{c}: {m}" for c, m in ERRORS)])
+def test_a_refusal_is_told_apart_by_its_text(text: str) -> None:
+    by_text = REASONS | {f"Ecs.{code}: {message}": row for (code, message), row in ERRORS.items()}
+    assert first_that_fits(text, RUN_TASK).name == by_text[text]
+
+
+@pytest.mark.parametrize("text", PERMANENT_STOPS)
+def test_a_stop_that_no_second_try_mends_is_told_apart(text: str) -> None:
+    assert first_that_fits(text, STOPPED).name == PERMANENT_STOPS[text]
+
+
+@pytest.mark.parametrize("text", PASSING_STOPS)
+def test_a_stop_that_may_pass_is_none_of_these(text: str) -> None:
+    assert not re.search(pattern(STOPPED, Answer.FAIL), text, re.IGNORECASE)
+
+
+def test_a_pattern_that_would_break_the_file_is_refused() -> None:
+    for broken in ('"', "a/b", "\\d"):
+        with pytest.raises(ValueError, match="quote, slash or backslash"):
+            LaunchFailure(name="x", pattern=broken, answer=Answer.FAIL, remedy="none")
+
+
+# --- executed
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_machine_answers_a_refusal_as_the_table_says(rig: Rig, reason: str) -> None:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason=reason)
+    _answers(rig, first_that_fits(reason, RUN_TASK).answer)
+
+
+@pytest.mark.parametrize(("code", "message"), ERRORS)
+def test_the_machine_answers_an_error_as_the_table_says(rig: Rig, code: str, message: str) -> None:
+    # as often as the state itself tries again, and once more
+    rig.fault(on="ecs:RunTask", outcome="error", code=code, message=message, status=400, times=5)
+    _answers(rig, first_that_fits(f"Ecs.{code}: {message}", RUN_TASK).answer)
+
+
+def _answers(rig: Rig, answer: Answer) -> None:
+    life = rig.start()
+    if answer is Answer.FAIL:
+        assert life.end()["error"] == "Runner.LaunchFailed"
+        assert life.path() == [
+            "RecordRunner", "LaunchTask", "CheckLaunch",
+            "DeregisterRunner", "RecordFailed", "FailRunner",
+        ]  # fmt: skip
+        return
+    life.parked("capacity" if answer is Answer.WAIT else "image")
+    life.fail("capacity" if answer is Answer.WAIT else "image", "Runner.Terminated")
+    assert "AwaitCapacity" in life.path() or answer is Answer.FIND_IMAGE
+
+
+def test_an_image_that_cannot_run_is_not_tried_again(rig: Rig) -> None:
+    text = next(iter(PERMANENT_STOPS))
+    life = rig.start().fail("runner", "Runner.TaskStopped", text)
+    assert life.end()["error"] == "Runner.LaunchFailed"
+    assert life.path().count("LaunchTask") == 1
+    assert life.row()["cause"] == text
+
+
+def test_later_launches_go_through_the_subnets_one_by_one(rig: Rig) -> None:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI", times=2)
+    life = rig.start(capacity=("FARGATE_SPOT", "FARGATE"))
+    life.parked("runner")
+    asked = []
+    pages = rig.states.get_paginator("get_execution_history").paginate(executionArn=life.arn)
+    for event in (event for page in pages for event in page["events"]):
+        parameters = event.get("taskScheduledEventDetails", {}).get("parameters", "")
+        asked += re.findall(r'"Subnets":\s*(\[[^\]]*\])', parameters)
+    assert [re.findall(r"subnet-\d", one) for one in asked] == [
+        ["subnet-1", "subnet-2"], ["subnet-2"], ["subnet-1"],
+    ]  # fmt: skip
+    life.fail("runner", "Runner.Terminated").end()
+
+
+def test_what_it_waits_for_stands_on_the_row(rig: Rig) -> None:
+    rig.fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI")
+    life = rig.start()
+    life.parked("capacity")
+    assert life.row()["waiting_reason"] == "RESOURCE:ENI"
+    life.parked("runner")
+    assert "waiting_reason" not in life.row()
+    life.fail("runner", "Runner.Terminated").end()
