@@ -123,7 +123,7 @@ def _release(deployment: Deployment, runner_id: str) -> Row:
         answer = deployment.client("dynamodb").update_item(
             TableName=table,
             Key={"runner_id": {"S": runner_id}},
-            UpdateExpression="SET released_at = :now",
+            UpdateExpression="SET released_at = :now, terminated_at = :now",
             ConditionExpression=(
                 "attribute_exists(runner_id) AND NOT #status IN (:offline, :failed)"
             ),

@@ -452,6 +452,14 @@ def test_signals_racing_the_parks_lose_nobody(rig: Rig) -> None:
         assert list(pool.map(live, range(24))) == ["SUCCEEDED"] * 24
 
 
+def test_a_runner_terminated_between_two_waits_does_not_go_on(rig: Rig) -> None:
+    rig.fault(**_slow_park("completion"))
+    life = rig.start().succeed("runner", "job")
+    life.write(released_at={"N": "1"}, terminated_at={"N": "1"})
+    assert life.end()["error"] == "Runner.Terminated"
+    _no_task_stays(rig, life)
+
+
 # --- turns
 
 
