@@ -145,7 +145,7 @@ def main() -> None:
             "AWS_SECRET_ACCESS_KEY": "benchmark",
             "EVENT_BUS_NAME": "bus",
             "WEBHOOK_SECRET_ARN": "secret",
-            "GITHUB_REPO": "o/r",
+            "GITHUB_SCOPE": "repos/o/r",
             "ALLOWED_IMAGES": "[]",
             "IMAGE_BUILDING": "on",
         }

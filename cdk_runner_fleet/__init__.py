@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.stack import RunnerFleetStack
-    from cdk_runner_fleet.values import LifecycleTimeouts, RunnerClass
+    from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
 
-__all__ = ["LifecycleTimeouts", "RunnerClass", "RunnerFleet", "RunnerFleetStack"]
+__all__ = ["GitHubApp", "LifecycleTimeouts", "RunnerClass", "RunnerFleet", "RunnerFleetStack"]
 
 _HOMES = {
+    "GitHubApp": "cdk_runner_fleet.values",
     "LifecycleTimeouts": "cdk_runner_fleet.values",
     "RunnerClass": "cdk_runner_fleet.values",
     "RunnerFleet": "cdk_runner_fleet.fleet",

@@ -29,6 +29,7 @@ def acknowledge_nag_rules(fleet: RunnerFleet) -> None:
         fleet.dispatch_event,
         fleet.runner_api,
         fleet.deregister_runner,
+        fleet.explain_job,
     ):
         _acknowledge(function, "IAM5[Resource::*]", _NO_RESOURCE_LEVEL.format(tracing))
     _acknowledge(
@@ -47,7 +48,7 @@ def acknowledge_nag_rules(fleet: RunnerFleet) -> None:
         "SQS3",
         "This is the dead-letter queue of the rules and of the functions.",
     )
-    for secret in (fleet.github_token, fleet.webhook_secret):
+    for secret in (fleet.webhook_secret, *([fleet.github_token] if fleet.github_token else [])):
         _acknowledge(
             secret,
             "SMG4",
@@ -90,10 +91,24 @@ def _acknowledge_families(fleet: RunnerFleet) -> None:
         resource_name=f"{machine}:*",
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
     )
+    for function in (fleet.dispatch_event, fleet.reconcile_demand):
+        _acknowledge(
+            function,
+            f"IAM5[Resource::{_flat(fleet, executions)}]",
+            "It reads the input of this one machine's executions, whose names are not known yet.",
+        )
     _acknowledge(
-        fleet.dispatch_event,
-        f"IAM5[Resource::{_flat(fleet, executions)}]",
-        "It reads the input of this one machine's executions, whose names are not known yet.",
+        fleet.reconcile_demand,
+        f"IAM5[Resource::{_flat(fleet, fleet.cluster.tasks_arn)}]",
+        reason,
+    )
+    _acknowledge(
+        fleet.reconcile_demand,
+        "IAM5[Resource::*]",
+        _NO_RESOURCE_LEVEL.format(
+            "ecs:ListTasks without a container instance, which the cluster is a condition of; "
+            "X-Ray tracing"
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_sqs as sqs
@@ -17,6 +18,8 @@ EVENT_SOURCE = "cdk-runner-fleet"
 class FleetBus(Construct):
     """An EventBridge bus of the fleet's own with an archive for replay, and a dead-letter queue.
 
+    An alarm without an action rings while an event waits in the queue.
+
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
@@ -28,7 +31,7 @@ class FleetBus(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.event_bus = events.EventBus(self, "Bus", event_bus_name=event_bus_name)
-        self.event_bus.archive(
+        self.archive = self.event_bus.archive(
             "Archive",
             event_pattern=events.EventPattern(source=[EVENT_SOURCE]),
             retention=Duration.days(3),  # as long as GitHub itself can deliver again
@@ -41,6 +44,19 @@ class FleetBus(Construct):
             retention_period=Duration.days(14),
             removal_policy=RemovalPolicy.DESTROY,
         )
+        self.failed_events_alarm = cloudwatch.Alarm(
+            self,
+            "FailedEventsAlarm",
+            alarm_description="cdk-runner-fleet: events could not be handled and wait in the "
+            "dead-letter queue, see `runner-fleet events list`",
+            metric=self.dead_letter_queue.metric_approximate_number_of_messages_visible(
+                statistic="Maximum"
+            ),
+            threshold=1,
+            evaluation_periods=1,
+            # an idle queue reports nothing
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
 
     def deliver_jobs(self, function: FleetFunction) -> None:
         """Send GitHub's workflow job events to ``function``."""
@@ -48,6 +64,15 @@ class FleetBus(Construct):
             "WorkflowJobs",
             function,
             events.EventPattern(source=[EVENT_SOURCE], detail_type=["workflow_job"]),
+            bus=self.event_bus,
+        )
+
+    def deliver_unserved_jobs(self, function: FleetFunction) -> None:
+        """Tell ``function`` of each job that will have no runner."""
+        self._rule(
+            "UnservedJobs",
+            function,
+            events.EventPattern(source=[EVENT_SOURCE], detail_type=["job_unserved"]),
             bus=self.event_bus,
         )
 
@@ -60,6 +85,21 @@ class FleetBus(Construct):
                 source=["aws.ecs"],
                 detail_type=["ECS Task State Change"],
                 detail={"clusterArn": [cluster_arn], "lastStatus": ["STOPPED"]},
+            ),
+        )
+
+    def deliver_ended_runners(self, function: FleetFunction, *, state_machine_arn: str) -> None:
+        """Send the end of each execution of the state machine to ``function``, whatever end."""
+        self._rule(
+            "EndedRunners",
+            function,
+            events.EventPattern(
+                source=["aws.states"],
+                detail_type=["Step Functions Execution Status Change"],
+                detail={
+                    "stateMachineArn": [state_machine_arn],
+                    "status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"],
+                },
             ),
         )
 

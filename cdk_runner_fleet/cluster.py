@@ -167,6 +167,20 @@ class RunnerCluster(Construct):
         )
         self._grant_pass_roles(grantee)
 
+    def grant_sweep(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` find this cluster's tasks and stop them."""
+        policy = grantee.grant_principal.add_to_principal_policy
+        cluster = {"ArnEquals": {"ecs:cluster": self.cluster_arn}}
+        # ListTasks has container instances for its resource level, which Fargate does not
+        policy(iam.PolicyStatement(actions=["ecs:ListTasks"], resources=["*"], conditions=cluster))
+        policy(
+            iam.PolicyStatement(
+                actions=["ecs:DescribeTasks", "ecs:StopTask"],
+                resources=[self.tasks_arn],
+                conditions=cluster,
+            )
+        )
+
     def grant_register(self, grantee: iam.IGrantable) -> None:
         """Let ``grantee`` make a family for a new image from the base task definition."""
         policy = grantee.grant_principal.add_to_principal_policy

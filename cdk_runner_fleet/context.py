@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
-from cdk_runner_fleet.values import LifecycleTimeouts, RunnerClass
+from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +29,13 @@ class FleetSettings:
         ValueError: from :meth:`from_context`, if a setting has the wrong type.
     """
 
-    github_repo: str
+    github_repo: str | None = None
+    github_org: str | None = None
+    github_enterprise: str | None = None
+    github_apps: Sequence[Mapping[str, Any]] = ()
+    runner_group: str | None = None
     github_api_url: str = "https://api.github.com"
+    github_ca: str | None = None
     subnet_ids: Sequence[str] = ()
     security_groups: Sequence[str] = ()
     assign_public_ip: bool = True
@@ -37,6 +46,13 @@ class FleetSettings:
     image_build_project: bool = True
     allowed_images: Sequence[str] | None = None
     event_bus_name: str | None = None
+    explain_at_github: bool = True
+    reconcile_minutes: int = 2
+    reconcile_grace_seconds: int = 60
+    rerun_lost_jobs: bool = False
+    max_runners: int = 100
+    max_runners_per_repository: int | None = None
+    daily_budget_usd: float | None = None
     runner_ttl_seconds: int = 21600
     boot_timeout_seconds: int = 300
     idle_timeout_seconds: int = 600
@@ -51,10 +67,10 @@ class FleetSettings:
             if given is None or given == "":
                 continue
             values[field.name] = _parse(field.name, given, str(field.type))
-        if "github_repo" not in values:
+        if not values.keys() & {"github_repo", "github_org", "github_enterprise"}:
             raise ValueError(
-                "github_repo is not set, name the repository in cdk.json "
-                "or with -c github_repo=owner/repo"
+                "github_repo is not set, name the repository in cdk.json or with "
+                "-c github_repo=owner/repo, or what to serve instead: github_org, github_enterprise"
             )
         return cls(**values)
 
@@ -64,7 +80,18 @@ class FleetSettings:
             scope,
             construct_id,
             github_repo=self.github_repo,
+            github_org=self.github_org,
+            github_enterprise=self.github_enterprise,
+            github_apps=[
+                _app(scope, f"GithubApp{index}", app) for index, app in enumerate(self.github_apps)
+            ],
+            runner_group=self.runner_group,
             github_api_url=self.github_api_url,
+            github_ca=(
+                ssm.StringParameter.from_string_parameter_name(scope, "GithubCa", self.github_ca)
+                if self.github_ca
+                else None
+            ),
             runner_classes=_classes(self.runner_class_sizes),
             runner_image=self.runner_image,
             runner_image_tag=self.runner_image_tag,
@@ -72,6 +99,13 @@ class FleetSettings:
             allowed_images=self.allowed_images,
             runner_name_prefix=self.runner_name_prefix,
             event_bus_name=self.event_bus_name,
+            explain_at_github=self.explain_at_github,
+            reconcile_every=Duration.minutes(self.reconcile_minutes),
+            reconcile_grace=Duration.seconds(self.reconcile_grace_seconds),
+            rerun_lost_jobs=self.rerun_lost_jobs,
+            max_runners=self.max_runners,
+            max_runners_per_repository=self.max_runners_per_repository,
+            daily_budget_usd=self.daily_budget_usd,
             subnets=[
                 ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
                 for index, subnet_id in enumerate(self.subnet_ids)
@@ -103,10 +137,8 @@ def _parse(name: str, given: object, kind: str) -> object:
         if str(given).lower() in spelled:
             return spelled[str(given).lower()]
         raise _wrong(name, given, "true or false")
-    if kind == "int":
-        if isinstance(given, bool) or not str(given).removesuffix(".0").isdigit():
-            raise _wrong(name, given, "a whole number of seconds")
-        return int(float(str(given)))
+    if kind.startswith(("int", "float")):
+        return _number(name, given, kind)
     value = given
     if isinstance(given, str):
         try:
@@ -114,16 +146,56 @@ def _parse(name: str, given: object, kind: str) -> object:
         except json.JSONDecodeError:
             value = [part.strip() for part in given.split(",")]
     if kind.startswith("Sequence"):
-        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        part, wanted = (
+            (Mapping, 'a list such as [{"app_id": 1, "private_key_secret": "name"}]')
+            if "Mapping" in kind
+            else (str, "a list of strings")
+        )
+        if isinstance(value, list) and all(isinstance(each, part) for each in value):
             return value
-        raise _wrong(name, given, "a list of strings")
+        raise _wrong(name, given, wanted)
     if isinstance(value, Mapping):
         return value
     raise _wrong(name, given, 'an object such as {"small": {"cpu": 512, "memory": 1024}}')
 
 
+def _number(name: str, given: object, kind: str) -> float:
+    is_number = not isinstance(given, bool) and re.fullmatch(r"\d+(\.\d+)?", str(given))
+    if kind.startswith("float"):
+        if not is_number:
+            raise _wrong(name, given, "an amount such as 25 or 2.5")
+        return float(str(given))
+    if not is_number or float(str(given)) % 1:
+        unit = name.rpartition("_")[2]
+        of = f" of {unit}" if unit in ("minutes", "seconds") else ""
+        raise _wrong(name, given, f"a whole number{of}")
+    return int(float(str(given)))
+
+
 def _wrong(name: str, given: object, wanted: str) -> ValueError:
     return ValueError(f"setting {name} is {given!r}, give {wanted}")
+
+
+def _app(scope: Construct, construct_id: str, app: Mapping[str, Any]) -> GitHubApp:
+    keys = {"private_key_secret", "kms_key_arn"}
+    if not {"app_id"} < set(app) <= {"app_id", "installation_id"} | keys or not keys & set(app):
+        raise ValueError(
+            f"GitHub App {dict(app)!r} cannot be read, give app_id and private_key_secret (a "
+            "secret's name or ARN) or kms_key_arn, and of installation_id nothing or a number"
+        )
+    secret, key = app.get("private_key_secret"), app.get("kms_key_arn")
+    return GitHubApp(
+        app_id=app["app_id"],
+        private_key=_secret(scope, f"{construct_id}PrivateKey", secret) if secret else None,
+        kms_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", key) if key else None,
+        installation_id=app.get("installation_id"),
+    )
+
+
+def _secret(scope: Construct, construct_id: str, name: str) -> secretsmanager.ISecret:
+    if name.startswith("arn:"):
+        return secretsmanager.Secret.from_secret_complete_arn(scope, construct_id, name)
+    return secretsmanager.Secret.from_secret_name_v2(scope, construct_id, name)
 
 
 def _classes(

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 import jsii
-from aws_cdk import Aws, Duration, Fn, Token
+from aws_cdk import Aws, Duration, Fn, Token, Tokenization
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet import _settings
@@ -20,10 +21,17 @@ from cdk_runner_fleet.api import FleetApi
 from cdk_runner_fleet.bus import FleetBus
 from cdk_runner_fleet.catalog import RunnerCatalog
 from cdk_runner_fleet.cluster import RunnerCluster
+from cdk_runner_fleet.github import GitHubConnection
 from cdk_runner_fleet.image import RunnerImages
 from cdk_runner_fleet.lifecycle import RunnerLifecycle
-from cdk_runner_fleet.registry import ROW_LIFETIME, WAITING_INDEX, RunnerRegistry
-from cdk_runner_fleet.values import LifecycleTimeouts, RunnerClass
+from cdk_runner_fleet.reconciliation import DemandReconciliation
+from cdk_runner_fleet.registry import (
+    LIVE_INDEX,
+    ROW_LIFETIME,
+    WAITING_INDEX,
+    RunnerRegistry,
+)
+from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
 
 DEFAULT_IMAGE_BASE = "public.ecr.aws/docker/library/ubuntu:24.04"
 """Base of the default runner image: AWS's mirror of Docker's official image has no pull limit."""
@@ -31,22 +39,35 @@ DEFAULT_IMAGE_BASE = "public.ecr.aws/docker/library/ubuntu:24.04"
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
 class RunnerFleet(Construct):
-    """GitHub Actions runners for one repository: one Fargate task a job, gone when the job is.
+    """GitHub Actions runners: one Fargate task a job, gone when the job is.
 
-    Point a webhook of the repository (event ``workflow_job``) at ``webhook_url`` and put a token
-    into ``github_token``; jobs that run on ``self-hosted`` then find their runner.
+    They serve one repository, one organization or one enterprise. Point its webhook, or that of a
+    GitHub App (event ``workflow_job``), at ``webhook_url`` and put a token into ``github_token`` or
+    name the App in ``github_apps``; jobs that run on ``self-hosted`` then find their runner.
 
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        github_repo: The repository, ``owner/repo``. Events of others are answered and ignored.
-        github_token: Secret whose value is a personal access token that may administer the
-            repository's runners. Default: a secret with a meaningless value is made, to be
-            replaced once.
+        github_repo: The repository to serve, ``owner/repo``. Events of others are answered and
+            ignored, here and below. Exactly one of this and the next two is given.
+        github_org: The organization to serve, its login.
+        github_enterprise: The enterprise to serve, its slug.
+        github_token: Secret whose value is a personal access token that may manage the runners.
+            Default: a secret with a meaningless value is made, to be replaced once, unless there
+            are ``github_apps``.
+        github_apps: GitHub Apps to ask GitHub as, instead of with a token; not for an enterprise.
+            Several share what GitHub lets each ask in an hour. The first is the one whose webhook
+            points here, if an App's does.
+        runner_group: Name of the runner group that the runners join. Default: GitHub's default
+            group, the only one that a repository has.
         webhook_secret: Secret that GitHub signs its deliveries with. Default: one is made with a
             random value.
-        github_api_url: GitHub's REST API. Default: ``https://api.github.com``; a GitHub Enterprise
-            Server has ``https://<host>/api/v3``.
+        github_api_url: GitHub's REST API. Default: ``https://api.github.com``; GitHub Enterprise
+            Cloud with data residency has ``https://api.<name>.ghe.com``, a GitHub Enterprise Server
+            ``https://<host>/api/v3``.
+        github_ca: Parameter with the certificate authorities of such a server, in PEM, which are
+            then the only ones trusted. Default: the public ones. The runners trust what their
+            image does.
         runner_classes: Sizes of runner by name, the first one for jobs that name none. Default:
             ``small`` 512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
         runner_image: URI of a ready runner image for jobs without ``image:``. Default: an image is
@@ -66,6 +87,21 @@ class RunnerFleet(Construct):
         assign_public_ip: Whether a runner has a public IPv4 address of its own.
         timeouts: How long each waiting state may last. Default: boot 5 minutes, idle 10 minutes,
             image build 30 minutes, job 6 hours.
+        explain_at_github: Whether the author of a job that cannot be served is told so at the
+            commit, with a check run or a commit status. Default: yes, where the credentials may.
+        reconcile_every: How often GitHub's queued jobs are compared with the runners, in whole
+            minutes. Default: every 2 minutes.
+        reconcile_grace: Jobs and runners younger than this are left alone then; pauses between one
+            job's runners are 10 and 60 times as long. Default: 60 seconds.
+        rerun_lost_jobs: Whether a job whose runner is gone before it reported an end is run again,
+            once, from its beginning. Default: GitHub cancels or fails it.
+        max_runners: Runners of the whole fleet at a time, 1 to 1000; further jobs wait in line.
+            Default: 100, which is how many tasks Fargate launches in one burst.
+        max_runners_per_repository: Runners for the jobs of one repository at a time. Default: as
+            many as the fleet may have; whoever has the fewest is next anyway.
+        daily_budget_usd: Estimated cost of runners on one day, UTC, in US dollars, after which no
+            runner is started until the next day. A runner's cost counts when it has ended, so
+            those that run when the budget is spent come on top. Default: no budget.
 
     Raises:
         ValueError: if a value cannot work; the message says what would.
@@ -76,10 +112,15 @@ class RunnerFleet(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        github_repo: str,
+        github_repo: str | None = None,
+        github_org: str | None = None,
+        github_enterprise: str | None = None,
         github_token: secretsmanager.ISecret | None = None,
+        github_apps: Sequence[GitHubApp] = (),
+        runner_group: str | None = None,
         webhook_secret: secretsmanager.ISecret | None = None,
         github_api_url: str = "https://api.github.com",
+        github_ca: ssm.IStringParameter | None = None,
         runner_classes: Mapping[str, RunnerClass] | None = None,
         runner_image: str | None = None,
         runner_image_tag: str = "default",
@@ -92,21 +133,50 @@ class RunnerFleet(Construct):
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
         timeouts: LifecycleTimeouts | None = None,
+        explain_at_github: bool = True,
+        reconcile_every: Duration | None = None,
+        reconcile_grace: Duration | None = None,
+        rerun_lost_jobs: bool = False,
+        max_runners: int = 100,
+        max_runners_per_repository: int | None = None,
+        daily_budget_usd: float | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        _settings.check_repository(github_repo)
+        served = _settings.scope(
+            github_repo=github_repo, github_org=github_org, github_enterprise=github_enterprise
+        )
+        _settings.check_credentials(github_apps, has_token=github_token is not None, scope=served)
+        _settings.check_runner_group(runner_group, scope=served)
         _settings.check_api_url(github_api_url)
         _settings.check_name_prefix(runner_name_prefix)
         _settings.check_image_tag(runner_image_tag)
+        _settings.check_max_runners("max_runners", max_runners)
+        if max_runners_per_repository is not None:
+            _settings.check_max_runners("max_runners_per_repository", max_runners_per_repository)
+        _settings.check_budget(daily_budget_usd)
+        _settings.check_reconciliation(every=reconcile_every, grace=reconcile_grace)
         if runner_image is None and not image_building:
             raise ValueError(
                 "image_building is off and no runner_image is given, so no job could have an "
                 "image: name a ready runner_image, or leave image_building on"
             )
         timeouts = timeouts or LifecycleTimeouts()
+        self.runner_name_prefix = runner_name_prefix
+        self.max_runners = max_runners
+        self.daily_budget_usd = daily_budget_usd
 
-        self.github_token = github_token or secretsmanager.Secret(
-            self, "GithubToken", description="cdk-runner-fleet: put a GitHub token here"
+        self.github_token = github_token
+        if self.github_token is None and not github_apps:
+            self.github_token = secretsmanager.Secret(
+                self, "GithubToken", description="cdk-runner-fleet: put a GitHub token here"
+            )
+        self.github = GitHubConnection(
+            scope=served,
+            api_url=github_api_url,
+            token=self.github_token,
+            apps=github_apps,
+            runner_group=runner_group,
+            ca=github_ca,
         )
         self.webhook_secret = webhook_secret or secretsmanager.Secret(
             self,
@@ -137,11 +207,6 @@ class RunnerFleet(Construct):
             assign_public_ip=assign_public_ip,
         )
 
-        github = {
-            "GITHUB_API_URL": github_api_url.rstrip("/"),
-            "GITHUB_REPO": github_repo,
-            "GITHUB_TOKEN_SECRET_ARN": self.github_token.secret_arn,
-        }
         policy = {
             "ALLOWED_IMAGES": json.dumps(
                 list(allowed_images) if allowed_images is not None else _default_allowed_images()
@@ -156,9 +221,18 @@ class RunnerFleet(Construct):
         }
         runner_table = self.registry.runner_table
         table = {"RUNNER_TABLE": runner_table.table_name}
+        admission = {
+            "LEDGER_TABLE": self.registry.ledger_table.table_name,
+            "MAX_RUNNERS": _number(max_runners),
+            "MAX_RUNNERS_PER_REPOSITORY": _number(max_runners_per_repository),
+            "DAILY_BUDGET_USD": _number(daily_budget_usd),
+        }
 
         self.deregister_runner = FleetFunction(
-            self, "DeregisterRunner", handler="deregister_runner", environment={**table, **github}
+            self,
+            "DeregisterRunner",
+            handler="deregister_runner",
+            environment={**table, **self.github.environment(runners="write")},
         )
         self.build_image = (
             self._image_builder(self.images, {**table, **default_image}, timeouts.image_build)
@@ -188,29 +262,61 @@ class RunnerFleet(Construct):
             environment={
                 "EVENT_BUS_NAME": self.bus.event_bus.event_bus_name,
                 "WEBHOOK_SECRET_ARN": self.webhook_secret.secret_arn,
-                "GITHUB_REPO": github_repo,
+                "GITHUB_SCOPE": served,
                 **policy,
             },
         )
+        starting = {
+            **table,
+            **default_image,
+            **policy,
+            **admission,
+            "EVENT_BUS_NAME": self.bus.event_bus.event_bus_name,
+            "STATE_MACHINE_ARN": self.lifecycle.state_machine.state_machine_arn,
+            "CLASS_SIZES_PARAM": self.catalog.parameter.parameter_name,
+            "RUNNER_NAME_PREFIX": runner_name_prefix,
+            "DEFAULT_TASK_DEFINITION": self.cluster.task_definition_arn if runner_image else "",
+            "ROW_TTL_SECONDS": str(int(ROW_LIFETIME.to_seconds())),
+        }
         self.dispatch_event = FleetFunction(
+            self, "DispatchEvent", handler="dispatch_event", environment=starting
+        )
+        self.reconciliation = DemandReconciliation(
             self,
-            "DispatchEvent",
-            handler="dispatch_event",
+            "Reconciliation",
+            every=reconcile_every or Duration.minutes(2),
+            grace=reconcile_grace or Duration.seconds(60),
+            rerun_lost_jobs=rerun_lost_jobs,
+            environment={
+                **starting,
+                **self.github.environment(
+                    runners="write", also={"actions": "write" if rerun_lost_jobs else "read"}
+                ),
+                "CLUSTER_ARN": self.cluster.cluster_arn,
+                "WEBHOOK_URL": self.webhook_url,
+            },
+            state_machine_arn=self.lifecycle.state_machine.state_machine_arn,
+            dead_letter_queue=self.bus.dead_letter_queue,
+        )
+        self.reconcile_demand = self.reconciliation.function
+        self.runner_api = FleetFunction(
+            self,
+            "RunnerApi",
+            handler="runner_api",
             environment={
                 **table,
-                **default_image,
-                **policy,
-                "STATE_MACHINE_ARN": self.lifecycle.state_machine.state_machine_arn,
-                "CLASS_SIZES_PARAM": self.catalog.parameter.parameter_name,
-                "RUNNER_NAME_PREFIX": runner_name_prefix,
-                "DEFAULT_TASK_DEFINITION": (
-                    self.cluster.task_definition_arn if runner_image else ""
-                ),
-                "ROW_TTL_SECONDS": str(int(ROW_LIFETIME.to_seconds())),
+                **self.github.environment(runners="write", also={"actions": "read"}),
             },
         )
-        self.runner_api = FleetFunction(
-            self, "RunnerApi", handler="runner_api", environment={**table, **github}
+        self.explain_job = FleetFunction(
+            self,
+            "ExplainJob",
+            handler="explain_job",
+            environment={
+                **table,
+                **self.github.environment(also={"checks": "write"}),
+                "EXPLAIN_AT_GITHUB": "on" if explain_at_github else "off",
+            },
         )
         self._connect()
         acknowledge_nag_rules(self)
@@ -250,28 +356,61 @@ class RunnerFleet(Construct):
         self.api.serve(self.receive_webhook, "/webhook")
         self.api.serve(self.runner_api, "/runners/{id}/claim", "/runners/{id}/events")
         self.bus.deliver_jobs(self.dispatch_event)
+        self.bus.deliver_unserved_jobs(self.explain_job)
         self.bus.deliver_stopped_tasks(self.dispatch_event, cluster_arn=self.cluster.cluster_arn)
-        self.dispatch_event.add_dead_letter_queue(self.bus.dead_letter_queue)
+        self.bus.deliver_ended_runners(
+            self.dispatch_event, state_machine_arn=self.lifecycle.state_machine.state_machine_arn
+        )
+        for function in (self.dispatch_event, self.explain_job):
+            function.add_dead_letter_queue(self.bus.dead_letter_queue)
 
         self.webhook_secret.grant_read(self.receive_webhook)
-        self.bus.event_bus.grant_put_events_to(self.receive_webhook)
-        self.catalog.parameter.grant_read(self.dispatch_event)
-        self.lifecycle.grant_start(self.dispatch_event)
+        for function in (self.receive_webhook, self.dispatch_event, self.reconcile_demand):
+            self.bus.event_bus.grant_put_events_to(function)
         rows = [runner_table.table_arn]
-        self.dispatch_event.allow(
-            "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", resources=rows
-        )
-        self.dispatch_event.allow(
-            "dynamodb:Query", resources=[f"{runner_table.table_arn}/index/{WAITING_INDEX}"]
-        )
-        self.runner_api.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
+        for function in (self.dispatch_event, self.reconcile_demand):
+            self._let_start(function)
+        self.lifecycle.grant_list(self.reconcile_demand)
+        self.cluster.grant_sweep(self.reconcile_demand)
+        for function in (self.runner_api, self.explain_job):
+            function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
         self.deregister_runner.allow("dynamodb:GetItem", resources=rows)
-        for function in (self.runner_api, self.deregister_runner):
-            self.github_token.grant_read(function)
+        for function in (
+            self.runner_api,
+            self.deregister_runner,
+            self.explain_job,
+            self.reconcile_demand,
+        ):
+            self.github.grant_ask(function)
         self.lifecycle.grant_resume(
             self.dispatch_event,
+            self.reconcile_demand,
             self.runner_api,
             *([self.build_image] if self.build_image else []),
+        )
+
+    def _let_start(self, function: FleetFunction) -> None:
+        """Let a function start runners and signal them, within the limits."""
+        runner_table = self.registry.runner_table
+        self.catalog.parameter.grant_read(function)
+        self.lifecycle.grant_start(function)
+        function.allow(
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+            resources=[runner_table.table_arn],
+        )
+        function.allow(
+            "dynamodb:Query",
+            resources=[
+                f"{runner_table.table_arn}/index/{index}" for index in (WAITING_INDEX, LIVE_INDEX)
+            ],
+        )
+        function.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:DeleteItem",
+            resources=[self.registry.ledger_table.table_arn],
         )
 
     @property
@@ -317,6 +456,85 @@ class RunnerFleet(Construct):
             statistic=statistic,
         )
 
+    def metric_jobs_in_line(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Jobs that had to wait for their turn. Default: the sum over 5 minutes."""
+        return cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name="JobInLine",
+            dimensions_map={"service": "dispatch_event"},
+            period=period,
+            statistic=statistic,
+        )
+
+    def metric_budget_spent(
+        self, *, period: Duration | None = None, statistic: str = "Maximum"
+    ) -> cloudwatch.Metric:
+        """Estimated cost, in US dollars, of the runners that have ended on the day so far, UTC.
+
+        Default: the maximum over 5 minutes.
+        """
+        return cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name="BudgetSpentUsd",
+            dimensions_map={"who": self.lifecycle.state_machine.state_machine_name},
+            period=period,
+            statistic=statistic,
+        )
+
+    def metric_jobs_unserved(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Jobs that will have no runner, for whatever reason. Default: the sum over 5 minutes."""
+        return cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name="JobUnserved",
+            dimensions_map={"service": "explain_job"},
+            period=period,
+            statistic=statistic,
+        )
+
+    def metric_demand_missing(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Queued jobs that had no runner and were given one. Default: the sum over 5 minutes."""
+        return self.reconciliation.metric("DemandMissing", period=period, statistic=statistic)
+
+    def metric_surplus_released(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Runners that no queued job needed. Default: the sum over 5 minutes."""
+        return self.reconciliation.metric("SurplusReleased", period=period, statistic=statistic)
+
+    def metric_deliveries_redelivered(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Failed webhook deliveries asked for once more. Default: the sum over 5 minutes."""
+        return self.reconciliation.metric(
+            "DeliveriesRedelivered", period=period, statistic=statistic
+        )
+
+    def metric_runners_swept(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Runners, tasks and registrations that were left over. Default: the sum over 5 minutes."""
+        return self.reconciliation.metric("RunnersSwept", period=period, statistic=statistic)
+
+    def metric_jobs_lost(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Jobs whose runner was gone before they ended. Default: the sum over 5 minutes."""
+        return self.reconciliation.metric("JobLost", period=period, statistic=statistic)
+
+    @property
+    def failed_events_alarm(self) -> cloudwatch.Alarm:
+        """Rings while an event that could not be handled waits in the dead-letter queue.
+
+        It has no action of its own: ``fleet.failed_events_alarm.add_alarm_action(…)``.
+        """
+        return self.bus.failed_events_alarm
+
     def metric_events_failed(
         self, *, period: Duration | None = None, statistic: str = "Maximum"
     ) -> cloudwatch.Metric:
@@ -328,6 +546,11 @@ class RunnerFleet(Construct):
         return queue.metric_approximate_number_of_messages_visible(
             period=period, statistic=statistic
         )
+
+
+def _number(value: float | None) -> str:
+    """A setting as the functions read it: nothing for none, and a token resolved late."""
+    return "" if value is None else Tokenization.stringify_number(value)
 
 
 def _built_image(images: RunnerImages | None, tag: str) -> str:

@@ -111,6 +111,10 @@ class RunnerLifecycle(Construct):
         self.state_machine.grant_start_execution(grantee)
         self.state_machine.grant_execution(grantee, "states:DescribeExecution")
 
+    def grant_list(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` list the runners' lives."""
+        self.state_machine.grant(grantee, "states:ListExecutions")
+
     def grant_resume(self, *functions: FleetFunction) -> None:
         """Let ``functions`` end what a runner's life waits for.
 

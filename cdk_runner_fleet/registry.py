@@ -1,4 +1,4 @@
-"""The rows of runners and of their images."""
+"""The rows of runners and of their images, and the ledger that the whole fleet shares."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from constructs import Construct
 WAITING_INDEX = "waiting-index"
 """Sparse index of the runners that wait for a job, by their labels."""
 
+LIVE_INDEX = "live-index"
+"""Sparse index of the runners that are in line or started, the oldest job first."""
+
 ROW_LIFETIME = Duration.days(30)
 """How long a row stays after its runner was started: no job lasts longer than five days."""
 
 
 class RunnerRegistry(Construct):
-    """Two DynamoDB tables: one row a runner, one row an image.
+    """Three DynamoDB tables: one row a runner, one row an image, and the ledger.
 
-    They are apart so that whoever reads the runners finds nothing else there. Both hold the traces
-    of things that are gone, so they go with the stack.
+    The ledger has who holds a turn, what was spent today, what is held back, and the cursors and
+    leases of reconciliation. The tables are apart so that whoever reads the runners finds nothing
+    else there. All hold the traces of things that are gone, so they go with the stack.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -31,7 +35,14 @@ class RunnerRegistry(Construct):
             global_secondary_indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
                     index_name=WAITING_INDEX, partition_key=_string("waiting_labels")
-                )
+                ),
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=LIVE_INDEX,
+                    partition_key=_string("live"),
+                    sort_key=dynamodb.Attribute(
+                        name="queued_at", type=dynamodb.AttributeType.NUMBER
+                    ),
+                ),
             ],
             point_in_time_recovery_specification=recovery,
             removal_policy=RemovalPolicy.DESTROY,
@@ -40,6 +51,14 @@ class RunnerRegistry(Construct):
             self,
             "Images",
             partition_key=_string("image_tag"),
+            point_in_time_recovery_specification=recovery,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self.ledger_table = dynamodb.TableV2(
+            self,
+            "Ledger",
+            partition_key=_string("entry"),
+            time_to_live_attribute="expires_at",
             point_in_time_recovery_specification=recovery,
             removal_policy=RemovalPolicy.DESTROY,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Environment, Stack
+from aws_cdk import CfnOutput, Environment, Stack, Tokenization
 from constructs import Construct
 
 from cdk_runner_fleet.context import FleetSettings
@@ -46,7 +46,14 @@ class RunnerFleetStack(Stack):
             "RunnerApiUrl": fleet.api.url,
             "RunnerTableName": fleet.registry.runner_table.table_name,
             "ImageTableName": fleet.registry.image_table.table_name,
+            "LedgerTableName": fleet.registry.ledger_table.table_name,
+            "MaxRunners": Tokenization.stringify_number(fleet.max_runners),
             "EventBusName": fleet.bus.event_bus.event_bus_name,
+            "EventBusArn": fleet.bus.event_bus.event_bus_arn,
+            "EventArchiveArn": fleet.bus.archive.archive_arn,
+            "FailedEventsQueueUrl": fleet.bus.dead_letter_queue.queue_url,
+            "ExplainJobFunctionName": fleet.explain_job.function.function_name,
+            "RunnerNamePrefix": fleet.runner_name_prefix,
             "StateMachineArn": fleet.lifecycle.state_machine.state_machine_arn,
             "StateMachineRoleArn": fleet.lifecycle.state_machine.role.role_arn,
             "ClusterName": fleet.cluster.cluster_name,
@@ -55,8 +62,11 @@ class RunnerFleetStack(Stack):
             "LogGroupName": fleet.cluster.log_group.log_group_name,
             "ClassSizesParameterName": fleet.catalog.parameter.parameter_name,
             "WebhookSecretArn": fleet.webhook_secret.secret_arn,
-            "GithubTokenSecretArn": fleet.github_token.secret_arn,
         }
+        if fleet.daily_budget_usd is not None:
+            values["DailyBudgetUsd"] = Tokenization.stringify_number(fleet.daily_budget_usd)
+        if fleet.github_token:
+            values["GithubTokenSecretArn"] = fleet.github_token.secret_arn
         if fleet.images:
             values |= {
                 "RepositoryUri": fleet.images.repository.repository_uri,

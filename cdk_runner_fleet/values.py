@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aws_cdk import Duration, Token
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_secretsmanager as secretsmanager
 
 FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),
@@ -25,6 +27,7 @@ CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 """The capacity providers that every Fargate cluster has."""
 
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_APP_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +42,33 @@ class RunnerClass:
         capacity: Capacity providers in the order in which they are tried. Default: ``FARGATE``
             (On-Demand) alone. Spot can take a runner away in the middle of a job, so name it only
             for jobs that may be run again: ``("FARGATE_SPOT", "FARGATE")``.
+        max_runners: Runners of this class at a time; further jobs wait in line. Default: as many
+            as the fleet may have.
 
     Raises:
-        ValueError: if Fargate does not know the size, or a capacity provider is unknown.
+        ValueError: if Fargate does not know the size, a capacity provider is unknown, or
+            ``max_runners`` is less than 1.
     """
 
     cpu: int
     memory: int
     labels: Sequence[str] = field(default=("linux", "x64"))
     capacity: Sequence[str] = field(default=("FARGATE",))
+    max_runners: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the size and the capacity providers."""
+        """Check the size, the capacity providers and the limit."""
+        most = self.max_runners
+        is_limit = (
+            most is None
+            or Token.is_unresolved(most)
+            or (isinstance(most, int) and not isinstance(most, bool) and most >= 1)
+        )
+        if not is_limit:
+            raise ValueError(
+                f"max_runners {most!r} of a class cannot be kept, use a whole number of at least "
+                "1, or leave it out for no limit of its own"
+            )
         if Token.is_unresolved(self.cpu) or Token.is_unresolved(self.memory):
             return
         if self.cpu not in FARGATE_MEMORY_MIB:
@@ -71,12 +89,13 @@ class RunnerClass:
 
     def to_catalog(self) -> dict[str, object]:
         """The class as it stands in the catalog's JSON."""
-        return {
+        entry: dict[str, object] = {
             "cpu": self.cpu,
             "memory": self.memory,
             "labels": list(self.labels),
             "capacity": list(self.capacity),
         }
+        return entry if self.max_runners is None else entry | {"max_runners": self.max_runners}
 
 
 DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {
@@ -99,6 +118,62 @@ def check_class_name(name: str) -> str:
             "use lower-case letters, digits, dots, dashes and underscores"
         )
     return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitHubApp:
+    """A GitHub App that the fleet acts as.
+
+    Args:
+        app_id: The App's id, as its settings page at GitHub shows it.
+        private_key: Secret whose value is the App's private key, the ``.pem`` file as GitHub hands
+            it out. Default: ``kms_key`` is given.
+        kms_key: The private key imported into KMS, which it then never leaves: an ``RSA_2048`` key
+            for ``SIGN_VERIFY``. Default: ``private_key`` is given.
+        installation_id: The App's installation. Default: it is looked up, one request for each
+            new process of a function.
+
+    Raises:
+        ValueError: if not exactly one of ``private_key`` and ``kms_key`` is given, or an id is
+            none.
+    """
+
+    app_id: str | int
+    private_key: secretsmanager.ISecret | None = None
+    kms_key: kms.IKey | None = None
+    installation_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ids and the key."""
+        if not Token.is_unresolved(self.app_id) and not _APP_ID.fullmatch(str(self.app_id)):
+            raise ValueError(
+                f"app_id {self.app_id!r} is not the id of a GitHub App, take the App ID from the "
+                "App's settings page, for example 123456"
+            )
+        if (self.private_key is None) == (self.kms_key is None):
+            raise ValueError(
+                f"GitHub App {self.app_id} needs one key: give private_key, a secret with its "
+                ".pem file, or kms_key, where that was imported"
+            )
+        given = self.installation_id
+        is_id = (
+            given is None or Token.is_unresolved(given) or (isinstance(given, int) and given > 0)
+        )
+        if not is_id:
+            raise ValueError(
+                f"installation_id {given!r} of GitHub App {self.app_id} is none, take the number "
+                "at the end of the installation page's address, or leave it out"
+            )
+
+    def to_settings(self) -> dict[str, object]:
+        """The App as it stands in the functions' settings."""
+        key = (
+            {"private_key_secret_arn": self.private_key.secret_arn}
+            if self.private_key
+            else {"kms_key_id": self.kms_key.key_arn if self.kms_key else ""}
+        )
+        installation = {"installation_id": self.installation_id} if self.installation_id else {}
+        return {"app_id": str(self.app_id), **key, **installation}
 
 
 @dataclass(frozen=True, kw_only=True)

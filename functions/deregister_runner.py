@@ -7,10 +7,14 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import settings
+from fleet_runtime.access import GitHubAccess
 from fleet_runtime.aws import client
 from fleet_runtime.observability import logger, observed
 from fleet_runtime.records import RunnerRecords
 from fleet_runtime.runners import GitHubRunners
+
+_GITHUB_SECONDS = 20.0
+"""For all that GitHub is asked: the rest of a Lambda's 30 s is for AWS."""
 
 
 @cache
@@ -20,7 +24,7 @@ def _records() -> RunnerRecords:
 
 @cache
 def _github() -> GitHubRunners:
-    return GitHubRunners.of(settings.runner_api().github)
+    return GitHubRunners(GitHubAccess.of(settings.runner_api().github))
 
 
 @observed
@@ -40,8 +44,10 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, bool]:  # no
     """
     runner_id: str = event["runner_id"]
     runner = _records().find(runner_id)
-    busy = _github().remove(
-        name=runner_id, github_runner_id=runner.github_runner_id if runner else None
-    )
+    github = _github()
+    with github.access.within(_GITHUB_SECONDS):
+        busy = github.remove(
+            name=runner_id, github_runner_id=runner.github_runner_id if runner else None
+        )
     logger.info("deregistered", runner_id=runner_id, busy=busy)
     return {"busy": busy}

@@ -52,7 +52,8 @@ class Receiver:
                 body,
                 event=header(event, "x-github-event"),
                 delivery=header(event, "x-github-delivery"),
-                repository=self._config.github_repo,
+                received_at=int(time.time()),
+                scope=self._config.github_scope,
                 policy=self._config.images,
             )
             if isinstance(verdict, webhook.Ignored):

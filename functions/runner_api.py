@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import settings
+from fleet_runtime.access import GitHubAccess
 from fleet_runtime.aws import client
 from fleet_runtime.claims import Claims, Denied, is_token
 from fleet_runtime.gateway import UnreadableBodyError, answer, header, raw_body
@@ -28,7 +29,7 @@ def _claims() -> Claims:
     return Claims(
         records=records,
         signals=Signals(records=records, stepfunctions=client("stepfunctions")),
-        github=GitHubRunners.of(config.github),
+        github=GitHubRunners(GitHubAccess.of(config.github)),
     )
 
 

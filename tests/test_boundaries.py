@@ -21,7 +21,7 @@ from fleet_runtime.jobs import Job, execution_input
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
 FUNCTIONS = ROOT / "functions"
-ROOMS = ["api", "bus", "catalog", "cluster", "image", "lifecycle", "registry"]
+ROOMS = ["api", "bus", "catalog", "cluster", "github", "image", "lifecycle", "registry"]
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -134,6 +134,8 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     )
     config = settings.DispatchEvent(
         runner_table="t",
+        ledger_table="l",
+        event_bus_name="b",
         state_machine_arn="a",
         class_sizes_param="p",
         runner_name_prefix="fleet",
@@ -144,6 +146,9 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         image_recipe="r",
         images=settings.ImagePolicy(allowed=(), building=True),
         row_ttl_seconds=1,
+        limits=settings.Limits(
+            max_runners=1, max_runners_per_repository=None, daily_budget_usd=None
+        ),
     )
     catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')
     written = execution_input(job, catalog=catalog, config=config, now=1)

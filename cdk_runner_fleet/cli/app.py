@@ -11,6 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cdk_runner_fleet.cli.classes import list_class_sizes
 from cdk_runner_fleet.cli.cluster import cluster
 from cdk_runner_fleet.cli.errors import FleetError, explain
+from cdk_runner_fleet.cli.events import events
+from cdk_runner_fleet.cli.explain import explain_job
 from cdk_runner_fleet.cli.local import local
 from cdk_runner_fleet.cli.output import new_console
 from cdk_runner_fleet.cli.runners import runners
@@ -25,8 +27,10 @@ _app = typer.Typer(
 )
 _app.add_typer(runners, name="runners")
 _app.add_typer(cluster, name="cluster")
+_app.add_typer(events, name="events")
 _app.add_typer(local, name="local")
 _app.command("list-class-sizes")(list_class_sizes)
+_app.command("explain")(explain_job)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

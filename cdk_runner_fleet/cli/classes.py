@@ -28,7 +28,7 @@ def list_class_sizes(
         print_json(classes)
         return
     print_table(
-        ("CLASS", "CPU", "MEMORY", "LABELS", "CAPACITY"),
+        ("CLASS", "CPU", "MEMORY", "LABELS", "CAPACITY", "MAX RUNNERS"),
         (
             (
                 name,
@@ -36,6 +36,7 @@ def list_class_sizes(
                 str(size.get("memory", "")),
                 " ".join(size.get("labels", ["linux", "x64"])),
                 " ".join(size.get("capacity", ["FARGATE"])),
+                str(size.get("max_runners", "")),
             )
             for name, size in classes.items()
         ),

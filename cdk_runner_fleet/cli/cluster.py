@@ -1,8 +1,9 @@
-"""`runner-fleet cluster`: what ECS itself has, whatever the table says."""
+"""`runner-fleet cluster`: what ECS itself has, whatever the table says, and who holds a turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -12,6 +13,7 @@ from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
+from cdk_runner_fleet.cli.rows import plain_row
 
 __all__ = ["cluster"]
 
@@ -35,11 +37,11 @@ def show_cluster(
     region: Region = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List the cluster's tasks: those that run and those that ECS still remembers."""
+    """List the cluster's tasks, also those that ECS only remembers, and how many turns are left."""
     deployment = Deployment(stack=stack, profile=profile, region=region)
-    tasks = list(_tasks(deployment))
+    tasks, turns = list(_tasks(deployment)), _turns(deployment)
     if output is Output.JSON:
-        print_json(tasks)
+        print_json({"tasks": tasks, "turns": turns})
         return
     print_table(
         ("TASK", "STATUS", "RUNNER", "CLASS", "STARTED", "STOPPED REASON"),
@@ -55,6 +57,33 @@ def show_cluster(
             for task in tasks
         ),
     )
+    jobs = "1 job" if turns["in_line"] == 1 else f"{turns['in_line']} jobs"
+    typer.echo(f"turns: {turns['used']} of {turns['limit']} in use, {jobs} in line")
+    if turns["daily_budget_usd"] is not None:
+        spent = f"{turns['spent_usd']:.2f} of {turns['daily_budget_usd']:.2f} USD"
+        typer.echo(f"budget: {spent} spent today, UTC")
+
+
+def _turns(deployment: Deployment) -> dict[str, Any]:
+    """Who holds a turn, how many wait for one, and what was spent today."""
+    dynamodb, ledger = deployment.client("dynamodb"), deployment.ledger_table
+    answer = dynamodb.get_item(TableName=ledger, Key={"entry": {"S": "turns"}}, ConsistentRead=True)
+    turns = plain_row(answer.get("Item", {}))
+    today = datetime.now(UTC).date().isoformat()
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=deployment.runner_table,
+        IndexName="live-index",
+        KeyConditionExpression="live = :in_line",
+        ExpressionAttributeValues={":in_line": {"S": "in_line"}},
+        Select="COUNT",
+    )
+    return {
+        "used": len(turns.get("fleet", [])),
+        "limit": deployment.max_runners,
+        "in_line": sum(page["Count"] for page in pages),
+        "spent_usd": turns.get("spent_usd", 0) if turns.get("day") == today else 0,
+        "daily_budget_usd": deployment.daily_budget_usd,
+    }
 
 
 def _tasks(deployment: Deployment) -> Iterator[dict[str, Any]]:

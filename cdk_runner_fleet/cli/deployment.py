@@ -56,6 +56,52 @@ class Deployment:
         return self._named(_CLASS_SIZES, output="ClassSizesParameterName")
 
     @property
+    def runner_name_prefix(self) -> str:
+        """What the runners' ids begin with; raises FleetError."""
+        return self._named(("RUNNER_NAME_PREFIX",), output="RunnerNamePrefix")
+
+    @property
+    def image_table(self) -> str:
+        """Name of the table of images; raises FleetError."""
+        return self._named(("IMAGE_TABLE",), output="ImageTableName")
+
+    @property
+    def ledger_table(self) -> str:
+        """Name of the table of turns; raises FleetError."""
+        return self._named(("LEDGER_TABLE",), output="LedgerTableName")
+
+    @property
+    def max_runners(self) -> int:
+        """How many runners the fleet may have at a time; raises FleetError."""
+        return int(self._named((), output="MaxRunners"))
+
+    @property
+    def daily_budget_usd(self) -> float | None:
+        """What runners may cost on one day; None for no limit."""
+        budget = self._outputs("").get("DailyBudgetUsd")
+        return None if budget is None else float(budget)
+
+    @property
+    def explain_function(self) -> str:
+        """Name of the function that asks GitHub about a job; raises FleetError."""
+        return self._named((), output="ExplainJobFunctionName")
+
+    @property
+    def failed_events_queue(self) -> str:
+        """URL of the dead-letter queue; raises FleetError."""
+        return self._named((), output="FailedEventsQueueUrl")
+
+    @property
+    def event_bus(self) -> str:
+        """ARN of the fleet's bus; raises FleetError."""
+        return self._named((), output="EventBusArn")
+
+    @property
+    def event_archive(self) -> str:
+        """ARN of the bus's archive; raises FleetError."""
+        return self._named((), output="EventArchiveArn")
+
+    @property
     def cluster(self) -> str:
         """Name of the ECS cluster; raises FleetError."""
         return self._named((), output="ClusterName")

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
+from cdk_runner_fleet.cli.rows import Row, plain_row, public_row
 
 __all__ = ["runners"]
 
 runners = typer.Typer(no_args_is_help=True, help="Runners: list, look at, terminate.")
 
-Row = dict[str, Any]
 RunnerId = Annotated[str, typer.Argument(metavar="ID", help="The runner's id, as listed.")]
 
-SECRETS = ("task_token", "ticket_hash", "events_token_hash")
-"""Attributes that let their reader act for a runner: never shown."""
-
 _OVER = ("OFFLINE", "FAILED")
+_TERMINATED = "Runner.Terminated"
+_TERMINATED_CAUSE = "terminated with `runner-fleet runners terminate`"
 _TOKEN_IS_OLD = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
 _TOKEN_TRIES = 5
 _TOKEN_PAUSE_SECONDS = 0.4
@@ -47,7 +44,17 @@ def list_runners(
         print_json(rows)
         return
     print_table(
-        ("RUNNER", "STATUS", "CLASS", "IMAGE", "JOB", "JOB STATUS", "CREATED", "ENDED"),
+        (
+            "RUNNER",
+            "STATUS",
+            "CLASS",
+            "IMAGE",
+            "JOB",
+            "JOB STATUS",
+            "CREATED",
+            "ENDED",
+            "WAITS FOR",
+        ),
         (
             (
                 row["runner_id"],
@@ -58,6 +65,7 @@ def list_runners(
                 status_text(row.get("job_status", "")),
                 time_text(row.get("timestamp")),
                 time_text(row.get("ended_at")),
+                _waits_for(row),
             )
             for row in rows
         ),
@@ -74,7 +82,7 @@ def show_runner(
 ) -> None:
     """Show everything the table knows about one runner."""
     deployment = Deployment(stack=stack, profile=profile, region=region)
-    row = _public(_get(deployment, runner_id))
+    row = public_row(_get(deployment, runner_id))
     if output is Output.JSON:
         print_json(row)
         return
@@ -103,12 +111,15 @@ def terminate_runner(
     deployment = Deployment(stack=stack, profile=profile, region=region)
     row = _release(deployment, runner_id)
     over = row["status"] in _OVER
-    if not over:
+    in_line = not over and _leave_line(deployment, row)
+    if not over and not in_line:
         _resume(deployment, row)
     if output is Output.JSON:
         print_json({"runner_id": runner_id, "status": row["status"], "terminated": not over})
     elif over:
         typer.echo(f"{runner_id} is over already: {row['status']} {time_text(row.get('ended_at'))}")
+    elif in_line:
+        typer.echo(f"{runner_id} was in line, its job gets no runner")
     else:
         typer.echo(f"{runner_id} was {row['status']}, its lifecycle now stops it")
 
@@ -139,7 +150,36 @@ def _release(deployment: Deployment, runner_id: str) -> Row:
         if is_refused_as(error, "ConditionalCheckFailedException"):
             return _get(deployment, runner_id)
         raise _no_table(error, table) from error
-    return _plain(answer["Attributes"])
+    return plain_row(answer["Attributes"])
+
+
+def _leave_line(deployment: Deployment, row: Row) -> bool:
+    """End a runner that waits for its turn, which has no lifecycle yet; False if it has one."""
+    if row.get("waiting_for") != "turn":
+        return False
+    dynamodb = deployment.client("dynamodb")
+    try:
+        dynamodb.update_item(
+            TableName=deployment.runner_table,
+            Key={"runner_id": {"S": row["runner_id"]}},
+            UpdateExpression="SET #status = :failed, #error = :error, cause = :cause,"
+            " ended_at = :now, cost_usd = :nothing"
+            " REMOVE live, waiting_for, waiting_reason, queue_place, start_input",
+            ConditionExpression="waiting_for = :turn",
+            ExpressionAttributeNames={"#status": "status", "#error": "error"},
+            ExpressionAttributeValues={
+                ":failed": {"S": "FAILED"},
+                ":error": {"S": _TERMINATED},
+                ":cause": {"S": _TERMINATED_CAUSE},
+                ":now": {"N": str(int(time.time()))},
+                ":nothing": {"N": "0"},
+                ":turn": {"S": "turn"},
+            },
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        # its turn came just now, and its lifecycle sees the mark
+        return False
+    return True
 
 
 def _resume(deployment: Deployment, row: Row) -> None:
@@ -155,8 +195,8 @@ def _resume(deployment: Deployment, row: Row) -> None:
         try:
             states.send_task_failure(
                 taskToken=row["task_token"],
-                error="Runner.Terminated",
-                cause="terminated with `runner-fleet runners terminate`",
+                error=_TERMINATED,
+                cause=_TERMINATED_CAUSE,
             )
         except ClientError as error:
             if not is_refused_as(error, *_TOKEN_IS_OLD):
@@ -171,7 +211,7 @@ def _scan(deployment: Deployment) -> Iterator[Row]:
     table = deployment.runner_table
     try:
         for page in deployment.client("dynamodb").get_paginator("scan").paginate(TableName=table):
-            yield from (_public(_plain(item)) for item in page["Items"])
+            yield from (public_row(plain_row(item)) for item in page["Items"])
     except ClientError as error:
         raise _no_table(error, table) from error
 
@@ -189,7 +229,7 @@ def _get(deployment: Deployment, runner_id: str) -> Row:
             f"there is no runner {runner_id!r} in table {table}: "
             "see `runner-fleet runners list` for those there are"
         )
-    return _plain(answer["Item"])
+    return plain_row(answer["Item"])
 
 
 def _no_table(error: ClientError, table: str) -> Exception:
@@ -202,26 +242,13 @@ def _no_table(error: ClientError, table: str) -> Exception:
     return unchanged
 
 
-def _plain(item: Mapping[str, Any]) -> Row:
-    """A DynamoDB item as what JSON can hold."""
-    deserializer = TypeDeserializer()
-    return {name: _value(deserializer.deserialize(value)) for name, value in item.items()}
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, set):
-        return sorted(_value(each) for each in value)
-    if isinstance(value, list):
-        return [_value(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _value(each) for name, each in value.items()}
-    return value
-
-
-def _public(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in SECRETS}
+def _waits_for(row: Row) -> str:
+    """What a runner waits for that is none of its own doing: a turn, or capacity."""
+    phase, place = row.get("waiting_for", ""), row.get("queue_place")
+    if phase not in ("turn", "capacity"):
+        return ""
+    where = f", place {place}" if place else ""
+    return f"{phase}{where}: {row.get('waiting_reason', '')}"
 
 
 def _cell(name: str, value: Any) -> str:

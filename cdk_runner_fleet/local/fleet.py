@@ -19,6 +19,7 @@ from botocore.config import Config
 from cdk_runner_fleet.local.deploy import bootstrap, deploy
 from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
 from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
+from cdk_runner_fleet.local.github import LocalGitHub, settle
 from cdk_runner_fleet.local.node import find_node
 from cdk_runner_fleet.local.processes import child, undisturbed
 from cdk_runner_fleet.local.twin import GitHubTwin
@@ -27,7 +28,6 @@ from cdk_runner_fleet.local.twin.workflows import Workflow
 __all__ = ["LocalFleet"]
 
 _STACK = "RunnerFleet"
-_DEFAULT_REPOSITORY = "octo-org/octo-repo"
 _SYNTH_SECONDS = 180.0
 _SETTINGS_EXIT_CODE = 2  # of cdk_runner_fleet.local.synth
 _LAST_WORDS = 4000
@@ -84,6 +84,7 @@ class LocalFleet:
         self.outputs: dict[str, str] = {}
         self.twin: GitHubTwin | None = None
         self._given = context or {}
+        self._private_keys: Mapping[str, str] = {}
         self._token = f"ghp_{secrets.token_hex(18)}"
         self._errors = errors
         self._parts = ExitStack()
@@ -156,13 +157,18 @@ class LocalFleet:
                     tempfile.TemporaryDirectory(prefix="runner-fleet-", ignore_cleanup_errors=True)
                 )
             )
-        context = {"github_repo": _DEFAULT_REPOSITORY, **_cdk_json_context(), **self._given}
+        context = settle(_cdk_json_context(), self._given)
         if not self.github_url:
+            github = LocalGitHub.of(context)
+            self._private_keys = github.private_keys
             self.twin = parts.enter_context(
                 GitHubTwin(
-                    repository=str(context["github_repo"]),
+                    repository=github.repository,
                     token=self._token,
                     webhook_secret=self.webhook_secret,
+                    apps=github.apps,
+                    enterprise=github.enterprise,
+                    runner_groups=github.runner_groups,
                 )
             )
             self.github_url = self.twin.url
@@ -229,7 +235,10 @@ class LocalFleet:
             ("WebhookSecretArn", self.webhook_secret),
             ("GithubTokenSecretArn", self._token),
         ):
-            manager.put_secret_value(SecretId=self.outputs[output], SecretString=value)
+            if output in self.outputs:  # a fleet with GitHub Apps has no token
+                manager.put_secret_value(SecretId=self.outputs[output], SecretString=value)
+        for name, private_key in self._private_keys.items():
+            manager.create_secret(Name=name, SecretString=private_key)
 
 
 def _usable(port: int) -> int:

@@ -10,7 +10,16 @@ from botocore.config import Config
 
 # boto3 makes its clients at run time from JSON models: there is no class to name here
 Client = Any
-Service = Literal["codebuild", "dynamodb", "ecr", "ecs", "secretsmanager", "ssm", "stepfunctions"]
+Service = Literal[
+    "codebuild",
+    "dynamodb",
+    "ecr",
+    "ecs",
+    "events",
+    "secretsmanager",
+    "ssm",
+    "stepfunctions",
+]
 
 # a Lambda of 30 s: no single call may eat it all, and throttling at a burst of jobs is normal
 _CONFIG = Config(

@@ -36,13 +36,17 @@ class CatalogError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerClass:
-    """A size of runner: CPU units, MiB, what it can do, and capacity in order of preference."""
+    """A size of runner: CPU units, MiB, what it can do, and capacity in order of preference.
+
+    ``max_runners`` is how many there may be at a time; None for no limit of its own.
+    """
 
     name: str
     cpu: int
     memory: int
     labels: frozenset[str]
     capacity: tuple[str, ...]
+    max_runners: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +143,16 @@ def _read(name: str, entry: object) -> RunnerClass | Refusal:
         return unusable(
             f"capacity is {shown(entry['capacity'])} and not a list of {' and '.join(CAPACITIES)}"
         )
+    most = entry.get("max_runners")
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        return unusable(f"max_runners is {shown(most)} and not a whole number of at least 1")
     return RunnerClass(
         name=name,
         cpu=cpu,
         memory=memory,
         labels=frozenset(label.lower() for label in labels),
         capacity=capacity,
+        max_runners=most,
     )
 
 

@@ -9,7 +9,6 @@ from hashlib import sha256
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_runtime.credentials import CredentialsError
 from fleet_runtime.github import GitHubError, GitHubRefused, GitHubUnavailable
 from fleet_runtime.observability import count, logger
 from fleet_runtime.records import Runner, RunnerRecords
@@ -18,6 +17,11 @@ from fleet_runtime.signals import Signals
 
 _NOT_PARKED_SECONDS = 1
 """The lifecycle parks within a second of starting the task."""
+_GITHUB_SECONDS = 20.0
+"""For all that a claim asks GitHub: the rest of a Lambda's 30 s is for AWS."""
+_LONGEST_RETRY_AFTER_SECONDS = 60
+"""A task that waits is billed, and its job may be cancelled meanwhile: it asks again, GitHub's
+limits notwithstanding, which this process keeps without asking GitHub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,8 @@ class Claims:
             runner = self.records.find(runner_id) or runner
             return _denied(runner, ticket) or _gone("its lifecycle has gone on")
         try:
-            return self._use_ticket(runner)
+            with self.github.access.within(_GITHUB_SECONDS):
+                return self._use_ticket(runner)
         except (BotoCoreError, ClientError):
             # AWS, not the runner, is at fault: it may ask again
             self.records.return_ticket(runner)
@@ -82,11 +87,11 @@ class Claims:
         return self._register(runner)
 
     def _is_job_gone(self, runner: Runner) -> bool:
-        if runner.job_id is None:
+        if runner.job_id is None or not runner.repository:
             return False
         try:
-            job = self.github.job(runner.job_id)
-        except (CredentialsError, GitHubError) as error:
+            job = self.github.job(runner.job_id, repository=runner.repository)
+        except GitHubError as error:
             # fail open: a runner too many costs cents, a runner too few a job
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
             return False
@@ -100,11 +105,12 @@ class Claims:
             logger.warning("github unavailable", runner_id=runner.runner_id, error=str(error))
             count("GitHubUnavailable")
             return Denied(
-                status=503, reason="GitHub is not available", retry_after=error.retry_after
+                status=503,
+                reason="GitHub is not available",
+                retry_after=min(error.retry_after, _LONGEST_RETRY_AFTER_SECONDS),
             )
-        except (CredentialsError, GitHubRefused) as error:
-            remedy = f" ({_remedy(error.status)})" if isinstance(error, GitHubRefused) else ""
-            cause = f"the runner could not be registered: {error}{remedy}"
+        except GitHubRefused as error:
+            cause = f"the runner could not be registered: {error}{_remedy(error.status)}"
             self.signals.registration_refused(runner, cause=cause)
             logger.error("registration refused", runner_id=runner.runner_id, error=str(error))
             count("RegistrationRefused")
@@ -163,7 +169,8 @@ def _gone(reason: str) -> Denied:
 
 def _remedy(status: int) -> str:
     if status == 401:
-        return "the token is wrong or has expired: put a valid one into its secret"
+        return " (the token is wrong or has expired: put a valid one into its secret)"
     if status in (403, 404):
-        return "the token needs write access to the administration of github_repo"
-    return "see GitHub's message"
+        return " (the token needs write access to the fleet's self-hosted runners)"
+    # 0: the fleet's own words, which have the remedy
+    return " (see GitHub's message)" if status else ""

@@ -14,13 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 _API_VERSION = "2022-11-28"
-_DEFAULT_RUNNER_GROUP = 1
-"""The only group that a repository's runners have."""
+DEFAULT_RUNNER_GROUP = 1
+"""The group that every scope has, and the only one of a repository."""
+PAGE_SIZE = 100
+"""The most that GitHub puts into one page of a list."""
 _RETRY_AFTER_SECONDS = 5
-_LONGEST_RETRY_AFTER_SECONDS = 60
 
 
 class GitHubError(Exception):
@@ -55,11 +56,20 @@ class GitHubRefused(GitHubError):  # noqa: N818 - the name is in the state machi
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request to the REST API; ``path`` is relative to the API's URL."""
+    """A request to the REST API.
+
+    Attributes:
+        method: ``GET``, ``POST``, ``PATCH``, ``PUT`` or ``DELETE``.
+        path: Relative to the API's URL.
+        body: JSON.
+        etag: The ``etag`` of an earlier answer. If it still holds, GitHub answers 304, which
+            does not count against the primary rate limit.
+    """
 
     method: str
     path: str
     body: bytes | None = None
+    etag: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +97,21 @@ class Registration:
     encoded_jit_config: str = field(repr=False)
 
 
-def headers(*, token: str) -> dict[str, str]:
-    """Return the headers that every request carries."""
+@dataclass(frozen=True, kw_only=True)
+class RegisteredRunner:
+    """A runner as GitHub lists it: ``status`` is ``online`` or ``offline``."""
+
+    github_runner_id: int
+    name: str
+    status: str
+    busy: bool
+
+
+def headers(request: Request, *, token: str) -> dict[str, str]:
+    """Return the headers that a request carries."""
+    condition = {"if-none-match": request.etag} if request.etag else {}
     return {
+        **condition,
         "accept": "application/vnd.github+json",
         "authorization": f"Bearer {token}",
         "content-type": "application/json",
@@ -103,45 +125,97 @@ def get_job(*, repository: str, job_id: int) -> Request:
     return Request(method="GET", path=f"/repos/{repository}/actions/jobs/{job_id}")
 
 
-def generate_jitconfig(*, repository: str, name: str, labels: Sequence[str]) -> Request:
-    """Register a runner just in time. It gets exactly these labels and no implicit ones."""
+def generate_jitconfig(
+    *, scope: str, name: str, labels: Sequence[str], runner_group_id: int
+) -> Request:
+    """Register a runner just in time. It gets exactly these labels and no implicit ones.
+
+    Args:
+        scope: The path of the repository, organization or enterprise, here and below.
+        name: Of the runner, up to 64 characters.
+        labels: 1 to 100.
+        runner_group_id: The group that it joins.
+    """
     body = {
         "name": name,
-        "runner_group_id": _DEFAULT_RUNNER_GROUP,
+        "runner_group_id": runner_group_id,
         "labels": list(labels),
         "work_folder": "_work",
     }
     return Request(
         method="POST",
-        path=f"/repos/{repository}/actions/runners/generate-jitconfig",
+        path=f"{scope}/actions/runners/generate-jitconfig",
         body=json.dumps(body).encode(),
     )
 
 
-def find_runner(*, repository: str, name: str) -> Request:
+def find_runner(*, scope: str, name: str) -> Request:
     """Ask for the runners of a name."""
-    return Request(
-        method="GET", path=f"/repos/{repository}/actions/runners?{urlencode({'name': name})}"
-    )
+    return Request(method="GET", path=f"{scope}/actions/runners?{urlencode({'name': name})}")
 
 
-def delete_runner(*, repository: str, github_runner_id: int) -> Request:
+def list_runners(*, scope: str, page: int) -> Request:
+    """Ask for a page of the runners, the first being 1."""
+    query = urlencode({"per_page": PAGE_SIZE, "page": page})
+    return Request(method="GET", path=f"{scope}/actions/runners?{query}")
+
+
+def delete_runner(*, scope: str, github_runner_id: int) -> Request:
     """Remove a runner's registration."""
+    return Request(method="DELETE", path=f"{scope}/actions/runners/{github_runner_id}")
+
+
+def list_runner_groups(*, scope: str, page: int) -> Request:
+    """Ask for a page of an organization's or enterprise's runner groups, the first being 1."""
+    query = urlencode({"per_page": PAGE_SIZE, "page": page})
+    return Request(method="GET", path=f"{scope}/actions/runner-groups?{query}")
+
+
+def find_installation(*, scope: str) -> Request:
+    """Ask, as an App, for its installation in a repository or an organization."""
+    return Request(method="GET", path=f"{scope}/installation")
+
+
+def create_installation_token(
+    *, installation_id: int, permissions: Mapping[str, str], repository: str | None
+) -> Request:
+    """Ask, as an App, for a token that may do this and no more, in one repository or in all."""
+    body: dict[str, object] = {"permissions": dict(permissions)}
+    if repository is not None:
+        # GitHub wants the name without its owner
+        body["repositories"] = [repository.partition("/")[2]]
     return Request(
-        method="DELETE",
-        path=f"/repos/{repository}/actions/runners/{quote(str(github_runner_id))}",
+        method="POST",
+        path=f"/app/installations/{installation_id}/access_tokens",
+        body=json.dumps(body).encode(),
     )
+
+
+def read_installation_id(response: Response) -> int:
+    """Read the answer to ``find_installation``; raises GitHubError."""
+    found = read_document(response, expected=200).get("id")
+    if not isinstance(found, int):
+        raise GitHubUnavailable("GitHub answered 200 without an installation", status=200)
+    return found
+
+
+def read_installation_token(response: Response) -> str:
+    """Read the answer to ``create_installation_token``; raises GitHubError."""
+    token = read_document(response, expected=201).get("token")
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+        raise GitHubUnavailable("GitHub answered 201 without a token", status=201)
+    return token
 
 
 def read_job(response: Response) -> Job:
     """Read the answer to ``get_job``; raises GitHubError."""
-    job = _document(response, expected=200)
+    job = read_document(response, expected=200)
     return Job(status=str(job.get("status")), runner_name=str(job.get("runner_name") or ""))
 
 
 def read_registration(response: Response) -> Registration:
     """Read the answer to ``generate_jitconfig``; raises GitHubError (409: name in use)."""
-    document = _document(response, expected=201)
+    document = read_document(response, expected=201)
     runner, config = document.get("runner"), document.get("encoded_jit_config")
     if not isinstance(runner, dict) or not isinstance(runner.get("id"), int) or not config:
         raise GitHubUnavailable("GitHub answered 201 without a runner", status=201)
@@ -154,12 +228,27 @@ def read_runner_id(response: Response, *, name: str) -> int | None:
     Raises:
         GitHubError: if GitHub did not answer 200.
     """
-    runners = _document(response, expected=200).get("runners")
-    for runner in runners if isinstance(runners, list) else []:
-        # a server that does not know the filter lists them all
-        if isinstance(runner, dict) and runner.get("name") == name:
-            return int(runner["id"])
-    return None
+    # a server that does not know the filter lists them all
+    found = (each for each in read_runners(response) if each.name == name)
+    return next((each.github_runner_id for each in found), None)
+
+
+def read_runners(response: Response) -> list[RegisteredRunner]:
+    """Read the answer to ``list_runners``; raises GitHubError."""
+    return [
+        RegisteredRunner(
+            github_runner_id=int(each["id"]),
+            name=str(each.get("name")),
+            status=str(each.get("status")),
+            busy=each.get("busy") is True,
+        )
+        for each in _list(response, "runners")
+    ]
+
+
+def read_runner_groups(response: Response) -> dict[str, int]:
+    """Read the answer to ``list_runner_groups``: ids by name; raises GitHubError."""
+    return {str(each.get("name")): int(each["id"]) for each in _list(response, "runner_groups")}
 
 
 def read_deletion(response: Response) -> bool:
@@ -176,12 +265,13 @@ def read_deletion(response: Response) -> bool:
         return False
     if response.status == 422:
         return True
-    raise _failure(response)
+    raise failure(response)
 
 
-def _document(response: Response, *, expected: int) -> dict[str, Any]:
+def read_document(response: Response, *, expected: int) -> dict[str, Any]:
+    """Read an answer that has to be a JSON object with this status; raises GitHubError."""
     if response.status != expected:
-        raise _failure(response)
+        raise failure(response)
     try:
         document = json.loads(response.body)
     except ValueError:
@@ -193,36 +283,27 @@ def _document(response: Response, *, expected: int) -> dict[str, Any]:
     return document
 
 
-def _failure(response: Response) -> GitHubError:
-    message = f"GitHub answered {response.status}: {_short_message(response)}"
-    if response.status >= 500 or response.status in (408, 429) or _is_rate_limited(response):
-        return GitHubUnavailable(
-            message, status=response.status, retry_after=_retry_after(response)
-        )
+def failure(response: Response) -> GitHubError:
+    """Make the error that an answer means. Rate limits are told from refusals before this."""
+    message = f"GitHub answered {response.status}: {short_message(response)}"
+    if response.status >= 500 or response.status in (408, 429):
+        after = response.headers.get("retry-after", "")
+        seconds = int(after) if after.isdecimal() else _RETRY_AFTER_SECONDS
+        return GitHubUnavailable(message, status=response.status, retry_after=seconds)
     return GitHubRefused(message, status=response.status)
 
 
-def _is_rate_limited(response: Response) -> bool:
-    # https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api: both limits
-    # may come as 403, and only these tell them from a missing permission
-    return response.status == 403 and (
-        "retry-after" in response.headers
-        or response.headers.get("x-ratelimit-remaining") == "0"
-        or "rate limit" in _short_message(response).lower()
-    )
-
-
-def _retry_after(response: Response) -> int:
-    value = response.headers.get("retry-after", "")
-    if not value.isdecimal():
-        return _RETRY_AFTER_SECONDS
-    return min(int(value), _LONGEST_RETRY_AFTER_SECONDS)
-
-
-def _short_message(response: Response) -> str:
+def short_message(response: Response) -> str:
+    """Return GitHub's own words, cut short."""
     try:
         document = json.loads(response.body)
     except ValueError:
         document = None
     message = document.get("message") if isinstance(document, dict) else None
     return str(message or "no message")[:200]
+
+
+def _list(response: Response, key: str) -> list[dict[str, Any]]:
+    items = read_document(response, expected=200).get(key)
+    listed = items if isinstance(items, list) else []
+    return [each for each in listed if isinstance(each, dict) and isinstance(each.get("id"), int)]

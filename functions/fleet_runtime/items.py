@@ -33,6 +33,11 @@ def number(item: Item, name: str) -> int | None:
     return None if value is None else int(str(value))
 
 
+def amount(item: Item, name: str) -> float:
+    """Read an amount, 0 if the row lacks it."""
+    return float(str(item.get(name, {}).get("N", 0)))
+
+
 def texts(item: Item, name: str) -> frozenset[str]:
     """Read a set of texts, empty if the row lacks it."""
     value = item.get(name, {}).get("SS")

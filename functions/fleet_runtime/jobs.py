@@ -14,7 +14,13 @@ from fleet_runtime.settings import DispatchEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A workflow job at GitHub, from the detail of a bus event. Times are epoch seconds."""
+    """A workflow job at GitHub, from the detail of a bus event. Times are epoch seconds.
+
+    Attributes:
+        head_sha: The commit it runs for; empty where events of an older version lack it.
+        delivery: GitHub's id of the webhook delivery that told of it; empty if none did.
+        received_at: When that came.
+    """
 
     action: str
     repository: str
@@ -30,6 +36,9 @@ class Job:
     started_at: int | None
     completed_at: int | None
     url: str
+    head_sha: str = ""
+    delivery: str = ""
+    received_at: int | None = None
 
     @classmethod
     def from_detail(cls, detail: Mapping[str, Any]) -> Job:
@@ -50,6 +59,10 @@ class Job:
             started_at=job["started_at"],
             completed_at=job["completed_at"],
             url=job["html_url"],
+            # an event of an older version, on its way or in the archive, lacks these
+            head_sha=job.get("head_sha", ""),
+            delivery=detail.get("delivery", ""),
+            received_at=detail.get("received_at"),
         )
 
     def runner_id(self, *, prefix: str) -> str:
@@ -67,6 +80,17 @@ class Job:
             "job_name": self.name,
             "workflow_name": self.workflow_name,
             "job_url": self.url,
+            "head_sha": self.head_sha,
+        }
+
+    @property
+    def stamp(self) -> dict[str, str | int]:
+        """What a row says about the delivery of this event; nothing if none brought it."""
+        if self.received_at is None:
+            return {}
+        return {
+            f"{self.action}_delivery": self.delivery,
+            f"{self.action}_received_at": self.received_at,
         }
 
 
@@ -104,6 +128,8 @@ def execution_input(
         },
         **image,
         "queued_at": job.created_at if job.created_at is not None else now,
+        "queued_delivery": job.delivery,
+        "queued_received_at": job.received_at if job.received_at is not None else now,
     }
 
 

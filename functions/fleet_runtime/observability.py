@@ -29,6 +29,20 @@ def count(name: str) -> None:
         metric.add_dimension(name="service", value=_TELEMETRY.service)
 
 
+def gauge(name: str, value: float, *, who: str) -> None:
+    """Write what a metric of the whole fleet stands at, as one EMF line.
+
+    Args:
+        name: The metric.
+        value: A count.
+        who: Its only dimension: whose it is.
+    """
+    with single_metric(
+        name=name, unit=MetricUnit.Count, value=value, namespace=_TELEMETRY.namespace
+    ) as metric:
+        metric.add_dimension(name="who", value=who)
+
+
 def observed(handler: Handler) -> Handler:
     """Give a handler its context in the logs and, where X-Ray listens, a trace."""
     with_context: Handler = logger.inject_lambda_context(handler, clear_state=True)

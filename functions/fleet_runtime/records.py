@@ -7,9 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.aws import Client
-from fleet_runtime.items import Item, Value, encode, encode_all, number, text
+from fleet_runtime.items import Item, Value, amount, encode, encode_all, number, text
 
 WAITING_INDEX = "waiting-index"
+LIVE_INDEX = "live-index"
+
+IN_LINE = "in_line"
+STARTED = "started"
+"""The two values of ``live``; a runner that is over has none."""
+
+TURN = "turn"
+"""What a runner in line waits for."""
+
+REFUSED = "Job.CannotBeServed"
+"""The error of a job that never had a runner. It may be served later: images and classes change."""
 
 _ENDED = frozenset({"OFFLINE", "FAILED"})
 
@@ -20,10 +31,22 @@ class Runner:
 
     runner_id: str
     status: str
+    live: str
+    repository: str
+    class_name: str
+    image_tag: str
     runner_labels: tuple[str, ...]
     job_id: int | None
+    job_name: str
+    job_url: str
+    run_id: int | None
+    run_attempt: int | None
+    head_sha: str
     github_runner_id: int | None
     waiting_for: str
+    waiting_reason: str
+    queue_place: int | None
+    start_input: str
     task_token: str
     task_id: str
     ticket_hash: str
@@ -32,6 +55,15 @@ class Runner:
     started_at: int | None
     completed_at: int | None
     released_at: int | None
+    queued_at: int | None
+    recorded_at: int | None
+    launched_at: int | None
+    capacity_provider: str
+    ended_at: int | None
+    cost_usd: float
+    error: str
+    cause: str
+    explained_at: int | None
 
     @classmethod
     def from_item(cls, item: Item) -> Runner:
@@ -40,10 +72,22 @@ class Runner:
         return cls(
             runner_id=text(item, "runner_id"),
             status=text(item, "status"),
+            live=text(item, "live"),
+            repository=text(item, "repository"),
+            class_name=text(item, "class_name"),
+            image_tag=text(item, "image_tag"),
             runner_labels=tuple(labels.split(",")) if labels else (),
             job_id=number(item, "job_id"),
+            job_name=text(item, "job_name"),
+            job_url=text(item, "job_url"),
+            run_id=number(item, "run_id"),
+            run_attempt=number(item, "run_attempt"),
+            head_sha=text(item, "head_sha"),
             github_runner_id=number(item, "github_runner_id"),
             waiting_for=text(item, "waiting_for"),
+            waiting_reason=text(item, "waiting_reason"),
+            queue_place=number(item, "queue_place"),
+            start_input=text(item, "start_input"),
             task_token=text(item, "task_token"),
             task_id=text(item, "task_id"),
             ticket_hash=text(item, "ticket_hash"),
@@ -52,12 +96,31 @@ class Runner:
             started_at=number(item, "started_at"),
             completed_at=number(item, "completed_at"),
             released_at=number(item, "released_at"),
+            queued_at=number(item, "queued_at"),
+            recorded_at=number(item, "timestamp"),
+            launched_at=number(item, "launched_at"),
+            capacity_provider=text(item, "capacity_provider"),
+            ended_at=number(item, "ended_at"),
+            cost_usd=amount(item, "cost_usd"),
+            error=text(item, "error"),
+            cause=text(item, "cause"),
+            explained_at=number(item, "explained_at"),
         )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its life has ended, with all that belongs to it."""
+        return self.status in _ENDED
+
+    @property
+    def is_in_line(self) -> bool:
+        """Whether it waits for its turn: nothing of it exists yet but its row."""
+        return self.waiting_for == TURN and self.released_at is None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more can come of this runner."""
-        return self.status in _ENDED or self.released_at is not None
+        return self.has_ended or self.released_at is not None
 
 
 class RunnerRecords:
@@ -97,6 +160,78 @@ class RunnerRecords:
             ExpressionAttributeValues={":labels": encode(waiting_labels)},
         )
         return [text(item, "runner_id") for item in answer["Items"]]
+
+    def live(self, state: str, *, most: int) -> Sequence[Runner]:
+        """List runners that are ``IN_LINE`` or ``STARTED``, those with the oldest job first.
+
+        Args:
+            state: Which of the two.
+            most: How many rows to read at most.
+
+        Returns:
+            The rows as the index has them: it may lag behind.
+        """
+        found: list[Runner] = []
+        page: dict[str, object] = {}
+        while len(found) < most:
+            answer = self._dynamodb.query(
+                TableName=self._table,
+                IndexName=LIVE_INDEX,
+                KeyConditionExpression="live = :state",
+                ExpressionAttributeValues={":state": encode(state)},
+                Limit=most - len(found),
+                **page,
+            )
+            found += map(Runner.from_item, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                break
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return found
+
+    def join_line(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
+        """Write a row that waits for its turn, new or in place of a refused job's.
+
+        Returns:
+            False if there is a row already.
+        """
+        waiting: dict[str, Value] = {
+            **values,
+            "status": "STARTING",
+            "live": IN_LINE,
+            "waiting_for": TURN,
+        }
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={**_key(runner_id), **encode_all(waiting)},
+                ConditionExpression="attribute_not_exists(runner_id)"
+                " OR (#error = :refused AND attribute_not_exists(released_at))",
+                ExpressionAttributeNames={"#error": "error"},
+                ExpressionAttributeValues={":refused": encode(REFUSED)},
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def move_in_line(self, runner_id: str, *, place: int | None, reason: str) -> None:
+        """Write how far in front a runner in line is and why it waits; None: too far behind."""
+        self.update(
+            runner_id,
+            values={"waiting_reason": reason} | ({} if place is None else {"queue_place": place}),
+            remove=("queue_place",) if place is None else (),
+            condition="waiting_for = :turn AND attribute_not_exists(released_at)",
+            operands={":turn": TURN},
+        )
+
+    def leave_line(self, runner_id: str, *, reason: str) -> Runner | None:
+        """End a runner that was released before its turn came; None if it is not in line."""
+        return self.update(
+            runner_id,
+            values={"status": "OFFLINE", "ended_at": self.now, "cost_usd": 0, "end_reason": reason},
+            remove=("live", "waiting_for", "waiting_reason", "queue_place", "start_input"),
+            condition="waiting_for = :turn AND attribute_exists(released_at)",
+            operands={":turn": TURN},
+        )
 
     def create(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
         """Write a new row; False if there is one already."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from fleet_runtime.aws import Client
 from fleet_runtime.records import Runner
@@ -33,26 +34,14 @@ def swap(one: Runner, other: Runner) -> bool:
     return _lowered(one) == _lowered(other)
 
 
-def start_replacement(
+def replacement_input(
     runner: Runner, *, stepfunctions: Client, state_machine_arn: str
-) -> str | None:
-    """Begin the life of a runner like ``runner``, for the job it was started for.
-
-    Returns:
-        The new runner's id, or None if it was started before.
-    """
+) -> dict[str, Any]:
+    """The execution's input of another runner like ``runner``, for the job it was started for."""
     execution_arn = state_machine_arn.replace(":stateMachine:", ":execution:")
     known = stepfunctions.describe_execution(executionArn=f"{execution_arn}:{runner.runner_id}")
-    name = next_runner_id(runner.runner_id)
-    try:
-        stepfunctions.start_execution(
-            stateMachineArn=state_machine_arn,
-            name=name,
-            input=json.dumps(json.loads(known["input"]) | {"runner_id": name}),
-        )
-    except stepfunctions.exceptions.ExecutionAlreadyExists:
-        return None
-    return name
+    document: dict[str, Any] = json.loads(known["input"])
+    return document | {"runner_id": next_runner_id(runner.runner_id)}
 
 
 def _lowered(runner: Runner) -> frozenset[str]:

@@ -1,54 +1,44 @@
-"""The repository's self-hosted runners at GitHub."""
+"""The fleet's self-hosted runners at GitHub."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fleet_runtime import github
-from fleet_runtime.aws import client
-from fleet_runtime.credentials import PersonalAccessToken
-from fleet_runtime.github import GitHubRefused, Job, Registration, Request, Response
-from fleet_runtime.settings import GitHub
-from fleet_runtime.transport import Transport
+from fleet_runtime.access import GitHubAccess
+from fleet_runtime.github import GitHubRefused, Job, RegisteredRunner, Registration
+
+_MOST_PAGES = 100
+"""10,000 runners are the most that a runner group takes ("Actions limits")."""
 
 
 class GitHubRunners:
-    """Registers, finds and removes a repository's runners.
+    """Registers, finds and removes runners.
 
     Every method raises GitHubUnavailable or GitHubRefused.
     """
 
-    def __init__(
-        self, *, repository: str, transport: Transport, credentials: PersonalAccessToken
-    ) -> None:
-        self._repository = repository
-        self._transport = transport
-        self._credentials = credentials
+    def __init__(self, access: GitHubAccess) -> None:
+        self.access = access
 
-    @classmethod
-    def of(cls, settings: GitHub) -> GitHubRunners:
-        """Make them from a function's settings."""
-        return cls(
-            repository=settings.repository,
-            transport=Transport(api_url=settings.api_url),
-            credentials=PersonalAccessToken(
-                secrets_manager=client("secretsmanager"), secret_arn=settings.token_secret_arn
-            ),
-        )
-
-    def job(self, job_id: int) -> Job:
+    def job(self, job_id: int, *, repository: str) -> Job:
         """Look a workflow job up."""
-        request = github.get_job(repository=self._repository, job_id=job_id)
-        return github.read_job(self._send(request))
+        request = github.get_job(repository=repository, job_id=job_id)
+        return github.read_job(self.access.send(request, repository=repository))
 
     def register(self, *, name: str, labels: Sequence[str]) -> Registration:
         """Register a runner just in time, in place of an idle one of the same name."""
-        request = github.generate_jitconfig(repository=self._repository, name=name, labels=labels)
-        response = self._send(request)
+        request = github.generate_jitconfig(
+            scope=self.access.runners_path,
+            name=name,
+            labels=labels,
+            runner_group_id=self.access.runner_group_id(),
+        )
+        response = self.access.send(request, repository=None)
         if response.status == 409 and self.remove(name=name, github_runner_id=None):
             raise GitHubRefused(f"a runner named {name} is busy with a job", status=409)
         if response.status == 409:
-            response = self._send(request)
+            response = self.access.send(request, repository=None)
         return github.read_registration(response)
 
     def remove(self, *, name: str, github_runner_id: int | None) -> bool:
@@ -57,20 +47,23 @@ class GitHubRunners:
         Returns:
             Whether it is busy with a job, and so still there.
         """
+        scope = self.access.runners_path
         if github_runner_id is None:
-            request = github.find_runner(repository=self._repository, name=name)
-            github_runner_id = github.read_runner_id(self._send(request), name=name)
+            request = github.find_runner(scope=scope, name=name)
+            response = self.access.send(request, repository=None)
+            github_runner_id = github.read_runner_id(response, name=name)
         if github_runner_id is None:
             return False
-        request = github.delete_runner(
-            repository=self._repository, github_runner_id=github_runner_id
-        )
-        return github.read_deletion(self._send(request))
+        request = github.delete_runner(scope=scope, github_runner_id=github_runner_id)
+        return github.read_deletion(self.access.send(request, repository=None))
 
-    def _send(self, request: Request) -> Response:
-        response = self._transport.send(request, token=self._credentials.token())
-        if response.status == 401:
-            # the token may have been replaced since this process read it
-            self._credentials.forget()
-            response = self._transport.send(request, token=self._credentials.token())
-        return response
+    def runners(self) -> list[RegisteredRunner]:
+        """List all runners of the scope, the fleet's own and others."""
+        found: list[RegisteredRunner] = []
+        for page in range(1, _MOST_PAGES + 1):
+            request = github.list_runners(scope=self.access.runners_path, page=page)
+            listed = github.read_runners(self.access.send(request, repository=None))
+            found.extend(listed)
+            if len(listed) < github.PAGE_SIZE:
+                break
+        return found

@@ -6,9 +6,13 @@ One frozen dataclass for each function; its field names are the lower-cased envi
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from fleet_runtime.scope import Scope
 
 
 class SettingError(Exception):
@@ -46,12 +50,27 @@ class AwsAccess:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many runners there may be at a time, and what they may cost. None: no limit.
+
+    Attributes:
+        max_runners: Runners of the whole fleet.
+        max_runners_per_repository: Runners for the jobs of one repository.
+        daily_budget_usd: Estimated cost of the runners that end on one day, UTC, in US dollars.
+    """
+
+    max_runners: int
+    max_runners_per_repository: int | None
+    daily_budget_usd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReceiveWebhook:
     """Settings of ``receive_webhook``."""
 
     event_bus_name: str
     webhook_secret_arn: str
-    github_repo: str
+    github_scope: Scope
     images: ImagePolicy
     aws: AwsAccess
 
@@ -61,6 +80,8 @@ class DispatchEvent:
     """Settings of ``dispatch_event``. ``default_task_definition`` is empty if images are built."""
 
     runner_table: str
+    ledger_table: str
+    event_bus_name: str
     state_machine_arn: str
     class_sizes_param: str
     runner_name_prefix: str
@@ -71,15 +92,40 @@ class DispatchEvent:
     image_recipe: str
     images: ImagePolicy
     row_ttl_seconds: int
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """A GitHub App. One of ``private_key_secret_arn`` and ``kms_key_id`` is empty."""
+
+    app_id: str
+    private_key_secret_arn: str
+    kms_key_id: str
+    installation_id: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GitHub:
-    """Where GitHub is, which repository is served and where the token is kept."""
+    """Where GitHub is, what is served there, and who asks.
+
+    Attributes:
+        api_url: The REST API.
+        scope: What is served.
+        token_secret_arn: Where the token is kept; empty if there are Apps.
+        apps: The Apps, the first one being the webhook's.
+        permissions: All that this function's installation tokens may do.
+        runner_group: Name of the runners' group; empty for the default one.
+        ca_parameter: Where the certificate authority is kept; empty for the system's.
+    """
 
     api_url: str
-    repository: str
+    scope: Scope
     token_secret_arn: str
+    apps: tuple[App, ...]
+    permissions: Mapping[str, str]
+    runner_group: str
+    ca_parameter: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +134,38 @@ class RunnerApi:
 
     runner_table: str
     github: GitHub
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainJob:
+    """Settings of ``explain_job``."""
+
+    runner_table: str
+    github: GitHub
+    explain_at_github: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcileDemand:
+    """Settings of ``reconcile_demand``.
+
+    Attributes:
+        dispatch: What starting a runner takes.
+        github: How GitHub is asked for jobs and runners.
+        cluster_arn: Where the runners' tasks are.
+        webhook_url: Where GitHub's webhooks go.
+        grace_seconds: What is younger is left alone.
+        max_replacements: How many runners may follow a job's first that ended without a job.
+        rerun_lost_jobs: Whether a job whose runner is gone is run again.
+    """
+
+    dispatch: DispatchEvent
+    github: GitHub
+    cluster_arn: str
+    webhook_url: str
+    grace_seconds: int
+    max_replacements: int
+    rerun_lost_jobs: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +200,7 @@ def receive_webhook() -> ReceiveWebhook:
     return ReceiveWebhook(
         event_bus_name=_text(env, "EVENT_BUS_NAME"),
         webhook_secret_arn=_text(env, "WEBHOOK_SECRET_ARN"),
-        github_repo=_text(env, "GITHUB_REPO"),
+        github_scope=_scope(env),
         images=_image_policy(env),
         aws=AwsAccess(
             region=_text(env, "AWS_REGION"),
@@ -139,6 +217,8 @@ def dispatch_event() -> DispatchEvent:
     env = os.environ
     return DispatchEvent(
         runner_table=_text(env, "RUNNER_TABLE"),
+        ledger_table=_text(env, "LEDGER_TABLE"),
+        event_bus_name=_text(env, "EVENT_BUS_NAME"),
         state_machine_arn=_text(env, "STATE_MACHINE_ARN"),
         class_sizes_param=_text(env, "CLASS_SIZES_PARAM"),
         runner_name_prefix=_text(env, "RUNNER_NAME_PREFIX"),
@@ -150,6 +230,7 @@ def dispatch_event() -> DispatchEvent:
         image_recipe=env.get("IMAGE_RECIPE", ""),
         images=_image_policy(env),
         row_ttl_seconds=_number(env, "ROW_TTL_SECONDS"),
+        limits=_limits(env),
     )
 
 
@@ -158,11 +239,53 @@ def runner_api() -> RunnerApi:
     env = os.environ
     return RunnerApi(
         runner_table=_text(env, "RUNNER_TABLE"),
-        github=GitHub(
-            api_url=_text(env, "GITHUB_API_URL"),
-            repository=_text(env, "GITHUB_REPO"),
-            token_secret_arn=_text(env, "GITHUB_TOKEN_SECRET_ARN"),
+        github=github(),
+    )
+
+
+def github() -> GitHub:
+    """Read how GitHub is asked; raises SettingError."""
+    env = os.environ
+    return GitHub(
+        api_url=_text(env, "GITHUB_API_URL"),
+        scope=_scope(env),
+        token_secret_arn=env.get("GITHUB_TOKEN_SECRET_ARN", ""),
+        apps=tuple(
+            App(
+                app_id=str(app["app_id"]),
+                private_key_secret_arn=app.get("private_key_secret_arn", ""),
+                kms_key_id=app.get("kms_key_id", ""),
+                installation_id=app.get("installation_id"),
+            )
+            for app in _json(env, "GITHUB_APPS", "[]")
         ),
+        permissions=_json(env, "GITHUB_PERMISSIONS", "{}"),
+        runner_group=env.get("RUNNER_GROUP", ""),
+        ca_parameter=env.get("GITHUB_CA_PARAM", ""),
+    )
+
+
+def explain_job() -> ExplainJob:
+    """Read the settings of ``explain_job``; raises SettingError."""
+    env = os.environ
+    return ExplainJob(
+        runner_table=_text(env, "RUNNER_TABLE"),
+        github=github(),
+        explain_at_github=_switch(env, "EXPLAIN_AT_GITHUB"),
+    )
+
+
+def reconcile_demand() -> ReconcileDemand:
+    """Read the settings of ``reconcile_demand``; raises SettingError."""
+    env = os.environ
+    return ReconcileDemand(
+        dispatch=dispatch_event(),
+        github=github(),
+        cluster_arn=_text(env, "CLUSTER_ARN"),
+        webhook_url=_text(env, "WEBHOOK_URL"),
+        grace_seconds=_number(env, "RECONCILE_GRACE_SECONDS"),
+        max_replacements=_number(env, "MAX_REPLACEMENTS"),
+        rerun_lost_jobs=_switch(env, "RERUN_LOST_JOBS"),
     )
 
 
@@ -209,10 +332,62 @@ def _number(env: Mapping[str, str], key: str) -> int:
     return int(value)
 
 
+def _json(env: Mapping[str, str], key: str, default: str) -> Any:
+    text = env.get(key) or default
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingError(f"environment variable {key} is {text!r}, it must be JSON") from error
+
+
+def _scope(env: Mapping[str, str]) -> Scope:
+    try:
+        return Scope.parse(_text(env, "GITHUB_SCOPE"))
+    except ValueError as error:
+        raise SettingError(f"environment variable GITHUB_SCOPE: {error}") from error
+
+
+def _limits(env: Mapping[str, str]) -> Limits:
+    per_repository = env.get("MAX_RUNNERS_PER_REPOSITORY", "")
+    return Limits(
+        max_runners=_runners("MAX_RUNNERS", _text(env, "MAX_RUNNERS")),
+        max_runners_per_repository=(
+            _runners("MAX_RUNNERS_PER_REPOSITORY", per_repository) if per_repository else None
+        ),
+        daily_budget_usd=_usd("DAILY_BUDGET_USD", env.get("DAILY_BUDGET_USD", "")),
+    )
+
+
+def _runners(key: str, value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise SettingError(
+            f"environment variable {key} is {value!r}, it must be a whole number of at least 1"
+        )
+    return int(value)
+
+
+def _usd(key: str, value: str) -> float | None:
+    if not value:
+        return None
+    try:
+        amount = float(value)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise SettingError(
+            f"environment variable {key} is {value!r}, it must be an amount of US dollars above 0"
+        )
+    return amount
+
+
+def _switch(env: Mapping[str, str], key: str) -> bool:
+    value = _text(env, key)
+    if value not in ("on", "off"):
+        raise SettingError(f"environment variable {key} is {value!r}, use on or off")
+    return value == "on"
+
+
 def _image_policy(env: Mapping[str, str]) -> ImagePolicy:
-    building = _text(env, "IMAGE_BUILDING")
-    if building not in ("on", "off"):
-        raise SettingError(f"environment variable IMAGE_BUILDING is {building!r}, use on or off")
     text = _text(env, "ALLOWED_IMAGES")
     try:
         allowed = json.loads(text)
@@ -222,4 +397,4 @@ def _image_policy(env: Mapping[str, str]) -> ImagePolicy:
         raise SettingError(
             f"environment variable ALLOWED_IMAGES is {text!r}, it must be a JSON list of globs"
         )
-    return ImagePolicy(allowed=tuple(allowed), building=building == "on")
+    return ImagePolicy(allowed=tuple(allowed), building=_switch(env, "IMAGE_BUILDING"))

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from fleet_runtime.aws import Client
 from fleet_runtime.items import Value
 from fleet_runtime.observability import count, logger
-from fleet_runtime.records import Runner, RunnerRecords
+from fleet_runtime.records import TURN, Runner, RunnerRecords
 
 LONGEST_CAUSE = 1000
 """Characters of a cause that are kept; Step Functions takes 32,768, people read one line."""
@@ -170,8 +170,11 @@ class Signals:
             first={**first, "released_at": self._records.now},
             condition="attribute_not_exists(started_at)",
         )
-        if row and row.waiting_for in ("image", "runner", "job"):
+        if row and row.waiting_for in ("capacity", "image", "runner", "job"):
             self._fail(row, error="Runner.Released", cause=cause)
+        elif row and row.waiting_for == TURN:
+            # no lifecycle that could end it
+            self._records.leave_line(runner_id, reason=cause)
         return row
 
     def release_stand_in(self, runner_id: str, *, waiting_labels: str, cause: str) -> Runner | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime import images, labels
 from fleet_runtime.labels import Refusal, shown
+from fleet_runtime.scope import Scope
 from fleet_runtime.settings import ImagePolicy
 
 _ACTIONS = ("queued", "in_progress", "completed")
@@ -17,6 +19,9 @@ _LARGEST_ID = 2**63 - 1
 _LARGEST_ATTEMPT = 10_000
 _TEXT_LENGTH = 200
 _URL_LENGTH = 500
+_REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""A commit's SHA-1 or SHA-256: it becomes part of a path at GitHub."""
 _LABELS_BYTES = 4096
 """More than labels.MAX_TOTAL_LENGTH: labels cut here are still refused behind the bus."""
 
@@ -46,7 +51,13 @@ class Accepted:
 
 
 def read(
-    body: bytes, *, event: str, delivery: str, repository: str, policy: ImagePolicy
+    body: bytes,
+    *,
+    event: str,
+    delivery: str,
+    received_at: int,
+    scope: Scope,
+    policy: ImagePolicy,
 ) -> Accepted | Ignored:
     """Read a delivery whose signature is good.
 
@@ -54,7 +65,8 @@ def read(
         body: Raw bytes.
         event: ``X-GitHub-Event``.
         delivery: ``X-GitHub-Delivery``.
-        repository: The ``owner/name`` that is served.
+        received_at: When it came, epoch seconds.
+        scope: Whose jobs are served.
         policy: Which images may be asked for.
 
     Raises:
@@ -76,8 +88,11 @@ def read(
         return Ignored(reason="the job waits for an approval")
     origin = payload.get("repository")
     full_name = origin.get("full_name") if isinstance(origin, dict) else None
-    if not isinstance(full_name, str) or full_name.lower() != repository.lower():
-        return Ignored(reason=f"repository {shown(full_name)} is not {repository}")
+    # it becomes part of paths at GitHub
+    if not isinstance(full_name, str) or not _REPOSITORY.fullmatch(full_name):
+        return Ignored(reason=f"repository {shown(full_name)} is not owner/name")
+    if not scope.covers_event(payload):
+        return Ignored(reason=f"repository {shown(full_name)} is not in the {scope}")
     job_labels = job.get("labels")
     if not isinstance(job_labels, list):
         raise BadDeliveryError(f"workflow_job.labels is {shown(job_labels)} and not a list")
@@ -86,8 +101,9 @@ def read(
     detail = {
         "action": action,
         "delivery": _cut(delivery, _TEXT_LENGTH),
+        "received_at": received_at,
         "repository": full_name,
-        "job": _trimmed(job, job_labels),
+        "job": trimmed(job, job_labels),
     }
     refusal = _refusal(job_labels, policy) if action == "queued" else None
     message = f"cannot be served: {refusal.reason}" if refusal else "accepted"
@@ -118,7 +134,12 @@ def _refusal(job_labels: list[object], policy: ImagePolicy) -> Refusal | None:
     return image if isinstance(image, Refusal) else None
 
 
-def _trimmed(job: Mapping[str, Any], job_labels: list[object]) -> dict[str, Any]:
+def trimmed(job: Mapping[str, Any], job_labels: list[object]) -> dict[str, Any]:
+    """Reduce a ``workflow_job``, alike in webhooks and REST answers, to what the fleet needs.
+
+    Raises:
+        BadDeliveryError: if it lacks what each has.
+    """
     return {
         "id": _whole(job, "id", largest=_LARGEST_ID),
         "run_id": _whole(job, "run_id", largest=_LARGEST_ID),
@@ -134,6 +155,7 @@ def _trimmed(job: Mapping[str, Any], job_labels: list[object]) -> dict[str, Any]
         "started_at": _epoch(job.get("started_at")),
         "completed_at": _epoch(job.get("completed_at")),
         "html_url": _cut(job.get("html_url"), _URL_LENGTH),
+        "head_sha": _sha(job.get("head_sha")),
     }
 
 
@@ -151,6 +173,10 @@ def _cut(value: object, length: int) -> str:
         return ""
     # JSON can spell lone surrogates, which no AWS API takes
     return value[:length].encode("utf-8", "replace").decode()
+
+
+def _sha(value: object) -> str:
+    return value if isinstance(value, str) and _SHA.fullmatch(value) else ""
 
 
 def _cut_labels(job_labels: list[object]) -> list[object]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import boto3
 import pytest
@@ -19,7 +19,13 @@ from cdk_runner_fleet.cli import main
 REGION = "eu-west-1"
 CLASSES = {
     "small": {"cpu": 512, "memory": 1024},
-    "gpu-less": {"cpu": 1024, "memory": 2048, "labels": ["arm"], "capacity": ["FARGATE_SPOT"]},
+    "gpu-less": {
+        "cpu": 1024,
+        "memory": 2048,
+        "labels": ["arm"],
+        "capacity": ["FARGATE_SPOT"],
+        "max_runners": 4,
+    },
 }
 
 
@@ -81,6 +87,42 @@ class CloudFormation(BaseHTTPRequestHandler):
         pass
 
 
+@dataclass
+class Lambda:
+    """Invoke, answered by `answer` from the function's name and payload; what was asked is kept."""
+
+    answer: Callable[[str, Any], tuple[int, dict[str, str], Any]]
+    calls: list[tuple[str, str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lambda]:
+    lambdas = Lambda(answer=lambda name, payload: (200, {}, {"error": "GitHub answered 404"}))
+
+    class Invoke(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            name = unquote(self.path).split("/")[3]
+            kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
+            lambdas.calls.append((name, kind, payload))
+            status, headers, document = lambdas.answer(name, payload)
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            for key, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Invoke) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", f"http://127.0.0.1:{server.server_port}")
+        yield lambdas
+        server.shutdown()
+
+
 @pytest.fixture(scope="session")
 def cloudformation_url() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), CloudFormation) as server:
@@ -107,8 +149,34 @@ def deploy(stack: str, *, outputs: bool = True) -> None:
     boto3.client("dynamodb").create_table(
         TableName=f"{stack}-runners",
         BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "runner_id", "AttributeType": "S"}],
+        AttributeDefinitions=[
+            {"AttributeName": "runner_id", "AttributeType": "S"},
+            {"AttributeName": "live", "AttributeType": "S"},
+            {"AttributeName": "queued_at", "AttributeType": "N"},
+        ],
         KeySchema=[{"AttributeName": "runner_id", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "live-index",
+                "KeySchema": [
+                    {"AttributeName": "live", "KeyType": "HASH"},
+                    {"AttributeName": "queued_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    boto3.client("dynamodb").create_table(
+        TableName=f"{stack}-ledger",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "entry", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "entry", "KeyType": "HASH"}],
+    )
+    boto3.client("dynamodb").create_table(
+        TableName=f"{stack}-images",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "image_tag", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "image_tag", "KeyType": "HASH"}],
     )
     boto3.client("ssm").put_parameter(
         Name=f"{stack}-classes", Type="String", Value=json.dumps(CLASSES)
@@ -118,6 +186,11 @@ def deploy(stack: str, *, outputs: bool = True) -> None:
         "RunnerTableName": f"{stack}-runners",
         "ClassSizesParameterName": f"{stack}-classes",
         "ClusterName": f"{stack}-cluster",
+        "RunnerNamePrefix": "fleet",
+        "LedgerTableName": f"{stack}-ledger",
+        "MaxRunners": "100",
+        "ImageTableName": f"{stack}-images",
+        "ExplainJobFunctionName": f"{stack}-explain-job",
     }
     CloudFormation.stacks[stack] = names if outputs else {}
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import boto3
 import pytest
 from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
-from .conftest import CLASSES, Result, put_runner
+from .conftest import CLASSES, CloudFormation, Result, put_runner
 
 Run = Callable[..., Result]
 
@@ -23,7 +25,7 @@ def test_classes_as_a_table_show_what_a_class_has_by_default(run: Run, fleet: st
     small = next(line for line in lines if "small" in line).split()
     assert small == ["small", "512", "1024", "linux", "x64", "FARGATE"]
     other = next(line for line in lines if "gpu-less" in line).split()
-    assert other == ["gpu-less", "1024", "2048", "arm", "FARGATE_SPOT"]
+    assert other == ["gpu-less", "1024", "2048", "arm", "FARGATE_SPOT", "4"]
 
 
 @pytest.mark.parametrize("value", ["not json", '["small"]', '{"small": 5}'])
@@ -92,10 +94,11 @@ def test_cluster_status_lists_every_task_with_its_class(run: Run, tasks: list[st
     )
     result = run("cluster", "status", "--output", "json")
     assert result.exit_code == 0, result.stderr
-    found = {task["task_arn"]: task for task in result.json}
+    listed = result.json["tasks"]
+    found = {task["task_arn"]: task for task in listed}
     assert set(found) == set(tasks)
     assert found[tasks[7]]["runner_id"] == "fleet-7-1"
-    assert {task["class_name"] for task in result.json} == {f"class-{n}" for n in range(150)}
+    assert {task["class_name"] for task in listed} == {f"class-{n}" for n in range(150)}
     assert found[tasks[0]]["status"] == "STOPPED"
     assert found[tasks[0]]["stopped_reason"] == "its job has ended"
     table = run("cluster", "status").stdout
@@ -104,4 +107,36 @@ def test_cluster_status_lists_every_task_with_its_class(run: Run, tasks: list[st
 
 
 def test_an_empty_cluster(run: Run, fleet: str) -> None:
-    assert run("cluster", "status", "--output", "json").json == []
+    assert run("cluster", "status", "--output", "json").json == {
+        "tasks": [],
+        "turns": {
+            "used": 0,
+            "limit": 100,
+            "in_line": 0,
+            "spent_usd": 0,
+            "daily_budget_usd": None,
+        },
+    }
+
+
+@pytest.mark.parametrize(("day", "spent"), [("today", "1.25"), ("2026-01-01", "0.00")])
+def test_cluster_status_tells_the_turns_and_the_budget(
+    run: Run, fleet: str, day: str, spent: str
+) -> None:
+    CloudFormation.stacks[fleet]["DailyBudgetUsd"] = "5"
+    today = datetime.now(UTC).date().isoformat()
+    boto3.resource("dynamodb").Table(f"{fleet}-ledger").put_item(
+        Item={
+            "entry": "turns",
+            "fleet": {"fleet-1-1", "fleet-2-1"},
+            "day": today if day == "today" else day,
+            "spent_usd": Decimal("1.25"),
+        }
+    )
+    for number in range(1, 5):
+        put_runner(
+            f"fleet-{number}-1", live="started" if number < 3 else "in_line", queued_at=number
+        )
+    stdout = run("cluster", "status").stdout
+    assert "turns: 2 of 100 in use, 2 jobs in line" in stdout
+    assert f"budget: {spent} of 5.00 USD spent today, UTC" in stdout

@@ -103,6 +103,40 @@ def test_terminate_of_an_unknown_runner_makes_no_row(run: Run, fleet: str) -> No
     assert run("runners", "list", "--output", "json").json == []
 
 
+IN_LINE = {
+    "status": "STARTING",
+    "live": "in_line",
+    "queued_at": 5,
+    "waiting_for": "turn",
+    "waiting_reason": "the fleet has 100 of at most 100 runners",
+    "queue_place": 3,
+    "start_input": "{}",
+}
+
+
+def test_a_job_in_line_is_listed_with_its_place_and_reason(run: Run, fleet: str) -> None:
+    put_runner("fleet-1-1", **IN_LINE)
+    put_runner("fleet-2-1", **{**IN_LINE, "waiting_for": "job"})
+    lines = run("runners", "list").stdout.splitlines()
+    (line,) = [line for line in lines if "fleet-1-1" in line]
+    assert line.rstrip().endswith("turn, place 3: the fleet has 100 of at most 100 runners")
+    (line,) = [line for line in lines if "fleet-2-1" in line]
+    assert "at most" not in line
+    details = run("runners", "details", "fleet-1-1").stdout
+    assert "the fleet has 100 of at most 100 runners" in details
+
+
+def test_terminate_ends_a_runner_in_line_itself(run: Run, fleet: str) -> None:
+    put_runner("fleet-1-1", **IN_LINE)
+    result = run("runners", "terminate", "fleet-1-1")
+    assert result.exit_code == 0, result.stderr
+    assert "was in line, its job gets no runner" in result.stdout
+    row = get_runner("fleet-1-1")
+    assert (row["status"], row["error"], row["cost_usd"]) == ("FAILED", "Runner.Terminated", 0)
+    assert row["ended_at"] >= row["released_at"]
+    assert not {"live", "waiting_for", "waiting_reason", "queue_place", "start_input"} & set(row)
+
+
 PARKED = {
     "StartAt": "RunJob",
     "States": {

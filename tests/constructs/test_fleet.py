@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -12,10 +13,13 @@ from aws_cdk import aws_ec2 as ec2
 
 from cdk_runner_fleet import LifecycleTimeouts, RunnerClass, RunnerFleet
 from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.stack import RunnerFleetStack
 
 from .conftest import synthesize
 
 Template = dict[str, Any]
+
+CLI = Path(__file__).parents[2] / "cdk_runner_fleet" / "cli"
 
 
 def of_type(template: Template, kind: str) -> list[dict[str, Any]]:
@@ -116,16 +120,77 @@ def test_every_placeholder_is_substituted_and_every_substitution_used(minimal: T
     assert placeholders == set(machine["DefinitionSubstitutions"])
 
 
-def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
-    minimal: Template,
-) -> None:
+def test_every_asynchronous_hop_has_the_dead_letter_queue(minimal: Template) -> None:
+    [queue] = [
+        {"Fn::GetAtt": [name, "Arn"]}
+        for name, resource in minimal["Resources"].items()
+        if resource["Type"] == "AWS::SQS::Queue"
+    ]
     rules = of_type(minimal, "AWS::Events::Rule")
-    assert len(rules) == 4
-    assert all("DeadLetterConfig" in target for rule in rules for target in rule["Targets"])
-    targeted = {json.dumps(t["Arn"]) for rule in rules for t in rule["Targets"]}
-    configured = of_type(minimal, "AWS::Lambda::EventInvokeConfig")
-    assert len(configured) == len(targeted)
-    assert all("OnFailure" in c["DestinationConfig"] for c in configured)
+    hops = [target for rule in rules for target in rule["Targets"]]
+    hops += [schedule["Target"] for schedule in of_type(minimal, "AWS::Scheduler::Schedule")]
+    assert {"cdk-runner-fleet", "aws.ecs", "aws.states", "aws.codebuild"} <= {
+        source for rule in rules for source in rule.get("EventPattern", {}).get("source", [])
+    }
+    for hop in hops:
+        assert hop["DeadLetterConfig"] == {"Arn": queue}, hop["Arn"]
+    # and what Lambda has taken over: a function that fails three times
+    kept = {
+        config["FunctionName"]["Ref"]: config["DestinationConfig"]["OnFailure"]["Destination"]
+        for config in of_type(minimal, "AWS::Lambda::EventInvokeConfig")
+    }
+    assert kept == {hop["Arn"]["Fn::GetAtt"][0]: queue for hop in hops}
+
+
+def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> None:
+    kinds = [
+        kind
+        for rule in of_type(minimal, "AWS::Events::Rule")
+        if rule.get("EventPattern", {}).get("source") == ["cdk-runner-fleet"]
+        for kind in rule["EventPattern"]["detail-type"]
+    ]
+    assert sorted(kinds) == ["job_unserved", "workflow_job"]
+
+
+def test_an_alarm_rings_while_an_event_waits_in_the_dead_letter_queue(minimal: Template) -> None:
+    [alarm] = [
+        each
+        for each in of_type(minimal, "AWS::CloudWatch::Alarm")
+        if each["Namespace"] == "AWS/SQS"
+    ]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"], alarm["Statistic"]) == (
+        1,
+        "GreaterThanOrEqualToThreshold",
+        "Maximum",
+    )
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert "AlarmActions" not in alarm
+
+
+def test_a_topic_can_be_told_of_failed_events() -> None:
+    def make(stack: cdk.Stack) -> None:
+        made = RunnerFleet(stack, "Fleet", github_repo="o/r")
+        topic = cdk.aws_sns.Topic(stack, "Topic")
+        made.failed_events_alarm.add_alarm_action(cdk.aws_cloudwatch_actions.SnsAction(topic))
+
+    [alarm] = of_type(synthesize(make), "AWS::CloudWatch::Alarm")
+    assert len(alarm["AlarmActions"]) == 1
+
+
+@pytest.mark.parametrize(("given", "switch"), [({}, "on"), ({"explain_at_github": False}, "off")])
+def test_authors_are_told_unless_that_is_off(given: dict[str, Any], switch: str) -> None:
+    template = fleet(**given)
+    assert environment(template, "explain_job")["EXPLAIN_AT_GITHUB"] == switch
+
+
+def test_the_stack_names_what_the_command_line_needs() -> None:
+    app = cdk.App(context={"github_repo": "o/r"}, analytics_reporting=False)
+    RunnerFleetStack(app, "RunnerFleet")
+    outputs = app.synth().get_stack_by_name("RunnerFleet").template["Outputs"]
+    source = "".join(path.read_text() for path in CLI.glob("*.py"))
+    named = set(re.findall(r'output="(\w+)"', source))
+    assert {"FailedEventsQueueUrl", "EventArchiveArn", "ExplainJobFunctionName"} <= named
+    assert named <= set(outputs)
 
 
 def test_images_are_immutable_and_scanned(minimal: Template) -> None:
@@ -188,7 +253,9 @@ def test_tokens_are_let_through() -> None:
         RunnerFleet(stack, "Fleet", github_repo=repository.value_as_string)
 
     template = synthesize(make)
-    assert environment(template, "receive_webhook")["GITHUB_REPO"] == {"Ref": "Repo"}
+    assert environment(template, "receive_webhook")["GITHUB_SCOPE"] == {
+        "Fn::Join": ["", ["repos/", {"Ref": "Repo"}]]
+    }
 
 
 @pytest.mark.parametrize(
@@ -214,6 +281,87 @@ def settings(**context: Any) -> FleetSettings:
     return FleetSettings.from_context(cdk.App(context=context, analytics_reporting=False).node)
 
 
+@pytest.mark.parametrize(
+    ("props", "message"),
+    [
+        ({"max_runners": 0}, "max_runners 0 cannot be kept, use a whole number from 1 to 1000"),
+        ({"max_runners": 1001}, "several fleets"),
+        ({"max_runners": True}, "max_runners True"),
+        ({"max_runners_per_repository": 0}, "max_runners_per_repository 0"),
+        ({"daily_budget_usd": 0}, "daily_budget_usd 0 is no budget"),
+        ({"daily_budget_usd": float("inf")}, "leave it out for no limit"),
+    ],
+)
+def test_limits_that_cannot_be_kept_are_refused(props: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fleet(**props)
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5, True])
+def test_a_class_that_could_have_no_runner_is_refused(most: Any) -> None:
+    with pytest.raises(ValueError, match=r"max_runners .* use a whole number of at least 1"):
+        RunnerClass(cpu=256, memory=512, max_runners=most)
+
+
+def test_limits_reach_those_who_start_runners(minimal: Template) -> None:
+    template = fleet(
+        max_runners=7,
+        max_runners_per_repository=3,
+        daily_budget_usd=2.5,
+        runner_classes={"small": RunnerClass(cpu=256, memory=512, max_runners=2)},
+    )
+    for handler in ("dispatch_event", "reconcile_demand"):
+        given = environment(template, handler)
+        assert given["MAX_RUNNERS"] == "7"
+        assert given["MAX_RUNNERS_PER_REPOSITORY"] == "3"
+        assert given["DAILY_BUDGET_USD"] == "2.5"
+    default = environment(minimal, "dispatch_event")
+    assert default["MAX_RUNNERS"] == "100"
+    assert default["MAX_RUNNERS_PER_REPOSITORY"] == default["DAILY_BUDGET_USD"] == ""
+    [parameter] = of_type(template, "AWS::SSM::Parameter")
+    assert json.loads(parameter["Value"])["small"]["max_runners"] == 2
+
+
+def test_limits_may_be_parameters_of_the_stack() -> None:
+    def make(stack: cdk.Stack) -> None:
+        numbers = {
+            name: cdk.CfnParameter(stack, name, type="Number").value_as_number
+            for name in ("Most", "Each", "Usd")
+        }
+        RunnerFleet(
+            stack,
+            "Fleet",
+            github_repo="o/r",
+            max_runners=numbers["Most"],  # type: ignore[arg-type]
+            max_runners_per_repository=numbers["Each"],  # type: ignore[arg-type]
+            daily_budget_usd=numbers["Usd"],
+        )
+
+    given = environment(synthesize(make), "dispatch_event")
+    assert given["MAX_RUNNERS"] == {"Ref": "Most"}
+    assert given["MAX_RUNNERS_PER_REPOSITORY"] == {"Ref": "Each"}
+    assert given["DAILY_BUDGET_USD"] == {"Ref": "Usd"}
+
+
+def test_every_end_of_an_execution_is_told_with_a_dead_letter_queue(minimal: Template) -> None:
+    ends = [
+        rule
+        for rule in of_type(minimal, "AWS::Events::Rule")
+        if rule.get("EventPattern", {}).get("source") == ["aws.states"]
+        and "SUCCEEDED" in rule["EventPattern"]["detail"]["status"]
+    ]
+    [rule] = ends
+    assert set(rule["EventPattern"]["detail"]["status"]) == {
+        "SUCCEEDED",
+        "FAILED",
+        "TIMED_OUT",
+        "ABORTED",
+    }
+    [target] = rule["Targets"]
+    assert target["DeadLetterConfig"]
+    assert "EventBusName" not in rule, "AWS's own events come on the default bus"
+
+
 def test_context_takes_json_and_command_line_strings() -> None:
     read = settings(
         github_repo="o/r",
@@ -221,12 +369,16 @@ def test_context_takes_json_and_command_line_strings() -> None:
         security_groups=["sg-1"],
         image_build_project="false",
         boot_timeout_seconds="2",
+        max_runners="5",
+        daily_budget_usd="2.5",
         runner_class_sizes='{"small": {"cpu": 256, "memory": 512}}',
     )
     assert read.subnet_ids == ["subnet-1", "subnet-2"]
     assert read.security_groups == ["sg-1"]
     assert read.image_build_project is False
     assert read.boot_timeout_seconds == 2
+    assert (read.max_runners, read.daily_budget_usd) == (5, 2.5)
+    assert read.max_runners_per_repository is None
     assert read.runner_class_sizes == {"small": {"cpu": 256, "memory": 512}}
 
 
@@ -235,6 +387,11 @@ def test_context_takes_json_and_command_line_strings() -> None:
     [
         ({}, "github_repo is not set"),
         ({"github_repo": "o/r", "boot_timeout_seconds": "soon"}, "whole number of seconds"),
+        (
+            {"github_repo": "o/r", "max_runners": "2.5"},
+            "max_runners is '2.5', give a whole number$",
+        ),
+        ({"github_repo": "o/r", "daily_budget_usd": "much"}, "an amount such as 25"),
         ({"github_repo": "o/r", "image_build_project": "perhaps"}, "true or false"),
         ({"github_repo": "o/r", "subnet_ids": [1]}, "list of strings"),
         ({"github_repo": "o/r", "runner_class_sizes": "[]"}, "an object"),
@@ -253,3 +410,7 @@ def test_metrics_name_what_is_emitted() -> None:
     assert made.metric_runners_failed().metric_name == "ExecutionsFailed"
     assert made.metric_jobs_refused(period=cdk.Duration.minutes(1)).namespace == "RunnerFleet"
     assert made.metric_events_failed().namespace == "AWS/SQS"
+    assert made.metric_jobs_in_line().metric_name == "JobInLine"
+    spent = made.metric_budget_spent()
+    assert spent.metric_name == "BudgetSpentUsd"
+    assert set(spent.dimensions or {}) == {"who"}

@@ -15,6 +15,7 @@ from cdk_runner_fleet.stack import RunnerFleetStack
 WITHOUT_RESOURCE_LEVEL = {
     "ecr:GetAuthorizationToken",
     "ecs:DescribeTaskDefinition",
+    "ecs:ListTasks",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",
@@ -63,10 +64,10 @@ def test_no_managed_policy(minimal: dict[str, Any]) -> None:
     assert [r for r in roles if "ManagedPolicyArns" in r["Properties"]] == []
 
 
-def test_the_github_token_is_read_by_two_functions_alone(minimal: dict[str, Any]) -> None:
+def test_the_github_token_is_read_by_those_who_ask_github_alone(minimal: dict[str, Any]) -> None:
     [token] = [n for n, r in minimal["Resources"].items() if n.startswith("FleetGithubToken")]
     readers = [s for s in statements(minimal) if {"Ref": token} in as_list(s["Resource"])]
-    assert len(readers) == 2
+    assert len(readers) == 4
 
 
 def _make_minimal(app: cdk.App) -> None:

@@ -10,8 +10,10 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,10 +26,13 @@ from moto import mock_aws
 import build_image
 import deregister_runner
 import dispatch_event
+import explain_job
 import receive_webhook
+import reconcile_demand
 import runner_api
 from fleet_runtime import aws as fleet_aws
 from fleet_runtime import webhook
+from fleet_runtime.scope import Scope
 from fleet_runtime.settings import ImagePolicy
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -59,7 +64,12 @@ class Received:
 class Stub:
     """A loopback server; ``answer`` gets each request and returns (status, headers, body)."""
 
-    def __init__(self, answer: Callable[[Received], tuple[int, dict[str, str], bytes]]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Received], tuple[int, dict[str, str], bytes]],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         received: list[Received] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,8 +89,9 @@ class Stub:
                 self.send_response(status)
                 for name, value in {**headers, "content-length": str(len(body))}.items():
                     self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # whoever asked did not wait
+                    self.end_headers()
+                    self.wfile.write(body)
 
             # the names that http.server looks for
             do_GET = do_POST = do_DELETE = handle_any  # noqa: N815
@@ -91,7 +102,9 @@ class Stub:
         self.received = received
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
@@ -112,6 +125,7 @@ class GitHub:
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
     jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
     runners: dict[int, dict[str, Any]] = field(default_factory=dict)
+    is_app: bool = False
     faults: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
     during: Callable[[str], None] = lambda _: None
     stub: Stub = field(init=False)
@@ -141,6 +155,10 @@ class GitHub:
             if rest == "/runners/generate-jitconfig"
             else "job"
             if rest.startswith("/jobs/")
+            else "check_run"
+            if path.endswith("/check-runs")
+            else "status"
+            if "/statuses/" in path
             else "list"
             if request.method == "GET"
             else "delete"
@@ -150,6 +168,10 @@ class GitHub:
             return faults.pop(0)
         if request.headers.get("authorization") not in {f"Bearer {t}" for t in self.tokens}:
             return _json(401, {"message": "Bad credentials"})
+        if operation == "check_run" and not self.is_app:
+            return _json(403, {"message": "You must authenticate via a GitHub App."})
+        if operation in ("check_run", "status"):
+            return _json(201, {"id": 1})
         if operation == "job":
             job = self.jobs.get(int(rest.rpartition("/")[2]))
             return _json(200, job) if job else _json(404, {"message": "Not Found"})
@@ -238,6 +260,7 @@ class Aws:
     dynamodb: Any
     sfn: Script
     codebuild: Script
+    events: Script
 
     def row(self, runner_id: str = RUNNER) -> dict[str, Any] | None:
         return self._item("runners", {"runner_id": {"S": runner_id}})
@@ -270,6 +293,7 @@ class Aws:
                 "waiting_for": phase,
                 "task_token": f"token-{phase}",
                 "job_id": 2832853555,
+                "repository": "octo-org/example",
                 **extra,
                 **attributes,
             }
@@ -314,6 +338,10 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "RUNNER_TABLE": "runners",
     "IMAGE_TABLE": "images",
+    "LEDGER_TABLE": "ledger",
+    "MAX_RUNNERS": "100",
+    "MAX_RUNNERS_PER_REPOSITORY": "",
+    "DAILY_BUDGET_USD": "",
     "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:lifecycle",
     "CLASS_SIZES_PARAM": "/fleet/class-sizes",
     "RUNNER_NAME_PREFIX": "fleet",
@@ -325,7 +353,8 @@ ENVIRONMENT = {
     "ALLOWED_IMAGES": json.dumps(["public.ecr.aws/*"]),
     "IMAGE_BUILDING": "on",
     "ROW_TTL_SECONDS": "2592000",
-    "GITHUB_REPO": "octo-org/example",
+    "EXPLAIN_AT_GITHUB": "on",
+    "GITHUB_SCOPE": "repos/octo-org/example",
     "GITHUB_TOKEN_SECRET_ARN": "github-token",
     "EVENT_BUS_NAME": "fleet-bus",
     "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook",
@@ -334,6 +363,11 @@ ENVIRONMENT = {
     "RUNNER_REPOSITORY_URL": "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner",
     "TASK_DEFINITION_ARN": "fleet-runner-abc",
     "IMAGE_BUILD_TIMEOUT_SECONDS": "1800",
+    "CLUSTER_ARN": "arn:aws:ecs:us-east-1:123456789012:cluster/fleet",
+    "WEBHOOK_URL": "https://fleet.example.com/webhook",
+    "RECONCILE_GRACE_SECONDS": "60",
+    "MAX_REPLACEMENTS": "3",
+    "RERUN_LOST_JOBS": "off",
 }
 
 
@@ -355,7 +389,9 @@ def forget() -> None:
         deregister_runner._github,
         deregister_runner._records,
         dispatch_event._dispatcher,
+        explain_job._explainer,
         receive_webhook._receiver,
+        reconcile_demand._reconciliation,
         runner_api._claims,
     ):
         kept.cache_clear()
@@ -365,19 +401,35 @@ def forget() -> None:
 def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
     with mock_aws():
         dynamodb = fleet_aws.client("dynamodb")
-        keys = ["runner_id", "waiting_labels"]
+        keys = {"runner_id": "S", "waiting_labels": "S", "live": "S", "queued_at": "N"}
         dynamodb.create_table(
             TableName="runners",
             BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            AttributeDefinitions=[
+                {"AttributeName": key, "AttributeType": kind} for key, kind in keys.items()
+            ],
             KeySchema=[{"AttributeName": "runner_id", "KeyType": "HASH"}],
             GlobalSecondaryIndexes=[
                 {
                     "IndexName": "waiting-index",
                     "KeySchema": [{"AttributeName": "waiting_labels", "KeyType": "HASH"}],
                     "Projection": {"ProjectionType": "ALL"},
-                }
+                },
+                {
+                    "IndexName": "live-index",
+                    "KeySchema": [
+                        {"AttributeName": "live", "KeyType": "HASH"},
+                        {"AttributeName": "queued_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "ALL"},
+                },
             ],
+        )
+        dynamodb.create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "entry", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "entry", "KeyType": "HASH"}],
         )
         dynamodb.create_table(
             TableName="images",
@@ -406,9 +458,12 @@ def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
         )
         sfn = Script(fleet_aws.client("stepfunctions"), "sfn")
         codebuild = Script(fleet_aws.client("codebuild"), "codebuild")
-        yield Aws(dynamodb=dynamodb, sfn=sfn, codebuild=codebuild)
+        events = Script(fleet_aws.client("events"), "eventbridge")
+        events.answers["PutEvents"] = {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+        yield Aws(dynamodb=dynamodb, sfn=sfn, codebuild=codebuild, events=events)
         sfn.stop()
         codebuild.stop()
+        events.stop()
 
 
 @pytest.fixture
@@ -452,7 +507,8 @@ def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
         json.dumps(payload).encode(),
         event="workflow_job",
         delivery="d",
-        repository="octo-org/example",
+        received_at=1781551342,
+        scope=Scope(kind="repos", name="octo-org/example"),
         policy=ImagePolicy(allowed=("*",), building=True),
     )
     assert isinstance(verdict, webhook.Accepted), verdict

@@ -64,6 +64,7 @@ def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
         "job_name": "test (3.12)",
         "workflow_name": "Build",
         "job_url": "https://github.com/octo-org/example/actions/runs/940463255/job/2832853555",
+        "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
         "runner_labels": "self-hosted,linux",
         "waiting_labels": "linux,self-hosted",
         "class_name": "small",
@@ -75,6 +76,8 @@ def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
         "image_base": "public.ecr.aws/ubuntu/ubuntu:24.04",
         "task_definition": f"fleet-runner-abc-{tag}",
         "queued_at": 1781551340,
+        "queued_delivery": "d",
+        "queued_received_at": 1781551342,
     }
     assert tag.startswith("default-")
     assert aws.row() is None, "the lifecycle writes its row"
@@ -465,7 +468,14 @@ def test_a_missing_setting_is_named(
 # --- a runner that takes another runner's job -----------------------------------------------
 
 OTHER = "fleet-7-1"
-OTHER_INPUT = {"runner_id": OTHER, "job_id": 7, "runner_labels": "self-hosted,class:medium"}
+OTHER_INPUT = {
+    "runner_id": OTHER,
+    "job_id": 7,
+    "repository": "octo-org/example",
+    "runner_labels": "self-hosted,class:medium",
+    "class_name": "Medium",
+    "image_tag": "default-0123",
+}
 
 
 @pytest.fixture

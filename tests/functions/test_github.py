@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet_runtime import github
-from fleet_runtime.credentials import CredentialsError, PersonalAccessToken
+from fleet_runtime.credentials import CredentialsError, PersonalAccessToken, Secret
 from fleet_runtime.github import GitHubRefused, GitHubUnavailable, Response
 from fleet_runtime.signature import is_signed
 from fleet_runtime.transport import Transport
@@ -30,10 +30,6 @@ def response(status: int, document: object = None, **headers: str) -> Response:
         (response(500), 5),
         (response(502, b"<html>"), 5),
         (response(503, {"message": "x"}, retry_after="7"), 7),
-        (response(429, {"message": "slow"}, retry_after="3600"), 60),
-        (response(403, {"message": "x"}, retry_after="9"), 9),
-        (response(403, {"message": "x"}, x_ratelimit_remaining="0"), 5),
-        (response(403, {"message": "You have exceeded a secondary rate limit."}), 5),
         (response(408), 5),
         (response(200, b"not json"), 5),
         (response(200, []), 5),
@@ -95,7 +91,9 @@ def test_deletion_tells_whether_a_job_holds_the_runner(status: int, busy: bool) 
 
 
 def test_registration_requests_have_the_documented_body() -> None:
-    request = github.generate_jitconfig(repository="o/r", name="n", labels=["self-hosted", "a b"])
+    request = github.generate_jitconfig(
+        scope="/repos/o/r", name="n", labels=["self-hosted", "a b"], runner_group_id=1
+    )
     assert (request.method, request.path) == (
         "POST",
         "/repos/o/r/actions/runners/generate-jitconfig",
@@ -177,6 +175,6 @@ def test_a_secret_without_a_token_is_an_error_that_does_not_show_it(secret: str)
             return {"SecretString": secret}
 
     with pytest.raises(CredentialsError) as caught:
-        PersonalAccessToken(secrets_manager=SecretsManager(), secret_arn="arn").token()
+        PersonalAccessToken(Secret(secrets_manager=SecretsManager(), secret_arn="arn")).token()
     assert "two" not in str(caught.value)
     assert "tök" not in str(caught.value)

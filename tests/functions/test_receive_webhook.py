@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,7 @@ def post(event: dict[str, Any]) -> tuple[int, str]:
 
 
 def test_a_queued_job_becomes_one_trimmed_event(light: LightAws) -> None:
+    before = int(time.time())
     assert post(delivery(sample("queued"))) == (202, "accepted")
     (entry,) = light.events
     assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == (
@@ -113,7 +115,9 @@ def test_a_queued_job_becomes_one_trimmed_event(light: LightAws) -> None:
         "cdk-runner-fleet",
         "workflow_job",
     )
-    assert json.loads(entry["Detail"]) == {
+    detail = json.loads(entry["Detail"])
+    assert before <= detail.pop("received_at") <= time.time()
+    assert detail == {
         "action": "queued",
         "delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
         "repository": "octo-org/example",
@@ -131,8 +135,16 @@ def test_a_queued_job_becomes_one_trimmed_event(light: LightAws) -> None:
             "started_at": 1781551340,
             "completed_at": None,
             "html_url": "https://github.com/octo-org/example/actions/runs/940463255/job/2832853555",
+            "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
         },
     }
+
+
+@pytest.mark.parametrize("sha", [None, 7, "", "../../orgs/x", "E" * 40, "e" * 41, "e" * 40 + "\n"])
+def test_a_commit_that_is_none_is_left_out(light: LightAws, sha: object) -> None:
+    # it becomes part of a path at GitHub
+    assert post(delivery(job("queued", head_sha=sha)))[0] == 202
+    assert json.loads(light.events[0]["Detail"])["job"]["head_sha"] == ""
 
 
 @pytest.mark.parametrize(
@@ -257,10 +269,13 @@ def _other_repository() -> dict[str, Any]:
             lambda: delivery(job("queued", labels=["Self-Hosted", "Ubuntu-22.04"])),
             "the job asks for a GitHub-hosted runner: 'ubuntu-22.04'",
         ),
-        (_other_repository, "repository 'octo-org/other' is not octo-org/example"),
+        (
+            _other_repository,
+            "repository 'octo-org/other' is not in the repository octo-org/example",
+        ),
         (
             lambda: delivery({**sample("queued"), "repository": None}),
-            "repository None is not octo-org/example",
+            "repository None is not owner/name",
         ),
     ],
 )
@@ -269,6 +284,55 @@ def test_200_with_a_reason_for_what_is_no_business_of_the_fleet(
 ) -> None:
     assert post(event()) == (200, reason)
     assert light.events == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "payload", "answer"),
+    [
+        ("orgs/octo-org", {"repository": {"full_name": "Octo-Org/Other"}}, (202, "accepted")),
+        (
+            "orgs/octo-org",
+            {"repository": {"full_name": "octo-org2/other"}},
+            (200, "repository 'octo-org2/other' is not in the organization octo-org"),
+        ),
+        ("enterprises/acme", {"enterprise": {"slug": "ACME"}}, (202, "accepted")),
+        (
+            "enterprises/acme",
+            {"enterprise": {"slug": "acme2"}},
+            (200, "repository 'octo-org/example' is not in the enterprise acme"),
+        ),
+        (
+            "enterprises/acme",
+            {},
+            (200, "repository 'octo-org/example' is not in the enterprise acme"),
+        ),
+        (
+            "orgs/octo-org",
+            {"repository": {"full_name": "octo-org/../../x"}},
+            (200, "repository 'octo-org/../../x' is not owner/name"),
+        ),
+        (
+            "orgs/octo-org",
+            {"repository": {"full_name": "octo-org/.."}},
+            (200, "repository 'octo-org/..' is not owner/name"),
+        ),
+    ],
+)
+def test_any_repository_of_an_organization_or_enterprise_is_served(
+    *,
+    light: LightAws,
+    environment: pytest.MonkeyPatch,
+    scope: str,
+    payload: dict[str, Any],
+    answer: tuple[int, str],
+) -> None:
+    environment.setenv("GITHUB_SCOPE", scope)
+    forget()
+    assert post(delivery({**sample("queued"), **payload})) == answer
+    if answer[0] == 202:
+        (event,) = light.events
+        told = json.loads(event["Detail"])["repository"]
+        assert told == payload.get("repository", {}).get("full_name", "octo-org/example")
 
 
 def test_400_without_the_event_header(light: LightAws) -> None:

@@ -69,7 +69,7 @@ def test_the_secrets_are_filled_in(fleet: LocalFleet) -> None:
 def test_settings_reach_the_functions(fleet: LocalFleet) -> None:
     functions = fleet.client("lambda").list_functions()["Functions"]
     by_handler = {each["Handler"]: each["Environment"]["Variables"] for each in functions}
-    assert by_handler["receive_webhook.handler"]["GITHUB_REPO"] == "acme/rockets"
+    assert by_handler["receive_webhook.handler"]["GITHUB_SCOPE"] == "repos/acme/rockets"
     assert by_handler["runner_api.handler"]["GITHUB_API_URL"] == fleet.github_url
 
 

@@ -45,13 +45,18 @@ class Keys:
 ROOT_KEYS = Keys(access_key_id=ACCOUNT, secret_access_key="local")  # noqa: S106 - loopback only
 
 
-def role_session(role_arn: str, *, session_name: str) -> Keys:
+def role_session(role_arn: str, *, session_name: str, holder: str = "") -> Keys:
     """Credentials of a role, as the service that assumes it would hold them.
 
     Registered directly: the caller is AWS itself, and a role's trust policy rightly refuses
     everybody else's AssumeRole.
+
+    Args:
+        role_arn: the role.
+        session_name: the session's, as in the caller's ARN.
+        holder: who gets them, where several hold a session of the same name; their keys differ.
     """
-    digest = hashlib.sha256(f"{role_arn}/{session_name}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{role_arn}/{session_name}/{holder}".encode()).hexdigest()
     keys = Keys(
         access_key_id=f"ASIA{digest[:16].upper()}",
         secret_access_key=hashlib.sha256(f"secret/{digest}".encode()).hexdigest(),

@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import apigateway, ecs, secretsmanager, ssm
+from ministack.services import apigateway, ecs, eventbridge, secretsmanager, ssm
 from ministack.services.cloudformation import provisioners, stacks
 
 from . import upstream
@@ -20,7 +20,6 @@ from .options import ACCOUNT, REGION
 _WITHOUT_EFFECT = {
     "AWS::CloudWatch::CompositeAlarm": "cloudwatch",
     "AWS::EC2::FlowLog": "ec2",
-    "AWS::Events::Archive": "events",
     "AWS::Lambda::EventInvokeConfig": "lambda",
     "AWS::Logs::LogAnomalyDetector": "logs",
     "AWS::Logs::QueryDefinition": "logs",
@@ -50,6 +49,30 @@ def _create_cluster_providers(
         }
     )
     return props["Cluster"], {}
+
+
+def _create_archive(
+    logical_id: str, props: dict[str, Any], stack_name: str
+) -> tuple[str, dict[str, Any]]:
+    """An archive of a bus, from which its events can be replayed."""
+    name = props.get("ArchiveName") or f"{stack_name}-{logical_id}"[:48]
+    pattern = props.get("EventPattern")
+    status, _, body = eventbridge._create_archive(
+        {
+            "ArchiveName": name,
+            "EventSourceArn": props["SourceArn"],
+            "EventPattern": json.dumps(pattern) if pattern else "",
+            "RetentionDays": int(props.get("RetentionDays", 0)),
+        }
+    )
+    if status != 200:
+        raise ValueError(f"the archive cannot be made: {body!r}")
+    return name, {"Arn": json.loads(body)["ArchiveArn"], "ArchiveName": name}
+
+
+def _delete_archive(physical_id: str, props: dict[str, Any]) -> None:
+    del props
+    eventbridge._delete_archive({"ArchiveName": physical_id})
 
 
 def _create_api(
@@ -166,6 +189,9 @@ def install(endpoint: str) -> None:
     handlers.setdefault(
         "AWS::ECS::ClusterCapacityProviderAssociations",
         {"create": _create_cluster_providers, "delete": _delete_nothing},
+    )
+    handlers.setdefault(
+        "AWS::Events::Archive", {"create": _create_archive, "delete": _delete_archive}
     )
     for resource_type, service in _WITHOUT_EFFECT.items():
         handlers.setdefault(resource_type, _without_effect(service))

@@ -60,10 +60,15 @@ def _program(definition: str) -> Program:
 
 
 class Engine:
-    """The executions that are running, and what the Step Functions API does with them."""
+    """The executions that are running, and what the Step Functions API does with them.
+
+    Attributes:
+        transitions: state transitions of the executions that have ended, as AWS bills them.
+    """
 
     def __init__(self) -> None:
         self.tokens = Tokens()
+        self.transitions = 0
         self._live: dict[str, Environment] = {}
         self._deadlines = Deadlines()
         self._upstream_history: Any = None
@@ -163,6 +168,7 @@ class Engine:
             except ExecutionHaltedError:
                 _record_halt(env)
             _finish(env, record)
+            self.transitions += transitions(record.get("events", []))
         finally:
             del self._live[exec_arn]
             TMP_THREADS.clear()  # moto's list of every thread it ever started
@@ -265,6 +271,21 @@ def _copy_history(env: Environment, record: dict[str, Any]) -> None:
     events = json.loads(to_json_str(env.event_manager.get_event_history()))
     if events:
         record["events"] = events
+
+
+def transitions(events: list[dict[str, Any]]) -> int:
+    """State transitions in a history: states entered, and retries.
+
+    https://aws.amazon.com/step-functions/pricing/: "retries are counted" too.
+    """
+    total = attempts = 0
+    for event in events:
+        if "stateEnteredEventDetails" in event:
+            total, attempts = total + 1, 0
+        elif event["type"] == "TaskScheduled":
+            attempts += 1
+            total += attempts > 1
+    return total
 
 
 def _finish(env: Environment, record: dict[str, Any]) -> None:

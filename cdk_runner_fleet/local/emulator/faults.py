@@ -11,10 +11,16 @@ ecs:RunTask    ``failure`` with ``reason``: 200 with that in ``failures[]``
 task           ``never_boots`` (there, but claims nothing), ``cannot_pull`` with ``reason``
 running_task   a stop code such as ``SpotInterruption`` with ``reason``; applied at once
 build          ``FAILED``, ``STOPPED``, ``TIMED_OUT``, ``FAULT``, or ``hangs``
+function       ``crash_before`` and ``crash_after``: the process is killed at the invocation's AWS
+               call number ``calls``, before that is applied or once it is, and sees no answer
+               (``crash_after`` with 0: at its first call, which is not applied);
+               ``times_out``: all it did has happened, and then its time was up
 ============== =================================================================================
 
-``match`` limits a rule: a text in the API request's body, in the task's ARN or ``startedBy``, or in
-the build's environment.
+``match`` limits a rule: a text in the API request's body, in the task's ARN or ``startedBy``, in
+the build's environment, or in the function's name and handler. A function's rule may have
+``event`` too: texts that the invocation's event must contain, written as compact JSON (a body's
+quotes as they are before they are escaped).
 """
 
 from __future__ import annotations
@@ -26,8 +32,10 @@ from typing import Any
 _OUTCOMES = {
     "task": ("never_boots", "cannot_pull"),
     "build": ("FAILED", "STOPPED", "TIMED_OUT", "FAULT", "hangs"),
+    "function": ("crash_before", "crash_after", "times_out"),
 }
 _API_OUTCOMES = ("error", "failure")
+_CALLS = "use 1 or more for crash_before, 0 or more for crash_after, none for times_out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +43,8 @@ class Rule:
     """One line of the table.
 
     Attributes:
-        on: an IAM action such as ``ecs:RunTask``, or ``task``, ``running_task``, ``build``.
+        on: an IAM action such as ``ecs:RunTask``, or ``task``, ``running_task``, ``build``,
+            ``function``.
         outcome: what happens; see the module.
         match: text that what is hit must contain.
         times: how often, None for always.
@@ -43,6 +52,8 @@ class Rule:
         code: error code of an API answer.
         message: its message.
         status: its HTTP status.
+        event: texts that a function's event must contain.
+        calls: the number of the API call at which a function is killed, counted from 1.
     """
 
     on: str
@@ -53,12 +64,14 @@ class Rule:
     code: str = "InternalServerError"
     message: str = "a fault that was asked for"
     status: int = 500
+    event: tuple[str, ...] = ()
+    calls: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what would never take effect.
 
         Raises:
-            ValueError: an unknown outcome.
+            ValueError: an unknown outcome, or a call that it can never be.
         """
         if self.on == "running_task":
             return
@@ -69,6 +82,23 @@ class Rule:
             )
         if self.outcome == "failure" and self.on != "ecs:RunTask":
             raise ValueError(f"outcome 'failure' is for ecs:RunTask, not {self.on!r}; use 'error'")
+        if self.on == "function":
+            if isinstance(self.event, str):
+                raise ValueError(f"event is {self.event!r}; give a list of texts")
+            least = 1 if self.outcome == "crash_before" else 0
+            if self.calls < least or (self.calls and self.outcome == "times_out"):
+                raise ValueError(f"calls of {self.outcome!r} is {self.calls}; {_CALLS}")
+        elif self.event or self.calls:
+            raise ValueError(f"event and calls are for 'function', not for {self.on!r}")
+
+    def meets(self, text: str, *, outcomes: tuple[str, ...] | None, event: str, calls: int) -> bool:
+        """Whether what happens now is this rule's."""
+        return (
+            (outcomes is None or self.outcome in outcomes)
+            and self.match in text
+            and self.calls == calls
+            and all(part in event for part in self.event)
+        )
 
 
 class Faults:
@@ -88,13 +118,24 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
-    def take(self, on: str, text: str, *, outcomes: tuple[str, ...] | None = None) -> Rule | None:
+    def take(
+        self,
+        on: str,
+        text: str,
+        *,
+        outcomes: tuple[str, ...] | None = None,
+        event: str = "",
+        calls: int = 0,
+    ) -> Rule | None:
         """The rule that applies now, used up by one; None if none does."""
         with self._lock:
             for rule, used in self._rules:
                 left = rule.times is None or used[0] < rule.times
-                wanted = outcomes is None or rule.outcome in outcomes
-                if rule.on == on and left and wanted and rule.match in text:
+                if (
+                    rule.on == on
+                    and left
+                    and rule.meets(text, outcomes=outcomes, event=event, calls=calls)
+                ):
                     used[0] += 1
                     return rule
         return None

@@ -12,7 +12,7 @@ from typing import Any
 from ministack import app as ministack_app
 from ministack.core import iam_actions
 from ministack.core.responses import error_response_json, request_scope
-from ministack.core.router import detect_service
+from ministack.core.router import detect_service, extract_access_key_id
 
 from . import access, upstream
 from .engine import Engine
@@ -74,6 +74,9 @@ class Front:
             case "GET", "stats":
                 return 200, {
                     "invocations": dict(self._functions.invocations),
+                    "invocations_running": self._functions.running,
+                    "function_api_calls": dict(self._functions.api_calls),
+                    "transitions": self._engine.transitions,
                     "executions_running": self._engine.running,
                     "threads": threading.active_count(),
                     "rss_mb": round(resident_mb(), 1),
@@ -110,7 +113,22 @@ class Front:
         query_params: dict[str, Any],
         request_id: str,
     ) -> Any:
-        """An AWS API call: faults that were asked for and iam:PassRole, then ministack."""
+        """An AWS API call, by a function or by anybody else."""
+        return await self._functions.serve(
+            extract_access_key_id(headers, query_params),
+            lambda: self._answer(method, path, headers, body, query_params, request_id),
+        )
+
+    async def _answer(  # noqa: PLR0917 - upstream's order
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        query_params: dict[str, Any],
+        request_id: str,
+    ) -> Any:
+        """Faults that were asked for and iam:PassRole, then ministack."""
         routing = ministack_app._routing_params(method, path, headers, body, query_params)
         service = detect_service(method, path, headers, routing)
         action = iam_actions.extract_iam_action(service, method, path, headers, body, routing)

@@ -18,17 +18,22 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
+from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc
 
 from . import access, upstream
+from .faults import Faults
 from .options import REGION, Options
 from .runtime_api import Call, Desk, Result, RuntimeApi, error_payload
 
@@ -36,6 +41,19 @@ _LOG = logging.getLogger(__name__)
 # AWS gives the Init phase 10 s; a laptop with a hundred processes at work may need more.
 _INIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+
+
+@dataclass(kw_only=True)
+class Invocation:
+    """What a worker is at.
+
+    Attributes:
+        event: its event as compact JSON, the quotes of a body in it not escaped.
+        calls: AWS API calls made so far.
+    """
+
+    event: str
+    calls: int = 0
 
 
 class Worker:
@@ -49,9 +67,14 @@ class Worker:
         config: dict[str, Any],
         environment: dict[str, str],
         log_file: Path,
+        faults: Faults,
     ) -> None:
         self._api = api
         self._config = config
+        self._faults = faults
+        self._invocation: Invocation | None = None
+        self.access_key_id = environment["AWS_ACCESS_KEY_ID"]
+        self.function_name: str = config["FunctionName"]
         self._lines: list[str] = []
         self._log_file = log_file.open("a")
         self.desk: Desk
@@ -95,16 +118,58 @@ class Worker:
 
     def invoke(self, event: Any, request_id: str) -> Result:
         """Run one event; a worker that dies or hangs is stopped and answers with an error."""
-        timeout = float(self._config.get("Timeout") or 3)
-        deadline = time.time() + timeout
+        deadline = time.time() + self._timeout
+        text = json.dumps(event, separators=(",", ":"))
         call = Call(
             request_id=request_id,
-            event=json.dumps(event).encode(),
+            event=text.encode(),
             deadline_ms=int(deadline * 1000),
             function_arn=self._config.get("FunctionArn", ""),
         )
-        self._api.run(self.desk.put(call))
-        return self._await(call.result, deadline, request_id) or call.result.result()
+        self._invocation = Invocation(event=text.replace('\\"', '"'))
+        try:
+            self._api.run(self.desk.put(call))
+            result = self._await(call.result, deadline, request_id) or call.result.result()
+            if not result.failed and self._is_struck("times_out"):
+                self.stop()
+                return Result(payload=self._timed_out(request_id), failed=True)
+            return result
+        finally:
+            self._invocation = None
+
+    async def serve(self, answer: Callable[[], Awaitable[Any]]) -> Any:
+        """Answer an AWS API call of this worker, unless a fault ends the worker there."""
+        if self._invocation is None:  # of the Init phase
+            return await answer()
+        self._invocation.calls += 1
+        number = self._invocation.calls
+        if self._is_struck("crash_before", calls=number) or (
+            number == 1 and self._is_struck("crash_after")
+        ):
+            await asyncio.to_thread(self._kill)
+            return error_response_json("Unavailable", "the caller has ended", 503)
+        reply = await answer()
+        if self._is_struck("crash_after", calls=number):
+            # dead before the answer leaves, so that it can make nothing of it
+            await asyncio.to_thread(self._kill)
+        return reply
+
+    def _is_struck(self, outcome: str, *, calls: int = 0) -> bool:
+        if self._invocation is None:
+            return False
+        name = f"{self.function_name} {self._config.get('Handler', '')}"
+        event = self._invocation.event
+        rule = self._faults.take("function", name, outcomes=(outcome,), event=event, calls=calls)
+        return rule is not None
+
+    @property
+    def _timeout(self) -> float:
+        return float(self._config.get("Timeout") or 3)
+
+    def _timed_out(self, request_id: str) -> bytes:
+        return error_payload(
+            "Sandbox.Timedout", f"{request_id} Task timed out after {self._timeout:.2f} seconds"
+        )
 
     def _await(self, future: Future[Any], deadline: float, request_id: str) -> Result | None:
         """Wait for the future; the error to answer with if the worker cannot complete it."""
@@ -120,23 +185,27 @@ class Worker:
             elif not self.alive:
                 payload = error_payload(
                     "Runtime.ExitError",
-                    f"RequestId: {request_id} Error: Runtime exited with error: "
-                    f"exit status {self._process.returncode}",
+                    f"RequestId: {request_id} Error: Runtime exited with error: {self._exit()}",
                 )
             elif time.time() > deadline:
-                seconds = float(self._config.get("Timeout") or 3)
-                payload = error_payload(
-                    "Sandbox.Timedout", f"{request_id} Task timed out after {seconds:.2f} seconds"
-                )
+                payload = self._timed_out(request_id)
             else:
                 continue
             self.stop()
             return Result(payload=payload, failed=True)
 
-    def stop(self) -> None:
+    def _exit(self) -> str:
+        """How the process ended, in Lambda's words."""
+        status = self._process.returncode
+        return "signal: killed" if status == -signal.SIGKILL else f"exit status {status}"
+
+    def _kill(self) -> None:
         if self.alive:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def stop(self) -> None:
+        self._kill()
         self._api.run(self.desk.close())
         self._log_file.close()
 
@@ -198,27 +267,55 @@ class Pool:
 
 
 class Functions:
-    """All functions' pools, and how often each function was called."""
+    """All functions' pools, and what they are at.
 
-    def __init__(self, options: Options) -> None:
+    Attributes:
+        running: invocations under way, those that wait for a worker included.
+        invocations: how often each function was called.
+        api_calls: how often each function called AWS.
+    """
+
+    def __init__(self, options: Options, faults: Faults) -> None:
         self._options = options
+        self._faults = faults
         self._api = RuntimeApi()
         self._lock = threading.Lock()
         self._pools: dict[str, Pool] = {}
         self._code: dict[str, Path] = {}
+        self._workers: WeakValueDictionary[str, Worker] = WeakValueDictionary()
+        self.running = 0
         self.invocations: Counter[str] = Counter()
+        self.api_calls: Counter[str] = Counter()
 
     def execute(self, func: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         """Run an invocation (replaces ministack's ``_execute_function_warm``)."""
         config = func.get("config") or func
         with self._lock:
             self.invocations[config["FunctionName"]] += 1
-        result, log = self._pool(func, config).invoke(event, request_id)
+            self.running += 1
+        try:
+            result, log = self._pool(func, config).invoke(event, request_id)
+        finally:
+            with self._lock:
+                self.running -= 1
         answer: dict[str, Any] = {"body": json.loads(result.payload or b"null"), "log": log}
         if result.failed:
             answer["error"] = True
             _LOG.warning("%s failed: %s", config["FunctionName"], result.payload.decode()[:2000])
         return answer
+
+    async def serve(self, access_key_id: str, answer: Callable[[], Awaitable[Any]]) -> Any:
+        """Answer an AWS API call, whoever makes it: each worker has keys of its own.
+
+        Args:
+            access_key_id: what the call is signed with.
+            answer: makes the answer.
+        """
+        worker = self._workers.get(access_key_id)
+        if worker is None:
+            return await answer()
+        self.api_calls[worker.function_name] += 1
+        return await worker.serve(answer)
 
     def stop(self) -> None:
         """Stop every worker."""
@@ -252,13 +349,16 @@ class Functions:
         code = self._unpacked(func["code_zip"])
         logs = self._options.tasks_dir / "functions"
         logs.mkdir(parents=True, exist_ok=True)
-        return Worker(
+        worker = Worker(
             api=self._api,
             code=code,
             config=config,
             environment=worker_environment(config, code, self._options.endpoint),
             log_file=logs / f"{config['FunctionName']}.log",
+            faults=self._faults,
         )
+        self._workers[worker.access_key_id] = worker
+        return worker
 
     def _unpacked(self, archive: bytes) -> Path:
         digest = hashlib.sha256(archive).hexdigest()[:16]
@@ -276,8 +376,8 @@ def worker_environment(config: dict[str, Any], code: Path, endpoint: str) -> dic
 
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
-    keys = access.role_session(config["Role"], session_name=config["FunctionName"][:64])
     name = config["FunctionName"]
+    keys = access.role_session(config["Role"], session_name=name[:64], holder=uuid.uuid4().hex)
     return {
         "PATH": os.environ.get("PATH", ""),
         "LANG": "en_US.UTF-8",
@@ -314,9 +414,9 @@ def _http_api_answer(upstream_answer: Any, exec_result: dict[str, Any]) -> Any:
     return upstream_answer(exec_result)
 
 
-def install(options: Options) -> Functions:
+def install(options: Options, faults: Faults) -> Functions:
     """Run Python functions in these pools; returns them."""
-    functions = Functions(options)
+    functions = Functions(options, faults)
     upstream.replace(
         lambda_svc,
         "_execute_function_warm",

@@ -41,7 +41,7 @@ def everything(options: Options) -> Emulator:
     states = engine.install()
     integrations.install(options.endpoint)
     access.install(states.tokens)
-    lambdas = functions.install(options)
+    lambdas = functions.install(options, table)
     containers = tasks.install(options, table)
     builds.install(options, table)
     cloudformation.install(options.endpoint)

@@ -46,7 +46,7 @@ class Desk:
         self._events: asyncio.Queue[Call] = asyncio.Queue()
         self._in_work: Call | None = None
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self.init_error: Future[bytes] = Future()
         self.ready: Future[None] = Future()
 
@@ -57,26 +57,30 @@ class Desk:
         return port
 
     async def close(self) -> None:
-        """Stop listening and drop the worker's connection."""
+        """Stop listening and drop the worker's connections, one that waits for an event too."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
-            connection.close()
+        for serving in list(self._serving):
+            serving.cancel()
 
     async def put(self, call: Call) -> None:
         """Queue an event; its ``result`` is set when the worker has answered."""
         await self._events.put(call)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
+        serving = asyncio.current_task()
+        assert serving  # noqa: S101 - narrows the type
+        self._serving.add(serving)
         try:
             while request := await _read_request(reader):
                 writer.write(await self._answer(*request))
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the worker ended; its process is watched elsewhere
+        except asyncio.CancelledError:
+            pass  # the desk is closed; streams log a cancelled handler as an error
         finally:
-            self._connections.discard(writer)
+            self._serving.discard(serving)
             writer.close()
 
     async def _answer(self, method: str, path: str, body: bytes) -> bytes:

@@ -4,7 +4,8 @@ It speaks GitHub's REST API and webhooks, reads real workflow files, and gives a
 runner that has all its labels. `cdk_runner_fleet.local.runner` runs the jobs.
 """
 
+from cdk_runner_fleet.local.twin.askers import TwinApp
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.server import GitHubTwin
 
-__all__ = ["ApiFault", "GitHubTwin", "WebhookFault"]
+__all__ = ["ApiFault", "GitHubTwin", "TwinApp", "WebhookFault"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, condition
+from cdk_runner_fleet.local.twin.faults import FaultScript, RunnerFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner, Send
 from cdk_runner_fleet.local.twin.workflows import (
     JobLeg,
@@ -43,12 +44,17 @@ class Board:
         repository: `owner/name` of the one repository there is.
         notify: told of `queued`, `waiting`, `in_progress` and `completed`.
         lost_after_seconds: how long a runner may be out of contact before its job fails.
+
+    Attributes:
+        registered: every runner there ever was, in the order of registration.
     """
 
     def __init__(self, *, repository: str, notify: Notify, lost_after_seconds: float) -> None:
         self.repository = repository
         self.lock = threading.RLock()
+        self.faults: FaultScript[RunnerFault] = FaultScript()
         self.runners: dict[int, Runner] = {}
+        self.registered: list[Runner] = []
         self.runs: dict[int, Run] = {}
         self.jobs: dict[int, Job] = {}
         self._notify = notify
@@ -72,6 +78,7 @@ class Board:
                 token=secrets.token_urlsafe(24),
             )
             self.runners[runner.id] = runner
+            self.registered.append(runner)
             return runner
 
     def remove(self, runner_id: int) -> None:
@@ -102,6 +109,9 @@ class Board:
             runner.send = None
             job = runner.job
             if job is None:
+                return
+            job.deserted_by.append(runner.name)
+            if job.never_starts:
                 return
             if job.status == "queued":
                 runner.job = job.assigned = None
@@ -193,6 +203,31 @@ class Board:
             for job in list(run.jobs):
                 self.cancel(job)
 
+    def force_cancel(self, run: Run) -> None:
+        """Cancels every job that is not completed, and waits for no runner."""
+        with self.lock:
+            for job in list(run.jobs):
+                runner = job.assigned
+                if runner:
+                    runner.job = job.assigned = None
+                    self._forget(runner)
+                self.cancel(job)
+
+    def rerun_job(self, job: Job) -> bool:
+        """A new attempt of one job and of what depends on it; False while its run goes on."""
+        with self.lock:
+            run = job.run
+            if run.status != "completed" or job not in run.jobs:
+                return False
+            run.attempt += 1
+            run.jobs = [
+                each
+                for each in run.jobs
+                if each is not job and job.spec.key not in run.ancestors(each.spec)
+            ]
+            self._enqueue(self._new_job(run, job.spec, job.leg))
+            return True
+
     def cancel(self, job: Job) -> None:
         """Cancels a job: at once if it has no runner, else by asking the runner to."""
         with self.lock:
@@ -276,8 +311,27 @@ class Board:
                 continue
             idle.remove(runner)
             self._queue.remove(job)
-            runner.job, job.assigned = job, runner
-            runner.send(self._message(job))
+            runner.job, job.assigned, runner.had_job = job, runner, True
+            fault = self.faults.take(job.leg.name)
+            if fault:
+                self._acquire_and_die(runner, job, fault)
+            else:
+                runner.send(self._message(job))
+
+    def _acquire_and_die(self, runner: Runner, job: Job, fault: RunnerFault) -> None:
+        job.never_starts = True
+        self.started(runner)
+        if runner.send:
+            runner.send({"type": "removed"})
+        timer = threading.Timer(fault.seconds, self._give_up, [runner, job])
+        timer.daemon = True
+        timer.start()
+
+    def _give_up(self, runner: Runner, job: Job) -> None:
+        with self.lock:
+            if job.status == "in_progress":
+                self._complete(job, "cancelled")
+            self._forget(runner)
 
     def _message(self, job: Job) -> dict[str, Any]:
         run = job.run

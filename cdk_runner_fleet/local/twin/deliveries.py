@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import threading
 import time
@@ -21,28 +22,35 @@ __all__ = ["Deliveries", "Delivery"]
 
 ANSWER_SECONDS = 10.0  # docs.github.com, best practices for using webhooks
 HOOK_ID = 1
+FIRST_DELIVERY_ID = 51_000_000_001
 WORKERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One delivery and, once sent, its answer.
+    """One attempt to deliver an event and, once sent, its answer.
 
     Args:
-        guid: `X-GitHub-Delivery`.
+        id: of this attempt; 0 while not sent. GitHub lists none that it never sent.
+        guid: `X-GitHub-Delivery`, of the event: every attempt has the same.
         action: of the event.
         job_id: the workflow job's.
         body: the bytes that are signed.
+        redelivery: whether it was asked for.
         status_code: the answer's; 0 when there was none; None while not sent.
         sent_at: epoch seconds.
+        seconds: how long the answer took.
     """
 
     guid: str
     action: str
     job_id: int
     body: bytes
+    id: int = 0
+    redelivery: bool = False
     status_code: int | None = None
     sent_at: float | None = None
+    seconds: float = 0.0
 
 
 class Deliveries:
@@ -60,6 +68,7 @@ class Deliveries:
         # The fleet is on this machine: a proxy that the environment names is not for it.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._lock = threading.Lock()
+        self._ids = itertools.count(FIRST_DELIVERY_ID)
         self._made: list[Delivery] = []
         self._held: list[Delivery] = []
         self._timers: list[threading.Timer] = []
@@ -107,6 +116,16 @@ class Deliveries:
             case _:
                 self._submit(delivery)
 
+    @property
+    def sent(self) -> list[Delivery]:
+        """What GitHub's log of deliveries has: those that were sent, the newest first."""
+        sent = [each for each in self.made if each.id]
+        return sorted(sent, key=lambda each: each.id, reverse=True)
+
+    def deliver_again(self, delivery: Delivery) -> None:
+        """Enqueues another attempt: the same event under the same GUID."""
+        self._submit(replace(delivery, id=0, redelivery=True))
+
     def _submit(self, delivery: Delivery) -> None:
         with self._lock:
             if not self._stopped:
@@ -119,7 +138,11 @@ class Deliveries:
         else:
             sent_at = time.time()
             status = self._post(url, delivery)
-            self._record(replace(delivery, status_code=status, sent_at=sent_at))
+            took = time.time() - sent_at
+            # numbered when answered, so that no later page of the log holds a newer one
+            self._record(
+                replace(delivery, status_code=status, sent_at=sent_at, seconds=took), was_sent=True
+            )
         with self._lock:
             due = [held for held in self._held if held.job_id == delivery.job_id]
             self._held = [held for held in self._held if held.job_id != delivery.job_id]
@@ -154,6 +177,7 @@ class Deliveries:
         except OSError:  # refused, reset, timed out: GitHub records a failed delivery and goes on
             return 0
 
-    def _record(self, delivery: Delivery) -> None:
+    def _record(self, delivery: Delivery, *, was_sent: bool = False) -> None:
         with self._lock:
-            self._made.append(delivery)
+            number = next(self._ids) if was_sent else 0
+            self._made.append(replace(delivery, id=number))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Generic, Literal, TypeVar, get_args
 
-__all__ = ["ApiFault", "FaultScript", "WebhookFault"]
+__all__ = ["ApiFault", "FaultScript", "RunnerFault", "WebhookFault"]
 
 WebhookFaultKind = Literal["drop", "duplicate", "delay", "reorder"]
 
@@ -47,11 +47,13 @@ class ApiFault:
     """An answer that a REST request gets instead of its own.
 
     Args:
-        status: HTTP status; 403 or 429 with `headers` is how GitHub limits rates.
+        status: HTTP status; 403 or 429 with `headers` is how GitHub limits rates. 0: none, the
+            connection is closed without an answer.
         path: a glob over the path, e.g. `*/generate-jitconfig`.
         method: HTTP method, or `*`.
         message: of the JSON body.
         headers: e.g. `{"retry-after": "1"}`.
+        applied: whether GitHub does what it was asked to and only its own answer is lost.
         times: how many requests it meets.
     """
 
@@ -60,6 +62,7 @@ class ApiFault:
     method: str = "*"
     message: str = "scripted by the twin"
     headers: dict[str, str] = field(default_factory=dict)
+    applied: bool = False
     times: int = 1
 
     def meets(self, method: str, path: str) -> bool:
@@ -67,7 +70,29 @@ class ApiFault:
         return self.method in ("*", method) and fnmatchcase(path, self.path)
 
 
-Fault = TypeVar("Fault", WebhookFault, ApiFault)
+@dataclass(frozen=True, kw_only=True)
+class RunnerFault:
+    """A runner that acquires a job, dies and never starts it.
+
+    GitHub then shows the job as in progress, and cancels it when its lock has run out, after about
+    15 minutes; it gives it to no other runner.
+
+    Args:
+        job_name: a glob over the job's name.
+        seconds: until GitHub cancels the job.
+        times: how many runners it meets.
+    """
+
+    job_name: str = "*"
+    seconds: float = 914.0
+    times: int = 1
+
+    def meets(self, job_name: str) -> bool:
+        """Whether a job is this entry's."""
+        return fnmatchcase(job_name, self.job_name)
+
+
+Fault = TypeVar("Fault", WebhookFault, ApiFault, RunnerFault)
 
 
 class FaultScript(Generic[Fault]):
@@ -81,6 +106,11 @@ class FaultScript(Generic[Fault]):
         """Appends an entry."""
         with self._lock:
             self._entries.append((fault, fault.times))
+
+    def clear(self) -> None:
+        """Forgets every entry."""
+        with self._lock:
+            self._entries.clear()
 
     def take(self, *subject: str) -> Fault | None:
         """Uses the entry that meets the subject (what its `meets` takes)."""

@@ -8,23 +8,28 @@ GitHub's routes answer with the status codes its documentation gives. `/_twin/�
     GET  /_twin/runs/{id}              the run with its jobs and the end of their logs
     POST /_twin/jobs/{id}/cancel       POST /_twin/jobs/{id}/approve
     GET  /_twin/deliveries             webhook deliveries and their answers
-    POST /_twin/faults                 {"webhook": {WebhookFault}} or {"api": {ApiFault}}
+    POST /_twin/faults                 {"webhook": {WebhookFault}}, {"api": {ApiFault}} or
+                                       {"runner": {RunnerFault}}
     GET  /_twin/runners/{id}/session   a runner's session, see `Handler.session`
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
-import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from cdk_runner_fleet.local.twin.askers import Asker, AskerError, TwinApp
 from cdk_runner_fleet.local.twin.board import NameTakenError, RunnerBusyError
-from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
+from cdk_runner_fleet.local.twin.checks import ChecksError
+from cdk_runner_fleet.local.twin.deliveries import HOOK_ID, Delivery
+from cdk_runner_fleet.local.twin.faults import ApiFault, RunnerFault, WebhookFault
+from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import WorkflowError, read_workflow
 
@@ -37,7 +42,6 @@ MAX_LABELS = 100  # @octokit/openapi: generate-jitconfig, labels.maxItems
 MAX_LABEL = 256  # actions/runner, Validators.cs
 MAX_NAME = 64  # actions/runner, Constants.cs
 IDLE_SECONDS = 30.0  # a kept-alive connection without a request
-RATE_LIMIT = 5000
 
 Answer = tuple[int, Any]
 
@@ -73,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(length)
         twin = self.server.twin
         self.board, self.payloads = twin.board, twin.payloads
+        self.lost_answer: ApiFault | None = None
+        self.more_headers: dict[str, str] = {}
+        self.asker = Asker(name="stranger")
         try:
             name, arguments = self._route()
             if name == "session":
@@ -80,8 +87,13 @@ class Handler(BaseHTTPRequestHandler):
                 return
             with self.board.lock:
                 status, answer = getattr(self, name)(**arguments)
-            headers: dict[str, str] = {}
+            headers = self.more_headers
+            if self.lost_answer:
+                raise _scripted(self.lost_answer)
         except _RefusalError as refusal:
+            if not refusal.status:
+                self.close_connection = True
+                return
             status, headers = refusal.status, refusal.headers
             answer = {
                 "message": str(refusal),
@@ -98,31 +110,47 @@ class Handler(BaseHTTPRequestHandler):
             match = pattern.fullmatch(self.path_only)
             if match and method == self.command:
                 groups = match.groupdict()
-                if "repository" in groups:
-                    repository = groups.pop("repository")
-                    if repository.casefold() != self.server.twin.repository.casefold():
+                if "scope" in groups:
+                    self.scope = groups.pop("scope").casefold()
+                    if self.scope not in self.server.twin.scopes:
                         raise _RefusalError(404, "Not Found")
-                return name, {key: int(value) for key, value in groups.items()}
+                return name, {
+                    key: int(value) if key.endswith("_id") else value
+                    for key, value in groups.items()
+                }
         raise _RefusalError(404, "Not Found")
 
     def _admit(self) -> None:
         twin = self.server.twin
         fault = twin.api_faults.take(self.command, self.path_only)
-        if fault:
-            raise _RefusalError(fault.status, fault.message, fault.headers)
-        if self.headers.get("Authorization") not in (f"Bearer {twin.token}", f"token {twin.token}"):
+        if fault and not fault.applied:
+            raise _scripted(fault)
+        self.lost_answer = fault
+        asker = twin.askers.find(self.headers.get("Authorization") or "")
+        if asker is None:
             raise _RefusalError(401, "Bad credentials")
+        self.asker = asker
         twin.requests_served += 1
+        asker.hour.count()
+        if asker.hour.used > twin.requests_an_hour:
+            raise _RefusalError(403, f"API rate limit exceeded for {asker.name}.")
+        if not asker.may(self.command, self.path_only):
+            status, message = (403, "Resource not accessible by integration")
+            if self.path_only.startswith("/app") or self.path_only.endswith("/installation"):
+                status, message = 401, "A JSON web token could not be decoded"
+            raise _RefusalError(status, message)
 
     def _answer(self, status: int, answer: Any, headers: dict[str, str]) -> None:
         body = b"" if status == HTTPStatus.NO_CONTENT else json.dumps(answer).encode()
-        used = min(self.server.twin.requests_served, RATE_LIMIT)
+        tag = {}
+        if self.command == "GET" and status == HTTPStatus.OK:
+            tag = {"ETag": f'W/"{hashlib.sha256(body).hexdigest()}"'}
+            if self.headers.get("If-None-Match") == tag["ETag"]:
+                status, body = HTTPStatus.NOT_MODIFIED, b""
+                self.asker.hour.used -= 1  # it does not count against the primary rate limit
         headers = {
-            "x-ratelimit-limit": str(RATE_LIMIT),
-            "x-ratelimit-remaining": str(RATE_LIMIT - used),
-            "x-ratelimit-used": str(used),
-            "x-ratelimit-reset": str(int(time.time()) + 3600),
-            "x-ratelimit-resource": "core",
+            **self.server.twin.quota_headers(self.asker),
+            **tag,
             "Content-Type": "application/json; charset=utf-8",
             "Content-Length": str(len(body)),
             **headers,
@@ -152,9 +180,19 @@ class Handler(BaseHTTPRequestHandler):
         return 200, {"total_count": len(items), key: items[first : first + size]}
 
     def _find_runner(self, runner_id: int) -> Runner:
-        if runner_id not in self.board.runners:
+        runner = self.board.runners.get(runner_id)
+        if runner is None or runner.scope != self.scope:
             raise _RefusalError(404, "Not Found")
-        return self.board.runners[runner_id]
+        return runner
+
+    def _groups(self) -> dict[int, str]:
+        """The groups of the scope's runners by id: a repository has the default one only."""
+        names = self.server.twin.runner_groups
+        return dict(enumerate(names[:1] if self.scope.startswith("/repos/") else names, start=1))
+
+    def _app(self) -> TwinApp:
+        assert self.asker.app is not None  # noqa: S101 - nobody else may ask for these
+        return self.asker.app
 
     def _find_job(self, job_id: int) -> Job:
         if job_id not in self.board.jobs:
@@ -183,10 +221,11 @@ class Handler(BaseHTTPRequestHandler):
             raise _RefusalError(
                 422, f"Invalid request.\n\na label must have 1-{MAX_LABEL} characters"
             )
-        if group != 1:
-            raise _RefusalError(404, "Not Found")  # a repository has the default group only
+        if group not in self._groups():
+            raise _RefusalError(404, "Not Found")
         try:
             runner = self.board.register(name=name, labels=labels)
+            runner.scope, runner.group_id = self.scope, group
         except NameTakenError as error:
             raise _RefusalError(
                 409, f"Already exists - A runner with the name {name!r} already exists."
@@ -204,7 +243,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def list_runners(self) -> Answer:
         name = self.query.get("name", [None])[0]
-        runners = [each for each in self.board.runners.values() if name in (None, each.name)]
+        runners = [
+            each
+            for each in self.board.runners.values()
+            if each.scope == self.scope and name in (None, each.name)
+        ]
         return self._page("runners", [self.payloads.runner(runner) for runner in runners])
 
     def get_runner(self, runner_id: int) -> Answer:
@@ -219,6 +262,35 @@ class Handler(BaseHTTPRequestHandler):
                 422, f'Runner "{runner.name}" is currently running a job and cannot be deleted.'
             ) from error
         return 204, None
+
+    def list_runner_groups(self) -> Answer:
+        if self.scope.startswith("/repos/"):
+            raise _RefusalError(404, "Not Found")
+        groups = self._groups().items()
+        return self._page("runner_groups", [self.payloads.group(*group) for group in groups])
+
+    def get_app(self) -> Answer:
+        return 200, self.payloads.app(self._app().app_id)
+
+    def list_installations(self) -> Answer:
+        return 200, [self.payloads.installation(*each) for each in self._installations()]
+
+    def get_installation(self) -> Answer:
+        return 200, self.payloads.installation(*self._installations()[0])
+
+    def create_access_token(self, installation_id: int) -> Answer:
+        if installation_id not in [number for number, _ in self._installations()]:
+            raise _RefusalError(404, "Not Found")
+        body = self._json() if self.body else {}
+        try:
+            return 201, self.server.twin.askers.new_token(self._app(), body)
+        except AskerError as error:
+            raise _RefusalError(422, str(error)) from error
+
+    def _installations(self) -> list[tuple[int, str]]:
+        own = self._app().app_id
+        installed = self.server.twin.askers.installations.items()
+        return [(number, app.app_id) for number, app in installed if app.app_id == own]
 
     def get_job(self, job_id: int) -> Answer:
         return 200, self.payloads.job(self._find_job(job_id))
@@ -235,6 +307,78 @@ class Handler(BaseHTTPRequestHandler):
     def list_jobs(self, run_id: int) -> Answer:
         run = self._find_run(run_id)
         return self._page("jobs", [self.payloads.job(job) for job in run.jobs])
+
+    def get_run(self, run_id: int) -> Answer:
+        return 200, self.payloads.run(self._find_run(run_id))
+
+    def list_repositories(self) -> Answer:
+        return 200, [self.payloads.repository()]
+
+    def list_hooks(self) -> Answer:
+        hook = self.payloads.hook(scope=self.scope, url=self.server.twin.webhook_url)
+        return 200, [hook]
+
+    def get_app_hook(self) -> Answer:
+        return 200, self.payloads.hook_config(url=self.server.twin.webhook_url)
+
+    def list_hook_deliveries(self, hook_id: int = HOOK_ID) -> Answer:
+        try:
+            size = min(max(int(self.query.get("per_page", ["30"])[0]), 1), 100)
+            before = int(self.query.get("cursor", ["0"])[0])
+        except ValueError as error:
+            raise _RefusalError(400, "Invalid cursor") from error
+        sent = [each for each in self._sent(hook_id) if not before or each.id < before]
+        page = sent[:size]
+        if len(sent) > size:
+            following = f"{self.server.twin.url}{self.path_only}?per_page={size}"
+            self.more_headers["Link"] = f'<{following}&cursor={page[-1].id}>; rel="next"'
+        return 200, [self.payloads.delivery(each) for each in page]
+
+    def redeliver(self, delivery_id: int, hook_id: int = HOOK_ID) -> Answer:
+        found = [each for each in self._sent(hook_id) if each.id == delivery_id]
+        if not found:
+            raise _RefusalError(404, "Not Found")
+        self.server.twin.hook_deliveries.deliver_again(found[0])
+        return 202, {}
+
+    def _sent(self, hook_id: int) -> list[Delivery]:
+        if hook_id != HOOK_ID:
+            raise _RefusalError(404, "Not Found")
+        return self.server.twin.hook_deliveries.sent
+
+    def create_check_run(self) -> Answer:
+        app = self.asker.app
+        try:
+            return 201, self.server.twin.checks.add_run(
+                self._json(), app_id=app.app_id if app else None
+            )
+        except ChecksError as error:
+            raise _RefusalError(error.status, str(error)) from error
+
+    def create_status(self, sha: str) -> Answer:
+        try:
+            return 201, self.server.twin.checks.add_status(sha, self._json())
+        except ChecksError as error:
+            raise _RefusalError(error.status, str(error)) from error
+
+    def list_check_runs(self, sha: str) -> Answer:
+        runs = [each for each in self.server.twin.checks.runs if each["head_sha"] == sha]
+        return self._page("check_runs", runs)
+
+    def list_statuses(self, sha: str) -> Answer:
+        return 200, self.server.twin.checks.statuses[::-1] if sha == HEAD_SHA else []
+
+    def rerun_job(self, job_id: int) -> Answer:
+        if not self.board.rerun_job(self._find_job(job_id)):
+            raise _RefusalError(403, "The workflow run containing this job is already running")
+        return 201, {}
+
+    def force_cancel(self, run_id: int) -> Answer:
+        run = self._find_run(run_id)
+        if run.status == "completed":
+            raise _RefusalError(409, "Cannot cancel a workflow run that is completed.")
+        self.board.force_cancel(run)
+        return 202, {}
 
     def rerun(self, run_id: int) -> Answer:
         if not self.board.rerun(self._find_run(run_id)):
@@ -281,6 +425,7 @@ class Handler(BaseHTTPRequestHandler):
         return 200, [
             {
                 "guid": each.guid,
+                "redelivery": each.redelivery,
                 "action": each.action,
                 "job_id": each.job_id,
                 "status_code": each.status_code,
@@ -296,8 +441,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.twin.webhook_faults.add(WebhookFault(**body["webhook"]))
             elif "api" in body:
                 self.server.twin.api_faults.add(ApiFault(**body["api"]))
+            elif "runner" in body:
+                self.board.faults.add(RunnerFault(**body["runner"]))
             else:
-                raise _RefusalError(422, 'give {"webhook": …} or {"api": …}')
+                raise _RefusalError(422, 'give {"webhook": …}, {"api": …} or {"runner": …}')
         except (TypeError, ValueError) as error:
             raise _RefusalError(422, str(error)) from error
         return 201, {}
@@ -354,24 +501,56 @@ class Handler(BaseHTTPRequestHandler):
                     self.board.completed(runner, message)
 
 
+def _scripted(fault: ApiFault) -> _RefusalError:
+    return _RefusalError(fault.status, fault.message, fault.headers)
+
+
 def _routes(*table: tuple[str, str, str]) -> list[tuple[str, re.Pattern[str], str]]:
-    prefix = r"/repos/(?P<repository>[^/]+/[^/]+)/actions"
+    scope = r"(?P<scope>/repos/[^/]+/[^/]+|/orgs/[^/]+|/enterprises/[^/]+)"
+    repository = r"(?P<scope>/repos/[^/]+/[^/]+)"
     return [
-        (method, re.compile(path.replace("{actions}", prefix)), name)
+        (
+            method,
+            re.compile(path.replace("{scope}", scope).replace("{repository}", repository)),
+            name,
+        )
         for method, path, name in table
     ]
 
 
 _ROUTES = _routes(
-    ("POST", "{actions}/runners/generate-jitconfig", "generate_jitconfig"),
-    ("GET", "{actions}/runners", "list_runners"),
-    ("GET", r"{actions}/runners/(?P<runner_id>\d+)", "get_runner"),
-    ("DELETE", r"{actions}/runners/(?P<runner_id>\d+)", "delete_runner"),
-    ("GET", r"{actions}/jobs/(?P<job_id>\d+)", "get_job"),
-    ("GET", "{actions}/runs", "list_runs"),
-    ("GET", r"{actions}/runs/(?P<run_id>\d+)/jobs", "list_jobs"),
-    ("POST", r"{actions}/runs/(?P<run_id>\d+)/rerun", "rerun"),
-    ("POST", r"{actions}/runs/(?P<run_id>\d+)/cancel", "cancel_run"),
+    ("POST", "{scope}/actions/runners/generate-jitconfig", "generate_jitconfig"),
+    ("GET", "{scope}/actions/runners", "list_runners"),
+    ("GET", r"{scope}/actions/runners/(?P<runner_id>\d+)", "get_runner"),
+    ("DELETE", r"{scope}/actions/runners/(?P<runner_id>\d+)", "delete_runner"),
+    ("GET", "{scope}/actions/runner-groups", "list_runner_groups"),
+    ("GET", "/app", "get_app"),
+    ("GET", "/app/installations", "list_installations"),
+    ("GET", "{scope}/installation", "get_installation"),
+    ("POST", r"/app/installations/(?P<installation_id>\d+)/access_tokens", "create_access_token"),
+    ("GET", r"{repository}/actions/jobs/(?P<job_id>\d+)", "get_job"),
+    ("GET", "{repository}/actions/runs", "list_runs"),
+    ("GET", r"{repository}/actions/runs/(?P<run_id>\d+)", "get_run"),
+    ("GET", r"{repository}/actions/runs/(?P<run_id>\d+)/jobs", "list_jobs"),
+    ("POST", r"{repository}/actions/jobs/(?P<job_id>\d+)/rerun", "rerun_job"),
+    ("POST", r"{repository}/actions/runs/(?P<run_id>\d+)/force-cancel", "force_cancel"),
+    ("POST", "{repository}/check-runs", "create_check_run"),
+    ("POST", "{repository}/statuses/(?P<sha>[0-9a-f]{40})", "create_status"),
+    ("GET", "{repository}/commits/(?P<sha>[0-9a-f]{40})/check-runs", "list_check_runs"),
+    ("GET", "{repository}/commits/(?P<sha>[0-9a-f]{40})/statuses", "list_statuses"),
+    ("GET", "{scope}/hooks", "list_hooks"),
+    ("GET", r"{scope}/hooks/(?P<hook_id>\d+)/deliveries", "list_hook_deliveries"),
+    (
+        "POST",
+        r"{scope}/hooks/(?P<hook_id>\d+)/deliveries/(?P<delivery_id>\d+)/attempts",
+        "redeliver",
+    ),
+    ("GET", "/app/hook/config", "get_app_hook"),
+    ("GET", "/app/hook/deliveries", "list_hook_deliveries"),
+    ("POST", r"/app/hook/deliveries/(?P<delivery_id>\d+)/attempts", "redeliver"),
+    ("GET", "{scope}/repos", "list_repositories"),
+    ("POST", r"{repository}/actions/runs/(?P<run_id>\d+)/rerun", "rerun"),
+    ("POST", r"{repository}/actions/runs/(?P<run_id>\d+)/cancel", "cancel_run"),
     ("POST", "/_twin/workflows", "queue_workflow"),
     ("GET", r"/_twin/runs/(?P<run_id>\d+)", "report_run"),
     ("POST", r"/_twin/jobs/(?P<job_id>\d+)/cancel", "cancel_job"),

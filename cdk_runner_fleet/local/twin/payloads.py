@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from cdk_runner_fleet.local.twin.deliveries import HOOK_ID, Delivery
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 
 __all__ = ["Payloads"]
@@ -74,10 +75,12 @@ class Payloads:
     Args:
         api_url: where the twin answers; what GitHub writes as https://api.github.com.
         repository: `owner/name`.
+        enterprise: slug of the enterprise that its owner belongs to; None for none.
     """
 
-    def __init__(self, *, api_url: str, repository: str) -> None:
+    def __init__(self, *, api_url: str, repository: str, enterprise: str | None) -> None:
         self._repository = repository
+        self._enterprise = enterprise
         self._api = f"{api_url}/repos/{repository}"
         self._api_root = api_url
         self._web = f"{_WEB}/{repository}"
@@ -90,6 +93,8 @@ class Payloads:
             "repository": self.repository(),
             "sender": self.user(),
         }
+        if self._enterprise is not None:
+            event["enterprise"] = self._enterprise_of(self._enterprise)
         if job.spec.environment is not None and action in ("queued", "waiting"):
             event["deployment"] = self._deployment(job, job.spec.environment)
         return event
@@ -163,7 +168,7 @@ class Payloads:
         """A self-hosted runner. Its system is unknown until it has connected."""
         return {
             "id": runner.id,
-            "runner_group_id": 1,
+            "runner_group_id": runner.group_id,
             "name": runner.name,
             "os": "linux" if runner.connected_once else "unknown",
             "status": "online" if runner.send else "offline",
@@ -173,6 +178,106 @@ class Payloads:
                 {"id": number, "name": label, "type": "custom"}
                 for number, label in enumerate(runner.labels, start=1)
             ],
+        }
+
+    def group(self, group_id: int, name: str) -> dict[str, Any]:
+        """A group of an organization's or enterprise's runners."""
+        return {
+            "id": group_id,
+            "name": name,
+            "visibility": "all",
+            "default": group_id == 1,
+            "allows_public_repositories": False,
+            "restricted_to_workflows": False,
+            "selected_workflows": [],
+        }
+
+    def app(self, app_id: str) -> dict[str, Any]:
+        """A GitHub App."""
+        return {
+            "id": int(app_id),
+            "slug": f"app-{app_id}",
+            "node_id": f"A_{app_id}",
+            "owner": self.user(),
+            "name": f"App {app_id}",
+            "description": None,
+            "external_url": _WEB,
+            "html_url": f"{_WEB}/apps/app-{app_id}",
+            "created_at": _CREATED,
+            "updated_at": _CREATED,
+            "permissions": {},
+            "events": ["workflow_job"],
+        }
+
+    def installation(self, installation_id: int, app_id: str) -> dict[str, Any]:
+        """An App's installation in the organization."""
+        owner = self.user()
+        tokens = f"{self._api_root}/app/installations/{installation_id}/access_tokens"
+        return {
+            "id": installation_id,
+            "account": owner,
+            "repository_selection": "all",
+            "access_tokens_url": tokens,
+            "repositories_url": f"{self._api_root}/installation/repositories",
+            "html_url": f"{_WEB}/organizations/{owner['login']}/settings/installations/1",
+            "app_id": int(app_id),
+            "app_slug": f"app-{app_id}",
+            "target_id": 1,
+            "target_type": "Organization",
+            "permissions": {},
+            "events": ["workflow_job"],
+            "created_at": _CREATED,
+            "updated_at": _CREATED,
+            "single_file_name": None,
+            "suspended_by": None,
+            "suspended_at": None,
+        }
+
+    def hook(self, *, scope: str, url: str | None) -> dict[str, Any]:
+        """The one webhook, as the repository's or the organization's."""
+        api = f"{self._api_root}{scope}/hooks/{HOOK_ID}"
+        return {
+            "type": "Repository" if scope.startswith("/repos/") else "Organization",
+            "id": HOOK_ID,
+            "name": "web",
+            "active": url is not None,
+            "events": ["workflow_job"],
+            "config": self.hook_config(url=url),
+            "updated_at": _CREATED,
+            "created_at": _CREATED,
+            "url": api,
+            "test_url": f"{api}/test",
+            "ping_url": f"{api}/pings",
+            "deliveries_url": f"{api}/deliveries",
+            "last_response": {"code": None, "status": "unused", "message": None},
+        }
+
+    def hook_config(self, *, url: str | None) -> dict[str, Any]:
+        """Where a webhook goes."""
+        return {
+            "content_type": "json",
+            "insecure_ssl": "0",
+            "secret": "********",
+            "url": url or "",
+        }
+
+    def delivery(self, delivery: Delivery) -> dict[str, Any]:
+        """An attempt to deliver an event, as GitHub's log lists it."""
+        code = delivery.status_code or 0
+        status = "OK" if 200 <= code < 300 else f"Invalid HTTP Response: {code}"
+        return {
+            "id": delivery.id,
+            "guid": delivery.guid,
+            "delivered_at": _iso(delivery.sent_at or 0),
+            "redelivery": delivery.redelivery,
+            "duration": round(delivery.seconds, 2),
+            "status": status if code else "failed to connect to host",
+            "status_code": code,
+            "event": "workflow_job",
+            "action": delivery.action,
+            "installation_id": None,
+            "repository_id": 1,
+            "throttled_at": None,
         }
 
     def repository(self) -> dict[str, Any]:
@@ -251,6 +356,20 @@ class Payloads:
             "number": number,
             "started_at": _iso(step["started_at"]),
             "completed_at": _iso(step["completed_at"]),
+        }
+
+    def _enterprise_of(self, slug: str) -> dict[str, Any]:
+        return {
+            "id": 1,
+            "slug": slug,
+            "name": slug,
+            "node_id": "E_1",
+            "avatar_url": f"https://avatars.githubusercontent.com/b/{slug}",
+            "description": None,
+            "website_url": None,
+            "html_url": f"{_WEB}/enterprises/{slug}",
+            "created_at": _CREATED,
+            "updated_at": _CREATED,
         }
 
     def _deployment(self, job: Job, environment: str) -> dict[str, Any]:

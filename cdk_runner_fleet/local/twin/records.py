@@ -19,7 +19,11 @@ Send = Callable[[dict[str, Any]], None]
 
 @dataclass(kw_only=True)
 class Runner:
-    """A JIT runner of the repository. `send` is there while its session is open."""
+    """A JIT runner. `send` is there while its session is open.
+
+    `had_job` says whether it was ever given one; `scope` is the path of the repository,
+    organization or enterprise that it is registered for.
+    """
 
     id: int
     name: str
@@ -28,6 +32,9 @@ class Runner:
     send: Send | None = None
     connected_once: bool = False
     job: Job | None = None
+    had_job: bool = False
+    scope: str = ""
+    group_id: int = 1
 
     def serves(self, labels: tuple[str, ...]) -> bool:
         """Whether it has every label, whatever their case or order."""
@@ -37,7 +44,11 @@ class Runner:
 
 @dataclass(kw_only=True)
 class Job:
-    """One job of a run's current attempt."""
+    """One job of a run's current attempt.
+
+    `deserted_by` are the names of runners whose session ended while they had it; `never_starts`
+    says that its runner acquired it and died.
+    """
 
     id: int
     run: Run
@@ -53,6 +64,8 @@ class Job:
     runner_id: int | None = None
     runner_name: str | None = None
     assigned: Runner | None = None
+    deserted_by: list[str] = field(default_factory=list)
+    never_starts: bool = False
     steps: list[dict[str, Any]] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
@@ -117,14 +130,15 @@ class Run:
         comes after a skipped or failed job, unless a status function says otherwise.
         """
         needs = {key: need for key in spec.needs if (need := self.need(key))}
-        before = [self.need(key) for key in self._ancestors(spec)]
+        before = [self.need(key) for key in self.ancestors(spec)]
         overall = _overall([need["result"] for need in before if need], skipped_by="any")
         return Scope(contexts={"github": self._github(), "needs": needs}, status=overall)
 
-    def _ancestors(self, spec: JobSpec) -> set[str]:
+    def ancestors(self, spec: JobSpec) -> set[str]:
+        """The keys of all jobs that have to be done before this one."""
         found = set(spec.needs)
         for key in spec.needs:
-            found |= self._ancestors(self.workflow.jobs[key])
+            found |= self.ancestors(self.workflow.jobs[key])
         return found
 
     def _github(self) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
+from collections.abc import Sequence
 from http.server import ThreadingHTTPServer
 from typing import Any
 
+from cdk_runner_fleet.local.twin.askers import Asker, Askers, TwinApp
 from cdk_runner_fleet.local.twin.board import Board
+from cdk_runner_fleet.local.twin.checks import Checks
 from cdk_runner_fleet.local.twin.deliveries import Deliveries, Delivery
 from cdk_runner_fleet.local.twin.faults import ApiFault, FaultScript
 from cdk_runner_fleet.local.twin.handler import Handler
@@ -21,8 +25,13 @@ class GitHubTwin:
     """A stand-in for GitHub on loopback.
 
     Args:
-        repository: `owner/name` of the one repository it has.
-        token: the only bearer token its REST API takes.
+        repository: `owner/name` of the one repository it has. Its owner is an organization.
+        token: a bearer token that its REST API takes for everything.
+        apps: GitHub Apps that are installed in the organization.
+        enterprise: slug of the enterprise that the organization belongs to; None for none.
+        runner_groups: names of the organization's and the enterprise's groups, the default first.
+        requests_an_hour: what the token and each installation may ask; above it 403.
+        token_seconds: how long an installation's access token lives.
         webhook_url: where `workflow_job` events go; may be set later (`twin.webhook_url = …`).
         webhook_secret: signs them.
         port: TCP port on 127.0.0.1; 0 picks a free one.
@@ -40,19 +49,33 @@ class GitHubTwin:
         repository: str,
         token: str,
         webhook_secret: str,
+        apps: Sequence[TwinApp] = (),
+        enterprise: str | None = None,
+        runner_groups: Sequence[str] = ("Default",),
+        requests_an_hour: int = 15_000,  # as for an organization of GitHub Enterprise Cloud
+        token_seconds: float = 3600.0,
         webhook_url: str | None = None,
         port: int = 0,
         lost_after_seconds: float = 1.0,
     ) -> None:
         self.repository = repository
-        self.token = token
+        self.askers = Askers(
+            token=token, apps=apps, repository=repository, token_seconds=token_seconds
+        )
+        self.runner_groups = tuple(runner_groups)
+        self.requests_an_hour = requests_an_hour
+        own = (f"/repos/{repository}", f"/orgs/{repository.partition('/')[0]}")
+        of_enterprise = (f"/enterprises/{enterprise}",) if enterprise else ()
+        self.scopes = frozenset(scope.casefold() for scope in (*own, *of_enterprise))
         self.api_faults: FaultScript[ApiFault] = FaultScript()
         self._deliveries = Deliveries(url=webhook_url, secret=webhook_secret)
         self.webhook_faults = self._deliveries.faults
+        self.hook_deliveries = self._deliveries
         self.requests_served = 0
+        self.checks = Checks()
         self._server = TwinServer(("127.0.0.1", port), self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self.payloads = Payloads(api_url=self.url, repository=repository)
+        self.payloads = Payloads(api_url=self.url, repository=repository, enterprise=enterprise)
         self.board = Board(
             repository=repository,
             notify=lambda action, job: self._deliveries.deliver(self.payloads.event(action, job)),
@@ -61,6 +84,15 @@ class GitHubTwin:
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="github-twin", daemon=True
         )
+
+    @property
+    def token(self) -> str:
+        """The personal access token."""
+        return self.askers.token
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self.askers.token = token
 
     @property
     def webhook_url(self) -> str | None:
@@ -75,6 +107,18 @@ class GitHubTwin:
     def deliveries(self) -> list[Delivery]:
         """Every webhook delivery made so far."""
         return self._deliveries.made
+
+    def quota_headers(self, asker: Asker) -> dict[str, str]:
+        """What an answer says of the primary rate limit."""
+        asker.hour.renew()
+        used = min(asker.hour.used, self.requests_an_hour)
+        return {
+            "x-ratelimit-limit": str(self.requests_an_hour),
+            "x-ratelimit-remaining": str(self.requests_an_hour - used),
+            "x-ratelimit-used": str(used),
+            "x-ratelimit-reset": str(math.ceil(asker.hour.resets_at)),
+            "x-ratelimit-resource": "core",
+        }
 
     def start(self) -> None:
         """Serves until `stop`."""

@@ -283,8 +283,11 @@ class TestErrors:
             "MaxAttempts": 2,
             "JitterStrategy": "FULL",
         }  # fmt: skip
+        before = emulator.fleet("GET", "stats")[1]["transitions"]
         arn = emulator.start(one(self.put(table, Retry=[retry])))
         assert emulator.ended(arn)["status"] == "FAILED"
+        # AWS bills a retry as a transition of its own
+        eventually(lambda: emulator.fleet("GET", "stats")[1]["transitions"] == before + 3)
         events = [event["type"] for event in emulator.history(arn)]
         assert events.count("TaskFailed") == 3
 

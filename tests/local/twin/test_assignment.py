@@ -68,6 +68,7 @@ def test_an_idle_runner_that_dies_stays_listed_as_offline(github: Any) -> None:
     github.until(
         lambda: github.call("GET", f"{ACTIONS}/runners")[1]["runners"][0]["status"] == "offline"
     )
+    assert [each.had_job for each in github.twin.board.registered] == [False]
     run_id = github.queue(ONE)
     assert github.jobs(run_id)["a"]["status"] == "queued"
 
@@ -90,6 +91,11 @@ def test_a_job_not_begun_goes_back_to_the_queue(github: Any) -> None:
     assert github.jobs(run_id)["a"]["status"] == "queued"
     github.runner(name="second").work()
     assert github.until_completed(run_id)["jobs"][0]["runner_name"] == "second"
+    (job,) = github.twin.board.runs[run_id].jobs
+    first, second = github.twin.board.registered
+    assert job.deserted_by == [first.name]
+    assert first.had_job
+    assert second.name == "second"
 
 
 def test_a_job_whose_runner_dies_fails(github: Any) -> None:

@@ -84,7 +84,7 @@ def test_strangers_are_refused(github: Any) -> None:
 
 
 def test_another_repository_or_path_is_not_found(github: Any) -> None:
-    for path in ("/repos/octo/other/actions/runners", "/orgs/octo/actions/runners", "/"):
+    for path in ("/repos/octo/other/actions/runners", "/orgs/other/actions/runners", "/"):
         assert github.call("GET", path)[0] == 404
     assert github.call("GET", "/repos/OCTO/Fleet/actions/runners")[0] == 200
 
@@ -138,10 +138,25 @@ def test_scripted_faults_come_once_each(github: Any) -> None:
     assert github.call("POST", JIT, RUNNER)[0] == 201
 
 
+@pytest.mark.parametrize("status", [502, 0])
+def test_an_answer_is_lost_but_what_was_asked_is_done(github: Any, status: int) -> None:
+    fault = {"status": status, "path": "*/generate-jitconfig", "applied": True}
+    assert github.call("POST", "/_twin/faults", {"api": fault})[0] == 201
+    if status:
+        assert github.call("POST", JIT, RUNNER)[0] == status
+    else:
+        with pytest.raises(OSError, match=r"closed connection|Connection reset"):
+            github.call("POST", JIT, RUNNER)
+    assert [each["name"] for each in github.call("GET", f"{ACTIONS}/runners")[1]["runners"]] == [
+        RUNNER["name"]
+    ]
+    assert github.call("POST", JIT, RUNNER)[0] == 409
+
+
 def test_every_answer_tells_the_rate_limit(github: Any) -> None:
     first = github.call_in_full("GET", f"{ACTIONS}/runners")[2]
     second = github.call_in_full("GET", f"{ACTIONS}/runners")[2]
-    assert first["x-ratelimit-limit"] == "5000"
+    assert first["x-ratelimit-limit"] == "15000"
     assert int(first["x-ratelimit-remaining"]) - int(second["x-ratelimit-remaining"]) == 1
 
 

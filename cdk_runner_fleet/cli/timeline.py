@@ -1,0 +1,351 @@
+"""One job's story, told from what the fleet, AWS and GitHub know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cdk_runner_fleet.cli.remedies import cause_of
+from cdk_runner_fleet.cli.rows import Row
+from cdk_runner_fleet.local.history import Step
+
+__all__ = ["Entry", "Evidence", "Verdict", "judge", "tell"]
+
+_ACTIONS = {"queued": "queued_at", "in_progress": "started_at", "completed": "completed_at"}
+"""Deliveries, and when GitHub says that what they tell of happened."""
+_TOLD_AS = {
+    "check_run": "its author was told with a check run on the commit",
+    "commit_status": "its author was told with a commit status",
+    "log": "its author could not be told at GitHub, see the log of explain_job",
+}
+_LATE_SECONDS = 60
+"""What a delivery may take before it is worth a word; half of GitHub's take 2 s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """Something that happened.
+
+    Attributes:
+        at: Epoch seconds.
+        source: Who knows: `github`, `webhook`, `fleet`, `image`, `task`, `runner` or `state`.
+        what: What it was.
+        runner_id: The runner that it happened to; empty if it happened to the job.
+        seconds: How long it took; None for a moment, and for what goes on.
+    """
+
+    at: float
+    source: str
+    what: str
+    runner_id: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is known of a job.
+
+    Attributes:
+        job_id: GitHub's id; None if only a runner was named.
+        rows: Rows of the runners started for it and of the one that ran it, oldest first.
+        images: Rows of the images that those needed, by tag.
+        tasks: ECS's own words on their tasks, by runner.
+        steps: What their executions went through, by runner.
+        github: What GitHub says of the job, or `error`, why it does not say.
+        unknown: What could not be read, and why.
+    """
+
+    job_id: int | None
+    rows: Sequence[Row]
+    images: Mapping[str, Row] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    steps: Mapping[str, Sequence[Step]] = field(default_factory=dict)
+    github: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How the job stands, in one sentence, and what to do about it."""
+
+    sentence: str
+    remedy: str
+
+
+def tell(evidence: Evidence) -> list[Entry]:
+    """The one timeline, oldest first."""
+    entries = [entry for row in evidence.rows for entry in _row(row, evidence)]
+    entries += _github(evidence)
+    # the rows of replacements repeat what happened to the job
+    return sorted(dict.fromkeys(entries), key=lambda entry: entry.at)
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """The verdict."""
+    if evidence.github.get("status") == "completed":
+        return _over(evidence)
+    own = [row for row in evidence.rows if _is_about(row, evidence.job_id)]
+    if not own:
+        others = [row["runner_id"] for row in evidence.rows]
+        return Verdict(
+            sentence=f"GitHub gave its runner {', '.join(others)} another job.",
+            remedy="Nothing: reconciliation starts another runner while the job is queued.",
+        )
+    return _standing(own[-1], evidence)
+
+
+def shown(text: object) -> str:
+    """Text of others in one line that a terminal can be given."""
+    return "".join(char if char.isprintable() else " " for char in str(text))
+
+
+def _row(row: Row, evidence: Evidence) -> Iterator[Entry]:
+    runner_id = row["runner_id"]
+    for at, source, what in _told(row, evidence.job_id):
+        if at:
+            yield Entry(at=float(at), source=source, what=shown(what))
+    for at, source, what in _lived(row):
+        if at:
+            yield Entry(at=float(at), source=source, what=shown(what), runner_id=runner_id)
+    yield from _image(row, evidence.images.get(row.get("image_tag", "")))
+    yield from _task(row, evidence.tasks.get(runner_id, {}))
+    for step in evidence.steps.get(runner_id, ()):
+        yield Entry(
+            at=step.entered_at,
+            source="state",
+            what=step.state,
+            runner_id=runner_id,
+            seconds=None if step.left_at is None else round(step.left_at - step.entered_at, 3),
+        )
+
+
+Moment = tuple[Any, str, str]
+
+
+def _told(row: Row, job_id: int | None) -> Iterator[Moment]:
+    """What GitHub told, and what was decided on it."""
+    own, runner_id = _is_about(row, job_id), row["runner_id"]
+    name = repr(row.get("job_name", ""))
+    if own:
+        yield row.get("queued_at"), "github", f"job {name} is queued"
+    for action, event in _ACTIONS.items():
+        guid = row.get(f"{action}_delivery", "")
+        at = row.get(f"{action}_received_at")
+        late = at - row[event] if at and row.get(event) else 0
+        behind = f", {late} s late" if late > _LATE_SECONDS else ""
+        yield at, "webhook", f"delivery {guid} came: {action}{behind}"
+    if row.get("in_line_at") or row.get("waiting_for") == "turn":
+        yield row.get("in_line_at") or row.get("timestamp"), "fleet", _line(row)
+    if row.get("error") == "Job.CannotBeServed":
+        yield row.get("timestamp"), "fleet", f"refused: {row.get('cause', '')}"
+    elif "execution_arn" in row:
+        yield (
+            row.get("timestamp"),
+            "fleet",
+            f"admitted: {runner_id} is started, class {row.get('class_name', '?')}, "
+            f"image {row.get('image_tag', '?')}",
+        )
+    elif row.get("ran_on"):
+        yield row.get("timestamp"), "fleet", f"not started: the job ran on {row['ran_on']}"
+    started = f"job {name} started on {runner_id}"
+    other = f"{runner_id} was given another job: {name}"
+    yield row.get("started_at"), "github", started if own else other
+    yield row.get("completed_at"), "github", f"job ended: {row.get('job_status', '?')}"
+
+
+def _line(row: Row) -> str:
+    if row.get("waiting_for") != "turn":
+        return "in line for its turn"
+    place = f" at place {row['queue_place']}" if "queue_place" in row else ""
+    return f"in line{place}: {row.get('waiting_reason', 'no reason given')}"
+
+
+def _lived(row: Row) -> Iterator[Moment]:
+    """What became of the runner."""
+    task = str(row.get("task_id", "")).rpartition("/")[2]
+    provider = row.get("capacity_provider", "?")
+    yield row.get("launched_at"), "task", f"task {task} launched on {provider}"
+    yield row.get("claimed_at"), "runner", "booted and registered at GitHub"
+    yield row.get("hook_completed_at"), "runner", "says that its job has ended"
+    yield row.get("stopped_at"), "task", row.get("stopped_reason", "the task stopped")
+    yield row.get("released_at"), "fleet", "the runner is not wanted any more"
+    yield row.get("lost_at"), "fleet", "reconciliation found the job lost"
+    yield row.get("rerun_requested_at"), "fleet", "reconciliation asked GitHub to run it again"
+    told_as = str(row.get("explained_as", ""))
+    yield row.get("explained_at"), "fleet", _TOLD_AS.get(told_as, told_as)
+    if row.get("error") != "Job.CannotBeServed":
+        yield row.get("ended_at"), "fleet", _end(row)
+
+
+def _end(row: Row) -> str:
+    if row.get("status") == "FAILED":
+        return f"FAILED, {row.get('error', '?')}: {row.get('cause', '')}"
+    cost = f", ${row['cost_usd']}" if row.get("cost_usd") else ""
+    return f"{row.get('status')}: {row.get('end_reason', 'no reason given')}{cost}"
+
+
+def _image(row: Row, image: Row | None) -> Iterator[Entry]:
+    """The build, if this runner waited for it."""
+    log = row.get("build_log_url") or (image or {}).get("build_log_url")
+    log_text = f", log: {log}" if log else ""
+    if "image_ended_at" in row:
+        error = row.get("image_error")
+        what = f"not built: {error}" if error else "is there"
+        at = float(row["image_ended_at"])
+    elif image and row.get("status") == "IMAGE_CREATING":
+        what, at = f"is {str(image.get('status', '?')).lower()}", float(image.get("updated_at", 0))
+    else:
+        return
+    yield Entry(
+        at=at,
+        source="image",
+        what=shown(f"image {row.get('image_tag', '?')} {what}{log_text}"),
+        runner_id=row["runner_id"],
+    )
+
+
+def _task(row: Row, task: Mapping[str, Any]) -> Iterator[Entry]:
+    for began, ended, what in (
+        ("pullStartedAt", "pullStoppedAt", "its image is pulled"),
+        ("startedAt", "startedAt", "its container runs"),
+    ):
+        if began in task:
+            took = (task[ended] - task[began]).total_seconds() if ended in task else None
+            yield Entry(
+                at=task[began].timestamp(),
+                source="task",
+                what=what,
+                runner_id=row["runner_id"],
+                seconds=took or None,
+            )
+
+
+def _github(evidence: Evidence) -> Iterator[Entry]:
+    """What GitHub says, where no delivery told it."""
+    view = evidence.github
+    for name, what in (
+        ("created_at", "job is queued"),
+        ("started_at", f"job started on {view.get('runner_name')}"),
+        ("completed_at", f"job ended: {view.get('conclusion')}"),
+    ):
+        told = {"created_at": "queued_at"}.get(name, name)
+        known = any(told in row for row in evidence.rows if _is_about(row, evidence.job_id))
+        # GitHub sets started_at of a queued job too
+        is_moot = name == "started_at" and not view.get("runner_name")
+        at = view.get(name)
+        if isinstance(at, str) and not known and not is_moot:
+            yield Entry(at=_epoch(at), source="github", what=shown(what))
+
+
+def _over(evidence: Evidence) -> Verdict:
+    view = evidence.github
+    runner = view.get("runner_name") or ""
+    on = f" on {shown(runner)}" if runner else " before a runner had it"
+    sentence = f"The job is over: {view.get('conclusion')}{on}."
+    failed = [row for row in evidence.rows if row.get("status") == "FAILED"]
+    if view.get("conclusion") != "success" and failed:
+        last = failed[-1]
+        cause = cause_of(last.get("error", ""))
+        detail = f"{last.get('error')}: {shown(last.get('cause', ''))}"
+        return Verdict(sentence=f"{sentence} Its runner failed: {detail}", remedy=cause.remedy)
+    return Verdict(sentence=sentence, remedy="Nothing: GitHub has the job's own log.")
+
+
+def _standing(row: Row, evidence: Evidence) -> Verdict:
+    runner_id, reason = row["runner_id"], shown(row.get("waiting_reason", "no reason given"))
+    match row.get("status"), row.get("waiting_for"):
+        case "FAILED", _:
+            return _failed(row)
+        case _, "turn":
+            place = f" at place {row['queue_place']}" if "queue_place" in row else ""
+            return Verdict(
+                sentence=f"The job is in line{place}: {reason}.",
+                remedy="Nothing: its runner is started when its turn comes. Operator: raise the "
+                "limit that the reason names.",
+            )
+        case _, "capacity":
+            return Verdict(
+                sentence=f"AWS has no room for the job's runner: {reason}.",
+                remedy="Nothing: it is tried again for 24 hours. Operator: give the class another "
+                "capacity provider, the fleet more subnets, or raise the vCPU quota.",
+            )
+        case "IMAGE_CREATING", _:
+            log = evidence.images.get(row.get("image_tag", ""), {}).get("build_log_url")
+            return Verdict(
+                sentence=f"The runner's image {row.get('image_tag')} is being built.",
+                remedy=f"Nothing: the runner starts then. The build's log: {log or 'not yet'}",
+            )
+        case "STARTING", _:
+            return Verdict(
+                sentence=f"The job's runner {runner_id} is starting.",
+                remedy="Nothing: Fargate takes 30 to 60 seconds, more for large images.",
+            )
+        case "WAITING_FOR_JOB", _:
+            return _idle(row, evidence)
+        case "RUNNING", _:
+            return Verdict(
+                sentence=f"The job runs on {runner_id}.",
+                remedy="Nothing: GitHub has the job's own log.",
+            )
+    return _ended(row)
+
+
+def _failed(row: Row) -> Verdict:
+    error = row.get("error", "")
+    cause = cause_of(error)
+    said = shown(row.get("cause", ""))
+    if error == "Job.CannotBeServed":
+        return Verdict(sentence=f"The fleet refused the job: {said}.", remedy=cause.remedy)
+    again = "" if cause.permanent else " Reconciliation starts another while the job is queued."
+    return Verdict(
+        sentence=f"The job's runner {row['runner_id']} failed, {cause.title} ({error}: {said}).",
+        remedy=cause.remedy + again,
+    )
+
+
+def _idle(row: Row, evidence: Evidence) -> Verdict:
+    has = {label.lower() for label in str(row.get("runner_labels", "")).split(",")}
+    wanted = {str(label).lower() for label in evidence.github.get("labels") or ()}
+    if wanted - has:
+        missing = shown(", ".join(sorted(wanted - has)))
+        return Verdict(
+            sentence=f"The runner {row['runner_id']} lacks labels that the job has: {missing}.",
+            remedy="Operator: this is a fault of the fleet's; terminate the runner and report it.",
+        )
+    return Verdict(
+        sentence=f"The runner {row['runner_id']} is up and waits for GitHub to give it the job.",
+        remedy="Nothing: GitHub does so within seconds, unless a concurrency group holds the job "
+        "back or a runner group forbids the repository.",
+    )
+
+
+def _ended(row: Row) -> Verdict:
+    runner_id, conclusion = row["runner_id"], row.get("job_status", "?")
+    if "completed_at" in row:
+        return Verdict(
+            sentence=f"The job ran on {runner_id} and ended: {conclusion}.",
+            remedy="Nothing: GitHub has the job's own log.",
+        )
+    if "ran_on" in row:
+        return Verdict(sentence=f"The job ran on {row['ran_on']}.", remedy="Nothing.")
+    if "released_at" in row:
+        return Verdict(
+            sentence=f"No runner was needed any more ({conclusion}): "
+            f"{shown(row.get('end_reason', 'the job had ended before one was there'))}.",
+            remedy="Nothing.",
+        )
+    return Verdict(
+        sentence=f"The runner {runner_id} went without a job: "
+        f"{shown(row.get('end_reason', 'no reason given'))}.",
+        remedy="Nothing: reconciliation starts another while the job is queued.",
+    )
+
+
+def _is_about(row: Row, job_id: int | None) -> bool:
+    return job_id is None or row.get("job_id") == job_id
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,148 @@
+"""Why a runner came to nothing: every error's meaning and remedy, in one table. Pure.
+
+Needs nothing but the standard library and imports nothing of the fleet: the command line reads
+this very file (``cdk_runner_fleet/cli/remedies.py``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Cause(NamedTuple):
+    """What an error means.
+
+    Attributes:
+        title: What happened, as a clause.
+        remedy: What to do, and who does it: the workflow's author or the fleet's operator.
+        permanent: Whether another runner would meet the same. The job's author is then told at
+            GitHub; after any other error reconciliation starts another runner while the job waits.
+    """
+
+    title: str
+    remedy: str
+    permanent: bool = False
+
+
+CAUSES: dict[str, Cause] = {
+    "Job.CannotBeServed": Cause(
+        title="the fleet does not have what the job asks for",
+        remedy="Author: change runs-on as the cause says, push, and run the job again. Operator: "
+        "`runner-fleet list-class-sizes` shows what there is; allowed_images and "
+        "runner_class_sizes set it.",
+        permanent=True,
+    ),
+    "Runner.LaunchFailed": Cause(
+        title="ECS will not launch the runner's task",
+        remedy="Operator: mend what the cause names (quota, class size, subnets, permissions), "
+        "then the author runs the job again.",
+        permanent=True,
+    ),
+    "Runner.RegistrationRefused": Cause(
+        title="GitHub will not register a runner for the fleet",
+        remedy="Operator: see that the credentials in the fleet's secret are valid and may "
+        "administer the repository's runners, then the author runs the job again.",
+        permanent=True,
+    ),
+    "Image.BuildFailed": Cause(
+        title="the runner's image could not be built",
+        remedy="Author: see that the image: label names an image that exists for this "
+        "architecture. Operator: the build's log says which step failed; the next job that asks "
+        "for the image builds it again.",
+        permanent=True,
+    ),
+    "Image.BuildNotStarted": Cause(
+        title="the build of the runner's image could not be started",
+        remedy="Operator: see the log of the function build_image, and CodeBuild's quota of "
+        "concurrent builds; then the author runs the job again.",
+        permanent=True,
+    ),
+    "Image.BuildTimeout": Cause(
+        title="the runner's image was not built in time",
+        remedy="Operator: see the build's log, or raise image_build_timeout_seconds; then the "
+        "author runs the job again.",
+        permanent=True,
+    ),
+    "Runner.BootTimeout": Cause(
+        title="the task was started twice and never registered",
+        remedy="Operator: see the task's log, and that the subnets reach the fleet's API and "
+        "GitHub; a slow image pull needs a higher boot_timeout_seconds.",
+    ),
+    "Runner.TaskStopped": Cause(
+        title="the runner's task was stopped from outside, or failed",
+        remedy="Author: run the job again if it had started. Operator: the cause has ECS's stop "
+        "code; OutOfMemoryError needs a larger class, SpotInterruption needs On-Demand.",
+    ),
+    "Runner.TaskExited": Cause(
+        title="the runner's task ended before a job ran on it",
+        remedy="Operator: the task's log has the runner's own words; most often its version is "
+        "too old for GitHub, and a rebuilt image mends it.",
+    ),
+    "Runner.JobTimeout": Cause(
+        title="the job ran longer than the fleet lets a job run",
+        remedy="Author: set a shorter timeout-minutes, or split the job. Operator: raise "
+        "runner_ttl_seconds.",
+    ),
+    "Runner.ReleaseFailed": Cause(
+        title="GitHub could not be asked to remove an idle runner",
+        remedy="Operator: see the log of the function deregister_runner, and the credentials in "
+        "the fleet's secret.",
+    ),
+    "Runner.ExecutionEnded": Cause(
+        title="the runner's execution was stopped or ran out of time",
+        remedy="Operator: CloudTrail says who called StopExecution; what was left of the runner "
+        "has been taken away.",
+    ),
+    "Runner.Released": Cause(
+        title="the runner was not wanted any more",
+        remedy="Nothing: its job was cancelled or has another runner.",
+    ),
+    "Runner.Terminated": Cause(
+        title="somebody stopped the runner with `runner-fleet runners terminate`",
+        remedy="Author: run the job again if it had started.",
+    ),
+}
+"""The fleet's own errors, by the name that stands on the row and in the execution's history."""
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html; the state
+# machine writes States.X as Runner.X. Those of states that it does not have are left out.
+_STEP_FUNCTIONS = {
+    "Timeout": "a call of the state machine was not answered in time",
+    "HeartbeatTimeout": "a call of the state machine was not answered in time",
+    "TaskFailed": "a call of the state machine failed",
+    "Permissions": "the state machine may not make one of its calls",
+    "Runtime": "the state machine met what it was not written for",
+    "QueryEvaluationError": "the state machine met what it was not written for",
+    "NoChoiceMatched": "the state machine met what it was not written for",
+    "DataLimitExceeded": "a state's data grew over 256 KiB",
+}
+CAUSES |= {
+    f"Runner.{name}": Cause(
+        title=title,
+        remedy="Operator: the execution's history shows the state and the call. A missing "
+        "permission or a changed state machine is mended by deploying again.",
+    )
+    for name, title in _STEP_FUNCTIONS.items()
+}
+
+_AWS = Cause(
+    title="AWS did not do what the state machine asked",
+    remedy="Operator: the execution's history shows the call and AWS's answer; trouble that "
+    "passes was tried again for minutes before this.",
+)
+_UNKNOWN = Cause(
+    title="an error that this version of the fleet does not know",
+    remedy="Operator: see the cause and the execution's history.",
+)
+
+
+def cause_of(error: str) -> Cause:
+    """Say what an error means; a service's own errors (``DynamoDb.…``) share one meaning."""
+    service = error.partition(".")[0]
+    known = CAUSES.get(error)
+    return known or (_AWS if service in ("DynamoDb", "DynamoDB", "Ecs", "Lambda") else _UNKNOWN)
+
+
+def is_permanent(error: str) -> bool:
+    """Whether another runner for the same job would meet the same error."""
+    return cause_of(error).permanent

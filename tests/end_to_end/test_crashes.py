@@ -1,0 +1,204 @@
+"""Every function dies at every one of its calls, and nothing is left that the fleet does not mend.
+
+A function is killed right after its n-th call to AWS was applied, for each n there is: the first
+n that no invocation reaches ends the list. Those that speak to GitHub are also killed right before
+a call, when GitHub has done what it was asked to and no row says so yet.
+
+Each point has a job of its own, so that all of a scene are played at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
+from cdk_runner_fleet.local.twin.records import Job
+from tests.properties.stage import Deed, JobSpec, Stage, open_stage
+
+MOST_CALLS = 12
+AT_ONCE = 12
+RETRIES_TOO = 3
+"""As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A function at one of its events.
+
+    Attributes:
+        handler: The function's module.
+        event: Texts in the event of a job, by the job's id.
+        times: How often it dies at the same point.
+        asks_github: Whether it speaks to GitHub between its calls to AWS.
+        labels: The job's, besides ``self-hosted``; ``{n}`` is different for each job.
+        prelude: What has to happen for the function to be called.
+        held_seconds: How long GitHub holds back its jobs' first events.
+    """
+
+    handler: str
+    event: Callable[[int], list[str]]
+    times: int = RETRIES_TOO
+    asks_github: bool = False
+    labels: tuple[str, ...] = ()
+    prelude: Callable[[Stage, int], None] = lambda _stage, _job_id: None
+    held_seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Point:
+    """A place where a function dies, and the job that it does so for."""
+
+    outcome: str
+    calls: int
+    job: Job | None = None
+    reached: bool = False
+    problems: list[str] = field(default_factory=list)
+
+
+def _task_fails(times: int) -> Callable[[Stage, int], None]:
+    def prelude(stage: Stage, job_id: int) -> None:
+        stage.fault(on="task", outcome="cannot_pull", match=f"-{job_id}-1", times=times)
+
+    return prelude
+
+
+def _nobody_needs_it(stage: Stage, job_id: int) -> None:
+    """The job is cancelled at once, and nobody tells the fleet."""
+    stage.twin.webhook_faults.add(
+        WebhookFault(fault="drop", action="completed", job_name=f"job-{job_id}")
+    )
+    stage.twin.api_faults.add(ApiFault(status=500, path=f"*/jobs/{job_id}", times=3))
+    jobs = stage.twin.board.jobs
+    stage.deeds.append(
+        Deed(
+            when=lambda: job_id in jobs,
+            do=lambda: stage.twin.board.cancel(jobs[job_id]),
+        )
+    )
+
+
+def _delivery(action: str) -> Callable[[int], list[str]]:
+    return lambda job_id: [f'"action":"{action}"', f'"id":{job_id}']
+
+
+def _runner(*texts: str) -> Callable[[int], list[str]]:
+    return lambda job_id: [text.format(f"fleet-{job_id}-1") for text in texts]
+
+
+SCENES = {
+    "a delivery": Scene(handler="receive_webhook", event=_delivery("queued"), times=1),
+    "queued": Scene(handler="dispatch_event", event=_delivery("queued")),
+    "queued, then tried again": Scene(handler="dispatch_event", event=_delivery("queued"), times=1),
+    "in progress": Scene(handler="dispatch_event", event=_delivery("in_progress")),
+    "completed": Scene(handler="dispatch_event", event=_delivery("completed")),
+    "task stopped": Scene(
+        handler="dispatch_event",
+        event=_runner('"detail-type":"ECS Task State Change"', '"startedBy":"{}"'),
+    ),
+    "task never came up": Scene(
+        handler="dispatch_event",
+        event=_runner('"detail-type":"ECS Task State Change"', '"startedBy":"{}"'),
+        prelude=_task_fails(1),
+    ),
+    "claim": Scene(
+        handler="runner_api", event=_runner("/runners/{}/claim"), times=1, asks_github=True
+    ),
+    "hook": Scene(handler="runner_api", event=_runner("/runners/{}/events"), times=1),
+    "release of an idle runner": Scene(
+        handler="deregister_runner",
+        event=_runner('"runner_id":"{}"'),
+        times=1,
+        asks_github=True,
+        prelude=_nobody_needs_it,
+        # until all are cancelled: a runner that is there would take the next one's job
+        held_seconds=3.0,
+    ),
+    "deregistration of a failed runner": Scene(
+        handler="deregister_runner",
+        event=_runner('"runner_id":"{}"'),
+        times=1,
+        asks_github=True,
+        prelude=_task_fails(2),
+    ),
+}
+
+
+def perform(stage: Stage, scene: Scene) -> list[Point]:
+    """Play a scene at all of its points at once; they say what came of it."""
+    stage.calm()
+    stage.twin.requests_served = 0  # an hour's quota for each scene
+    points = _points(scene)
+    for point in points:
+        _begin(stage, scene, point)
+    stage.quiet(for_seconds=0.5 + scene.held_seconds)
+    jobs = {point.job.id: point for point in points if point.job}
+    never_run = {
+        job.id
+        for point in points
+        if (job := point.job) and job.conclusion == "cancelled" and not job.runner_name
+    }
+    problems = stage.settle([p.job for p in points if p.job], cancelled=never_run)
+    rules = [rule for rule in stage.faults_used() if rule["on"] == "function"]
+    for rule, point in zip(rules, points, strict=True):
+        point.reached = rule["used"] > 0
+    for problem in problems:
+        (job_id, *_) = re.findall(r"\b(?:fleet-|job )(\d+)", problem)
+        jobs[int(job_id)].problems.append(problem)
+    return points
+
+
+def _points(scene: Scene) -> list[Point]:
+    after = [Point(outcome="crash_after", calls=calls) for calls in range(MOST_CALLS)]
+    points = [*after, Point(outcome="times_out", calls=0)]
+    if scene.asks_github:
+        points += [Point(outcome="crash_before", calls=calls) for calls in range(2, MOST_CALLS)]
+    return points
+
+
+def _begin(stage: Stage, scene: Scene, point: Point) -> None:
+    stage.until(lambda: stage.stats()["executions_running"] < AT_ONCE)
+    (job_id,) = stage.next_job_ids(1)
+    stage.fault(
+        on="function",
+        match=scene.handler,
+        outcome=point.outcome,
+        calls=point.calls,
+        event=scene.event(job_id),
+        times=scene.times,
+    )
+    scene.prelude(stage, job_id)
+    if scene.held_seconds:
+        stage.twin.webhook_faults.add(
+            WebhookFault(
+                fault="delay",
+                action="queued",
+                job_name=f"job-{job_id}",
+                seconds=scene.held_seconds,
+            )
+        )
+    labels = tuple(label.format(n=job_id % 1000) for label in scene.labels)
+    (point.job,) = stage.queue(JobSpec(name=f"job-{job_id}", labels=labels))
+    assert point.job.id == job_id
+    stage.act()
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with open_stage() as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_whatever_call_it_dies_at_is_made_up_for(stage: Stage, name: str) -> None:
+    points = perform(stage, SCENES[name])
+    assert {0, 1} <= {point.calls for point in points if point.reached}
+    assert not points[MOST_CALLS - 1].reached, "there are more calls than points"
+    broken = {
+        f"{point.outcome} {point.calls}": point.problems for point in points if point.problems
+    }
+    assert not broken, json.dumps(broken, indent=1)

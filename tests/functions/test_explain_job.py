@@ -1,0 +1,290 @@
+"""Why a job has no runner, told at GitHub once, over the real handler."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import explain_job
+from fleet_runtime.causes import CAUSES
+from fleet_runtime.github import GitHubUnavailable
+
+from .conftest import RUNNER, Aws, GitHub, forget
+
+SHA = "e3103f8eb03e1ad7f2331c5446b23c070fc54055"
+JOB = 2832853555
+URL = f"https://github.com/octo-org/example/actions/runs/940463255/job/{JOB}"
+CAUSE = "class 'huge' is not in the catalog, use one of small, medium"
+
+
+def unserved(**changes: Any) -> dict[str, Any]:
+    detail = {
+        "runner_id": RUNNER,
+        "repository": "octo-org/example",
+        "job_id": JOB,
+        "run_id": 940463255,
+        "run_attempt": 1,
+        "job_name": "test (3.12)",
+        "job_url": URL,
+        "head_sha": SHA,
+        "error": "Job.CannotBeServed",
+        "cause": CAUSE,
+        **changes,
+    }
+    return {"source": "cdk-runner-fleet", "detail-type": "job_unserved", "detail": detail}
+
+
+@pytest.fixture
+def fleet(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch) -> Aws:
+    environment.setenv("GITHUB_API_URL", github.stub.url)
+    aws.put_row(status="FAILED", error="Job.CannotBeServed")
+    github.jobs[JOB] = {"status": "queued", "runner_name": None}
+    return aws
+
+
+@pytest.fixture
+def explain(fleet: Aws, context: Any) -> Any:
+    return lambda event: explain_job.handler(event, context)
+
+
+def posted(github: GitHub) -> list[tuple[str, dict[str, Any]]]:
+    return [(one.path, one.json()) for one in github.stub.received if one.method == "POST"]
+
+
+def metrics(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+    return [
+        metric["Name"]
+        for line in lines
+        for each in line.get("_aws", {}).get("CloudWatchMetrics", [])
+        for metric in each["Metrics"]
+    ]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    return "".join(str(vars(record)) for record in caplog.records)
+
+
+def test_an_app_says_it_as_a_check_run(fleet: Aws, github: GitHub, explain: Any) -> None:
+    github.is_app = True
+    explain(unserved())
+    [(path, body)] = posted(github)
+    assert path == "/repos/octo-org/example/check-runs"
+    output = body.pop("output")
+    assert body == {
+        "name": "runner-fleet / test (3.12)",
+        "head_sha": SHA,
+        "external_id": RUNNER,
+        "status": "completed",
+        "conclusion": "failure",
+        "details_url": URL,
+    }
+    assert output["title"] == "No runner: the fleet does not have what the job asks for"
+    assert CAUSE in output["summary"]
+    assert CAUSES["Job.CannotBeServed"].remedy in output["summary"]
+    row = fleet.row() or {}
+    assert row["explained_as"] == "check_run"
+    assert row["explained_at"] > 0
+
+
+def test_a_token_says_it_as_a_commit_status(fleet: Aws, github: GitHub, explain: Any) -> None:
+    explain(unserved())
+    assert posted(github)[-1] == (
+        f"/repos/octo-org/example/statuses/{SHA}",
+        {
+            "state": "failure",
+            "context": "runner-fleet / test (3.12)",
+            "description": CAUSE,
+            "target_url": URL,
+        },
+    )
+    assert (fleet.row() or {})["explained_as"] == "commit_status"
+
+
+def test_the_same_event_explains_nothing_twice(
+    fleet: Aws, github: GitHub, explain: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(unserved())
+    before, told = fleet.row(), len(posted(github))
+    explain(unserved())
+    explain(unserved(error="Runner.LaunchFailed"))
+    assert fleet.row() == before
+    assert len(posted(github)) == told
+    assert metrics(capsys) == ["JobUnserved"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 429])
+def test_what_github_does_not_take_now_is_tried_again(
+    fleet: Aws, github: GitHub, explain: Any, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    github.is_app = True
+    github.fail("check_run", status)
+    with pytest.raises(GitHubUnavailable):
+        explain(unserved())
+    assert "explained_at" not in (fleet.row() or {})
+    assert metrics(capsys) == []
+    forget()  # of the limit
+    explain(unserved())
+    assert (fleet.row() or {})["explained_as"] == "check_run"
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+def test_without_the_permission_it_is_given_up_and_counted(
+    fleet: Aws, github: GitHub, explain: Any, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    github.fail("status", status, "Resource not accessible by personal access token")
+    explain(unserved())
+    assert metrics(capsys) == ["ExplainRefused", "JobUnserved"]
+    assert (fleet.row() or {})["explained_as"] == "log"
+    told = len(posted(github))
+    explain(unserved())
+    assert len(posted(github)) == told, "a missing permission is asked for once a job"
+
+
+def test_without_the_permission_the_log_has_the_remedy(
+    github: GitHub, explain: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    github.fail("status", 403)
+    explain(unserved())
+    assert "Commit statuses: write" in logged(caplog)
+    assert CAUSE in logged(caplog)
+
+
+def test_a_token_that_github_refuses_is_no_reason_to_try_for_ever(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    github.tokens = {"another"}
+    explain(unserved(error="Runner.RegistrationRefused"))
+    assert (fleet.row() or {})["explained_as"] == "log"
+
+
+def test_nothing_is_said_at_github_where_that_is_off(
+    fleet: Aws,
+    github: GitHub,
+    explain: Any,
+    environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment.setenv("EXPLAIN_AT_GITHUB", "off")
+    explain(unserved())
+    assert github.calls == []
+    assert (fleet.row() or {})["explained_as"] == "log"
+    assert metrics(capsys) == ["JobUnserved"]
+
+
+def test_an_event_without_a_commit_is_only_logged(fleet: Aws, github: GitHub, explain: Any) -> None:
+    explain(unserved(head_sha=""))
+    assert posted(github) == []
+    assert (fleet.row() or {})["explained_as"] == "log"
+
+
+@pytest.mark.parametrize("status", ["in_progress", "completed"])
+def test_a_job_that_got_a_runner_after_all_is_left_alone(
+    fleet: Aws, github: GitHub, explain: Any, status: str
+) -> None:
+    github.jobs[JOB]["status"] = status
+    explain(unserved())
+    assert posted(github) == []
+    assert "explained_at" not in (fleet.row() or {})
+
+
+def test_a_job_that_is_served_again_is_left_alone(fleet: Aws, github: GitHub, explain: Any) -> None:
+    fleet.put_row(status="STARTING", live="started")
+    explain(unserved())
+    assert github.calls == []
+    assert "explained_at" not in (fleet.row() or {})
+
+
+def test_a_job_without_a_row_is_explained_and_makes_none(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    explain(unserved(runner_id="fleet-1-1"))
+    assert len(posted(github)) == 2  # an App's way, then a token's
+    assert fleet.row("fleet-1-1") is None, "a row would end the execution of that name quietly"
+
+
+def test_hostile_text_stays_text(fleet: Aws, github: GitHub, explain: Any) -> None:
+    github.is_app = True
+    name = "@everyone\n\u202e[x](https://evil.example) " + "n" * 300
+    cause = (
+        "```\n\n# Hello @everyone <img src=x> [click](javascript:1)\r\n\x1b[31m\u202e\ud800 "
+        "arn:aws:iam::123456789012:role/x 123456789012.dkr.ecr.us-east-1.amazonaws.com/y "
+        + "c"
+        * 5000
+    )
+    explain(unserved(job_name=name, cause=cause, job_url="javascript:alert(1)"))
+    [(_, body)] = posted(github)
+    assert body["name"].startswith("runner-fleet / @everyone [x](https://evil.example) nnn")
+    assert len(body["name"]) <= 120
+    assert "details_url" not in body
+    [line] = [line for line in body["output"]["summary"].splitlines() if "Hello" in line]
+    assert line.startswith("    ``` # Hello @everyone")  # indented: code, whatever it is
+    assert len(line) < 1100
+    assert line.isprintable()
+    assert "123456789012" not in json.dumps(body)
+
+
+def test_a_long_cause_is_cut_for_a_commit_status(fleet: Aws, github: GitHub, explain: Any) -> None:
+    explain(unserved(cause="ü" * 500))
+    description = posted(github)[-1][1]["description"]
+    assert len(description) == 140
+    assert description.endswith("ü…")
+
+
+def test_a_cause_that_says_nothing_is_made_up_for_by_the_errors_meaning(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    explain(unserved(error="Image.BuildTimeout", cause=""))
+    assert posted(github)[-1][1]["description"] == "the runner's image was not built in time"
+
+
+def test_no_secret_is_said_or_logged(
+    fleet: Aws, github: GitHub, explain: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    explain(unserved())
+    said = json.dumps(posted(github)) + logged(caplog)
+    for secret in github.tokens:
+        assert secret not in said
+
+
+# --- GitHub's view, for the command line ---
+
+
+def test_githubs_view_of_a_job(github: GitHub, explain: Any) -> None:
+    github.jobs[JOB] = {
+        "id": JOB,
+        "status": "in_progress",
+        "conclusion": None,
+        "labels": ["self-hosted"],
+        "runner_name": "fleet-7-1",
+        "created_at": "2026-06-15T19:22:20Z",
+        "started_at": "2026-06-15T19:23:20Z",
+        "completed_at": None,
+        "head_sha": SHA,
+        "html_url": URL,
+        "steps": [],
+    }
+    view = explain({"job_id": JOB, "repository": "octo-org/example"})
+    assert view == {k: v for k, v in github.jobs[JOB].items() if k not in ("id", "steps")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"job_id": 7, "repository": "octo-org/example"}, "404"),
+        ({"job_id": JOB, "repository": "evil/other"}, "evil/other"),
+    ],
+)
+def test_what_github_does_not_say_is_said_so(
+    github: GitHub, explain: Any, asked: dict[str, Any], said: str
+) -> None:
+    view = explain(asked)
+    assert list(view) == ["error"]
+    assert said in view["error"]
+
+
+def test_github_that_does_not_answer_is_said_so(github: GitHub, explain: Any) -> None:
+    github.fail("job", 503)
+    assert "503" in explain({"job_id": JOB, "repository": "octo-org/example"})["error"]

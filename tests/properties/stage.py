@@ -1,0 +1,296 @@
+"""A whole fleet on this machine, things that go wrong with it, and the way back to rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdk_runner_fleet.local.fleet import LocalFleet
+from cdk_runner_fleet.local.twin import GitHubTwin
+from cdk_runner_fleet.local.twin.board import FIRST_JOB_ID
+from cdk_runner_fleet.local.twin.records import Job, Run
+from cdk_runner_fleet.local.twin.workflows import read_workflow
+from tests.statemachines.rig import hurry
+
+from .laws import broken, collect, ledger_table
+
+REPOSITORY = "octo-org/octo-repo"
+_PATIENCE_SECONDS = 90.0
+_POLL_SECONDS = 0.05
+_RETRY_SETTING, _RETRY_SECONDS = "LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.1"
+"""ministack's pause before it makes an asynchronous call again; Lambda's is a minute."""
+_STOPPING_SECONDS = 10.0
+"""What a task may take to stop once its execution has ended."""
+CONTEXT: Mapping[str, object] = {
+    "github_repo": REPOSITORY,
+    # the shortest that a busy machine keeps when nothing is wrong
+    "boot_timeout_seconds": 6,
+    "idle_timeout_seconds": 2,
+    "image_build_timeout_seconds": 6,
+    "runner_ttl_seconds": 60,
+    # reconciliation is called by hand, and everything is old enough for it
+    "reconcile_minutes": 1440,
+    "reconcile_grace_seconds": 1,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """A job to be queued.
+
+    Attributes:
+        name: As GitHub shows it.
+        labels: Besides ``self-hosted``.
+        seconds: How long it takes.
+        gated: Whether somebody has to approve it first.
+    """
+
+    name: str = "build"
+    labels: tuple[str, ...] = ()
+    seconds: float = 0.0
+    gated: bool = False
+
+    @property
+    def yaml(self) -> str:
+        """Its workflow file."""
+        job = {
+            "name": self.name,
+            "runs-on": ["self-hosted", *self.labels],
+            "steps": [{"run": f"sleep {self.seconds}" if self.seconds else "true"}],
+            **({"environment": "production"} if self.gated else {}),
+        }
+        return json.dumps({"name": "ci", "on": "push", "jobs": {"build": job}})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """Something to do as soon as its moment has come."""
+
+    when: Callable[[], object]
+    do: Callable[[], object]
+
+
+@dataclass
+class Stage:
+    """A fleet whose faults are at hand.
+
+    Attributes:
+        deeds: What is to be done while the fleet is waited for, each once.
+    """
+
+    local: LocalFleet
+    deeds: list[Deed] = field(default_factory=list)
+    _functions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def twin(self) -> GitHubTwin:
+        """GitHub."""
+        assert self.local.twin
+        return self.local.twin
+
+    # Faults
+
+    def fault(self, **rule: Any) -> None:
+        """Add a rule to the emulator's table."""
+        self._fleet("POST", "faults", rule)
+
+    def faults_used(self) -> list[dict[str, Any]]:
+        """The emulator's rules, each with how often it was ``used``."""
+        rules: list[dict[str, Any]] = self._fleet("GET", "faults")["faults"]
+        return rules
+
+    def interrupt(self, runner: str) -> bool:
+        """Take a runner's task away as Spot does; False if it has none that runs."""
+        rule = {"on": "running_task", "outcome": "SpotInterruption", "match": runner}
+        return bool(self._fleet("POST", "faults", rule)["task_arns"])
+
+    def calm(self) -> None:
+        """Nothing goes wrong any more."""
+        self._fleet("DELETE", "faults")
+        self.twin.api_faults.clear()
+        self.twin.webhook_faults.clear()
+
+    # Jobs
+
+    def next_job_ids(self, count: int) -> list[int]:
+        """The ids of the next jobs, for faults that must be there before them."""
+        first = max(self.twin.board.jobs, default=FIRST_JOB_ID - 1) + 1
+        return list(range(first, first + count))
+
+    def queue(self, *specs: JobSpec) -> list[Job]:
+        """Queue jobs, each in a run of its own."""
+        return [job for spec in specs for job in self.run(spec).jobs]
+
+    def run(self, spec: JobSpec) -> Run:
+        """Queue a job; returns its run."""
+        return self.twin.board.queue_run(
+            read_workflow(spec.yaml, file_name="ci.yml"),
+            file_name="ci.yml",
+            workspace=None,
+            protected_environments=frozenset({"production"}),
+        )
+
+    # Functions
+
+    def invoke(self, handler: str, payload: object = None) -> Any:
+        """Call a function by its handler's module and wait for its answer."""
+        reply = self.local.client("lambda").invoke(
+            FunctionName=self.function(handler), Payload=json.dumps(payload or {})
+        )
+        return json.loads(reply["Payload"].read() or b"null")
+
+    def function(self, handler: str) -> str:
+        """The name of the function of a handler's module."""
+        if not self._functions:
+            pages = self.local.client("lambda").get_paginator("list_functions").paginate()
+            self._functions = {
+                function["Handler"].removesuffix(".handler"): function["FunctionName"]
+                for page in pages
+                for function in page["Functions"]
+            }
+        return self._functions[handler]
+
+    def reconcile(self) -> dict[str, Any]:
+        """One pass of demand reconciliation; what it reports, or its error.
+
+        It comes when its lease, if a pass that has crashed left one, has run out, and it finds the
+        fleet not idle: else it would look at nothing but demand until the next quarter of an hour.
+        """
+        self.local.client("dynamodb").delete_item(
+            TableName=ledger_table(self.local), Key={"entry": {"S": "lease/reconcile"}}
+        )
+        if not any(job.status == "waiting" for job in self.twin.board.jobs.values()):
+            self.run(JobSpec(name="never approved", gated=True))
+        report: dict[str, Any] = self.invoke("reconcile_demand")
+        return report
+
+    def stats(self) -> dict[str, Any]:
+        """The emulator's counts."""
+        counts: dict[str, Any] = self._fleet("GET", "stats")
+        return counts
+
+    # Rest
+
+    def until(self, reached: Callable[[], object], *, seconds: float = _PATIENCE_SECONDS) -> bool:
+        """Wait for something; whether it came."""
+        deadline = time.monotonic() + seconds
+        while not reached():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def quiet(self, *, for_seconds: float = 0.5) -> None:
+        """Wait until no function and no execution has been at work for a while.
+
+        Args:
+            for_seconds: The while; longer than any delivery is delayed, and than the pauses before
+                an asynchronous call is made again.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        since, before = time.monotonic(), -1
+        while time.monotonic() - since < for_seconds:
+            assert time.monotonic() < deadline, f"no rest: {self.stats()}"
+            stats = self.stats()
+            made = sum(stats["invocations"].values())
+            at_work = stats["executions_running"] or stats["invocations_running"]
+            if made != before or at_work or self.act():
+                since, before = time.monotonic(), made
+            time.sleep(_POLL_SECONDS)
+
+    def settle(
+        self,
+        jobs: Sequence[Job],
+        *,
+        cancelled: Collection[int] = frozenset(),
+        passes: int = 8,
+        quiet_seconds: float = 0.5,
+    ) -> list[str]:
+        """Let the fleet come to rest, reconciling as its schedule would.
+
+        Args:
+            jobs: The jobs to look at.
+            cancelled: Ids of those that a person cancelled.
+            passes: How often it is reconciled at the most.
+            quiet_seconds: See :meth:`quiet`.
+
+        Returns:
+            The laws that do not hold even then; none if all is well.
+        """
+        problems: list[str] = []
+        for _ in range(passes):
+            self.quiet(for_seconds=quiet_seconds)
+            report = self.reconcile()
+            self.quiet(for_seconds=quiet_seconds)
+            problems = self._problems(jobs, cancelled)
+            if not problems and not changed(report):
+                return []
+        return problems
+
+    def act(self) -> bool:
+        """Do what is due; whether anything was."""
+        due = [deed for deed in self.deeds if deed.when()]
+        for deed in due:
+            self.deeds.remove(deed)
+            deed.do()
+        return bool(due)
+
+    def _problems(self, jobs: Sequence[Job], cancelled: Collection[int]) -> list[str]:
+        def look() -> list[str]:
+            return broken(collect(self.local, jobs, cancelled=cancelled))
+
+        deadline = time.monotonic() + _STOPPING_SECONDS
+        while (problems := look()) and time.monotonic() < deadline:
+            if not all(problem.startswith("a task of") for problem in problems):
+                break
+            time.sleep(_POLL_SECONDS)
+        return problems
+
+    def _fleet(self, method: str, path: str, body: object = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.local.endpoint_url}/_fleet/{path}",
+            None if body is None else json.dumps(body).encode(),
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+def changed(report: Mapping[str, Any]) -> bool:
+    """Whether a pass of reconciliation did anything, or failed to."""
+    return "errorType" in report or any(isinstance(did, list) and did for did in report.values())
+
+
+@contextmanager
+def open_stage(**context: object) -> Iterator[Stage]:
+    """A fleet that waits for nothing long, ready to be disturbed.
+
+    Args:
+        context: Settings in place of :data:`CONTEXT`'s.
+    """
+    with ExitStack() as parts:
+        with _quick_retries():
+            local = parts.enter_context(LocalFleet(context={**CONTEXT, **context}))
+        states, arn = local.client("stepfunctions"), local.outputs["StateMachineArn"]
+        definition = states.describe_state_machine(stateMachineArn=arn)["definition"]
+        states.update_state_machine(stateMachineArn=arn, definition=hurry(definition))
+        yield Stage(local)
+
+
+@contextmanager
+def _quick_retries() -> Iterator[None]:
+    """Processes that start meanwhile make failed asynchronous calls again without much ado."""
+    before = os.environ.get(_RETRY_SETTING)
+    os.environ[_RETRY_SETTING] = _RETRY_SECONDS
+    try:
+        yield
+    finally:
+        os.environ.pop(_RETRY_SETTING)
+        if before is not None:
+            os.environ[_RETRY_SETTING] = before

@@ -1,0 +1,110 @@
+"""Whatever happens to a fleet, in any order: once it has settled, the laws hold.
+
+The real functions and the shipped machine, over one emulator; every play has jobs of its own.
+``FLEET_PLAYS=200`` plays as many that nobody has seen before, instead of the same few.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from .script import Act, Answer, Crash, Script, play
+from .stage import Stage, open_stage
+
+FEW = 12
+PLAYS = int(os.environ.get("FLEET_PLAYS", FEW))
+
+ACTIONS = ("queued", "in_progress", "completed")
+acts = st.builds(
+    Act,
+    labels=st.sampled_from([(), ("class:medium",)]),
+    seconds=st.sampled_from([0.0, 1.0]),
+    gated=st.booleans(),
+    person=st.sampled_from([None, None, "cancels_at_once", "cancels_running", "reruns"]),
+    mishap=st.sampled_from(
+        [None, None, "never_boots", "cannot_pull", "interrupted_starting", "interrupted_running"]
+    ),
+    refusals=st.sampled_from([0, 0, 1, 3]),
+    webhooks=st.lists(
+        st.tuples(
+            st.sampled_from(ACTIONS), st.sampled_from(["drop", "duplicate", "delay", "reorder"])
+        ),
+        max_size=2,
+    ).map(tuple),
+)
+answers = st.builds(
+    Answer,
+    status=st.sampled_from([401, 403, 404, 409, 422, 429, 500, 502, 0]),
+    path=st.sampled_from(["*/generate-jitconfig", "*/actions/jobs/*", "*/runners*", "*"]),
+    times=st.integers(1, 3),
+    applied=st.booleans(),
+)
+HANDLERS = (
+    "receive_webhook",
+    "dispatch_event",
+    "runner_api",
+    "deregister_runner",
+    "reconcile_demand",
+)
+crashes = st.builds(
+    Crash,
+    handler=st.sampled_from(HANDLERS),
+    outcome=st.just("crash_after"),
+    calls=st.integers(0, 5),
+    times=st.sampled_from([1, 3]),
+) | st.builds(Crash, handler=st.sampled_from(HANDLERS), outcome=st.just("times_out"))
+scripts = st.builds(
+    Script,
+    acts=st.lists(acts, min_size=1, max_size=6).map(tuple),
+    answers=st.lists(answers, max_size=2).map(tuple),
+    crashes=st.lists(crashes, max_size=2).map(tuple),
+)
+
+
+class House:
+    """A fleet for play after play; a new one after a play that has spoilt it."""
+
+    def __init__(self) -> None:
+        self._parts = ExitStack()
+        self._stage: Stage | None = None
+
+    def stage(self) -> Stage:
+        if self._stage is None:
+            self._stage = self._parts.enter_context(open_stage())
+        return self._stage
+
+    def close(self) -> None:
+        self._stage = None
+        self._parts.close()
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.close()
+
+
+@settings(
+    max_examples=PLAYS,
+    derandomize=PLAYS == FEW,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    report_multiple_bugs=False,
+)
+@given(script=scripts)
+def test_the_laws_hold_when_all_has_settled(house: House, script: Script) -> None:
+    problems = ["the play was not finished"]
+    try:
+        problems = play(house.stage(), script)
+    finally:
+        if problems:
+            house.close()
+    assert not problems, "\n".join(problems)

@@ -1,0 +1,104 @@
+"""Each law is broken once here, and kept where it only looks broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.local.twin.records import Job, Run, Runner
+from cdk_runner_fleet.local.twin.workflows import JobLeg, JobSpec, Workflow
+
+from .laws import Evidence, broken
+
+JOB, NAME = 41, "fleet-41-1"
+
+
+def job(**changes: Any) -> Job:
+    spec = JobSpec(key="build", needs=(), definition={})
+    run = Run(
+        id=1,
+        number=1,
+        workflow=Workflow(name="ci", jobs={"build": spec}, definition={}),
+        file_name="ci.yml",
+        repository="octo-org/octo-repo",
+        workspace=None,
+        protected_environments=frozenset(),
+        created_at=0.0,
+    )
+    leg = JobLeg(name="build", labels=("self-hosted",), matrix={})
+    done = {"status": "completed", "conclusion": "success", "runner_name": NAME}
+    return Job(
+        id=JOB, run=run, attempt=1, spec=spec, leg=leg, created_at=0.0, **{**done, **changes}
+    )
+
+
+def runner(name: str = NAME, **changes: Any) -> Runner:
+    came = {"connected_once": True, "had_job": True}
+    return Runner(id=1, name=name, labels=("self-hosted",), token="t", **{**came, **changes})
+
+
+def task(name: str = NAME, **changes: Any) -> dict[str, Any]:
+    ended = {"lastStatus": "STOPPED", "stopCode": "UserInitiated"}
+    return {"startedBy": name, "taskArn": f"task/{name}", "createdAt": "1", **ended, **changes}
+
+
+WELL = Evidence(
+    jobs=[job()],
+    registered=[runner()],
+    tasks=[task()],
+    rows={NAME: {"status": "OFFLINE"}},
+    turns={"fleet": []},
+)
+UNSERVED = {"status": "FAILED", "cause": "no such class", "explained_at": "1"}
+SPOT = task(stopCode="SpotInterruption")
+QUEUED = job(status="queued", conclusion=None, runner_name=None)
+IDLE = [runner(had_job=False), runner(f"{NAME}-r1", had_job=False)]
+
+
+def test_a_job_that_was_served() -> None:
+    assert broken(WELL) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"jobs": [QUEUED]}, "is queued (None), not explained"),
+        ({"jobs": [QUEUED], "rows": {NAME: {"status": "FAILED", "cause": "x"}}}, "not explained"),
+        ({"jobs": [job(conclusion="cancelled", runner_name=None)]}, "not explained"),
+        ({"tasks": [task(lastStatus="RUNNING")]}, "is RUNNING"),
+        ({"executions": [NAME]}, "is open"),
+        ({"present": [runner()]}, "is registered at GitHub"),
+        ({"jobs": [job(conclusion="cancelled")]}, "was stopped while it had job 41"),
+        ({"jobs": [job(deserted_by=[NAME])]}, "was stopped while it had job 41"),
+        ({"registered": IDLE}, "job 41 had 2 needless runners: fleet-41-1, fleet-41-1-r1"),
+        ({"rows": {NAME: {"status": "RUNNING"}}}, "is RUNNING"),
+        ({"rows": {NAME: {"status": "OFFLINE", "live": "started"}}}, "has ['live']"),
+        ({"turns": {"class:medium": [NAME]}}, "a turn of class:medium is held by fleet-41-1"),
+    ],
+)
+def test_a_law_that_is_broken(changes: dict[str, Any], said: str) -> None:
+    problems = broken(replace(WELL, **changes))
+    assert len(problems) == 1
+    assert said in problems[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jobs": [QUEUED], "rows": {NAME: UNSERVED}},
+        {"jobs": [job(status="waiting", conclusion=None, runner_name=None)]},
+        {"jobs": [job(conclusion="skipped", runner_name=None)]},
+        {"jobs": [job(conclusion="cancelled", runner_name=None)], "cancelled": {JOB}},
+        {"jobs": [job(conclusion="cancelled")], "cancelled": {JOB}},
+        {"jobs": [job(conclusion="failure")], "tasks": [SPOT]},
+        {"jobs": [job(deserted_by=[NAME])], "tasks": [task(), SPOT | {"createdAt": "2"}]},
+        {"registered": IDLE[:1]},
+        {"registered": IDLE, "tasks": [SPOT]},
+        {"registered": [*IDLE[:1], runner(f"{NAME}-r1", connected_once=False, had_job=False)]},
+        {"present": [runner(job=job(status="in_progress", conclusion=None))]},
+    ],
+)
+def test_a_law_that_is_kept(changes: dict[str, Any]) -> None:
+    assert broken(replace(WELL, **changes)) == []

@@ -1,0 +1,32 @@
+"""`docs/failure-modes.md`: all 41 modes, each with a test that exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROW = re.compile(r"^\| (?P<number>\d+) \| (?P<mode>[^|]+) \| (?P<guard>[^|]+) \| (?P<tests>.+) \|$")
+ROWS = [
+    match
+    for line in (ROOT / "docs/failure-modes.md").read_text(encoding="utf-8").splitlines()
+    if (match := ROW.match(line))
+]
+
+
+def test_every_mode_has_its_row() -> None:
+    assert [int(row["number"]) for row in ROWS] == list(range(1, 42))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["number"])
+def test_every_test_that_is_named_exists(row: re.Match[str]) -> None:
+    named = re.findall(r"`([^`]+)::([^`]+)`", row["tests"])
+    assert named, row["mode"]
+    assert re.sub(r"`[^`]+`", "", row["tests"]).strip() == ""
+    for path, name in named:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert name in functions, f"{path}::{name}"
