@@ -535,6 +535,24 @@ class RunnerFleet(Construct):
         """
         return self.bus.failed_events_alarm
 
+    def metric_github_quota_left(
+        self, *, who: str, period: Duration | None = None, statistic: str = "Minimum"
+    ) -> cloudwatch.Metric:
+        """Requests that GitHub's primary rate limit leaves, the minimum over 5 minutes by default.
+
+        Args:
+            who: ``token``, or ``app-<id>`` for one of ``github_apps``.
+            period: What one data point is made of.
+            statistic: How.
+        """
+        return cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name="GitHubQuotaLeft",
+            dimensions_map={"who": who},
+            period=period,
+            statistic=statistic,
+        )
+
     def metric_events_failed(
         self, *, period: Duration | None = None, statistic: str = "Maximum"
     ) -> cloudwatch.Metric:

@@ -53,6 +53,7 @@ class RunnerFleetStack(Stack):
             "EventArchiveArn": fleet.bus.archive.archive_arn,
             "FailedEventsQueueUrl": fleet.bus.dead_letter_queue.queue_url,
             "ExplainJobFunctionName": fleet.explain_job.function.function_name,
+            "ReconcileDemandFunctionName": fleet.reconcile_demand.function.function_name,
             "RunnerNamePrefix": fleet.runner_name_prefix,
             "StateMachineArn": fleet.lifecycle.state_machine.state_machine_arn,
             "StateMachineRoleArn": fleet.lifecycle.state_machine.role.role_arn,

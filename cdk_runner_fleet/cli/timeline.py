@@ -75,11 +75,14 @@ class Verdict:
 
 
 def tell(evidence: Evidence) -> list[Entry]:
-    """The one timeline, oldest first."""
+    """The one timeline, oldest first.
+
+    Rows have whole seconds: within one, things stand in the order in which they lead to each other.
+    """
     entries = [entry for row in evidence.rows for entry in _row(row, evidence)]
     entries += _github(evidence)
     # the rows of replacements repeat what happened to the job
-    return sorted(dict.fromkeys(entries), key=lambda entry: entry.at)
+    return sorted(dict.fromkeys(entries), key=lambda entry: int(entry.at))
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -102,15 +105,9 @@ def shown(text: object) -> str:
 
 
 def _row(row: Row, evidence: Evidence) -> Iterator[Entry]:
+    """What one row tells, in the order in which the one leads to the other."""
     runner_id = row["runner_id"]
-    for at, source, what in _told(row, evidence.job_id):
-        if at:
-            yield Entry(at=float(at), source=source, what=shown(what))
-    for at, source, what in _lived(row):
-        if at:
-            yield Entry(at=float(at), source=source, what=shown(what), runner_id=runner_id)
-    yield from _image(row, evidence.images.get(row.get("image_tag", "")))
-    yield from _task(row, evidence.tasks.get(runner_id, {}))
+    yield from _entries(_asked(row, evidence.job_id))
     for step in evidence.steps.get(runner_id, ()):
         yield Entry(
             at=step.entered_at,
@@ -119,23 +116,29 @@ def _row(row: Row, evidence: Evidence) -> Iterator[Entry]:
             runner_id=runner_id,
             seconds=None if step.left_at is None else round(step.left_at - step.entered_at, 3),
         )
+    yield from _image(row, evidence.images.get(row.get("image_tag", "")))
+    yield from _entries(_booted(row), runner_id)
+    yield from _task(row, evidence.tasks.get(runner_id, {}))
+    yield from _entries(_ran(row, evidence.job_id))
+    yield from _entries(_left(row), runner_id)
 
 
 Moment = tuple[Any, str, str]
+"""When (None or 0: never), who knows, and what."""
 
 
-def _told(row: Row, job_id: int | None) -> Iterator[Moment]:
-    """What GitHub told, and what was decided on it."""
-    own, runner_id = _is_about(row, job_id), row["runner_id"]
-    name = repr(row.get("job_name", ""))
-    if own:
-        yield row.get("queued_at"), "github", f"job {name} is queued"
-    for action, event in _ACTIONS.items():
-        guid = row.get(f"{action}_delivery", "")
-        at = row.get(f"{action}_received_at")
-        late = at - row[event] if at and row.get(event) else 0
-        behind = f", {late} s late" if late > _LATE_SECONDS else ""
-        yield at, "webhook", f"delivery {guid} came: {action}{behind}"
+def _entries(moments: Iterator[Moment], runner_id: str = "") -> Iterator[Entry]:
+    for at, source, what in moments:
+        if at:
+            yield Entry(at=float(at), source=source, what=shown(what), runner_id=runner_id)
+
+
+def _asked(row: Row, job_id: int | None) -> Iterator[Moment]:
+    """How the job was queued, and what was decided on it."""
+    runner_id = row["runner_id"]
+    if _is_about(row, job_id):
+        yield row.get("queued_at"), "github", f"job {row.get('job_name', '')!r} is queued"
+    yield _delivery(row, "queued")
     if row.get("in_line_at") or row.get("waiting_for") == "turn":
         yield row.get("in_line_at") or row.get("timestamp"), "fleet", _line(row)
     if row.get("error") == "Job.CannotBeServed":
@@ -149,10 +152,44 @@ def _told(row: Row, job_id: int | None) -> Iterator[Moment]:
         )
     elif row.get("ran_on"):
         yield row.get("timestamp"), "fleet", f"not started: the job ran on {row['ran_on']}"
+
+
+def _booted(row: Row) -> Iterator[Moment]:
+    task = str(row.get("task_id", "")).rpartition("/")[2]
+    provider = row.get("capacity_provider", "?")
+    yield row.get("launched_at"), "task", f"task {task} launched on {provider}"
+    yield row.get("claimed_at"), "runner", "booted and registered at GitHub"
+
+
+def _ran(row: Row, job_id: int | None) -> Iterator[Moment]:
+    runner_id, name = row["runner_id"], repr(row.get("job_name", ""))
     started = f"job {name} started on {runner_id}"
     other = f"{runner_id} was given another job: {name}"
-    yield row.get("started_at"), "github", started if own else other
+    yield row.get("started_at"), "github", started if _is_about(row, job_id) else other
+    yield _delivery(row, "in_progress")
+    yield row.get("hook_completed_at"), "runner", f"{runner_id} says that its job has ended"
     yield row.get("completed_at"), "github", f"job ended: {row.get('job_status', '?')}"
+    yield _delivery(row, "completed")
+
+
+def _left(row: Row) -> Iterator[Moment]:
+    """How the runner ended, and what was done about it."""
+    yield row.get("stopped_at"), "task", row.get("stopped_reason", "the task stopped")
+    yield row.get("released_at"), "fleet", "the runner is not wanted any more"
+    if row.get("error") != "Job.CannotBeServed":
+        yield row.get("ended_at"), "fleet", _end(row)
+    yield row.get("lost_at"), "fleet", "reconciliation found the job lost"
+    yield row.get("rerun_requested_at"), "fleet", "reconciliation asked GitHub to run it again"
+    told_as = str(row.get("explained_as", ""))
+    yield row.get("explained_at"), "fleet", _TOLD_AS.get(told_as, told_as)
+
+
+def _delivery(row: Row, action: str) -> Moment:
+    at = row.get(f"{action}_received_at")
+    event = row.get(_ACTIONS[action])
+    late = at - event if at and event else 0
+    behind = f", {late} s late" if late > _LATE_SECONDS else ""
+    return at, "webhook", f"delivery {row.get(f'{action}_delivery', '')} came: {action}{behind}"
 
 
 def _line(row: Row) -> str:
@@ -160,23 +197,6 @@ def _line(row: Row) -> str:
         return "in line for its turn"
     place = f" at place {row['queue_place']}" if "queue_place" in row else ""
     return f"in line{place}: {row.get('waiting_reason', 'no reason given')}"
-
-
-def _lived(row: Row) -> Iterator[Moment]:
-    """What became of the runner."""
-    task = str(row.get("task_id", "")).rpartition("/")[2]
-    provider = row.get("capacity_provider", "?")
-    yield row.get("launched_at"), "task", f"task {task} launched on {provider}"
-    yield row.get("claimed_at"), "runner", "booted and registered at GitHub"
-    yield row.get("hook_completed_at"), "runner", "says that its job has ended"
-    yield row.get("stopped_at"), "task", row.get("stopped_reason", "the task stopped")
-    yield row.get("released_at"), "fleet", "the runner is not wanted any more"
-    yield row.get("lost_at"), "fleet", "reconciliation found the job lost"
-    yield row.get("rerun_requested_at"), "fleet", "reconciliation asked GitHub to run it again"
-    told_as = str(row.get("explained_as", ""))
-    yield row.get("explained_at"), "fleet", _TOLD_AS.get(told_as, told_as)
-    if row.get("error") != "Job.CannotBeServed":
-        yield row.get("ended_at"), "fleet", _end(row)
 
 
 def _end(row: Row) -> str:

@@ -145,6 +145,7 @@ class Reconciliation:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._full_at = float("-inf")
+        self._had_work = False
 
     def run(self, *, owner: str) -> Report:
         """Reconcile once, unless another run is at it.
@@ -158,7 +159,9 @@ class Reconciliation:
             self._pages.forget()
             self._redelivery.forget()
         view = self._look(report)
-        if not is_full and not self._has_work(view):
+        # once more after the last work: what it left behind shows only then
+        had_work, self._had_work = self._had_work, self._has_work(view)
+        if not is_full and not had_work and not self._had_work:
             report.skipped = "nothing to do"
         elif not self._ledger.take_lease(LEASE, owner=owner, seconds=self._lease_seconds):
             report.skipped = "another run is at it"

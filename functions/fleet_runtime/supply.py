@@ -52,6 +52,9 @@ class Supply:
         if isinstance(document, Refusal):
             if not tried:
                 self.dispatcher.refuse(job, document)
+            elif tried[-1].error == REFUSED:
+                # whoever refused it may not have come as far as to say so
+                return self._explain(tried[-1], tried=len(tried))
             return None
         # a job that could not be served before may be served now, under its first name
         if tried and tried[-1].error != REFUSED:

@@ -120,7 +120,9 @@ def test_every_placeholder_is_substituted_and_every_substitution_used(minimal: T
     assert placeholders == set(machine["DefinitionSubstitutions"])
 
 
-def test_every_asynchronous_hop_has_the_dead_letter_queue(minimal: Template) -> None:
+def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
+    minimal: Template,
+) -> None:
     [queue] = [
         {"Fn::GetAtt": [name, "Arn"]}
         for name, resource in minimal["Resources"].items()
@@ -238,6 +240,9 @@ def test_job_time_defaults_to_githubs_own(minimal: Template) -> None:
         ({"runner_name_prefix": "f" * 32}, "up to 31"),
         ({"runner_image_tag": "a b"}, "letters"),
         ({"image_building": False}, "runner_image"),
+        ({"reconcile_every": cdk.Duration.seconds(90)}, "whole minutes"),
+        ({"reconcile_every": cdk.Duration.seconds(0)}, "whole minutes"),
+        ({"reconcile_grace": cdk.Duration.seconds(0)}, "at least 1"),
         ({"runner_classes": {}}, "at least one class"),
         ({"runner_classes": {"XL": RunnerClass(cpu=256, memory=512)}}, "lower-case"),
     ],
@@ -403,12 +408,64 @@ def test_bad_context_is_refused_with_the_remedy(context: dict[str, Any], message
         settings(**context)
 
 
+def test_reconciliation_runs_on_a_schedule(minimal: Template) -> None:
+    rules = [r for r in of_type(minimal, "AWS::Events::Rule") if "ScheduleExpression" in r]
+    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(2 minutes)"]
+    settings_of = environment(minimal, "reconcile_demand")
+    assert settings_of["RECONCILE_GRACE_SECONDS"] == "60"
+    assert settings_of["RERUN_LOST_JOBS"] == "off"
+    assert json.loads(settings_of["GITHUB_PERMISSIONS"])["actions"] == "read"
+
+
+def test_reconciliation_can_be_set() -> None:
+    template = fleet(
+        reconcile_every=cdk.Duration.minutes(5),
+        reconcile_grace=cdk.Duration.seconds(30),
+        rerun_lost_jobs=True,
+    )
+    rules = [r for r in of_type(template, "AWS::Events::Rule") if "ScheduleExpression" in r]
+    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(5 minutes)"]
+    settings_of = environment(template, "reconcile_demand")
+    assert settings_of["RECONCILE_GRACE_SECONDS"] == "30"
+    assert settings_of["RERUN_LOST_JOBS"] == "on"
+    assert json.loads(settings_of["GITHUB_PERMISSIONS"])["actions"] == "write"
+
+
+def test_reconciliation_hears_of_executions_that_ended_badly(minimal: Template) -> None:
+    [rule] = [
+        r
+        for r in of_type(minimal, "AWS::Events::Rule")
+        if r.get("EventPattern", {}).get("detail", {}).get("status") == ["ABORTED", "TIMED_OUT"]
+    ]
+    assert rule["EventPattern"]["source"] == ["aws.states"]
+
+
+def test_tasks_of_other_clusters_are_out_of_reach(minimal: Template) -> None:
+    found = [
+        statement
+        for policy in of_type(minimal, "AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if set(_as_list(statement["Action"])) & {"ecs:ListTasks", "ecs:StopTask"}
+    ]
+    assert len(found) == 3  # the state machine's one, and reconciliation's two
+    assert all("ecs:cluster" in s["Condition"]["ArnEquals"] for s in found)
+
+
 def test_metrics_name_what_is_emitted() -> None:
     app = cdk.App(analytics_reporting=False)
     made = RunnerFleet(cdk.Stack(app, "Test"), "Fleet", github_repo="o/r")
     assert made.metric_runners_started().metric_name == "ExecutionsStarted"
     assert made.metric_runners_failed().metric_name == "ExecutionsFailed"
     assert made.metric_jobs_refused(period=cdk.Duration.minutes(1)).namespace == "RunnerFleet"
+    for metric, name in (
+        (made.metric_demand_missing(), "DemandMissing"),
+        (made.metric_surplus_released(), "SurplusReleased"),
+        (made.metric_deliveries_redelivered(), "DeliveriesRedelivered"),
+        (made.metric_runners_swept(), "RunnersSwept"),
+        (made.metric_jobs_lost(), "JobLost"),
+    ):
+        assert metric.metric_name == name
+        assert metric.dimensions == {"service": "reconcile_demand"}
     assert made.metric_events_failed().namespace == "AWS/SQS"
     assert made.metric_jobs_in_line().metric_name == "JobInLine"
     spent = made.metric_budget_spent()

@@ -271,3 +271,10 @@ def test_an_organizations_settings_need_no_repository() -> None:
     node = cdk.App(context={"github_org": "o"}, analytics_reporting=False).node
     settings = FleetSettings.from_context(node)
     assert (settings.github_repo, settings.github_org) == (None, "o")
+
+
+def test_the_quota_left_is_a_metric_of_whoever_asks() -> None:
+    made = RunnerFleet(cdk.Stack(), "Fleet", github_org="o")
+    metric = made.metric_github_quota_left(who="app-11")
+    assert (metric.namespace, metric.metric_name) == ("RunnerFleet", "GitHubQuotaLeft")
+    assert (metric.dimensions, metric.statistic) == ({"who": "app-11"}, "Minimum")

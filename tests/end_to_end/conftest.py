@@ -171,20 +171,21 @@ def base64_body(event: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
-    """A fleet whose runners wait long: a test ends them."""
-    with LocalFleet(context={"github_repo": REPOSITORY}) as local:
+    """A fleet whose runners wait long: a test ends them, and nothing else does."""
+    with LocalFleet(context={"github_repo": REPOSITORY, "reconcile_minutes": 1440}) as local:
         yield Fleet(local)
 
 
 @pytest.fixture(scope="session")
 def impatient() -> Iterator[Fleet]:
     """A fleet that waits for nothing long."""
-    seconds = {
+    settings = {
+        "reconcile_minutes": 1440,
         # the shortest that a busy machine keeps when nothing is wrong
         "boot_timeout_seconds": 6,
         "idle_timeout_seconds": 2,
         "image_build_timeout_seconds": 6,
         "runner_ttl_seconds": 2,
     }
-    with LocalFleet(context={"github_repo": REPOSITORY, **seconds}) as local:
+    with LocalFleet(context={"github_repo": REPOSITORY, **settings}) as local:
         yield Fleet(local)

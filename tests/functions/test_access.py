@@ -520,6 +520,19 @@ def test_a_key_that_cannot_sign_says_what_to_do(aws: Aws, code: str) -> None:
             KmsKey(kms=kms, key_id="arn").sign(b"x")
 
 
+def test_kms_hashes_and_signs_as_github_wants_it(aws: Aws) -> None:
+    kms = client("kms")
+    with Stubber(kms) as stubber:
+        wanted = {
+            "KeyId": "arn",
+            "Message": b"head.body",
+            "MessageType": "RAW",
+            "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",
+        }
+        stubber.add_response("sign", {"Signature": b"signed"}, wanted)
+        assert KmsKey(kms=kms, key_id="arn").sign(b"head.body") == b"signed"
+
+
 def test_a_fault_of_kms_is_no_fault_of_the_key(aws: Aws) -> None:
     kms = client("kms")
     with Stubber(kms) as stubber:
@@ -732,10 +745,10 @@ def asked_first(asking: Any) -> str:
     return str(answers.asked[0])
 
 
-def test_the_soonest_of_all_limits_is_told(asking: Any) -> None:
-    access, answers, _ = asking(
-        one=[(403, {"retry-after": "100"}, "slow")], two=[(403, {"retry-after": "40"}, "slow")]
-    )
+@pytest.mark.parametrize("waits", [("100", "40"), ("40", "100")])
+def test_the_soonest_of_all_limits_is_told(asking: Any, waits: tuple[str, str]) -> None:
+    one, two = ((403, {"retry-after": wait}, "slow") for wait in waits)
+    access, answers, _ = asking(one=[one], two=[two])
     for _ in range(2):
         with pytest.raises(GitHubUnavailable) as caught:
             access.send(runners(), repository=None)
@@ -970,6 +983,8 @@ def test_all_requests_of_a_block_share_its_time() -> None:
         transport.send(runners(), token="t")
         with transport.within(60.0):  # no longer than the block around it
             transport.send(runners(), token="t")
+            with pytest.raises(GitHubUnavailable, match="no time is left to ask GitHub"):
+                transport.send(runners(), token="t")
         with pytest.raises(GitHubUnavailable, match="no time is left to ask GitHub"):
             transport.send(runners(), token="t")
     assert time.monotonic() - began < 1.0

@@ -33,7 +33,14 @@ def test_the_first_class_is_the_default() -> None:
         memory=1024,
         labels=frozenset({"linux", "x64"}),
         capacity=("FARGATE",),
+        max_runners=None,
     )
+
+
+def test_a_class_may_have_a_limit_of_its_own() -> None:
+    found = serve({"small": {"cpu": 512, "memory": 1024, "max_runners": 3}})
+    assert isinstance(found, RunnerClass)
+    assert found.max_runners == 3
 
 
 def test_classes_and_labels_are_found_in_any_case() -> None:
@@ -57,6 +64,10 @@ def test_a_label_that_the_class_lacks_is_refused() -> None:
     [
         (7, "it is 7 and not an object"),
         ({}, "cpu is None"),
+        *(
+            ({"cpu": 512, "memory": 1024, "max_runners": most}, "not a whole number of at least 1")
+            for most in (0, "3", 1.5, True)
+        ),
         ({"cpu": "512", "memory": 1024}, "cpu is '512'"),
         (
             {"cpu": 300, "memory": 1024},

@@ -178,6 +178,77 @@ def test_a_refused_job_is_refused_once(
     assert capsys.readouterr().out.count('"JobRefused"') == 2  # name and value of one EMF line
 
 
+def unserved(aws: Aws) -> list[dict[str, Any]]:
+    """Details of the events that a job has no runner."""
+    entries = [entry for call in aws.events.named("PutEvents") for entry in call["Entries"]]
+    assert all(entry["DetailType"] == "job_unserved" for entry in entries)
+    return [json.loads(entry["Detail"]) for entry in entries]
+
+
+def test_a_refused_jobs_author_is_to_be_told(aws: Aws, dispatch: Any) -> None:
+    dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    row = aws.row()
+    assert row is not None
+    assert (row["queued_delivery"], row["queued_received_at"]) == ("d", 1781551342)
+    assert unserved(aws) == [
+        {
+            "runner_id": RUNNER,
+            "repository": "octo-org/example",
+            "job_id": 2832853555,
+            "run_id": 940463255,
+            "run_attempt": 1,
+            "job_name": "test (3.12)",
+            "job_url": row["job_url"],
+            "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
+            "error": "Job.CannotBeServed",
+            "cause": row["cause"],
+        }
+    ]
+
+
+def test_a_refusal_that_was_written_but_not_told_is_told_by_the_next_event(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.events.fail("PutEvents", "InternalException")
+    refused = job("queued", labels=["self-hosted", "class:huge"])
+    with pytest.raises(Exception, match="InternalException"):
+        dispatch(refused)
+    assert aws.row() is not None
+    aws.events.answers["PutEvents"] = {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+    before = len(unserved(aws))
+    dispatch(refused)
+    assert len(unserved(aws)) == before + 1
+
+
+def test_a_job_whose_row_is_anothers_doing_is_not_said_to_be_refused(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.put_row(status="OFFLINE", released_at=1, job_status="cancelled")
+    dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    assert unserved(aws) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [("Runner.LaunchFailed", True), ("Runner.BootTimeout", False)]
+)
+def test_the_author_is_told_of_what_another_runner_would_meet_again(
+    aws: Aws, dispatch: Any, error: str, told: bool
+) -> None:
+    aws.put_row(
+        status="FAILED",
+        error=error,
+        cause="no such subnet",
+        job_id=2832853555,
+        repository="octo-org/example",
+        class_name="small",
+        image_tag="default-1",
+    )
+    event = {"name": RUNNER, "status": "FAILED"}
+    dispatch({"detail-type": "Step Functions Execution Status Change", "detail": event})
+    said = [(each["runner_id"], each["error"], each["cause"]) for each in unserved(aws)]
+    assert said == ([(RUNNER, error, "no such subnet")] if told else [])
+
+
 def test_without_building_or_a_ready_image_jobs_are_refused(
     aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +276,34 @@ def test_a_started_job_resumes_its_runner(aws: Aws, dispatch: Any) -> None:
     assert row is not None
     assert (row["started_at"], row["job_status"]) == (1781551347, "in_progress")
     assert aws.resumed == [("token-job", "Success", "")]
+
+
+@pytest.mark.parametrize("action", ["in_progress", "completed"])
+def test_the_row_names_the_delivery_that_told_it(aws: Aws, dispatch: Any, action: str) -> None:
+    aws.park("job")
+    dispatch(sample(action))
+    row = aws.row()
+    assert row is not None
+    assert (row[f"{action}_delivery"], row[f"{action}_received_at"]) == ("d", 1781551342)
+    assert row["head_sha"] == "e3103f8eb03e1ad7f2331c5446b23c070fc54055"
+
+
+def test_a_cancelled_jobs_row_names_the_delivery_too(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("completed_cancelled"))
+    row = aws.row()
+    assert row is not None
+    assert (row["completed_delivery"], row["completed_received_at"]) == ("d", 1781551342)
+
+
+def test_an_event_of_an_older_version_names_none(aws: Aws, context: Any) -> None:
+    aws.park("job")
+    event = bus_event(sample("in_progress"))
+    del event["detail"]["received_at"], event["detail"]["job"]["head_sha"]
+    dispatch_event.handler(event, context)
+    row = aws.row()
+    assert row is not None
+    assert row["job_status"] == "in_progress"
+    assert "in_progress_delivery" not in row
 
 
 def test_signals_go_by_the_runners_name(aws: Aws, dispatch: Any) -> None:

@@ -231,10 +231,12 @@ def test_a_job_that_cannot_be_served_gets_a_row_that_says_why(world: World) -> N
     assert row is not None
     assert row["error"] == "Job.CannotBeServed"
     assert "class 'huge'" in row["cause"]
-    said = len(world.aws.events.named("PutEvents"))
-    assert said == 1
-    world.reconcile()
-    assert len(world.aws.events.named("PutEvents")) == said
+    assert len(world.aws.events.named("PutEvents")) == 1
+    # once more, as nobody has explained it yet, and then no more
+    assert world.reconcile()["explained"] == [f"fleet-{job.id}-1"]
+    world.aws.put_row(**row, explained_at=5)
+    assert world.reconcile()["explained"] == []
+    assert len(world.aws.events.named("PutEvents")) == 2
     # and when the class is there, under the same name
     catalog = json.dumps({"huge": {"cpu": 512, "memory": 1024}})
     fleet_aws.client("ssm").put_parameter(

@@ -234,7 +234,11 @@ def _open_executions(local: LocalFleet) -> list[str]:
 def _turns(local: LocalFleet) -> Mapping[str, Collection[str]]:
     for item in _scan(local, ledger_table(local)):
         if item["entry"]["S"] == "turns":
-            return {scope: value["SS"] for scope, value in item.items() if "SS" in value}
+            return {
+                scope: value["SS"]
+                for scope, value in item.items()
+                if scope.partition(":")[0] in ("fleet", "class", "repository")
+            }
     return {}
 
 

@@ -105,6 +105,15 @@ class Stage:
         rules: list[dict[str, Any]] = self._fleet("GET", "faults")["faults"]
         return rules
 
+    def row(self, runner: str) -> dict[str, Any]:
+        """A runner's row; empty if there is none."""
+        found = self.local.client("dynamodb").get_item(
+            TableName=self.local.outputs["RunnerTableName"],
+            Key={"runner_id": {"S": runner}},
+            ConsistentRead=True,
+        )
+        return {key: next(iter(value.values())) for key, value in found.get("Item", {}).items()}
+
     def interrupt(self, runner: str) -> bool:
         """Take a runner's task away as Spot does; False if it has none that runs."""
         rule = {"on": "running_task", "outcome": "SpotInterruption", "match": runner}
@@ -159,16 +168,26 @@ class Stage:
     def reconcile(self) -> dict[str, Any]:
         """One pass of demand reconciliation; what it reports, or its error.
 
-        It comes when its lease, if a pass that has crashed left one, has run out, and it finds the
-        fleet not idle: else it would look at nothing but demand until the next quarter of an hour.
+        It comes some minutes after the last one, as the ledger has it, and finds the fleet not
+        idle: else it would look at nothing but demand until the next quarter of an hour.
         """
-        self.local.client("dynamodb").delete_item(
-            TableName=ledger_table(self.local), Key={"entry": {"S": "lease/reconcile"}}
-        )
+        self._pass_time()
         if not any(job.status == "waiting" for job in self.twin.board.jobs.values()):
             self.run(JobSpec(name="never approved", gated=True))
         report: dict[str, Any] = self.invoke("reconcile_demand")
         return report
+
+    def _pass_time(self) -> None:
+        """Whatever the ledger holds until some moment, is held no more."""
+        dynamodb, table = self.local.client("dynamodb"), ledger_table(self.local)
+        for item in dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]:
+            for until in {"held_until", "open_until"} & set(item):
+                dynamodb.update_item(
+                    TableName=table,
+                    Key={"entry": item["entry"]},
+                    UpdateExpression=f"SET {until} = :then",
+                    ExpressionAttributeValues={":then": {"N": "0"}},
+                )
 
     def stats(self) -> dict[str, Any]:
         """The emulator's counts."""

@@ -172,3 +172,29 @@ def start_emulator(folder: Path, *arguments: str) -> Emulator:
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
     return Emulator(process=process, endpoint=ready["aws_endpoint_url"], tasks_dir=tasks_dir)
+
+
+class Events:
+    """What a rule on the default bus sends to a queue."""
+
+    def __init__(self, emulator: Emulator, pattern: dict[str, Any]) -> None:
+        name = f"events-{uuid.uuid4().hex[:8]}"
+        self.sqs = emulator.client("sqs")
+        self.url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        bus = emulator.client("events")
+        bus.put_rule(Name=name, EventPattern=json.dumps(pattern))
+        bus.put_targets(
+            Rule=name, Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:us-east-1:123456789012:{name}"}]
+        )
+        self.seen: list[dict[str, Any]] = []
+
+    def details(self, count: int) -> list[dict[str, Any]]:
+        def receive() -> bool:
+            answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
+            for message in answer.get("Messages", []):
+                self.seen.append(json.loads(message["Body"]))
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+            return len(self.seen) >= count
+
+        eventually(receive)
+        return [event["detail"] for event in self.seen]

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aws_cdk as cdk
@@ -103,7 +104,7 @@ def template() -> dict[str, Any]:
         password_length=40, exclude_punctuation=True))  # fmt: skip
     token.grant_read(function)
     bus = events.EventBus(stack, "Bus")
-    bus.archive("Archive", event_pattern=events.EventPattern(source=["mine"]))
+    archive = bus.archive("Archive", event_pattern=events.EventPattern(source=["mine"]))
     dead = sqs.Queue(stack, "Dead")
     target = targets.LambdaFunction(function, dead_letter_queue=dead, retry_attempts=2)
     events.Rule(stack, "Mine", event_bus=bus, event_pattern=events.EventPattern(source=["mine"]),
@@ -184,6 +185,7 @@ def template() -> dict[str, Any]:
     function.grant_invoke(machine)
     values = {
         "ApiUrl": api.api_endpoint, "Table": table.table_name, "Bus": bus.event_bus_name,
+        "BusArn": bus.event_bus_arn, "Archive": archive.archive_arn,
         "Machine": machine.state_machine_arn, "Secret": token.secret_arn,
         "Project": project.project_name, "Repository": repository.repository_uri,
         "RepositoryName": repository.repository_name, "Function": function.function_name,
@@ -373,6 +375,22 @@ class TestEvents:
             return answer.get("Messages")
 
         assert "always" in eventually(arrived)[0]["Body"]
+
+    def test_archived_events_come_again_in_a_replay(self, deployed: Stack) -> None:
+        deployed.publish("mine", "archived")
+        deployed.publish("unpermitted", "not-archived")
+        eventually(lambda: deployed.row("archived"))
+        deployed.emulator.client("dynamodb").delete_item(
+            TableName=deployed.outputs["Table"], Key={"id": {"S": "archived"}}
+        )
+        now = datetime.now(UTC)
+        deployed.emulator.client("events").start_replay(
+            ReplayName="again", EventSourceArn=deployed.outputs["Archive"],
+            EventStartTime=now - timedelta(minutes=5), EventEndTime=now + timedelta(minutes=5),
+            Destination={"Arn": deployed.outputs["BusArn"]},
+        )  # fmt: skip
+        event = json.loads(eventually(lambda: deployed.row("archived"))["event"]["S"])
+        assert (event["source"], event["replay-name"]) == ("mine", "again")
 
 
 class TestHttpApi:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.emulator.harness import ALLOW_ALL, Emulator, eventually
+from tests.local.emulator.harness import ALLOW_ALL, Emulator, Events, eventually
 
 SDK = "arn:aws:states:::aws-sdk:"
 
@@ -151,6 +151,32 @@ def role_client(emulator: Emulator, service: str, resource: str) -> Any:
 
 
 class TestEnds:
+    def test_every_end_is_told_on_the_default_bus(self, emulator: Emulator) -> None:
+        table, states = emulator.table(), emulator.client("stepfunctions")
+        statuses = ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"]
+        pattern = {
+            "source": ["aws.states"],
+            "detail-type": ["Step Functions Execution Status Change"],
+            "detail": {"status": statuses},
+        }
+        events = Events(emulator, pattern)
+        ends = {
+            "SUCCEEDED": emulator.start({"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}),
+            "FAILED": emulator.start({"StartAt": "A", "States": {"A": {"Type": "Fail"}}}),
+            "TIMED_OUT": emulator.start(one(park(table, "a"), TimeoutSeconds=1)),
+            "ABORTED": emulator.start(one(park(table, "b"))),
+        }
+        token(emulator, table, "b")
+        states.stop_execution(executionArn=ends["ABORTED"])
+        told = [
+            (detail["status"], detail["executionArn"], detail["name"])
+            for detail in events.details(4)
+            if detail["executionArn"] in ends.values()
+        ]
+        assert sorted(told) == sorted(
+            (status, arn, arn.rpartition(":")[2]) for status, arn in ends.items()
+        )
+
     def test_stop_execution_while_parked(self, emulator: Emulator) -> None:
         table, states = emulator.table(), emulator.client("stepfunctions")
         arn = emulator.start(one(park(table, "a")))

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from cdk_runner_fleet._assets import RUNNER_IMAGE
 from cdk_runner_fleet.local.emulator.launch import runner_launch
 from cdk_runner_fleet.local.emulator.options import Options
-from tests.local.emulator.harness import Emulator, eventually, unique_sleep
+from tests.local.emulator.harness import Emulator, Events, eventually, unique_sleep
 
 READY_IMAGE = "ghcr.io/octo-org/runner:1"
 
@@ -75,32 +75,6 @@ class Ecs:
 
     def log(self, arn: str) -> Path:
         return self.emulator.tasks_dir / arn.rsplit("/", 1)[-1] / "task.log"
-
-
-class Events:
-    """What a rule on the default bus sends to a queue."""
-
-    def __init__(self, emulator: Emulator, pattern: dict[str, Any]) -> None:
-        name = f"events-{uuid.uuid4().hex[:8]}"
-        self.sqs = emulator.client("sqs")
-        self.url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
-        bus = emulator.client("events")
-        bus.put_rule(Name=name, EventPattern=json.dumps(pattern))
-        bus.put_targets(
-            Rule=name, Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:us-east-1:123456789012:{name}"}]
-        )
-        self.seen: list[dict[str, Any]] = []
-
-    def details(self, count: int) -> list[dict[str, Any]]:
-        def receive() -> bool:
-            answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
-            for message in answer.get("Messages", []):
-                self.seen.append(json.loads(message["Body"]))
-                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-            return len(self.seen) >= count
-
-        eventually(receive)
-        return [event["detail"] for event in self.seen]
 
 
 @pytest.fixture

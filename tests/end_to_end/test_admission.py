@@ -1,0 +1,247 @@
+"""Limits through the whole path: a fleet of two runners for the jobs of several repositories."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.local.fleet import LocalFleet
+
+from .conftest import PATIENCE_SECONDS, Fleet, Row, runner_id
+
+ONE, TWO = "octo-org/one", "octo-org/two"
+CLASSES = {
+    "small": {"cpu": 256, "memory": 512},
+    "large": {"cpu": 1024, "memory": 2048, "max_runners": 1},
+    "broken": {"cpu": 256, "memory": 1024},
+}
+
+
+@dataclass
+class Crowd:
+    """A fleet, and what GitHub and its runners do there."""
+
+    fleet: Fleet
+
+    def queue(self, *labels: str, repository: str = ONE, fails: bool = False) -> dict[str, Any]:
+        job = self.fleet.job(*labels)
+        if fails:
+            self.fleet.fault(
+                on="task",
+                outcome="cannot_pull",
+                match=runner_id(job),
+                times=None,
+                reason="no such image",
+            )
+        self.tell("queued", job, repository=repository)
+        return job | {"repository": repository}
+
+    def tell(self, action: str, job: dict[str, Any], *, repository: str = "") -> None:
+        payload = {
+            "action": action,
+            "workflow_job": {name: value for name, value in job.items() if name != "repository"},
+            "repository": {"full_name": repository or job["repository"]},
+            "organization": {"login": "octo-org"},
+        }
+        assert self.fleet.send_raw(json.dumps(payload).encode())[0] == 202
+
+    def in_line(self, job: dict[str, Any]) -> Row:
+        return self.fleet.until(runner_id(job), lambda row: row.get("waiting_for") == "turn")
+
+    def because(self, job: dict[str, Any], reason: str) -> str:
+        """Wait until the row of a job in line has this reason; returns all that it says."""
+        reached = self.fleet.until(
+            runner_id(job), lambda row: reason in row.get("waiting_reason", "")
+        )
+        return str(reached["waiting_reason"])
+
+    def waiting(self, job: dict[str, Any]) -> Row:
+        return self.fleet.status(runner_id(job), "WAITING_FOR_JOB")
+
+    def run(self, job: dict[str, Any]) -> None:
+        """Let the job run on its runner, and wait for that one's end."""
+        self.waiting(job)
+        runner = {"runner_name": runner_id(job)}
+        done = {"status": "completed", "conclusion": "success"}
+        self.tell("in_progress", job | runner | {"status": "in_progress"})
+        self.tell("completed", job | runner | done | {"completed_at": "2026-11-21T05:01:00Z"})
+        self.fleet.status(runner_id(job), "OFFLINE")
+
+    def cancel(self, job: dict[str, Any]) -> None:
+        self.tell("completed", job | {"status": "completed", "conclusion": "cancelled"})
+
+    @property
+    def turns(self) -> dict[str, Any]:
+        found = self.fleet.local.client("dynamodb").get_item(
+            TableName=self.fleet.local.outputs["LedgerTableName"],
+            Key={"entry": {"S": "turns"}},
+            ConsistentRead=True,
+        )
+        return {name: next(iter(value.values())) for name, value in found.get("Item", {}).items()}
+
+    def write(self, entry: str, **values: dict[str, Any]) -> None:
+        self.fleet.local.client("dynamodb").update_item(
+            TableName=self.fleet.local.outputs["LedgerTableName"],
+            Key={"entry": {"S": entry}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            ExpressionAttributeNames={f"#{name}": name for name in values},
+            ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
+        )
+
+    def settled(self, reached: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not reached():
+            assert time.monotonic() < deadline, f"{what}: {self.turns}"
+            time.sleep(0.05)
+
+    @property
+    def holders(self) -> set[str]:
+        return set(self.turns.get("fleet", ()))
+
+    def hold(self, count: int, *, besides: set[str]) -> None:
+        self.settled(lambda: len(self.holders - besides) == count, f"not {count} hold a turn")
+
+    def all_turns_are_back(self) -> None:
+        self.settled(lambda: not self.holders, "a turn is not given back")
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Crowd]:
+    context = {
+        "github_org": "octo-org",
+        "runner_class_sizes": CLASSES,
+        "max_runners": 2,
+        "daily_budget_usd": 1000,
+        # these tests play GitHub, which knows of none of their jobs when it is asked
+        "reconcile_minutes": 1440,
+    }
+    with LocalFleet(context=context) as local:
+        yield Crowd(Fleet(local))
+
+
+@pytest.fixture
+def crowd(whole: Crowd) -> Iterator[Crowd]:
+    yield whole
+    whole.all_turns_are_back()
+
+
+def test_never_more_than_the_limit_and_everybody_in_fair_turns(crowd: Crowd) -> None:
+    jobs = [crowd.queue(repository=ONE) for _ in range(4)]
+    crowd.waiting(jobs[0])
+    crowd.waiting(jobs[1])
+    crowd.in_line(jobs[2])
+    crowd.in_line(jobs[3])
+    jobs += [crowd.queue(repository=TWO) for _ in range(2)]
+    names = {runner_id(job): job for job in jobs}
+    for job in jobs[4:]:
+        crowd.in_line(job)
+    row = crowd.fleet.until(
+        runner_id(jobs[4]), lambda row: row.get("queue_place") == "1" or row.get("task_id")
+    )
+    assert row["waiting_reason"].startswith("the fleet has 2 of at most 2 runners")
+    order: list[str] = []
+    ended: set[str] = set()
+    for _ in jobs:
+        # each turn that comes back is another's, as long as somebody waits
+        crowd.hold(min(2, len(jobs) - len(ended)), besides=ended)
+        assert len(crowd.holders) <= 2
+        assert len(crowd.fleet.running_tasks()) <= 2
+        order += sorted(crowd.holders - set(order))
+        first = next(one for one in order if one not in ended)
+        crowd.run(names[first])
+        ended.add(first)
+    assert sorted(order) == sorted(names)
+    # the second repository did not have to wait for all of the first one's older jobs
+    assert order.index(runner_id(jobs[4])) < order.index(runner_id(jobs[3]))
+    for runner in order:
+        assert crowd.fleet.executions(runner) == ["SUCCEEDED"]
+        crowd.fleet.nothing_is_left_of(runner)
+
+
+def test_a_full_class_lets_the_others_pass(crowd: Crowd) -> None:
+    first, second = crowd.queue("class:large"), crowd.queue("class:large")
+    crowd.waiting(first)
+    crowd.because(second, "class large has 1 of at most 1")
+    small = crowd.queue("class:small")
+    crowd.run(small)
+    assert crowd.in_line(second)["status"] == "STARTING"
+    crowd.run(first)
+    crowd.run(second)
+    assert int(crowd.fleet.row(runner_id(second))["in_line_at"]) > 0
+
+
+def test_cancelled_in_line_starts_nothing(crowd: Crowd) -> None:
+    holders = [crowd.queue(), crowd.queue()]
+    for job in holders:
+        crowd.waiting(job)
+    cancelled, patient = crowd.queue(), crowd.queue()
+    crowd.in_line(cancelled)
+    crowd.in_line(patient)
+    crowd.cancel(cancelled)
+    row = crowd.fleet.status(runner_id(cancelled), "OFFLINE")
+    assert (row["job_status"], row["cost_usd"]) == ("cancelled", "0")
+    for job in (*holders, patient):
+        crowd.run(job)
+    assert crowd.fleet.executions(runner_id(cancelled)) == []
+
+
+def test_a_stopped_execution_gives_its_turn_back_in_the_end(crowd: Crowd) -> None:
+    job = crowd.queue()
+    crowd.waiting(job)
+    machine = crowd.fleet.local.outputs["StateMachineArn"]
+    execution = machine.replace(":stateMachine:", ":execution:") + f":{runner_id(job)}"
+    crowd.fleet.local.client("stepfunctions").stop_execution(executionArn=execution)
+    # reconciliation takes away what it left behind, and then its turn
+    crowd.fleet.status(runner_id(job), "FAILED", "OFFLINE")
+    crowd.fleet.nothing_is_left_of(runner_id(job))
+
+
+def test_a_spent_budget_holds_jobs_and_says_so(crowd: Crowd) -> None:
+    first = crowd.queue()
+    crowd.waiting(first)
+    crowd.write(
+        "turns",
+        day={"S": datetime.now(UTC).date().isoformat()},
+        spent_usd={"N": "1000"},
+    )
+    second = crowd.queue()
+    crowd.because(second, "1000.00 USD of a daily budget of 1000.00")
+    crowd.run(first)
+    crowd.all_turns_are_back()
+    assert float(crowd.turns["spent_usd"]) > 1000
+    assert crowd.fleet.row(runner_id(second))["waiting_for"] == "turn"
+    crowd.write("turns", spent_usd={"N": "0"})
+    third = crowd.queue()
+    crowd.run(second)
+    crowd.run(third)
+
+
+def test_a_class_whose_runners_all_fail_is_held_and_probed(crowd: Crowd) -> None:
+    failing = [crowd.queue("class:broken", fails=True) for _ in range(10)]
+    for job in failing:
+        crowd.fleet.status(runner_id(job), "FAILED")
+    crowd.all_turns_are_back()
+    held = crowd.queue("class:broken", fails=True)
+    reason = crowd.because(held, "10 runners of broken/")
+    assert "no such image" in reason
+    # others are not held
+    crowd.run(crowd.queue())
+    crowd.all_turns_are_back()
+    assert crowd.fleet.row(runner_id(held))["waiting_for"] == "turn"
+    [scope] = crowd.turns["held"]
+    entry = "breaker/" + scope.removeprefix("image:")
+    crowd.write(entry, open_until={"N": str(int(time.time()) - 1)})
+    # the end of any runner looks at the line
+    crowd.run(crowd.queue())
+    crowd.fleet.status(runner_id(held), "FAILED")
+    crowd.all_turns_are_back()
+    last = crowd.queue("class:broken")
+    crowd.because(last, "further ones are held until")
+    crowd.cancel(last)
+    crowd.fleet.status(runner_id(last), "OFFLINE")
