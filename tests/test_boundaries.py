@@ -87,7 +87,7 @@ def test_the_runtime_does_not_import_the_entry_points() -> None:
 
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
-    for name in ("labels", "images", "github", "demand_api"):
+    for name in ("labels", "images", "github", "demand_api", "causes", "explanations"):
         path = FUNCTIONS / "fleet_runtime" / f"{name}.py"
         roots = {module.split(".")[0] for module in imports(path)}
         assert not roots & {"boto3", "botocore", "aws_lambda_powertools", "urllib3"}, name

@@ -185,11 +185,14 @@ def _left(row: Row) -> Iterator[Moment]:
 
 
 def _delivery(row: Row, action: str) -> Moment:
-    at = row.get(f"{action}_received_at")
+    at, guid = row.get(f"{action}_received_at"), row.get(f"{action}_delivery")
     event = row.get(_ACTIONS[action])
     late = at - event if at and event else 0
+    if not guid:
+        # a row of an older version has the time at which the job was queued
+        return at if late else None, "fleet", "reconciliation found the job: no delivery told of it"
     behind = f", {late} s late" if late > _LATE_SECONDS else ""
-    return at, "webhook", f"delivery {row.get(f'{action}_delivery', '')} came: {action}{behind}"
+    return at, "webhook", f"delivery {guid} came: {action}{behind}"
 
 
 def _line(row: Row) -> str:

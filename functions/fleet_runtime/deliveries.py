@@ -26,6 +26,7 @@ SETTLED_SECONDS = 60
 _MOST_PAGES = 10
 """Of a hundred deliveries each."""
 _MOST_REDELIVERIES = 100
+_ASKING_SECONDS = 20
 _APP_HOOK = "/app/hook"
 
 
@@ -75,16 +76,17 @@ class Redelivery:
         Raises:
             GitHubUnavailable: if GitHub cannot be asked now.
         """
-        if self._hooks is None:
-            self._hooks = tuple(self._find_hooks())
-        due = []
-        for hook in self._hooks:
-            try:
-                due.append(self._due(hook))
-            except GitHubRefused as error:
-                self._refused(hook, error)
-                self._hooks = tuple(one for one in self._hooks if one != hook)
-        return due
+        with self._access.within(_ASKING_SECONDS):
+            if self._hooks is None:
+                self._hooks = tuple(self._find_hooks())
+            due = []
+            for hook in self._hooks:
+                try:
+                    due.append(self._due(hook))
+                except GitHubRefused as error:
+                    self._refused(hook, error)
+                    self._hooks = tuple(one for one in self._hooks if one != hook)
+            return due
 
     def redeliver(self, due: Due) -> list[str]:
         """Ask for the deliveries that are due; returns their GUIDs.
@@ -168,25 +170,23 @@ class Redelivery:
         return found
 
     def _find_hooks(self) -> list[str]:
-        found: list[str] = []
+        """Find the App's webhook, or that of the repository or organization, that comes here."""
         scope = self._access.runners_path
         try:
+            as_app = self._access.send_as_app(demand_api.get_app_hook())
+            if as_app and demand_api.read_app_hook_url(as_app) == self._webhook_url:
+                return [_APP_HOOK]
             # enterprises have no hooks of their own at github.com
             if not scope.startswith("/enterprises/"):
                 response = self._access.send(demand_api.list_hooks(scope=scope), repository=None)
                 hook_id = demand_api.read_hook_id(response, url=self._webhook_url)
-                found += [f"{scope}/hooks/{hook_id}"] if hook_id else []
+                if hook_id is not None:
+                    return [f"{scope}/hooks/{hook_id}"]
         except GitHubRefused as error:
             self._refused(f"{scope}/hooks", error)
-        try:
-            response_to_app = self._access.send_as_app(demand_api.get_app_hook())
-            if response_to_app:
-                url = demand_api.read_app_hook_url(response_to_app)
-                found += [_APP_HOOK] if url == self._webhook_url else []
-        except GitHubRefused as error:
-            self._refused(_APP_HOOK, error)
-        logger.info("hooks found", hooks=found)
-        return found
+        else:
+            logger.info("no webhook of the fleet's found", webhook_url=self._webhook_url)
+        return []
 
     def _send(self, hook: str) -> Callable[[Request], Response]:
         if hook != _APP_HOOK:

@@ -69,6 +69,7 @@ class JobLister:
         """List the jobs of all runs in these repositories that are not over."""
         runs: list[Run] = []
         gone: set[str] = set()
+        refused = 0
         is_complete = False
         jobs: list[Job] = []
         try:
@@ -77,10 +78,11 @@ class JobLister:
                     runs += self._runs(repository)
                 except GitHubRefused as error:
                     logger.warning("runs not listed", repository=repository, error=str(error))
-                    # a repository that the fleet may not see any more looks like one that is gone
-                    gone.add(repository)
+                    refused += 1
+                    # one that the fleet may not see any more looks like one that is gone
+                    gone |= {repository} if error.status == 404 else set()
             runs.sort(key=lambda run: run.run_id)
-            is_complete = not gone and len(runs) <= MOST_RUNS
+            is_complete = not refused and len(runs) <= MOST_RUNS
             for run in runs[:MOST_RUNS]:
                 jobs += self._jobs(run)
         except GitHubError as error:

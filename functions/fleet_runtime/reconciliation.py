@@ -40,8 +40,10 @@ LEASE = "reconcile"
 _MOST_ROWS = 5000
 _MOST_STARTS = 100
 _RECENT_REPOSITORIES = 30
-_ASKING_SECONDS = 60
-"""For listing what is at GitHub; half of the function's time, the rest is for acting on it."""
+_SETTLING_GRACES = 6
+"""Graces after the last work: one more than what is left over has to be old, see ``sweeps``."""
+_ASKING_SECONDS = 50
+"""For listing jobs at GitHub: less than half of the function's time, the rest is for acting."""
 _REPOSITORIES = "repositories"
 
 _PASSING = (
@@ -145,7 +147,7 @@ class Reconciliation:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._full_at = float("-inf")
-        self._had_work = False
+        self._busy_until = float("-inf")
 
     def run(self, *, owner: str) -> Report:
         """Reconcile once, unless another run is at it.
@@ -159,18 +161,14 @@ class Reconciliation:
             self._pages.forget()
             self._redelivery.forget()
         view = self._look(report)
-        # once more after the last work: what it left behind shows only then
-        had_work, self._had_work = self._had_work, self._has_work(view)
-        if not is_full and not had_work and not self._had_work:
+        if self._has_work(view):
+            # on until what the last work left behind has come of age
+            self._busy_until = self._clock() + _SETTLING_GRACES * self._grace
+        elif not is_full and self._clock() >= self._busy_until:
             report.skipped = "nothing to do"
-        elif not self._ledger.take_lease(LEASE, owner=owner, seconds=self._lease_seconds):
-            report.skipped = "another run is at it"
-        else:
-            try:
-                self._act(view, report)
-            finally:
-                self._ledger.drop_lease(LEASE, owner=owner)
-            if is_full and not report.failed:
+        if not report.skipped:
+            self._act_alone(view, report, owner=owner)
+            if is_full and not report.failed and not report.skipped:
                 self._full_at = self._clock()
         self._pages.next_run()
         logger.info("reconciled", report=vars(report))
@@ -188,11 +186,10 @@ class Reconciliation:
         live = self._live()
         due: Sequence[Due] = ()
         listing = Listing(jobs=(), is_complete=False, gone=frozenset())
-        with self._access.within(_ASKING_SECONDS):
-            with _step("deliveries", report):
-                due = self._redelivery.due()
-            with _step("jobs", report):
-                listing = self._list(live)
+        with _step("deliveries", report):
+            due = self._redelivery.due()
+        with _step("jobs", report), self._access.within(_ASKING_SECONDS):
+            listing = self._list(live)
         if not listing.is_complete:
             report.failed.setdefault("jobs", "GitHub did not list all jobs: nothing is released")
         return _View(live=live, jobs=listing.jobs, is_complete=listing.is_complete, due=due)
@@ -230,6 +227,15 @@ class Reconciliation:
         return bool(
             view.live or queued or any(due.failed for due in view.due) or self._repairs.has_lost()
         )
+
+    def _act_alone(self, view: _View, report: Report, *, owner: str) -> None:
+        if not self._ledger.take_lease(LEASE, owner=owner, seconds=self._lease_seconds):
+            report.skipped = "another run is at it"
+            return
+        try:
+            self._act(view, report)
+        finally:
+            self._ledger.drop_lease(LEASE, owner=owner)
 
     def _act(self, view: _View, report: Report) -> None:
         for due in view.due:

@@ -81,6 +81,13 @@ def test_a_finished_job_from_end_to_end() -> None:
     ]
 
 
+def test_a_job_that_no_delivery_told_of_was_found() -> None:
+    found = evidence(row(queued_delivery="", queued_received_at=1180))
+    assert (1180, "fleet", "reconciliation found the job: no delivery told of it") in told(found)
+    older = evidence(row(queued_delivery="", queued_received_at=1000))
+    assert [what for _, _, what in told(older) if "delivery" in what] == []
+
+
 def test_states_have_their_durations_and_the_one_it_is_in_has_none() -> None:
     steps = [
         Step(state="AwaitCapacity", entered_at=1006.5, left_at=1014.75),

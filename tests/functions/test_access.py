@@ -967,15 +967,25 @@ def test_what_has_not_changed_is_not_sent_again(twin: GitHubTwin) -> None:
 # --- the line -------------------------------------------------------------------------------
 
 
-def slow(seconds: float) -> Stub:
-    def answer(_: Received) -> tuple[int, dict[str, str], bytes]:
-        time.sleep(seconds)
-        return 200, {}, b"{}"
+@pytest.fixture
+def slow() -> Iterator[Callable[[float], Stub]]:
+    """Makes servers that take their time."""
+    stubs: list[Stub] = []
 
-    return Stub(answer)
+    def make(seconds: float) -> Stub:
+        def answer(_: Received) -> tuple[int, dict[str, str], bytes]:
+            time.sleep(seconds)
+            return 200, {}, b"{}"
+
+        stubs.append(Stub(answer))
+        return stubs[-1]
+
+    yield make
+    for stub in stubs:
+        stub.stop()
 
 
-def test_all_requests_of_a_block_share_its_time() -> None:
+def test_all_requests_of_a_block_share_its_time(slow: Callable[[float], Stub]) -> None:
     stub = slow(0.3)
     transport = Transport(api_url=stub.url)
     began = time.monotonic()
@@ -990,17 +1000,15 @@ def test_all_requests_of_a_block_share_its_time() -> None:
     assert time.monotonic() - began < 1.0
     assert len(stub.received) == 2
     transport.send(runners(), token="t")
-    stub.stop()
 
 
-def test_a_request_is_cut_off_at_the_end_of_its_block() -> None:
+def test_a_request_is_cut_off_at_the_end_of_its_block(slow: Callable[[float], Stub]) -> None:
     stub = slow(3.0)
     transport = Transport(api_url=stub.url)
     began = time.monotonic()
     with transport.within(0.6), pytest.raises(GitHubUnavailable, match="TimeoutError"):
         transport.send(runners(), token="t")
     assert time.monotonic() - began < 1.0
-    stub.stop()
 
 
 def test_a_body_that_drips_is_cut_off() -> None:
@@ -1030,10 +1038,10 @@ def test_a_body_that_drips_is_cut_off() -> None:
 
 
 def test_a_claim_ends_in_time_however_slow_github_is(
-    aws: Aws, environment: pytest.MonkeyPatch, context: Any, monkeypatch: pytest.MonkeyPatch
+    aws: Aws, environment: pytest.MonkeyPatch, context: Any, slow: Callable[[float], Stub]
 ) -> None:
     stub = slow(0.7)
-    monkeypatch.setattr("fleet_runtime.claims._GITHUB_SECONDS", 1.1)
+    environment.setattr("fleet_runtime.claims._GITHUB_SECONDS", 1.1)
     environment.setenv("GITHUB_API_URL", stub.url)
     aws.park("runner")
     began = time.monotonic()
@@ -1042,7 +1050,6 @@ def test_a_claim_ends_in_time_however_slow_github_is(
     row = aws.row()
     assert row is not None
     assert "claimed_at" not in row
-    stub.stop()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +31,24 @@ CLASSES = {
 }
 
 
+class Atomic:
+    """A client each of whose calls is done before the next begins: DynamoDB's writes are atomic."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+
+        def alone(**arguments: Any) -> Any:
+            with self._lock:
+                return call(**arguments)
+
+        return alone
+
+
 @dataclass
 class Fleet:
     """Runners of a fleet whose state machine is played: what it writes is written here."""
@@ -41,7 +60,7 @@ class Fleet:
     seen: int = 0
 
     def __post_init__(self) -> None:
-        self.dynamodb = client("dynamodb")
+        self.dynamodb: Any = Atomic(client("dynamodb"))
         self.records = RunnerRecords(
             dynamodb=self.dynamodb, table="runners", clock=lambda: self.now
         )
@@ -61,7 +80,7 @@ class Fleet:
                 limits=self.limits,
             ),
             breaker=breaker,
-            stepfunctions=client("stepfunctions"),
+            stepfunctions=Atomic(client("stepfunctions")),
             state_machine_arn=MACHINE,
             row_ttl_seconds=1000,
         )
@@ -552,6 +571,33 @@ def test_what_is_spent_is_a_metric(
     (line,) = [one for one in capsys.readouterr().out.splitlines() if "BudgetSpentUsd" in one]
     assert json.loads(line)["BudgetSpentUsd"] == [0.75]
     assert json.loads(line)["who"] == "lifecycle"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "told"),
+    [
+        ("FAILED", "Runner.LaunchFailed", True),
+        ("FAILED", "Runner.BootTimeout", False),
+        ("OFFLINE", "", False),
+    ],
+)
+def test_authors_are_told_of_what_will_not_get_better(
+    *, aws: Aws, dispatch: Any, status: str, error: str, told: bool
+) -> None:
+    aws.put_row(status=status, error=error, cause="no such subnet", job_id=5)
+    dispatch(ended(RUNNER, status))
+    events = [call["Entries"][0] for call in aws.events.named("PutEvents")]
+    assert [json.loads(event["Detail"])["error"] for event in events] == [error] * told
+
+
+def test_a_job_that_has_a_runner_is_not_called_unserved(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    # told again after its class has gone from the catalog
+    dispatch(bus_event(job("queued", labels=["self-hosted", "class:gone"])))
+    assert aws.events.named("PutEvents") == []
+    row = aws.row()
+    assert row is not None
+    assert row["status"] == "WAITING_FOR_JOB"
 
 
 # --- the budget -----------------------------------------------------------------------------

@@ -115,6 +115,15 @@ def test_the_same_event_explains_nothing_twice(
     assert metrics(capsys) == ["JobUnserved"]
 
 
+def test_two_at_once_count_it_once(
+    fleet: Aws, github: GitHub, explain: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"status": "FAILED", "explained_at": 7, "explained_as": "check_run"}
+    github.during = lambda operation: fleet.put_row(**row) if operation == "status" else None
+    explain(unserved())
+    assert ((fleet.row() or {})["explained_at"], metrics(capsys)) == (7, [])
+
+
 @pytest.mark.parametrize("status", [500, 502, 429])
 def test_what_github_does_not_take_now_is_tried_again(
     fleet: Aws, github: GitHub, explain: Any, status: int, capsys: pytest.CaptureFixture[str]

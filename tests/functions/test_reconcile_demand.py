@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 import reconcile_demand
 from cdk_runner_fleet.local.runner import Session
-from cdk_runner_fleet.local.twin import GitHubTwin
+from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import read_workflow
@@ -162,8 +164,13 @@ def world(aws: Aws, environment: pytest.MonkeyPatch, context: Any) -> Iterator[W
     receiver.answers = answers  # type: ignore[attr-defined]
     url = f"{receiver.url}/webhook"
     ecs = Script(fleet_aws.client("ecs"), "ecs")
+    app = TwinApp(app_id="7", permissions={"administration": "write", "actions": "read"})
     with GitHubTwin(
-        repository=REPOSITORY, token=TOKEN, webhook_secret=WEBHOOK_SECRET, webhook_url=url
+        repository=REPOSITORY,
+        token=TOKEN,
+        apps=[app],
+        webhook_secret=WEBHOOK_SECRET,
+        webhook_url=url,
     ) as twin:
         environment.setenv("GITHUB_API_URL", twin.url)
         environment.setenv("WEBHOOK_URL", url)
@@ -261,6 +268,25 @@ def test_a_runner_that_came_to_nothing_is_followed_by_another(world: World) -> N
     assert detail["job_id"] == job.id
     assert detail["error"] == "Runner.BootTimeout"
     assert "4 runners came to nothing" in detail["cause"]
+
+
+def test_a_runner_that_exited_0_while_its_job_is_still_queued_is_followed_by_another(
+    world: World,
+) -> None:
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    world.row(name, status="OFFLINE", live=None, exit_code=0, claimed_at=5, ended_at=5)
+    assert world.reconcile()["started"] == [f"{name}-r1"]
+
+
+def test_after_an_outage_everything_that_waits_is_started(world: World) -> None:
+    jobs = [world.job() for _ in range(5)]
+    world.twin.api_faults.add(ApiFault(status=503, path="*", times=1000))
+    for _ in range(3):
+        assert world.reconcile()["started"] == []
+    while world.twin.api_faults.take("GET", "/"):
+        continue
+    assert world.reconcile()["started"] == [f"fleet-{job.id}-1" for job in jobs]
 
 
 def test_a_permanent_error_is_not_tried_again(world: World) -> None:
@@ -620,6 +646,7 @@ def test_a_redelivery_that_fails_too_is_left_to_the_demand(world: World) -> None
 def test_what_somebody_else_redelivered_is_left_alone(world: World) -> None:
     deliver(world, 503)
     failed = world.twin.hook_deliveries.sent[0]
+    world.receiver.answers["status"] = 503  # type: ignore[attr-defined]
     world.twin.hook_deliveries.deliver_again(failed)
     world.until(lambda: len(world.twin.deliveries) == 2)
     assert world.reconcile()["redelivered"] == []
@@ -669,6 +696,28 @@ def test_without_permission_for_hooks_the_rest_goes_on(
     assert report["redelivered"] == []
     assert report["started"] == [f"fleet-{job.id}-1"]
     assert report["failed"] == {}
+
+
+def test_an_app_needs_no_permission_to_have_its_own_deliveries_again(world: World) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    fleet_aws.client("secretsmanager").create_secret(Name="app", SecretString=pem.decode())
+    apps = [{"app_id": "7", "private_key_secret_arn": "app"}]
+    world.environment.setenv("GITHUB_APPS", json.dumps(apps))
+    world.environment.setenv("GITHUB_TOKEN_SECRET_ARN", "")
+    permissions = {"administration": "write", "actions": "read"}
+    world.environment.setenv("GITHUB_PERMISSIONS", json.dumps(permissions))
+    deliver(world, 503)
+    job = world.job()
+    report = world.reconcile()
+    assert report["failed"] == {}
+    assert (len(report["redelivered"]), report["started"]) == (1, [f"fleet-{job.id}-1"])
+    world.until(lambda: any(one.redelivery for one in world.twin.deliveries))
+    assert world.reconcile()["redelivered"] == []
 
 
 def test_where_deliveries_cannot_be_listed_now_the_rest_goes_on(world: World) -> None:
@@ -725,6 +774,21 @@ def test_everything_is_looked_at_every_fifteen_minutes(
     assert world.reconcile()["swept"] == [TASK]
 
 
+def test_it_looks_on_until_what_is_left_over_has_come_of_age(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
+    world.row("fleet-1-1", task_id=TASK)
+    world.open("fleet-1-1")
+    world.tasks(task("fleet-1-1"))
+    assert world.reconcile()["swept"] == []
+    world.row("fleet-1-1", status="OFFLINE", live=None, ended_at=5)
+    assert world.reconcile()["swept"] == [TASK], "nothing is alive, and its task has stayed"
+    later = time.monotonic() + 360
+    monkeypatch.setattr(reconcile_demand._reconciliation(), "_clock", lambda: later)
+    assert world.reconcile()["skipped"] == "nothing to do"
+
+
 def test_one_run_at_a_time(world: World) -> None:
     job = world.job()
     ledger = Ledger(dynamodb=world.aws.dynamodb, table="ledger")
@@ -732,6 +796,18 @@ def test_one_run_at_a_time(world: World) -> None:
     assert world.reconcile()["skipped"] == "another run is at it"
     assert world.started == []
     ledger.drop_lease("reconcile", owner="another")
+    assert world.reconcile()["started"] == [f"fleet-{job.id}-1"]
+    assert ledger.take_lease("reconcile", owner="yet another", seconds=60), "it is given back"
+
+
+def test_a_lease_of_a_run_that_died_is_taken_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.job()
+    ledger = Ledger(dynamodb=world.aws.dynamodb, table="ledger")
+    assert ledger.take_lease("reconcile", owner="dead", seconds=150)
+    later = time.time() + 150
+    monkeypatch.setattr(Ledger, "now", property(lambda _: int(later)))
     assert world.reconcile()["started"] == [f"fleet-{job.id}-1"]
 
 
@@ -746,6 +822,16 @@ def test_an_organizations_repositories_are_looked_at(world: World) -> None:
     world.environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
     job = world.job()
     assert world.reconcile()["started"] == [f"fleet-{job.id}-1"]
+    assert world.entry("repositories")["names"] == {"SS": [REPOSITORY]}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_repositories_are_not_forgotten_where_github_refuses(world: World, status: int) -> None:
+    world.environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
+    world.job()
+    world.reconcile()
+    world.twin.api_faults.add(ApiFault(status=status, path="*/actions/runs", times=9))
+    assert "jobs" in world.reconcile()["failed"]
     assert world.entry("repositories")["names"] == {"SS": [REPOSITORY]}
 
 

@@ -219,7 +219,7 @@ class Stage:
             stats = self.stats()
             made = sum(stats["invocations"].values())
             at_work = stats["executions_running"] or stats["invocations_running"]
-            if made != before or at_work or self.act():
+            if self.act() or made != before or at_work:
                 since, before = time.monotonic(), made
             time.sleep(_POLL_SECONDS)
 

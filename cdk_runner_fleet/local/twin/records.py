@@ -95,11 +95,14 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`queued`, `in_progress` or `completed`, as GitHub derives it from the jobs."""
+        """`queued`, `in_progress`, `waiting` or `completed`, as derived from the jobs."""
         done = [job.status == "completed" for job in self.jobs]
         if all(done) and {job.spec.key for job in self.jobs} == set(self.workflow.jobs):
             return "completed"
-        started = any(done) or any(job.status == "in_progress" for job in self.jobs)
+        running = any(job.status == "in_progress" for job in self.jobs)
+        if not running and any(job.status == "waiting" for job in self.jobs):
+            return "waiting"
+        started = any(done) or running
         return "in_progress" if started else "queued"
 
     @property
