@@ -48,8 +48,7 @@ class Explainer:
                 event tells it later.
         """
         about = Explanation.from_detail(detail)
-        runner = self.records.find(about.runner_id)
-        if runner and (runner.explained_at is not None or not runner.has_ended):
+        if not self._is_news(about):
             logger.info("nothing to explain", runner_id=about.runner_id)
             return
         if self._has_runner(about, job_id=int(detail["job_id"])):
@@ -63,6 +62,13 @@ class Explainer:
             cause=about.cause,
             explained_as=explained_as,
         )
+        if about.waits:
+            self.records.update(
+                about.runner_id,
+                values={"wait_explained_at": self.records.now},
+                condition="attribute_exists(live)",
+            )
+            return
         first = self.records.update(
             about.runner_id,
             values={"explained_at": self.records.now, "explained_as": explained_as},
@@ -81,6 +87,12 @@ class Explainer:
             return {"error": f"{error}{hint if error.status == 404 else ''}"}
         except GitHubError as error:
             return {"error": str(error)}
+
+    def _is_news(self, about: Explanation) -> bool:
+        runner = self.records.find(about.runner_id)
+        if about.waits:
+            return bool(runner and runner.waits and runner.wait_explained_at is None)
+        return runner is None or (runner.has_ended and runner.explained_at is None)
 
     def _has_runner(self, about: Explanation, *, job_id: int) -> bool:
         """Whether the job got another runner, or was cancelled, before it could be explained."""

@@ -32,6 +32,11 @@ CAUSES: dict[str, Cause] = {
         "runner_class_sizes set it.",
         permanent=True,
     ),
+    "Job.Waits": Cause(
+        title="the fleet cannot start the job's runner yet",
+        remedy="Author: nothing, the job starts by itself. Operator: the cause names what is "
+        "full; `runner-fleet explain` shows the job's place in line.",
+    ),
     "Runner.LaunchFailed": Cause(
         title="ECS will not launch the runner's task",
         remedy="Operator: mend what the cause names (quota, class size, subnets, permissions), "

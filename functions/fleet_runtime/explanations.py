@@ -15,6 +15,7 @@ from typing import Any
 
 from fleet_runtime.causes import Cause, cause_of
 from fleet_runtime.github import Request, Response, read_document
+from fleet_runtime.unserved import WAITS
 
 _LONGEST_NAME = 100
 _LONGEST_DESCRIPTION = 140
@@ -64,6 +65,11 @@ class Explanation:
         return f"runner-fleet / {self.job_name}"
 
     @property
+    def waits(self) -> bool:
+        """Whether the job is only late."""
+        return self.error == WAITS
+
+    @property
     def meaning(self) -> Cause:
         """What the error means."""
         return cause_of(self.error)
@@ -76,8 +82,12 @@ def create_check_run(about: Explanation) -> Request:
         "head_sha": about.head_sha,
         "external_id": about.runner_id,
         "status": "completed",
-        "conclusion": "failure",
-        "output": {"title": f"No runner: {about.meaning.title}", "summary": _summary(about)},
+        # nobody takes back what is said of a job that waits, so it must not stand in a merge's way
+        "conclusion": "neutral" if about.waits else "failure",
+        "output": {
+            "title": f"{'Not yet' if about.waits else 'No runner'}: {about.meaning.title}",
+            "summary": _summary(about),
+        },
     }
     if about.job_url:
         body["details_url"] = about.job_url
@@ -91,9 +101,9 @@ def create_check_run(about: Explanation) -> Request:
 def create_commit_status(about: Explanation) -> Request:
     """Say it as a commit status, in 140 characters, with *Commit statuses: write*."""
     body = {
-        "state": "failure",
+        "state": "success" if about.waits else "failure",
         "context": about.name,
-        "description": _cut(about.cause or about.meaning.title, _LONGEST_DESCRIPTION),
+        "description": _cut(_status(about), _LONGEST_DESCRIPTION),
     }
     if about.job_url:
         body["target_url"] = about.job_url
@@ -130,13 +140,19 @@ def read_job_view(response: Response) -> dict[str, Any]:
 
 def _summary(about: Explanation) -> str:
     # one indented line is code whatever stands in it: no mention, no link, no markup
+    first = "has to wait" if about.waits else "will not come"
     return (
-        f"The job's self-hosted runner will not come: {about.meaning.title}.\n\n"
+        f"The job's self-hosted runner {first}: {about.meaning.title}.\n\n"
         f"    {about.cause or 'no cause was given'}\n\n"
         f"**What to do.** {about.meaning.remedy}\n\n"
         f"`{about.error}`, runner `{about.runner_id}`. GitHub itself shows the job as queued and "
         "cancels it after 24 hours; `runner-fleet explain` shows the fleet's operator all of it."
     )
+
+
+def _status(about: Explanation) -> str:
+    said = about.cause or about.meaning.title
+    return f"Its runner waits: {said}" if about.waits else said
 
 
 def _line(text: str, *, limit: int) -> str:

@@ -244,6 +244,10 @@ class Reconciliation:
         self._repair(view, report)
         self._balance(view, report)
         self._sweep(view, report)
+        for runner in view.live.values():
+            with _step("waits", report):
+                if self._supply.explain_wait(runner):
+                    report.explained.append(runner.runner_id)
         with _step("line", report):
             report.started += self._supply.dispatcher.starts.next_in_line()
 

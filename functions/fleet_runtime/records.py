@@ -19,6 +19,9 @@ STARTED = "started"
 TURN = "turn"
 """What a runner in line waits for."""
 
+CAPACITY = "capacity"
+"""What a runner waits for that ECS had no room for."""
+
 REFUSED = "Job.CannotBeServed"
 """The error of a job that never had a runner. It may be served later: images and classes change."""
 
@@ -64,6 +67,7 @@ class Runner:
     error: str
     cause: str
     explained_at: int | None
+    wait_explained_at: int | None
 
     @classmethod
     def from_item(cls, item: Item) -> Runner:
@@ -105,6 +109,7 @@ class Runner:
             error=text(item, "error"),
             cause=text(item, "cause"),
             explained_at=number(item, "explained_at"),
+            wait_explained_at=number(item, "wait_explained_at"),
         )
 
     @property
@@ -116,6 +121,11 @@ class Runner:
     def is_in_line(self) -> bool:
         """Whether it waits for its turn: nothing of it exists yet but its row."""
         return self.waiting_for == TURN and self.released_at is None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for its turn or for capacity, so that nothing runs of it."""
+        return self.waiting_for in (TURN, CAPACITY) and not self.is_over
 
     @property
     def is_over(self) -> bool:

@@ -16,11 +16,14 @@ from fleet_runtime.observability import count, logger
 from fleet_runtime.records import REFUSED, Runner
 from fleet_runtime.replacements import next_runner_id
 from fleet_runtime.starts import Known
+from fleet_runtime.unserved import WAITS
 
 _MOST_TRIED = 50
 """Runners of one job that are looked at. Only those taken by other jobs make it so many."""
 _MOST_NAMES = 5
 """Names that are tried at once for a runner, if executions of those names ended without a row."""
+_LONG_WAIT_SECONDS = 600
+"""About when somebody who pushed a commit looks why nothing has happened."""
 _SURPLUS = "no queued job needs this runner"
 
 
@@ -66,6 +69,15 @@ class Supply:
                 return None
             name = decision.runner_id
         return self._start(document, name=name)
+
+    def explain_wait(self, runner: Runner) -> bool:
+        """Have a job's author told why its runner has waited for long; returns whether it has."""
+        long_ago = self.dispatcher.records.now - _LONG_WAIT_SECONDS
+        is_long = runner.waits and (runner.recorded_at or 0) <= long_ago
+        if not is_long or runner.wait_explained_at is not None:
+            return False
+        self.dispatcher.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason)
+        return True
 
     def release(self, runner: Runner) -> bool:
         """Release a runner, unless a job has started on it."""

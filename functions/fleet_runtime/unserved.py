@@ -23,6 +23,9 @@ _ABOUT = (
     "job_url",
     "head_sha",
 )
+WAITS = "Job.Waits"
+"""The error of a runner that has waited for long. It is no end, and stands on no row."""
+
 _LONGEST_CAUSE = 2000
 
 

@@ -18,12 +18,15 @@ import pytest
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job
+from tests.properties.laws import ledger_table
 from tests.properties.stage import Deed, JobSpec, Stage, open_stage
 
 CALLS_AT_ONCE = 5
 MOST_CALLS = 60
 JOBS_AT_ONCE = 12
 _BASE = "public.ecr.aws/docker/library/node:{n}"
+LEAST_RECONCILING_CALLS = 20
+"""What a run with work to do needs at the very least: fewer, and it found none."""
 RETRIES_TOO = 3
 """As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
 
@@ -263,3 +266,47 @@ def test_whatever_call_it_dies_at_is_made_up_for(stage: Stage, name: str) -> Non
         f"{point.outcome} {point.calls}": point.problems for point in points if point.problems
     }
     assert not broken, json.dumps(broken, indent=1)
+
+
+def test_reconciliation_dies_at_every_call(stage: Stage) -> None:
+    """Each run dies one call later than the one before, right after what it asked of GitHub."""
+    stage.calm()
+    stage.twin.requests_served = 0
+    jobs: list[Job] = []
+    for calls in range(1, MOST_CALLS):
+        jobs += _neglect(stage)
+        rule = {"match": "reconcile_demand", "outcome": "crash_before", "calls": calls}
+        stage.fault(on="function", **rule)
+        if "errorType" not in stage.reconcile():
+            break
+    else:
+        pytest.fail("there is no end to its calls")
+    assert calls > LEAST_RECONCILING_CALLS
+    stage.calm()
+    assert not stage.settle(jobs)
+
+
+def _neglect(stage: Stage) -> list[Job]:
+    """Leave work for reconciliation: two jobs that the fleet has not heard of, and leftovers."""
+    dropped, failed = stage.next_job_ids(2)
+    stage.twin.webhook_faults.add(
+        WebhookFault(fault="drop", action="queued", job_name=f"job-{dropped}")
+    )
+    stage.fault(
+        on="function",
+        match="receive_webhook",
+        outcome="crash_after",
+        event=_delivery("queued")(failed),
+    )
+    jobs = stage.queue(JobSpec(name=f"job-{dropped}"), JobSpec(name=f"job-{failed}"))
+    # a registration and a turn of a runner that is long gone
+    ghost = f"fleet-{dropped}-1-r9"
+    stage.twin.board.register(name=ghost, labels=("self-hosted",))
+    stage.local.client("dynamodb").update_item(
+        TableName=ledger_table(stage.local),
+        Key={"entry": {"S": "turns"}},
+        UpdateExpression="ADD #fleet :ghost",
+        ExpressionAttributeNames={"#fleet": "fleet"},
+        ExpressionAttributeValues={":ghost": {"SS": [ghost]}},
+    )
+    return jobs

@@ -301,7 +301,7 @@ def test_nobody_overtakes_those_who_wait(fleet: Make) -> None:
     one.queue(2)
     # the turn is free, but whoever gave it back has not looked at the line yet
     one.starts.admission.leave("fleet-1-1")
-    assert isinstance(one.queue(3), InLine)
+    assert one.queue(3) == InLine(reason="other jobs wait before it")
     assert one.running == ["fleet-1-1", "fleet-2-1"]
     assert one.row(3)["waiting_for"] == "turn"
 
@@ -624,6 +624,13 @@ def test_a_spent_budget_stops_starts_until_the_next_day(fleet: Make) -> None:
     one.play()
     one.end(3, cost=0.125)
     assert (one.turns["day"], one.turns["spent_usd"]) == ("2026-11-22", "0.125")
+
+
+def test_a_budget_is_spent_when_it_is_reached(fleet: Make) -> None:
+    one = fleet(budget=1.0)
+    one.queue(1)
+    one.end(1, cost=1.0)
+    assert isinstance(one.queue(2), InLine)
 
 
 def test_a_cost_told_late_counts_for_its_own_day(fleet: Make) -> None:

@@ -297,3 +297,53 @@ def test_what_github_does_not_say_is_said_so(
 def test_github_that_does_not_answer_is_said_so(github: GitHub, explain: Any) -> None:
     github.fail("job", 503)
     assert "503" in explain({"job_id": JOB, "repository": "octo-org/example"})["error"]
+
+
+# --- a runner that waits ---------------------------------------------------------------------
+
+FULL = "the fleet has 100 of 100 runners (max_runners)"
+WAITS = {"error": "Job.Waits", "cause": FULL}
+
+
+@pytest.fixture
+def waiting(fleet: Aws) -> Aws:
+    fleet.put_row(status="STARTING", live="in_line", waiting_for="turn", waiting_reason=FULL)
+    return fleet
+
+
+def test_an_app_says_of_a_long_wait_what_stands_in_nobodys_way(
+    waiting: Aws, github: GitHub, explain: Any
+) -> None:
+    github.is_app = True
+    explain(unserved(**WAITS))
+    [(_, body)] = posted(github)
+    assert (body["status"], body["conclusion"]) == ("completed", "neutral")
+    assert body["output"]["title"].startswith("Not yet: ")
+    assert FULL in body["output"]["summary"]
+    assert (waiting.row() or {})["wait_explained_at"] > 0
+
+
+def test_a_token_says_it_as_a_status_that_is_no_failure(
+    waiting: Aws, github: GitHub, explain: Any
+) -> None:
+    explain(unserved(**WAITS))
+    body = posted(github)[-1][1]
+    assert (body["state"], body["description"]) == ("success", f"Its runner waits: {FULL}")
+
+
+def test_a_wait_is_told_once_and_the_end_still_is(
+    waiting: Aws, github: GitHub, explain: Any
+) -> None:
+    github.is_app = True
+    for _ in range(2):
+        explain(unserved(**WAITS))
+    assert len(posted(github)) == 1
+    waiting.put_row(status="FAILED", error="Runner.LaunchFailed", wait_explained_at=5)
+    explain(unserved(error="Runner.LaunchFailed", cause="no such subnet"))
+    assert [body["conclusion"] for _, body in posted(github)] == ["neutral", "failure"]
+
+
+def test_a_wait_that_is_over_is_not_told(waiting: Aws, github: GitHub, explain: Any) -> None:
+    waiting.put_row(status="STARTING", live="started", waiting_for="runner")
+    explain(unserved(**WAITS))
+    assert posted(github) == []

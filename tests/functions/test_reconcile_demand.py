@@ -300,6 +300,30 @@ def test_a_permanent_error_is_not_tried_again(world: World) -> None:
     assert world.reconcile()["explained"] == []
 
 
+@pytest.mark.parametrize("phase", ["turn", "capacity"])
+def test_a_long_wait_is_explained_once(world: World, phase: str) -> None:
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    waits = {
+        "waiting_for": phase,
+        "waiting_reason": "RESOURCE:ENI",
+        "job_name": "build",
+        "live": "in_line" if phase == "turn" else "started",
+    }
+    if phase == "turn":
+        waits["start_input"] = json.dumps({"runner_id": name, "class_name": "small"})
+    world.row(name, **waits, timestamp=int(time.time()) - 599)
+    world.open(name)
+    assert world.reconcile()["explained"] == []
+    world.row(name, **waits, timestamp=int(time.time()) - 601)
+    assert world.reconcile()["explained"] == [name]
+    detail = json.loads(world.aws.events.named("PutEvents")[-1]["Entries"][0]["Detail"])
+    assert detail["error"] == "Job.Waits"
+    assert detail["cause"]
+    world.row(name, **waits, timestamp=int(time.time()) - 601, wait_explained_at=7)
+    assert world.reconcile()["explained"] == []
+
+
 def test_an_execution_that_ended_before_it_had_a_row_does_not_use_the_name_up(
     world: World,
 ) -> None:
@@ -471,6 +495,58 @@ def test_a_run_is_not_cancelled_while_another_job_of_it_goes_on(world: World) ->
     world.twin.board.cancel(other)
     world.reconcile()
     assert job.conclusion == "cancelled"
+
+
+def test_a_lost_job_waits_for_the_end_of_its_run(world: World) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    hosted = "b: {runs-on: [ubuntu-latest], steps: [{run: 'true'}]}"
+    job, runner_id = lost(world, hosted)
+    world.reconcile()
+    world.twin.board._complete(job, "cancelled")  # GitHub has given it up
+    world.reconcile()
+    assert world.entry("lost")["runners"] == {"SS": [runner_id]}
+    world.twin.board.cancel(next(one for one in job.run.jobs if one is not job))
+    world.reconcile()
+    assert [(one.spec.key, one.attempt) for one in job.run.jobs] == [("b", 1), ("a", 2)]
+
+
+def test_a_job_that_somebody_has_run_again_is_not_run_again(world: World) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    hosted = "b: {runs-on: [ubuntu-latest], steps: [{run: 'true'}]}"
+    job, _ = lost(world, hosted)
+    world.reconcile()
+    world.twin.board.cancel_run(job.run)
+    world.twin.board._complete(job, "cancelled")
+    assert world.twin.board.rerun(job.run)
+    world.twin.board.cancel_run(job.run)
+    world.reconcile()
+    assert job.run.attempt == 2
+    assert "runners" not in world.entry("lost")
+
+
+def test_a_job_that_ended_is_not_lost_because_githubs_list_is_behind(world: World) -> None:
+    job, runner_id = lost(world)
+    row = world.aws.row(runner_id)
+    assert row is not None
+    world.aws.put_row(**row, completed_at=int(time.time()) - 30)
+    assert world.reconcile()["repaired"] == []
+    assert job.status == "in_progress"
+
+
+def test_what_is_listed_is_not_asked_for_one_by_one(world: World) -> None:
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    session = world.runner(name)
+    session.receive()
+    session.send("started")
+    world.until(lambda: job.status == "in_progress")
+    world.row(name, status="RUNNING", started_at=int(time.time()) - 60)
+    world.open(name)
+    before = world.twin.requests_served
+    assert world.reconcile()["repaired"] == []
+    # hooks, deliveries, three lists of runs, one of jobs, one of runners
+    assert world.twin.requests_served - before == 7
+    assert world.aws.sfn.named("DescribeExecution") == []
 
 
 # --- leftovers -------------------------------------------------------------------------------
