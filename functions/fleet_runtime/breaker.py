@@ -28,8 +28,10 @@ _LOST_PROBE_SECONDS = 60
 _MEMORY_SECONDS = 86400
 _CAUSE_LENGTH = 300
 
-# not the image's and the class's doing
-_INNOCENT = frozenset({"Runner.Released", "Runner.ReleaseFailed", "Runner.Terminated"})
+# not the image's and the class's doing, but a person's or GitHub's
+_INNOCENT = frozenset(
+    {"Runner.ExecutionEnded", "Runner.Released", "Runner.ReleaseFailed", "Runner.Terminated"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

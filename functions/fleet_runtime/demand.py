@@ -30,10 +30,13 @@ class Balance:
 
     Attributes:
         missing: Queued jobs to start a runner for, oldest first.
+        fresh: The same, but so young that their own event may still be on its way: it would start
+            no second runner, as long as nothing but a job's first runner is started for them.
         surplus: Runners that no queued job needs: idle ones, and those that nothing runs of yet.
     """
 
     missing: tuple[Job, ...]
+    fresh: tuple[Job, ...]
     surplus: tuple[Runner, ...]
 
 
@@ -72,8 +75,7 @@ def balance(
         runners: Every live runner, in line or started.
         prefix: What the runners' names begin with.
         now: Epoch seconds.
-        grace: Seconds; younger jobs are never missing a runner, as their own event may still be
-            on its way, but they count against a release. Younger runners are never surplus.
+        grace: Seconds; younger jobs are fresh, younger runners are never surplus.
     """
     wanted: dict[str, list[Job]] = defaultdict(list)
     supply: dict[str, list[Runner]] = defaultdict(list)
@@ -83,6 +85,7 @@ def balance(
         if runner.started_at is None and not runner.is_over:
             supply[_key(runner.runner_labels)].append(runner)
     missing: list[Job] = []
+    fresh: list[Job] = []
     surplus: list[Runner] = []
     for key in {*wanted, *supply}:
         jobs, there = wanted[key], supply[key]
@@ -92,8 +95,12 @@ def balance(
         young_ids = ids - {job.runner_id(prefix=prefix) for job in old}
         # what the young have is theirs: their events have come
         count = len(old) - (len(there) - len(young_ids & served))
-        lacking = [job for job in old if job.runner_id(prefix=prefix) not in served]
-        missing += sorted(lacking, key=queued_at)[: max(0, count)]
+        lacking = [job for job in jobs if job.runner_id(prefix=prefix) not in served]
+        lacking.sort(key=queued_at)
+        short = [job for job in lacking if job in old][: max(0, count)]
+        missing += short
+        young = [job for job in lacking if job not in old]
+        fresh += young[: max(0, len(jobs) - len(there) - len(short))]
 
         # those whose own job is gone before others, the oldest first
         there.sort(key=lambda one: (first_runner_id(one.runner_id) in ids, one.queued_at or 0))
@@ -102,7 +109,11 @@ def balance(
         parked = [one for one in there if _is_parked(one, before=now - grace)]
         left = len(there) - len(unneeded) - len(jobs)
         surplus += unneeded + parked[: max(0, left)]
-    return Balance(missing=tuple(sorted(missing, key=queued_at)), surplus=tuple(surplus))
+    return Balance(
+        missing=tuple(sorted(missing, key=queued_at)),
+        fresh=tuple(sorted(fresh, key=queued_at)),
+        surplus=tuple(surplus),
+    )
 
 
 def queued_at(job: Job) -> int:

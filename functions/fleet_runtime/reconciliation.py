@@ -272,9 +272,9 @@ class Reconciliation:
             now=self._records.now,
             grace=self._grace,
         )
-        for job in found.missing[:_MOST_STARTS]:
+        for job in (*found.missing, *found.fresh)[:_MOST_STARTS]:
             with _step("missing", report):
-                outcome = self._supply.serve(job)
+                outcome = self._supply.serve(job, is_fresh=job in found.fresh)
                 if isinstance(outcome, Start):
                     report.started.append(outcome.runner_id)
                 elif isinstance(outcome, GiveUp):

@@ -233,13 +233,13 @@ class RunnerRecords:
             operands={":turn": TURN},
         )
 
-    def leave_line(self, runner_id: str, *, reason: str) -> Runner | None:
-        """End a runner that was released before its turn came; None if it is not in line."""
+    def leave_line(self, runner_id: str, *, values: Mapping[str, Value]) -> Runner | None:
+        """End a runner in line with what its row is to say; None if it is not in line."""
         return self.update(
             runner_id,
-            values={"status": "OFFLINE", "ended_at": self.now, "cost_usd": 0, "end_reason": reason},
+            values={"ended_at": self.now, "cost_usd": 0, **values},
             remove=("live", "waiting_for", "waiting_reason", "queue_place", "start_input"),
-            condition="waiting_for = :turn AND attribute_exists(released_at)",
+            condition="waiting_for = :turn",
             operands={":turn": TURN},
         )
 

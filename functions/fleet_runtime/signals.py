@@ -174,7 +174,7 @@ class Signals:
             self._fail(row, error="Runner.Released", cause=cause)
         elif row and row.waiting_for == TURN:
             # no lifecycle that could end it
-            self._records.leave_line(runner_id, reason=cause)
+            self._records.leave_line(runner_id, values={"status": "OFFLINE", "end_reason": cause})
         return row
 
     def release_stand_in(self, runner_id: str, *, waiting_labels: str, cause: str) -> Runner | None:

@@ -26,6 +26,8 @@ _MOST_READ = 5000
 _MOST_STARTS = 100
 """Runners that one look starts: a few seconds of a function's thirty. Each end looks again."""
 
+_UNBORN = "the execution was stopped before it could take its row over"
+
 _COPIED = (
     "repository",
     "job_id",
@@ -194,12 +196,22 @@ class Starts:
         except self.stepfunctions.exceptions.ExecutionAlreadyExists:
             logger.info("runner exists", runner_id=runner_id)
             runner = self.records.find(runner_id)
+            if runner and runner.is_in_line and not self._is_open(runner_id):
+                values = {"status": "FAILED", "error": "Runner.ExecutionEnded", "cause": _UNBORN}
+                runner = self.records.leave_line(runner_id, values=values)
             if runner and runner.has_ended:
                 # its end has been told already, so nobody else gives this turn back
                 self.admission.leave(runner_id)
             return Known()
         logger.info("runner started", runner_id=runner_id, class_name=document["class_name"])
         return Started()
+
+    def _is_open(self, runner_id: str) -> bool:
+        execution_arn = self.state_machine_arn.replace(":stateMachine:", ":execution:")
+        described = self.stepfunctions.describe_execution(
+            executionArn=f"{execution_arn}:{runner_id}"
+        )
+        return bool(described["status"] == "RUNNING")
 
     def _join_line(self, document: Mapping[str, Any], *, reason: str) -> bool:
         now = self.records.now

@@ -43,14 +43,21 @@ class Supply:
     grace: int
     ceiling: int
 
-    def serve(self, job: Job) -> Start | GiveUp | None:
+    def serve(self, job: Job, *, is_fresh: bool = False) -> Start | GiveUp | None:
         """Start a runner for a queued job that lacks one, unless it has had its share.
+
+        Args:
+            job: The job.
+            is_fresh: Whether only its first runner may be started, which its own event would start
+                under the same name.
 
         Returns:
             What was done; None if there is nothing to do now.
         """
         name = job.runner_id(prefix=self.dispatcher.config.runner_name_prefix)
         tried = self._tried(name)
+        if tried and is_fresh:
+            return None
         document = self.dispatcher.execution_input(job)
         if isinstance(document, Refusal):
             if not tried:

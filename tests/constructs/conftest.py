@@ -36,7 +36,11 @@ def _everything(stack: cdk.Stack) -> None:
         webhook_secret=cdk.aws_secretsmanager.Secret.from_secret_name_v2(stack, "Hook", "hook"),
         runner_classes={
             "spot": RunnerClass(
-                cpu=256, memory=512, labels=["linux"], capacity=["FARGATE_SPOT", "FARGATE"]
+                cpu=256,
+                memory=512,
+                labels=["linux"],
+                capacity=["FARGATE_SPOT", "FARGATE"],
+                max_runners=5,
             )
         },
         runner_image="123456789012.dkr.ecr.eu-west-3.amazonaws.com/runner:1",
@@ -47,6 +51,9 @@ def _everything(stack: cdk.Stack) -> None:
         event_bus_name="runner-control-plane",
         vpc=cdk.aws_ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2),
         assign_public_ip=False,
+        max_runners=50,
+        max_runners_per_repository=10,
+        daily_budget_usd=25.5,
         timeouts=LifecycleTimeouts(
             boot=cdk.Duration.minutes(2),
             idle=cdk.Duration.minutes(3),

@@ -449,6 +449,28 @@ def test_a_long_line_is_read_to_its_end_for_other_repositories(fleet: Make) -> N
     assert one.starts.next_in_line() == ("fleet-999-1",)
 
 
+@pytest.mark.parametrize("status", ["RUNNING", "ABORTED"])
+def test_an_execution_stopped_before_its_first_step_leaves_no_turn_behind(
+    fleet: Make, status: str
+) -> None:
+    one = fleet(1)
+    one.queue(1)
+    one.queue(2)
+    one.aws.sfn.answers["StartExecution"] = "ExecutionAlreadyExists"
+    one.aws.sfn.answers["DescribeExecution"] = {"status": status}
+    row = one.row(1) | {"status": "OFFLINE"}
+    del row["live"]
+    one.aws.put_row(**row)
+    one.starts.ended("fleet-1-1")
+    if status == "RUNNING":  # it was started just now, and writes its row in a moment
+        assert one.row(2)["waiting_for"] == "turn"
+        assert one.turns["fleet"] == ["fleet-2-1"]
+        return
+    assert (one.row(2)["status"], one.row(2)["error"]) == ("FAILED", "Runner.ExecutionEnded")
+    assert "live" not in one.row(2)
+    assert "fleet" not in one.turns
+
+
 # --- cancelled in line ----------------------------------------------------------------------
 
 
@@ -742,6 +764,7 @@ def test_a_success_in_between_or_a_slow_series_holds_nothing(fleet: Make) -> Non
     "said",
     [
         {"error": "Runner.Terminated", "job_started": False},
+        {"error": "Runner.ExecutionEnded", "job_started": False},
         {"error": "Runner.JobTimeout", "job_started": True},
         {"error": "", "job_started": False},
     ],

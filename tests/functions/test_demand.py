@@ -170,6 +170,37 @@ def spare(runners: list[Runner], labels: tuple[str, ...]) -> list[Runner]:
     return [one for one in runners if one.runner_labels == labels and one.started_at is None]
 
 
+@pytest.mark.parametrize(
+    ("jobs", "runners", "fresh"),
+    [
+        pytest.param([job(1, age=59)], [], [1], id="its event may be lost"),
+        pytest.param([job(1, age=60)], [], [], id="old enough to be missing"),
+        pytest.param([job(1, age=5)], [runner("fleet-1-1")], [], id="its event has come"),
+        pytest.param([job(1, age=5)], [idle("fleet-9-1")], [], id="a spare one is there"),
+        pytest.param(
+            [job(1), job(2, age=5)], [idle("fleet-9-1")], [2], id="the spare one is for the old"
+        ),
+        pytest.param([job(2, age=5), job(1, age=9)], [], [1, 2], id="the oldest first"),
+        pytest.param([job(1, age=5)], [idle("fleet-9-1", labels=MEDIUM)], [1], id="other labels"),
+    ],
+)
+def test_fresh_jobs(jobs: list[Job], runners: list[Runner], fresh: list[int]) -> None:
+    assert [one.job_id for one in decide(jobs, runners).fresh] == fresh
+
+
+@given(JOBS, RUNNERS)
+def test_all_that_is_queued_has_a_runner_after_it_and_no_more(
+    jobs: list[Job], runners: list[Runner]
+) -> None:
+    found = decide(jobs, runners)
+    for labels in (PLAIN, MEDIUM):
+        queued = [one for one in jobs if one.labels == labels]
+        begun = [one for one in (*found.missing, *found.fresh) if one.labels == labels]
+        supply = len(spare(runners, labels)) + len(begun)
+        assert supply >= len(queued)
+        assert not begun or supply == len(queued)
+
+
 @given(JOBS, RUNNERS)
 def test_after_it_every_old_job_can_be_served_and_no_more(
     jobs: list[Job], runners: list[Runner]

@@ -197,9 +197,16 @@ def test_a_job_whose_webhook_was_lost_gets_its_runner(world: World) -> None:
     assert report["failed"] == {}
 
 
-def test_a_young_job_is_left_to_its_own_event(world: World) -> None:
+def test_a_fresh_job_gets_the_runner_that_its_own_event_would_start(world: World) -> None:
     world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
-    world.job()
+    job = world.job()
+    assert world.reconcile()["started"] == [f"fleet-{job.id}-1"]
+
+
+def test_a_fresh_job_gets_no_second_one(world: World) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
+    job = world.job()
+    world.row(f"fleet-{job.id}-1", status="FAILED", live=None, ended_at=int(time.time()))
     assert world.reconcile()["started"] == []
 
 
