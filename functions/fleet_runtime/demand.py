@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet_runtime import labels
+from fleet_runtime.causes import is_permanent
 from fleet_runtime.jobs import Job
 from fleet_runtime.labels import Refusal
 from fleet_runtime.records import TURN, Runner
@@ -20,8 +21,9 @@ GRACE_SECONDS = 60
 """The grace that the pauses below are meant for; they scale with another one."""
 
 _PAUSES_SECONDS = (0, 600, 3600)
-"""After the first, second and every further runner that ended without a job (CONTRACTS, issue 3):
-what is broken for an hour will not be mended by more runners a minute."""
+"""After the first, second and every further runner that ended without a job: what is broken for an
+hour will not be mended by more runners a minute. After an error that another runner would meet
+again, one pause further on: somebody has to mend it first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,7 @@ def next_try(
     if len(failed) > ceiling:
         return GiveUp(last=last)
     if failed and failed[-1] is last:
-        pauses = _PAUSES_SECONDS[: len(failed)]
+        pauses = _PAUSES_SECONDS[: len(failed) + is_permanent(last.error)]
         until = (last.ended_at or last.released_at or 0) + pauses[-1] * grace / GRACE_SECONDS
         if now < until:
             return Wait(reason=f"runner {len(failed)} failed, the next one begins at {until:g}")

@@ -71,6 +71,8 @@ class Supply:
             decision = self._next(tried, job)
             if isinstance(decision, GiveUp):
                 return self._explain(decision.last, tried=len(tried))
+            if is_permanent(tried[-1].error) and (told := self._explain(tried[-1], tried=1)):
+                return told
             if isinstance(decision, Wait):
                 logger.info("runner not started", job_id=job.job_id, reason=decision.reason)
                 return None
@@ -106,8 +108,6 @@ class Supply:
         return tried
 
     def _next(self, tried: Sequence[Runner], job: Job) -> Start | Wait | GiveUp:
-        if is_permanent(tried[-1].error):
-            return GiveUp(last=tried[-1])
         now = self.dispatcher.records.now
         return next_try(tried, job, now=now, grace=self.grace, ceiling=self.ceiling)
 

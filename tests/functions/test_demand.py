@@ -265,6 +265,16 @@ def chain(*ended_at: int) -> list[Runner]:
         pytest.param(chain(1, NOW - 600), "fleet-1-1-r2", id="the second after ten minutes"),
         pytest.param(chain(1, 2, NOW - 3599), None, id="the third after an hour: not yet"),
         pytest.param(chain(1, 2, NOW - 3600), "fleet-1-1-r3", id="the third after an hour"),
+        pytest.param(
+            [failed(0, ended_at=NOW - 599, error="Image.BuildFailed")],
+            None,
+            id="what has to be mended first: not yet",
+        ),
+        pytest.param(
+            [failed(0, ended_at=NOW - 600, error="Image.BuildFailed")],
+            "fleet-1-1-r1",
+            id="what has to be mended first, after ten minutes",
+        ),
         pytest.param([runner("fleet-1-1")], None, id="it is alive, the index was behind"),
         pytest.param(
             [failed(0, ended_at=1), failed(1, ended_at=NOW, started_at=5, job_id=7)],

@@ -296,15 +296,21 @@ def test_after_an_outage_everything_that_waits_is_started(world: World) -> None:
     assert world.reconcile()["started"] == [f"fleet-{job.id}-1" for job in jobs]
 
 
-def test_a_permanent_error_is_not_tried_again(world: World) -> None:
+def test_a_permanent_error_is_explained_and_tried_again_when_it_may_be_mended(
+    world: World,
+) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
     job = world.job()
+    job.created_at = job.queued_at = time.time() - 300
     name = f"fleet-{job.id}-1"
-    failed = {"status": "FAILED", "error": "Image.BuildFailed", "cause": "no base", "ended_at": 5}
-    world.row(name, **failed, live=None)
+    failed = {"status": "FAILED", "error": "Image.BuildFailed", "cause": "no base", "live": None}
+    world.row(name, **failed, ended_at=int(time.time()))
     assert world.reconcile()["explained"] == [name]
-    assert world.started == []
-    world.row(name, **failed, live=None, explained_at=7)
+    world.row(name, **failed, ended_at=int(time.time()), explained_at=7)
     assert world.reconcile()["explained"] == []
+    assert world.started == []
+    world.row(name, **failed, ended_at=int(time.time()) - 610, explained_at=7)
+    assert world.reconcile()["started"] == [f"{name}-r1"]
 
 
 @pytest.mark.parametrize("phase", ["turn", "capacity"])
@@ -319,15 +325,15 @@ def test_a_long_wait_is_explained_once(world: World, phase: str) -> None:
     }
     if phase == "turn":
         waits["start_input"] = json.dumps({"runner_id": name, "class_name": "small"})
-    world.row(name, **waits, timestamp=int(time.time()) - 599)
+    world.row(name, **waits, timestamp=int(time.time()) - 590)
     world.open(name)
     assert world.reconcile()["explained"] == []
-    world.row(name, **waits, timestamp=int(time.time()) - 601)
+    world.row(name, **waits, timestamp=int(time.time()) - 610)
     assert world.reconcile()["explained"] == [name]
     detail = json.loads(world.aws.events.named("PutEvents")[-1]["Entries"][0]["Detail"])
     assert detail["error"] == "Job.Waits"
     assert detail["cause"]
-    world.row(name, **waits, timestamp=int(time.time()) - 601, wait_explained_at=7)
+    world.row(name, **waits, timestamp=int(time.time()) - 610, wait_explained_at=7)
     assert world.reconcile()["explained"] == []
 
 
