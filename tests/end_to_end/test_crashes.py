@@ -27,7 +27,8 @@ JOBS_AT_ONCE = 12
 _BASE = "public.ecr.aws/docker/library/node:{n}"
 LEAST_RECONCILING_CALLS = 20
 """What a run with work to do needs at the very least: fewer, and it found none."""
-MOST_NEGLECTED = 25
+NEGLECTED = (1, 2, 4, 6, 9, 12, 15, 18, 21, 24, 28, 32)
+"""Calls before which there is new work for it, so that a run dies at each kind of work."""
 RETRIES_TOO = 3
 """As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
 
@@ -275,7 +276,7 @@ def test_reconciliation_dies_at_every_call(stage: Stage) -> None:
     stage.twin.requests_served = 0
     jobs: list[Job] = []
     for calls in range(1, MOST_CALLS):
-        if calls < MOST_NEGLECTED:
+        if calls in NEGLECTED:
             jobs += _neglect(stage)
         rule = {"match": "reconcile_demand", "outcome": "crash_before", "calls": calls}
         stage.fault(on="function", **rule)

@@ -532,7 +532,8 @@ def test_a_job_that_somebody_has_run_again_is_not_run_again(world: World) -> Non
     world.twin.board._complete(job, "cancelled")
     assert world.twin.board.rerun(job.run)
     world.twin.board.cancel_run(job.run)
-    world.reconcile()
+    world.twin.api_faults.add(ApiFault(status=500, path="*/rerun"))
+    assert world.reconcile()["failed"] == {}, "it does not even ask"
     assert job.run.attempt == 2
     assert "runners" not in world.entry("lost")
 
