@@ -1,7 +1,8 @@
 """``python -m benchmarks``: every figure; ``python -m benchmarks.fleet`` and so on for one."""
 
-from benchmarks import fleet, webhook_start
+from benchmarks import fleet, soak, webhook_start
 
 if __name__ == "__main__":
     webhook_start.main()
     fleet.main()
+    soak.main()

@@ -4,9 +4,9 @@
     python -m benchmarks.soak --jobs 500 --faults 0.05
     python -m benchmarks.soak --jobs 500 --dropped 0.10
 
-``--faults`` is how often each kind of fault hits a job, and there are twenty; ``--dropped`` how many
-webhooks get lost. Reconciliation runs every few seconds instead of every two minutes, and the
-machine's pauses are short; nothing else differs from a deployment.
+``--faults`` is how often each kind of fault hits a job, and there are some twenty; ``--dropped`` is
+how many webhooks get lost. Reconciliation runs every few seconds instead of every two minutes, and
+the machine's pauses are short; nothing else differs from a deployment.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
+from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
 from cdk_runner_fleet.local.twin.records import Job
 from tests.properties.laws import broken, collect, every_job_was_started_or_explained, job_of
 from tests.properties.script import NO_CAPACITY
@@ -34,6 +34,24 @@ JOBS_AT_ONCE = 20
 STATUSES = (401, 403, 404, 409, 422, 429, 500, 502)
 FUNCTIONS = ("receive_webhook", "dispatch_event", "runner_api", "deregister_runner")
 ACTIONS = ("queued", "in_progress", "completed")
+WEBHOOKS: Mapping[str, WebhookFaultKind] = {
+    "webhook lost": "drop",
+    "webhook twice": "duplicate",
+    "webhook late": "delay",
+    "webhook overtaken": "reorder",
+}
+OTHERS = (
+    "no capacity",
+    "never boots",
+    "cannot pull",
+    "interrupted",
+    "cancelled",
+    "cancelled running",
+    "GitHub answers otherwise",
+    "GitHub's answer is lost",
+    "function dies",
+    "function times out",
+)
 _REPLACEMENT = re.compile(r".+-r\d+")
 
 
@@ -94,7 +112,7 @@ class Soak:
 
     def _queue(self) -> None:
         (job_id,) = self.stage.next_job_ids(1)
-        kinds = [kind for kind, hits in self._kinds(job_id) if self._dice.random() < hits]
+        kinds = [kind for kind, often in self._kinds() if self._dice.random() < often]
         for kind in kinds:
             self.hits[kind] += 1
             self._arm(kind, job_id)
@@ -104,43 +122,28 @@ class Soak:
         self.jobs.append(job)
         self._plan(kinds, job)
 
-    def _kinds(self, job_id: int) -> Iterator[tuple[str, float]]:
+    def _kinds(self) -> Iterator[tuple[str, float]]:
         """Every kind of fault, and how often it hits."""
-        del job_id
-        for action in ACTIONS:
-            yield f"webhook dropped: {action}", max(self.plan.dropped, self.plan.faults)
-            for fault in ("duplicate", "delay", "reorder"):
-                yield f"webhook {fault}: {action}", self.plan.faults
-        yield from (
-            (kind, self.plan.faults)
-            for kind in (
-                "no capacity",
-                "never boots",
-                "cannot pull",
-                "interrupted",
-                "cancelled",
-                "cancelled running",
-                "GitHub answers otherwise",
-                "GitHub's answer is lost",
-                "function dies",
-                "function times out",
-            )
-        )
+        for what in WEBHOOKS:
+            lost = self.plan.dropped if what == "webhook lost" else 0.0
+            for action in ACTIONS:
+                yield f"{what}: {action}", max(lost, self.plan.faults)
+        for what in OTHERS:
+            yield what, self.plan.faults
 
     def _arm(self, kind: str, job_id: int) -> None:
         stage, mine = self.stage, f"-{job_id}-1"
-        sort, _, action = kind.partition(": ")
-        match sort:
-            case "webhook dropped" | "webhook duplicate" | "webhook delay" | "webhook reorder":
-                fault = sort.removeprefix("webhook ").replace("dropped", "drop")
-                stage.twin.webhook_faults.add(
-                    WebhookFault(
-                        fault=fault,  # type: ignore[arg-type]  # one of the four above
-                        action=action,
-                        job_name=f"job-{job_id}",
-                        seconds=self._dice.uniform(0.2, 4.0),
-                    )
+        what, _, action = kind.partition(": ")
+        if what in WEBHOOKS:
+            stage.twin.webhook_faults.add(
+                WebhookFault(
+                    fault=WEBHOOKS[what],
+                    action=action,
+                    job_name=f"job-{job_id}",
+                    seconds=self._dice.uniform(0.2, 4.0),
                 )
+            )
+        match kind:
             case "no capacity":
                 stage.fault(
                     on="ecs:RunTask",
@@ -180,7 +183,7 @@ class Soak:
                     self.cancelled.add(job.id)
                     stage.twin.board.cancel(job)
 
-        if "webhook dropped: queued" in kinds:
+        if "webhook lost: queued" in kinds:
             self.unheard.add(job.id)
         if "cancelled" in kinds:
             stage.deeds.append(Deed(when=lambda: True, do=cancel))
@@ -226,7 +229,8 @@ class Figures:
     explained: int
     lost: int
     left: int
-    restarts: int
+    replacements: int
+    tasks: float
     transitions: float
     github_calls: float
     invocations: float
@@ -253,8 +257,8 @@ def soak(plan: Plan) -> Figures:
         lost = len([*every_job_was_started_or_explained(evidence)])
         rows = evidence.rows
         replaced = sum(bool(_REPLACEMENT.fullmatch(name)) for name in rows)
-        ours = [task for task in evidence.tasks if job_of(task.get("startedBy", "")) is not None]
-        launched = {task["startedBy"] for task in ours}
+        mine = {job.id for job in run.jobs}
+        tasks = [task for task in evidence.tasks if job_of(task.get("startedBy", "")) in mine]
         conclusions = Counter(job.conclusion for job in run.jobs)
         return Figures(
             plan=plan,
@@ -264,7 +268,8 @@ def soak(plan: Plan) -> Figures:
             explained=sum("explained_at" in row for row in rows.values()),
             lost=lost,
             left=len(broken(evidence)) - lost,
-            restarts=replaced + len(ours) - len(launched),
+            replacements=replaced,
+            tasks=len(tasks) / plan.jobs,
             transitions=(stats["transitions"] - before["transitions"]) / plan.jobs,
             github_calls=run.github_calls / plan.jobs,
             invocations=(sum(stats["invocations"].values()) - sum(before["invocations"].values()))
@@ -289,7 +294,8 @@ def table(all_figures: list[Figures]) -> str:
         ("explained to their authors", [str(one.explained) for one in all_figures]),
         ("**jobs lost** (aim: 0)", [str(one.lost) for one in all_figures]),
         ("**runners, tasks, turns left** (aim: 0)", [str(one.left) for one in all_figures]),
-        ("runners started again", [str(one.restarts) for one in all_figures]),
+        ("runners that stood in for another", [str(one.replacements) for one in all_figures]),
+        ("tasks launched a job", [f"{one.tasks:.2f}" for one in all_figures]),
         ("state transitions a job (aim: < 12)", [f"{one.transitions:.1f}" for one in all_figures]),
         ("GitHub calls a job", [f"{one.github_calls:.1f}" for one in all_figures]),
         ("Lambda invocations a job", [f"{one.invocations:.1f}" for one in all_figures]),
@@ -304,11 +310,11 @@ def table(all_figures: list[Figures]) -> str:
 
 
 def _middle(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f}" if values else "–"
+    return f"{statistics.median(values):.1f}" if values else "-"
 
 
 def _most(values: list[float]) -> str:
-    return f"{max(values):.1f}" if values else "–"
+    return f"{max(values):.1f}" if values else "-"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,7 +17,8 @@ from fleet_runtime.aws import client
 from fleet_runtime.breaker import FAILURES, HOLD_SECONDS, WINDOW_SECONDS, Breaker
 from fleet_runtime.catalog import CACHE_SECONDS, CatalogReader
 from fleet_runtime.ledger import Ledger
-from fleet_runtime.records import RunnerRecords
+from fleet_runtime.line import Line
+from fleet_runtime.records import Runner, RunnerRecords
 from fleet_runtime.settings import Limits
 from fleet_runtime.starts import PLACES, InLine, Known, Started, Starts
 
@@ -407,9 +408,74 @@ def test_only_the_first_are_told_their_place(fleet: Make) -> None:
     assert one.running == ["fleet-900-1"]
     one.queue(901, repository="octo-org/three")
     one.starts.next_in_line()
-    assert one.row(901)["queue_place"] == 1
+    # who joins far behind sees the first ones alone, which is not the whole line
+    one.queue(950)
+    assert [one.row(number)["queue_place"] for number in (901, 2)] == [1, 2]
     assert one.row(PLACES)["queue_place"] == PLACES
     assert "queue_place" not in one.row(PLACES + 1)
+
+
+def test_a_long_line_is_not_read_for_everybody_who_joins_it(
+    fleet: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fleet(1)
+    for number in range(PLACES + 3):
+        one.queue(number)
+    live, asked = one.records.live, []
+
+    def noted(state: str, *, most: int) -> Any:
+        asked.append(most)
+        return live(state, most=most)
+
+    monkeypatch.setattr(one.records, "live", noted)
+    one.queue(100)
+    assert asked == [PLACES + 1]
+
+
+def test_a_turn_that_comes_back_while_the_newcomer_looks_is_its_own(
+    fleet: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fleet(1)
+    one.queue(1)
+    live = one.records.live
+
+    def meanwhile(state: str, *, most: int) -> Any:
+        monkeypatch.setattr(one.records, "live", live)
+        one.end(1)
+        return live(state, most=most)
+
+    monkeypatch.setattr(one.records, "live", meanwhile)
+    one.queue(2)
+    assert one.running == ["fleet-2-1"]
+
+
+def test_an_index_that_lags_behind_starts_nobody_who_has_left(
+    fleet: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fleet(1)
+    one.queue(1)
+    one.queue(2)
+    stale = one.records.live("in_line", most=10)
+    assert [runner.runner_id for runner in stale] == ["fleet-2-1"]
+    one.records.leave_line("fleet-2-1", values={"status": "OFFLINE"})
+    monkeypatch.setattr(one.records, "live", lambda _state, most: stale[:most])
+    one.end(1)
+    assert len(one.aws.sfn.named("StartExecution")) == 1
+    assert "fleet" not in one.turns
+
+
+def test_fair_order_counts_those_who_got_their_turn() -> None:
+    def runner(number: int, repository: str) -> Runner:
+        item = {"runner_id": {"S": str(number)}, "repository": {"S": repository}}
+        return Runner.from_item(item | {"queued_at": {"N": str(number)}})
+
+    waiting = [runner(number, "one") for number in (4, 2, 1)] + [
+        runner(number, "two") for number in (9, 8, 7)
+    ]
+    line = Line(waiting, running={"one": 2, "two": 0}, given=5, last_given={"one": 5})
+    # two catches up; with as many each, it is the turn of whose last one is longer ago
+    in_order = [one.runner_id for one in line.first(10)]
+    assert in_order == ["7", "8", "1", "9", "2", "4"]
 
 
 def test_an_empty_line_is_over_when_it_has_been_empty_for_a_while(fleet: Make) -> None:
@@ -702,12 +768,14 @@ def test_an_image_whose_runners_fail_is_held_and_then_probed(fleet: Make) -> Non
     one.play()
     assert one.starts.next_in_line() == (), "one at a time"
     assert "now fleet-1-1 is tried" in one.row(4)["waiting_reason"]
-    # it fails as well: held again
+    # it fails as well: held again, and no longer for being told so twice
     one.end(1, error="Runner.BootTimeout", job_started=False)
+    one.now += 5
+    one.starts.ended("fleet-1-1")
     assert one.starts.next_in_line() == ()
     assert "held until 12:10:00" in one.row(4)["waiting_reason"]
     one.queue(5)
-    one.now += HOLD_SECONDS
+    one.now += HOLD_SECONDS - 5
     assert one.starts.next_in_line() == ("fleet-4-1",)
     one.play()
     # it gets as far as a job: nothing is held any more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ class Stage:
     local: LocalFleet
     deeds: list[Deed] = field(default_factory=list)
     _functions: dict[str, str] = field(default_factory=dict)
+    _reconciling: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def twin(self) -> GitHubTwin:
@@ -181,10 +183,11 @@ class Stage:
         It comes some minutes after the last one, as the ledger has it, and finds the fleet not
         idle: else it would look at nothing but demand until the next quarter of an hour.
         """
-        self._pass_time()
-        if not any(job.status == "waiting" for job in self.twin.board.jobs.values()):
-            self.run(JobSpec(name="never approved", gated=True))
-        report: dict[str, Any] = self.invoke("reconcile_demand")
+        with self._reconciling:
+            self._pass_time()
+            if not any(job.status == "waiting" for job in self.twin.board.jobs.values()):
+                self.run(JobSpec(name="never approved", gated=True))
+            report: dict[str, Any] = self.invoke("reconcile_demand")
         return report
 
     def _pass_time(self) -> None:
