@@ -69,10 +69,11 @@ class Explainer:
                 condition="attribute_exists(live)",
             )
             return
+        mark = "given_up_at" if about.final else "explained_at"
         first = self.records.update(
             about.runner_id,
-            values={"explained_at": self.records.now, "explained_as": explained_as},
-            condition="attribute_exists(runner_id) AND attribute_not_exists(explained_at)"
+            values={mark: self.records.now, "explained_as": explained_as},
+            condition=f"attribute_exists(runner_id) AND attribute_not_exists({mark})"
             " AND attribute_not_exists(live)",
         )
         if first:
@@ -92,7 +93,10 @@ class Explainer:
         runner = self.records.find(about.runner_id)
         if about.waits:
             return bool(runner and runner.waits and runner.wait_explained_at is None)
-        return runner is None or (runner.has_ended and runner.explained_at is None)
+        if runner is None:
+            return True
+        told = runner.given_up_at if about.final else runner.given_up_at or runner.explained_at
+        return runner.has_ended and told is None
 
     def _has_runner(self, about: Explanation, *, job_id: int) -> bool:
         """Whether the job got another runner, or was cancelled, before it could be explained."""

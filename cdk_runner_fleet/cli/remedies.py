@@ -18,6 +18,7 @@ class Cause(NamedTuple):
     title: str
     remedy: str
     permanent: bool
+    public: bool
 
 
 def cause_of(error: str) -> Cause:
@@ -26,7 +27,7 @@ def cause_of(error: str) -> Cause:
 
 
 @cache
-def _table() -> Callable[[str], tuple[str, str, bool]]:
+def _table() -> Callable[[str], tuple[str, str, bool, bool]]:
     # the functions travel with this package, but not on its import path
     namespace = runpy.run_path(str(_assets.FUNCTIONS / "fleet_runtime" / "causes.py"))
-    return cast("Callable[[str], tuple[str, str, bool]]", namespace["cause_of"])
+    return cast("Callable[[str], tuple[str, str, bool, bool]]", namespace["cause_of"])

@@ -181,7 +181,8 @@ def _left(row: Row) -> Iterator[Moment]:
     yield row.get("lost_at"), "fleet", "reconciliation found the job lost"
     yield row.get("rerun_requested_at"), "fleet", "reconciliation asked GitHub to run it again"
     told_as = str(row.get("explained_as", ""))
-    yield row.get("explained_at"), "fleet", _TOLD_AS.get(told_as, told_as)
+    told_at = row.get("given_up_at") or row.get("explained_at")
+    yield told_at, "fleet", _TOLD_AS.get(told_as, told_as)
 
 
 def _delivery(row: Row, action: str) -> Moment:

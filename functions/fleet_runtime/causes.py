@@ -16,12 +16,15 @@ class Cause(NamedTuple):
         title: What happened, as a clause.
         remedy: What to do, and who does it: the workflow's author or the fleet's operator.
         permanent: Whether another runner would meet the same. The job's author is then told at
-            GitHub; after any other error reconciliation starts another runner while the job waits.
+            GitHub at once, and reconciliation tries again only after a while.
+        public: Whether the author is told the cause itself. What only an operator can mend is told
+            by title and remedy: its cause may name roles, secrets and subnets.
     """
 
     title: str
     remedy: str
     permanent: bool = False
+    public: bool = False
 
 
 CAUSES: dict[str, Cause] = {
@@ -31,11 +34,13 @@ CAUSES: dict[str, Cause] = {
         "`runner-fleet list-class-sizes` shows what there is; allowed_images and "
         "runner_class_sizes set it.",
         permanent=True,
+        public=True,
     ),
     "Job.Waits": Cause(
-        title="the fleet cannot start the job's runner yet",
+        title="there is no room for it now",
         remedy="Author: nothing, the job starts by itself. Operator: the cause names what is "
         "full; `runner-fleet explain` shows the job's place in line.",
+        public=True,
     ),
     "Runner.LaunchFailed": Cause(
         title="ECS will not launch the runner's task",
@@ -55,6 +60,7 @@ CAUSES: dict[str, Cause] = {
         "architecture. Operator: the build's log says which step failed; the next job that asks "
         "for the image builds it again.",
         permanent=True,
+        public=True,
     ),
     "Image.BuildNotStarted": Cause(
         title="the build of the runner's image could not be started",
@@ -97,6 +103,10 @@ CAUSES: dict[str, Cause] = {
         title="the runner's execution was stopped or ran out of time",
         remedy="Operator: CloudTrail says who called StopExecution; what was left of the runner "
         "has been taken away.",
+    ),
+    "Runner.NoJobCame": Cause(
+        title="runner after runner waited for the job and did not get it",
+        remedy="Operator: see that the runner group lets the repository in, and githubstatus.com.",
     ),
     "Runner.Released": Cause(
         title="the runner was not wanted any more",

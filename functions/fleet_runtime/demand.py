@@ -128,29 +128,30 @@ def next_try(
 ) -> Start | Wait | GiveUp:
     """Decide what follows the runners that a job, still queued, has had so far.
 
-    A runner that had a job, which was another one's then, has not failed: only those that ended
-    without any count against the ceiling and are followed by a pause.
+    A runner that had a job, which was another one's then, or was released has done nothing wrong.
+    One that no job came to is followed by a pause: as long as GitHub assigns no jobs, an hour each.
+    Only those that failed count against the ceiling, too.
 
     Args:
         tried: The rows of the job's own runner and of its replacements, in order; not empty.
         job: The job.
         now: Epoch seconds.
         grace: Seconds; the pauses scale with it.
-        ceiling: How many runners may follow the first one that ended without a job.
+        ceiling: How many runners may follow the first one that failed.
     """
     last = tried[-1]
     if not last.is_over and last.started_at is None:
         return Wait(reason="a runner for it is on its way")
     if any(one.job_id == job.job_id and _began(one, after=now - 5 * grace) for one in tried):
         return Wait(reason="it has begun: GitHub's list is behind")
-    failed = [runner for runner in tried if runner.started_at is None]
-    if len(failed) > ceiling:
+    in_vain = [one for one in tried if one.started_at is None and _came_to_nothing(one)]
+    if sum(one.status == "FAILED" for one in in_vain) > ceiling:
         return GiveUp(last=last)
-    if failed and failed[-1] is last:
-        pauses = _PAUSES_SECONDS[: len(failed) + is_permanent(last.error)]
-        until = (last.ended_at or last.released_at or 0) + pauses[-1] * grace / GRACE_SECONDS
+    if in_vain and in_vain[-1] is last:
+        pauses = _PAUSES_SECONDS[: len(in_vain) + is_permanent(last.error)]
+        until = (last.ended_at or 0) + pauses[-1] * grace / GRACE_SECONDS
         if now < until:
-            return Wait(reason=f"runner {len(failed)} failed, the next one begins at {until:g}")
+            return Wait(reason=f"{len(in_vain)} came to nothing, the next one begins at {until:g}")
     return Start(runner_id=next_runner_id(last.runner_id))
 
 
@@ -158,6 +159,10 @@ def _key(texts: Sequence[object]) -> str:
     request = labels.read(texts)
     # what cannot be read is served by nobody: such jobs are missing until they are refused
     return "" if isinstance(request, Refusal) else request.waiting_labels
+
+
+def _came_to_nothing(runner: Runner) -> bool:
+    return runner.status == "FAILED" or runner.released_at is None
 
 
 def _is_idle(runner: Runner, *, before: int) -> bool:

@@ -92,7 +92,8 @@ class Dispatcher:
                 return
         ended = self.starts.ended(runner_id)
         if ended and ended.status == "FAILED" and causes.is_permanent(ended.error):
-            self.unserved.tell(ended, error=ended.error, cause=ended.cause)
+            # reconciliation tries again when somebody may have mended it
+            self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
 
     def execution_input(self, job: Job) -> dict[str, Any] | Refusal:
         """Work out the lifecycle's input for a queued job, or why it cannot be served."""
@@ -124,7 +125,9 @@ class Dispatcher:
                 # it has a runner: what it asks for is gone only since
                 return
         # whoever wrote the row may not have come so far
-        self.unserved.tell({"runner_id": runner_id, **row}, error=REFUSED, cause=refusal.reason)
+        self.unserved.tell(
+            {"runner_id": runner_id, **row}, error=REFUSED, cause=refusal.reason, final=True
+        )
 
     def _start(self, job: Job) -> None:
         document = self.execution_input(job)

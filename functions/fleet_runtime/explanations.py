@@ -21,7 +21,7 @@ _LONGEST_NAME = 100
 _LONGEST_DESCRIPTION = 140
 """Of a commit status (REST API, "Create a commit status")."""
 _LONGEST_CAUSE = 1000
-_ACCOUNT = re.compile(r"(?<![\w-])\d{12}(?![\w-])")
+_ACCOUNT = re.compile(r"(?<!\d)\d{12}(?!\d)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,9 @@ class Explanation:
         job_url: Its page; empty if it is not known.
         head_sha: The commit that it runs for; empty if it is not known.
         error: The error's name.
-        cause: What went wrong.
+        cause: What went wrong, empty where that is not for the author.
+        final: Whether no other runner will be tried. What may still come right must not stand in a
+            merge's way, because nobody takes it back then.
     """
 
     repository: str
@@ -45,6 +47,7 @@ class Explanation:
     head_sha: str
     error: str
     cause: str
+    final: bool
 
     @classmethod
     def from_detail(cls, detail: Mapping[str, Any]) -> Explanation:
@@ -56,7 +59,10 @@ class Explanation:
             job_url=_url(detail["job_url"]),
             head_sha=detail["head_sha"],
             error=detail["error"],
-            cause=_line(detail["cause"], limit=_LONGEST_CAUSE),
+            cause=_line(detail["cause"], limit=_LONGEST_CAUSE)
+            if cause_of(detail["error"]).public
+            else "",
+            final=detail["final"],
         )
 
     @property
@@ -82,10 +88,9 @@ def create_check_run(about: Explanation) -> Request:
         "head_sha": about.head_sha,
         "external_id": about.runner_id,
         "status": "completed",
-        # nobody takes back what is said of a job that waits, so it must not stand in a merge's way
-        "conclusion": "neutral" if about.waits else "failure",
+        "conclusion": "failure" if about.final else "neutral",
         "output": {
-            "title": f"{'Not yet' if about.waits else 'No runner'}: {about.meaning.title}",
+            "title": f"{'No runner' if about.final else 'No runner yet'}: {about.meaning.title}",
             "summary": _summary(about),
         },
     }
@@ -101,7 +106,7 @@ def create_check_run(about: Explanation) -> Request:
 def create_commit_status(about: Explanation) -> Request:
     """Say it as a commit status, in 140 characters, with *Commit statuses: write*."""
     body = {
-        "state": "success" if about.waits else "failure",
+        "state": "failure" if about.final else "success",
         "context": about.name,
         "description": _cut(_status(about), _LONGEST_DESCRIPTION),
     }
@@ -140,10 +145,10 @@ def read_job_view(response: Response) -> dict[str, Any]:
 
 def _summary(about: Explanation) -> str:
     # one indented line is code whatever stands in it: no mention, no link, no markup
-    first = "has to wait" if about.waits else "will not come"
+    first = "will not come" if about.final else "has not come yet"
+    cause = f"    {about.cause}\n\n" if about.cause else ""
     return (
-        f"The job's self-hosted runner {first}: {about.meaning.title}.\n\n"
-        f"    {about.cause or 'no cause was given'}\n\n"
+        f"The job's self-hosted runner {first}: {about.meaning.title}.\n\n{cause}"
         f"**What to do.** {about.meaning.remedy}\n\n"
         f"`{about.error}`, runner `{about.runner_id}`. GitHub itself shows the job as queued and "
         "cancels it after 24 hours; `runner-fleet explain` shows the fleet's operator all of it."
@@ -152,7 +157,7 @@ def _summary(about: Explanation) -> str:
 
 def _status(about: Explanation) -> str:
     said = about.cause or about.meaning.title
-    return f"Its runner waits: {said}" if about.waits else said
+    return said if about.final else f"No runner yet: {said}"
 
 
 def _line(text: str, *, limit: int) -> str:

@@ -68,6 +68,7 @@ class Runner:
     cause: str
     explained_at: int | None
     wait_explained_at: int | None
+    given_up_at: int | None
 
     @classmethod
     def from_item(cls, item: Item) -> Runner:
@@ -110,6 +111,7 @@ class Runner:
             cause=text(item, "cause"),
             explained_at=number(item, "explained_at"),
             wait_explained_at=number(item, "wait_explained_at"),
+            given_up_at=number(item, "given_up_at"),
         )
 
     @property

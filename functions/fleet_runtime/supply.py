@@ -64,16 +64,15 @@ class Supply:
                 self.dispatcher.refuse(job, document)
             elif tried[-1].error == REFUSED:
                 # whoever refused it may not have come as far as to say so
-                return self._explain(tried[-1], tried=len(tried))
+                return self._give_up(tried[-1], tried=1)
             return None
         # a job that could not be served before may be served now, under its first name
         if tried and tried[-1].error != REFUSED:
             decision = self._next(tried, job)
             if isinstance(decision, GiveUp):
-                return self._explain(decision.last, tried=len(tried))
-            if is_permanent(tried[-1].error) and (told := self._explain(tried[-1], tried=1)):
-                return told
+                return self._give_up(decision.last, tried=len(tried))
             if isinstance(decision, Wait):
+                self._explain(tried[-1])
                 logger.info("runner not started", job_id=job.job_id, reason=decision.reason)
                 return None
             name = decision.runner_id
@@ -85,7 +84,7 @@ class Supply:
         is_long = runner.waits and (runner.recorded_at or 0) <= long_ago
         if not is_long or runner.wait_explained_at is not None:
             return False
-        self.dispatcher.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason)
+        self.dispatcher.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason, final=False)
         return True
 
     def release(self, runner: Runner) -> bool:
@@ -124,11 +123,17 @@ class Supply:
             name = next_runner_id(name)
         return None
 
-    def _explain(self, last: Runner, *, tried: int) -> GiveUp | None:
-        if last.explained_at is not None:
+    def _explain(self, last: Runner) -> None:
+        """Have the author told what somebody has to mend, if its own event did not."""
+        if is_permanent(last.error) and last.explained_at is None:
+            self.dispatcher.unserved.tell(last, error=last.error, cause=last.cause, final=False)
+
+    def _give_up(self, last: Runner, *, tried: int) -> GiveUp | None:
+        if last.given_up_at is not None:
             return None
         cause = last.cause or "no job came to it"
-        if not is_permanent(last.error):
+        if tried > 1:
             cause = f"{tried} runners came to nothing, the last one so: {cause}"
-        self.dispatcher.unserved.tell(last, error=last.error or "Runner.TaskExited", cause=cause)
+        error = last.error or "Runner.NoJobCame"
+        self.dispatcher.unserved.tell(last, error=error, cause=cause, final=True)
         return GiveUp(last=last)

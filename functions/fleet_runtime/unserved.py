@@ -45,13 +45,16 @@ class Unserved:
     events: Client
     bus: str
 
-    def tell(self, row: Runner | Mapping[str, Value], *, error: str, cause: str) -> None:
-        """Say that a job will have no runner.
+    def tell(
+        self, row: Runner | Mapping[str, Value], *, error: str, cause: str, final: bool
+    ) -> None:
+        """Say that a job has no runner.
 
         Args:
             row: The row of the runner that it will not have.
             error: One of ``causes.CAUSES``.
             cause: What went wrong.
+            final: Whether no other runner will be tried for it.
 
         Raises:
             EventNotTakenError: if the bus did not take it.
@@ -62,7 +65,9 @@ class Unserved:
             "EventBusName": self.bus,
             "Source": _SOURCE,
             "DetailType": DETAIL_TYPE,
-            "Detail": json.dumps(detail | {"error": error, "cause": cause[:_LONGEST_CAUSE]}),
+            "Detail": json.dumps(
+                detail | {"error": error, "cause": cause[:_LONGEST_CAUSE], "final": final}
+            ),
         }
         answer = self.events.put_events(Entries=[entry])
         if answer["FailedEntryCount"]:

@@ -4,7 +4,8 @@ A function is killed right after its n-th call to AWS was applied, for each n th
 n that no invocation reaches ends the list. Those that speak to GitHub are also killed right before
 a call, when GitHub has done what it was asked to and no row says so yet.
 
-Each point has a job of its own, so that all of a scene are played at once.
+Each point has a job of its own, with a class of its own, so that no job takes another's runner: all
+are played at once, and the laws are looked at when the fleet has settled.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from tests.properties.stage import Deed, JobSpec, Stage, open_stage
 CALLS_AT_ONCE = 5
 MOST_CALLS = 60
 JOBS_AT_ONCE = 12
-_BASE = "public.ecr.aws/docker/library/node:{n}"
+CLASSES = 120
+"""As many as go into one parameter of SSM."""
+BASE = "public.ecr.aws/docker/library/node:{n}"
 LEAST_RECONCILING_CALLS = 20
 """What a run with work to do needs at the very least: fewer, and it found none."""
-NEGLECTED = (1, 2, 4, 6, 9, 12, 15, 18, 21, 24, 28, 32)
+NEGLECTED = (3, 6, 9, 12, 15, 18, 21, 24, 28, 32)
 """Calls before which there is new work for it, so that a run dies at each kind of work."""
 RETRIES_TOO = 3
 """As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
@@ -42,10 +45,9 @@ class Scene:
         event: Texts in the event of a job, by the job's id.
         times: How often it dies at the same point.
         asks_github: Whether it speaks to GitHub between its calls to AWS.
-        labels: The job's, besides ``self-hosted``; ``{n}`` is different for each job.
+        labels: The job's, besides ``self-hosted``; ``{n}`` is different for each job. Default: a
+            class that no other job has.
         prelude: What has to happen for the function to be called.
-        held_seconds: How long GitHub holds back its jobs' first events: until all are queued, as a
-            runner that is there already would take the next one's job.
     """
 
     handler: str
@@ -54,15 +56,15 @@ class Scene:
     asks_github: bool = False
     labels: tuple[str, ...] = ()
     prelude: Callable[[Stage, int], None] = lambda _stage, _job_id: None
-    held_seconds: float = 0.7
 
 
 @dataclass(kw_only=True)
 class Point:
-    """A place where a function dies, and the job that it does so for."""
+    """A place where a function dies, by the emulator's rule, and the job that it does so for."""
 
     outcome: str
     calls: int
+    rule: int = 0
     job: Job | None = None
     reached: bool = False
     problems: list[str] = field(default_factory=list)
@@ -107,7 +109,7 @@ def _aborted(stage: Stage, job_id: int) -> None:
 
 
 def _image(*texts: str) -> Callable[[int], list[str]]:
-    return lambda job_id: [*texts, _BASE.format(n=job_id % 1000)]
+    return lambda job_id: [*texts, BASE.format(n=job_id % 1000)]
 
 
 def _delivery(action: str) -> Callable[[int], list[str]]:
@@ -147,12 +149,12 @@ SCENES = {
         handler="build_image",
         event=_image('{"image_tag":'),
         times=1,
-        labels=(f"image:{_BASE}",),
+        labels=(f"image:{BASE}",),
     ),
     "image built": Scene(
         handler="build_image",
         event=_image('"detail-type":"CodeBuild Build State Change"'),
-        labels=(f"image:{_BASE}",),
+        labels=(f"image:{BASE}",),
     ),
     "job cannot be served": Scene(
         handler="dispatch_event", event=_delivery("queued"), labels=("class:huge",)
@@ -173,7 +175,6 @@ SCENES = {
         times=1,
         asks_github=True,
         prelude=_nobody_needs_it,
-        held_seconds=2.0,
     ),
     "deregistration of a failed runner": Scene(
         handler="deregister_runner",
@@ -185,32 +186,72 @@ SCENES = {
 }
 
 
-def perform(stage: Stage, scene: Scene) -> list[Point]:
-    """Play a scene at all of its points at once; they say what came of it."""
-    stage.calm()
-    stage.twin.requests_served = 0  # an hour's quota for each scene
-    points: list[Point] = []
-    for first in range(0, MOST_CALLS, CALLS_AT_ONCE):
-        more = _points(scene, first=first)
-        for point in more if first else [Point(outcome="times_out", calls=0), *more]:
-            _begin(stage, scene, point)
-            points.append(point)
-        stage.quiet(for_seconds=0.5 + scene.held_seconds)
-        _look(stage, points)
-        if not points[-1].reached:
-            break
-    jobs = {point.job.id: point for point in points if point.job}
-    never_run = {
-        job.id
-        for point in points
-        if (job := point.job) and job.conclusion == "cancelled" and not job.runner_name
-    }
-    problems = stage.settle([p.job for p in points if p.job], cancelled=never_run)
-    for problem in problems:
-        named = re.search(r"\b(?:fleet-|job )(\d+)", problem)
-        assert named, problem
-        jobs[int(named[1])].problems.append(problem)
-    return points
+class Play:
+    """All scenes on one fleet: at the first few calls of each, then at the next few, and so on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.points: dict[str, list[Point]] = {
+            name: [Point(outcome="times_out", calls=0)] for name in SCENES
+        }
+
+    def perform(self) -> None:
+        for first in range(0, MOST_CALLS, CALLS_AT_ONCE):
+            open_ones = [
+                name for name, points in self.points.items() if not first or points[-1].reached
+            ]
+            if not open_ones:
+                break
+            for name in open_ones:
+                self.points[name] += _points(SCENES[name], first=first)
+                for point in self.points[name]:
+                    if point.job is None:
+                        self._begin(SCENES[name], point)
+            self._stage.quiet()
+            self._look()
+        self._settle()
+
+    def _begin(self, scene: Scene, point: Point) -> None:
+        stage = self._stage
+        stage.until(lambda: stage.stats()["executions_running"] < JOBS_AT_ONCE)
+        (job_id,) = stage.next_job_ids(1)
+        stage.fault(
+            on="function",
+            match=scene.handler,
+            outcome=point.outcome,
+            calls=point.calls,
+            event=scene.event(job_id),
+            times=scene.times,
+        )
+        point.rule = len(stage.faults_used()) - 1
+        scene.prelude(stage, job_id)
+        labels = tuple(label.format(n=job_id % 1000) for label in scene.labels)
+        (point.job,) = stage.queue(
+            JobSpec(name=f"job-{job_id}", labels=labels or own_class(job_id))
+        )
+        assert point.job.id == job_id
+        stage.act()
+
+    def _look(self) -> None:
+        rules = self._stage.faults_used()
+        for points in self.points.values():
+            for point in points:
+                point.reached = rules[point.rule]["used"] > 0
+
+    def _settle(self) -> None:
+        points = [point for points in self.points.values() for point in points]
+        jobs = {point.job.id: point for point in points if point.job}
+        never_run = {
+            job.id
+            for point in points
+            if (job := point.job) and job.conclusion == "cancelled" and not job.runner_name
+        }
+        for problem in self._stage.settle(
+            [point.job for point in points if point.job], cancelled=never_run
+        ):
+            named = re.search(r"\b(?:fleet-|job )(\d+)", problem)
+            assert named, problem
+            jobs[int(named[1])].problems.append(problem)
 
 
 def _points(scene: Scene, *, first: int) -> list[Point]:
@@ -221,47 +262,28 @@ def _points(scene: Scene, *, first: int) -> list[Point]:
     return [*(before if scene.asks_github else ()), *after]
 
 
-def _look(stage: Stage, points: list[Point]) -> None:
-    rules = [rule for rule in stage.faults_used() if rule["on"] == "function"]
-    for rule, point in zip(rules, points, strict=True):
-        point.reached = rule["used"] > 0
-
-
-def _begin(stage: Stage, scene: Scene, point: Point) -> None:
-    stage.until(lambda: stage.stats()["executions_running"] < JOBS_AT_ONCE)
-    (job_id,) = stage.next_job_ids(1)
-    stage.fault(
-        on="function",
-        match=scene.handler,
-        outcome=point.outcome,
-        calls=point.calls,
-        event=scene.event(job_id),
-        times=scene.times,
-    )
-    scene.prelude(stage, job_id)
-    stage.twin.webhook_faults.add(
-        WebhookFault(
-            fault="delay",
-            action="queued",
-            job_name=f"job-{job_id}",
-            seconds=scene.held_seconds,
-        )
-    )
-    labels = tuple(label.format(n=job_id % 1000) for label in scene.labels)
-    (point.job,) = stage.queue(JobSpec(name=f"job-{job_id}", labels=labels))
-    assert point.job.id == job_id
-    stage.act()
+def own_class(job_id: int) -> tuple[str]:
+    """The label of a class that no other job of these minutes has."""
+    return (f"class:c{job_id % CLASSES}",)
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with open_stage() as stage:
+    sizes = {f"c{number}": {"cpu": 256, "memory": 512} for number in range(CLASSES)}
+    with open_stage(runner_class_sizes=sizes) as stage:
         yield stage
 
 
+@pytest.fixture(scope="module")
+def play(stage: Stage) -> Play:
+    play = Play(stage)
+    play.perform()
+    return play
+
+
 @pytest.mark.parametrize("name", SCENES)
-def test_whatever_call_it_dies_at_is_made_up_for(stage: Stage, name: str) -> None:
-    points = perform(stage, SCENES[name])
+def test_whatever_call_it_dies_at_is_made_up_for(play: Play, name: str) -> None:
+    points = play.points[name]
     assert {0, 1} <= {point.calls for point in points if point.reached}
     assert not points[-1].reached, "it makes more calls than that"
     broken = {
@@ -273,8 +295,9 @@ def test_whatever_call_it_dies_at_is_made_up_for(stage: Stage, name: str) -> Non
 def test_reconciliation_dies_at_every_call(stage: Stage) -> None:
     """Each run dies one call later than the one before, right after what it asked of GitHub."""
     stage.calm()
-    stage.twin.requests_served = 0
-    jobs: list[Job] = []
+    stage.twin.requests_served = 0  # an hour's quota
+    jobs = _neglect(stage)
+    _leave_over(stage, f"fleet-{jobs[0].id}-1-r9")
     for calls in range(1, MOST_CALLS):
         if calls in NEGLECTED:
             jobs += _neglect(stage)
@@ -290,7 +313,7 @@ def test_reconciliation_dies_at_every_call(stage: Stage) -> None:
 
 
 def _neglect(stage: Stage) -> list[Job]:
-    """Leave work for reconciliation: two jobs that the fleet has not heard of, and leftovers."""
+    """Two jobs that the fleet does not hear of."""
     dropped, failed = stage.next_job_ids(2)
     stage.twin.webhook_faults.add(
         WebhookFault(fault="drop", action="queued", job_name=f"job-{dropped}")
@@ -301,15 +324,19 @@ def _neglect(stage: Stage) -> list[Job]:
         outcome="crash_after",
         event=_delivery("queued")(failed),
     )
-    jobs = stage.queue(JobSpec(name=f"job-{dropped}"), JobSpec(name=f"job-{failed}"))
-    # a registration and a turn of a runner that is long gone
-    ghost = f"fleet-{dropped}-1-r9"
-    stage.register(ghost)
+    return stage.queue(
+        JobSpec(name=f"job-{dropped}", labels=own_class(dropped)),
+        JobSpec(name=f"job-{failed}", labels=own_class(failed)),
+    )
+
+
+def _leave_over(stage: Stage, runner: str) -> None:
+    """A registration and a turn of a runner that is long gone."""
+    stage.register(runner)
     stage.local.client("dynamodb").update_item(
         TableName=ledger_table(stage.local),
         Key={"entry": {"S": "turns"}},
-        UpdateExpression="ADD #fleet :ghost",
+        UpdateExpression="ADD #fleet :runner",
         ExpressionAttributeNames={"#fleet": "fleet"},
-        ExpressionAttributeValues={":ghost": {"SS": [ghost]}},
+        ExpressionAttributeValues={":runner": {"SS": [runner]}},
     )
-    return jobs

@@ -292,7 +292,22 @@ def chain(*ended_at: int) -> list[Runner]:
             id="the job itself ran: GitHub's list is behind",
         ),
         pytest.param(
-            [failed(0, ended_at=0, released_at=NOW)], "fleet-1-1-r1", id="released, and missing now"
+            [
+                failed(0, ended_at=1, status="OFFLINE", released_at=1),
+                failed(1, ended_at=NOW, status="OFFLINE", released_at=NOW),
+            ],
+            "fleet-1-1-r2",
+            id="released twice, and missing now",
+        ),
+        pytest.param(
+            [failed(number, ended_at=NOW - 3599, status="OFFLINE") for number in range(6)],
+            None,
+            id="no job came to six: not yet",
+        ),
+        pytest.param(
+            [failed(number, ended_at=NOW - 3600, status="OFFLINE") for number in range(6)],
+            "fleet-1-1-r6",
+            id="no job came to six: one an hour, however long GitHub assigns none",
         ),
     ],
 )

@@ -202,6 +202,7 @@ def test_a_refused_jobs_author_is_to_be_told(aws: Aws, dispatch: Any) -> None:
             "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
             "error": "Job.CannotBeServed",
             "cause": row["cause"],
+            "final": True,
         }
     ]
 

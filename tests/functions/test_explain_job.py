@@ -31,6 +31,7 @@ def unserved(**changes: Any) -> dict[str, Any]:
         "head_sha": SHA,
         "error": "Job.CannotBeServed",
         "cause": CAUSE,
+        "final": True,
         **changes,
     }
     return {"source": "cdk-runner-fleet", "detail-type": "job_unserved", "detail": detail}
@@ -86,7 +87,7 @@ def test_an_app_says_it_as_a_check_run(fleet: Aws, github: GitHub, explain: Any)
     assert CAUSES["Job.CannotBeServed"].remedy in output["summary"]
     row = fleet.row() or {}
     assert row["explained_as"] == "check_run"
-    assert row["explained_at"] > 0
+    assert row["given_up_at"] > 0
 
 
 def test_a_token_says_it_as_a_commit_status(fleet: Aws, github: GitHub, explain: Any) -> None:
@@ -118,10 +119,10 @@ def test_the_same_event_explains_nothing_twice(
 def test_two_at_once_count_it_once(
     fleet: Aws, github: GitHub, explain: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row = {"status": "FAILED", "explained_at": 7, "explained_as": "check_run"}
+    row = {"status": "FAILED", "given_up_at": 7, "explained_as": "check_run"}
     github.during = lambda operation: fleet.put_row(**row) if operation == "status" else None
     explain(unserved())
-    assert ((fleet.row() or {})["explained_at"], metrics(capsys)) == (7, [])
+    assert ((fleet.row() or {})["given_up_at"], metrics(capsys)) == (7, [])
 
 
 @pytest.mark.parametrize("status", [500, 502, 429])
@@ -132,7 +133,7 @@ def test_what_github_does_not_take_now_is_tried_again(
     github.fail("check_run", status)
     with pytest.raises(GitHubUnavailable):
         explain(unserved())
-    assert "explained_at" not in (fleet.row() or {})
+    assert "given_up_at" not in (fleet.row() or {})
     assert metrics(capsys) == []
     forget()  # of the limit
     explain(unserved())
@@ -196,14 +197,14 @@ def test_a_job_that_got_a_runner_after_all_is_left_alone(
     github.jobs[JOB]["status"] = status
     explain(unserved())
     assert posted(github) == []
-    assert "explained_at" not in (fleet.row() or {})
+    assert "given_up_at" not in (fleet.row() or {})
 
 
 def test_a_job_that_is_served_again_is_left_alone(fleet: Aws, github: GitHub, explain: Any) -> None:
     fleet.put_row(status="STARTING", live="started")
     explain(unserved())
     assert github.calls == []
-    assert "explained_at" not in (fleet.row() or {})
+    assert "given_up_at" not in (fleet.row() or {})
 
 
 def test_a_job_without_a_row_is_explained_and_makes_none(
@@ -302,7 +303,7 @@ def test_github_that_does_not_answer_is_said_so(github: GitHub, explain: Any) ->
 # --- a runner that waits ---------------------------------------------------------------------
 
 FULL = "the fleet has 100 of 100 runners (max_runners)"
-WAITS = {"error": "Job.Waits", "cause": FULL}
+WAITS = {"error": "Job.Waits", "cause": FULL, "final": False}
 
 
 @pytest.fixture
@@ -318,7 +319,7 @@ def test_an_app_says_of_a_long_wait_what_stands_in_nobodys_way(
     explain(unserved(**WAITS))
     [(_, body)] = posted(github)
     assert (body["status"], body["conclusion"]) == ("completed", "neutral")
-    assert body["output"]["title"].startswith("Not yet: ")
+    assert body["output"]["title"].startswith("No runner yet: ")
     assert FULL in body["output"]["summary"]
     assert (waiting.row() or {})["wait_explained_at"] > 0
 
@@ -328,7 +329,7 @@ def test_a_token_says_it_as_a_status_that_is_no_failure(
 ) -> None:
     explain(unserved(**WAITS))
     body = posted(github)[-1][1]
-    assert (body["state"], body["description"]) == ("success", f"Its runner waits: {FULL}")
+    assert (body["state"], body["description"]) == ("success", f"No runner yet: {FULL}")
 
 
 def test_a_wait_is_told_once_and_the_end_still_is(
@@ -347,3 +348,45 @@ def test_a_wait_that_is_over_is_not_told(waiting: Aws, github: GitHub, explain: 
     waiting.put_row(status="STARTING", live="started", waiting_for="runner")
     explain(unserved(**WAITS))
     assert posted(github) == []
+
+
+# --- a runner that failed, and is tried again -------------------------------------------------
+
+TRIED_AGAIN = {
+    "error": "Runner.LaunchFailed",
+    "cause": "User: arn:aws:sts::123456789012:assumed-role/launcher is not authorized",
+    "final": False,
+}
+
+
+def test_what_is_tried_again_stands_in_nobodys_way_and_giving_up_does(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    github.is_app = True
+    fleet.put_row(status="FAILED", error="Runner.LaunchFailed")
+    for event in (TRIED_AGAIN, TRIED_AGAIN, TRIED_AGAIN | {"final": True}, TRIED_AGAIN):
+        explain(unserved(**event))
+    assert [body["conclusion"] for _, body in posted(github)] == ["neutral", "failure"]
+    row = fleet.row() or {}
+    assert row["explained_at"] > 0
+    assert row["given_up_at"] > 0
+
+
+def test_what_only_an_operator_can_mend_is_told_without_its_cause(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    fleet.put_row(status="FAILED", error="Runner.LaunchFailed")
+    explain(unserved(**TRIED_AGAIN))
+    told = json.dumps([body for _, body in posted(github)])
+    assert "assumed-role" not in told
+    assert CAUSES["Runner.LaunchFailed"].title in told
+
+
+def test_an_account_number_is_masked_wherever_it_stands(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/assets-123456789012-eu-west-1:1"
+    explain(unserved(error="Image.BuildFailed", cause=f"{image} not found"))
+    told = json.dumps([body for _, body in posted(github)])
+    assert "123456789012" not in told
+    assert "not found" in told

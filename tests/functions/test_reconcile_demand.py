@@ -248,7 +248,7 @@ def test_a_job_that_cannot_be_served_gets_a_row_that_says_why(world: World) -> N
     assert len(world.aws.events.named("PutEvents")) == 1
     # once more, as nobody has explained it yet, and then no more
     assert world.reconcile()["explained"] == [f"fleet-{job.id}-1"]
-    world.aws.put_row(**row, explained_at=5)
+    world.aws.put_row(**row, given_up_at=5)
     assert world.reconcile()["explained"] == []
     assert len(world.aws.events.named("PutEvents")) == 2
     # and when the class is there, under the same name
@@ -305,9 +305,13 @@ def test_a_permanent_error_is_explained_and_tried_again_when_it_may_be_mended(
     name = f"fleet-{job.id}-1"
     failed = {"status": "FAILED", "error": "Image.BuildFailed", "cause": "no base", "live": None}
     world.row(name, **failed, ended_at=int(time.time()))
-    assert world.reconcile()["explained"] == [name]
+    world.reconcile()
+    (put,) = world.aws.events.named("PutEvents")
+    detail = json.loads(put["Entries"][0]["Detail"])
+    assert (detail["runner_id"], detail["cause"], detail["final"]) == (name, "no base", False)
     world.row(name, **failed, ended_at=int(time.time()), explained_at=7)
-    assert world.reconcile()["explained"] == []
+    world.reconcile()
+    assert len(world.aws.events.named("PutEvents")) == 1
     assert world.started == []
     world.row(name, **failed, ended_at=int(time.time()) - 610, explained_at=7)
     assert world.reconcile()["started"] == [f"{name}-r1"]

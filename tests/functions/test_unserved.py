@@ -24,9 +24,10 @@ ROW = {
 }
 
 
-def tell(row: Any, **said: str) -> None:
+def tell(row: Any, **said: Any) -> None:
     Unserved(events=fleet_aws.client("events"), bus="fleet-bus").tell(
-        row, **{"error": "Runner.LaunchFailed", "cause": "no such subnet", **said}
+        row,
+        **{"error": "Runner.LaunchFailed", "cause": "no such subnet", "final": False, **said},
     )
 
 
@@ -48,6 +49,7 @@ def test_a_row_and_a_record_say_the_same(aws: Aws) -> None:
         **ROW,
         "error": "Runner.LaunchFailed",
         "cause": "no such subnet",
+        "final": False,
     }
 
 

@@ -10,7 +10,7 @@ from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFa
 from cdk_runner_fleet.local.twin.records import Job, Run
 
 from .laws import job_of
-from .stage import Deed, JobSpec, Stage
+from .stage import QUIET_SECONDS, Deed, JobSpec, Stage
 
 NO_CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different AZ."
 DELAY_SECONDS = 0.6
@@ -111,7 +111,7 @@ def play(stage: Stage, script: Script) -> list[str]:
     problems = stage.settle(
         played.jobs,
         cancelled=played.cancelled,
-        quiet_seconds=DELAY_SECONDS + 0.4 if delayed else 0.5,
+        quiet_seconds=QUIET_SECONDS + (DELAY_SECONDS if delayed else 0.0),
     )
     stage.deeds.clear()
     return problems

@@ -26,6 +26,8 @@ _PATIENCE_SECONDS = 90.0
 _POLL_SECONDS = 0.05
 _RETRY_SETTING, _RETRY_SECONDS = "LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.1"
 """ministack's pause before it makes an asynchronous call again; Lambda's is a minute."""
+QUIET_SECONDS = 0.4
+"""Longer than what ministack then waits before the second and the third call, 0.1 and 0.2."""
 _STOPPING_SECONDS = 10.0
 """What a task may take to stop once its execution has ended."""
 CONTEXT: Mapping[str, object] = {
@@ -218,7 +220,7 @@ class Stage:
             time.sleep(_POLL_SECONDS)
         return True
 
-    def quiet(self, *, for_seconds: float = 0.5) -> None:
+    def quiet(self, *, for_seconds: float = QUIET_SECONDS) -> None:
         """Wait until no function and no execution has been at work for a while.
 
         Args:
@@ -242,7 +244,7 @@ class Stage:
         *,
         cancelled: Collection[int] = frozenset(),
         passes: int = 8,
-        quiet_seconds: float = 0.5,
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> list[str]:
         """Let the fleet come to rest, reconciling as its schedule would.
 
