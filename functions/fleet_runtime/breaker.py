@@ -61,7 +61,7 @@ class Breaker:
     def ended(self, runner: Runner) -> None:
         """Learn from a runner that has ended. Twice is as good as once."""
         if proves_start(runner):
-            self._close(scope_of(runner.class_name, runner.image_tag))
+            self._succeeded(runner)
         elif (
             runner.status == "FAILED"
             and runner.error not in _INNOCENT
@@ -104,6 +104,14 @@ class Breaker:
             values=values,
         )
         return _held(entry, "now another one is tried") if taken is None else Probe()
+
+    def _succeeded(self, runner: Runner) -> None:
+        """Forget the failures that came before; one that began before them says nothing of now."""
+        scope = scope_of(runner.class_name, runner.image_tag)
+        first_failure_at = number(self._ledger.get(_entry(scope)), "first_failure_at")
+        began_at = max(runner.claimed_at or 0, runner.started_at or 0)
+        if first_failure_at is not None and began_at >= first_failure_at:
+            self._close(scope)
 
     def _failed(self, runner: Runner) -> None:
         scope = scope_of(runner.class_name, runner.image_tag)

@@ -26,6 +26,7 @@ _MOST_READ = 5000
 _MOST_STARTS = 100
 """Runners that one look starts: a few seconds of a function's thirty. Each end looks again."""
 
+_RELEASED = "the runner was not wanted any more"
 _UNBORN = "the execution was stopped before it could take its row over"
 
 _COPIED = (
@@ -140,6 +141,7 @@ class Starts:
         if brief and len(waiting) > PLACES:
             # nobody can start, and the newcomer's place is further back than is told
             return ()
+        waiting = [runner for runner in waiting if not self._end_released(runner)]
         if newcomer and all(newcomer.runner_id != one.runner_id for one in waiting):
             waiting.append(newcomer)
         if not waiting:
@@ -230,8 +232,34 @@ class Starts:
         runner = self.records.find(waiting.runner_id)
         if runner is None or not runner.is_in_line:
             return Known()
+        document = self._read_input(runner)
+        if document is None:
+            return Known()
         refused = self.admission.admit(Applicant.of_row(runner), in_line=True)
-        return refused or self._begin(json.loads(runner.start_input))
+        return refused or self._begin(document)
+
+    def _read_input(self, runner: Runner) -> Mapping[str, Any] | None:
+        """Read the input of a row in line. One that cannot be read is ended: others wait behind."""
+        try:
+            document: dict[str, Any] = json.loads(runner.start_input)
+            if document["runner_id"] != runner.runner_id:
+                raise ValueError(f"it is {document['runner_id']!r}'s")
+            document["class_name"]
+        except (ValueError, KeyError, TypeError) as error:
+            cause = f"start_input of its row cannot be read, {type(error).__name__}: {error}"
+            logger.error("runner not started", runner_id=runner.runner_id, cause=cause)
+            values = {"status": "FAILED", "error": "Runner.Runtime", "cause": cause}
+            self.records.leave_line(runner.runner_id, values=values)
+            return None
+        return document
+
+    def _end_released(self, runner: Runner) -> bool:
+        """End a row in line that was released, if whoever did so died before its second write."""
+        if runner.released_at is None:
+            return False
+        values = {"status": "OFFLINE", "end_reason": _RELEASED}
+        self.records.leave_line(runner.runner_id, values=values)
+        return True
 
     def _tell_places(
         self, line: Line, waiting: Sequence[Runner], full: Mapping[str, NotYet]
