@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
 from cdk_runner_fleet.local.twin.records import Job
-from tests.properties.laws import broken, collect, every_job_was_started_or_explained, job_of
+from tests.properties.laws import broken, collect, every_job_was_started_or_explained, job_of, told
 from tests.properties.script import NO_CAPACITY
 from tests.properties.stage import Deed, JobSpec, Stage, open_stage
 
@@ -265,7 +265,7 @@ def soak(plan: Plan) -> Figures:
             hits=run.hits.total(),
             succeeded=conclusions["success"],
             cancelled=len(run.cancelled),
-            explained=sum("explained_at" in row for row in rows.values()),
+            explained=sum(told(row) for row in rows.values()),
             lost=lost,
             left=len(broken(evidence)) - lost,
             replacements=replaced,

@@ -23,8 +23,6 @@ from fleet_runtime.runners import GitHubRunners
 from fleet_runtime.supply import Supply
 from fleet_runtime.sweeps import Memory, Sweeps
 
-_LEASE_SECONDS = 150
-"""The function ends after 120 at the latest; then the next run may begin."""
 _HOOKS = {"repos": "repository_hooks", "orgs": "organization_hooks"}
 
 
@@ -34,6 +32,7 @@ def _reconciliation() -> Reconciliation:
     dispatcher = Dispatcher.of(config.dispatch)
     stepfunctions = client("stepfunctions")
     access = GitHubAccess.of(config.github)
+    hooks_access = _hooks_access(config.github)
     ledger = Ledger(dynamodb=client("dynamodb"), table=config.dispatch.ledger_table)
     pages = Pages()
     executions = Executions(
@@ -43,10 +42,11 @@ def _reconciliation() -> Reconciliation:
         records=dispatcher.records,
         ledger=ledger,
         access=access,
+        hooks_access=hooks_access,
         lister=JobLister(access=access, pages=pages),
         pages=pages,
         redelivery=Redelivery(
-            access=_hooks_access(config.github),
+            access=hooks_access,
             pages=pages,
             ledger=ledger,
             webhook_url=config.webhook_url,
@@ -79,7 +79,6 @@ def _reconciliation() -> Reconciliation:
         ),
         prefix=config.dispatch.runner_name_prefix,
         grace=config.grace_seconds,
-        lease_seconds=_LEASE_SECONDS,
     )
 
 
@@ -103,5 +102,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     if event.get("detail-type") == "Step Functions Execution Status Change":
         report = _reconciliation().ended(event["detail"]["name"])
     else:
-        report = _reconciliation().run(owner=context.aws_request_id)
+        report = _reconciliation().run(
+            owner=context.aws_request_id, seconds=context.get_remaining_time_in_millis() / 1000
+        )
     return vars(report)

@@ -22,7 +22,6 @@ class Pages:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[str, Any]] = {}
-        self._used: dict[str, tuple[str, Any]] = {}
 
     def get(self, request: Request, *, send: Send, read: Callable[[Response], T]) -> T:
         """Ask for a page and read it; raises what ``send`` and ``read`` do."""
@@ -31,14 +30,10 @@ class Pages:
         if response.status != 304:
             etag, value = response.headers.get("etag", ""), read(response)
         if etag:
-            self._used[request.path] = (etag, value)
+            self._kept[request.path] = (etag, value)
         read_value: T = value
         return read_value
 
-    def next_run(self) -> None:
-        """Keep what this run asked for, and forget the rest."""
-        self._kept, self._used = self._used, {}
-
     def forget(self) -> None:
-        """Ask for everything anew."""
-        self._kept, self._used = {}, {}
+        """Ask for everything anew; what is no longer asked for is kept until then."""
+        self._kept = {}

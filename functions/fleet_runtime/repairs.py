@@ -6,7 +6,7 @@ A repair says again what the lost event would have said, through the same code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fleet_runtime import demand_api, github
 from fleet_runtime.access import GitHubAccess
@@ -20,8 +20,13 @@ from fleet_runtime.records import Runner
 
 _MOST_LOOKUPS = 20
 """Jobs that are asked for one by one in a run."""
+_MOST_PAGES = 10
+"""Of a run's jobs: a run that has 1,000 or more is left to GitHub."""
 _LOST = "lost"
-_UNFINISHED = ("queued", "in_progress", "waiting", "pending", "requested")
+
+# a person ended the runner, or the job would end the next one too
+_DELIBERATE = frozenset({"Runner.JobTimeout", "Runner.Terminated"})
+_OUT_OF_MEMORY = "OutOfMemory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class Repairs:
     ledger: Ledger
     grace: int
     rerun_lost_jobs: bool
+    _looked_up_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def started(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Tell runners that their job has started; returns those that did not know."""
@@ -55,13 +61,20 @@ class Repairs:
     def completed(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Tell runners that their job has ended; returns those that did not know.
 
-        Only those are asked for whose job is not listed any more, the oldest first.
+        Only those are asked for whose job is not listed any more: first those not asked for yet,
+        then those asked for longest ago, and of these the oldest.
 
         Raises:
             GitHubError: if GitHub does not say.
         """
-        listed = {job.job_id for job in jobs}
         before = self.ledger.now - self.grace
+        repaired = []
+        for job in jobs:
+            ended = live.get(job.runner_name or "") if job.action == "completed" else None
+            if ended and ended.completed_at is None and (job.completed_at or 0) <= before:
+                self._say(job, ended)
+                repaired.append(ended.runner_id)
+        listed = {job.job_id for job in jobs}
         unseen = [
             runner
             for runner in live.values()
@@ -70,12 +83,10 @@ class Repairs:
             and runner.completed_at is None
             and runner.job_id not in listed
         ]
-        unseen.sort(key=lambda runner: runner.started_at or 0)
-        repaired = []
-        for runner in unseen[:_MOST_LOOKUPS]:
-            job = self._look_up(runner)
-            if job and job.action == "completed" and job.runner_name == runner.runner_id:
-                self._say(job, runner)
+        for runner in self._next_looked_up(unseen):
+            found = self._look_up(runner)
+            if found and found.action == "completed" and found.runner_name == runner.runner_id:
+                self._say(found, runner)
                 repaired.append(runner.runner_id)
         return repaired
 
@@ -99,8 +110,8 @@ class Repairs:
                 continue
             if self._note_lost(runner, job):
                 found.append(name)
-            if self.rerun_lost_jobs:
-                self._cancel(job, jobs)
+            if self._may_rerun(runner, attempt=job.run_attempt):
+                self._cancel(job)
         return found
 
     def has_lost(self) -> bool:
@@ -109,6 +120,9 @@ class Repairs:
 
     def rerun(self) -> list[str]:
         """Run lost jobs again whose run has ended, each once; returns their runners.
+
+        Once is the first attempt alone: what runs again is another attempt, with a runner and a
+        row of its own, and that is not run again whatever becomes of it.
 
         Raises:
             GitHubUnavailable: if GitHub cannot be asked now.
@@ -133,6 +147,18 @@ class Repairs:
         count("EventRepaired")
         self.dispatcher.job(job)
 
+    def _next_looked_up(self, unseen: Sequence[Runner]) -> Sequence[Runner]:
+        """Choose those whose turn it is to be asked for, so that each has one."""
+        before = self._looked_up_at
+        chosen = sorted(
+            unseen, key=lambda one: (before.get(one.runner_id, 0), one.started_at or 0)
+        )[:_MOST_LOOKUPS]
+        now = dict.fromkeys((one.runner_id for one in chosen), self.ledger.now)
+        kept = {one.runner_id: before.get(one.runner_id, 0) for one in unseen} | now
+        before.clear()
+        before.update(kept)
+        return chosen
+
     def _look_up(self, runner: Runner) -> Job | None:
         if runner.job_id is None or not runner.repository:
             return None
@@ -149,7 +175,7 @@ class Repairs:
         )
 
     def _note_lost(self, runner: Runner, job: Job) -> bool:
-        if self.rerun_lost_jobs:
+        if self._may_rerun(runner, attempt=job.run_attempt):
             self.ledger.write(
                 _LOST, "ADD runners :me", values={":me": frozenset({runner.runner_id})}
             )
@@ -164,14 +190,17 @@ class Repairs:
         count("JobLost")
         return True
 
-    def _cancel(self, job: Job, jobs: Sequence[Job]) -> None:
+    def _may_rerun(self, runner: Runner, *, attempt: int | None) -> bool:
+        return (
+            self.rerun_lost_jobs
+            and attempt == 1
+            and runner.error not in _DELIBERATE
+            and _OUT_OF_MEMORY not in runner.cause
+        )
+
+    def _cancel(self, job: Job) -> None:
         """End the run now instead of in 15 minutes, if nothing else of it would end with it."""
-        if any(
-            other.run_id == job.run_id
-            and other.job_id != job.job_id
-            and other.action in _UNFINISHED
-            for other in jobs
-        ):
+        if not self._is_alone(job) or self._is_online(job.runner_name or ""):
             return
         request = demand_api.force_cancel(repository=job.repository, run_id=job.run_id)
         response = self.access.send(request, repository=job.repository)
@@ -180,10 +209,33 @@ class Repairs:
             raise failure(response)
         logger.warning("run cancelled", run_id=job.run_id, job_id=job.job_id)
 
+    def _is_alone(self, job: Job) -> bool:
+        """Whether GitHub says now that the job goes on, and that no other of its run does.
+
+        The listing is up to minutes old, and of a run with more jobs than pages not whole.
+        """
+        unfinished: list[int] = []
+        for page in range(1, _MOST_PAGES + 1):
+            request = demand_api.list_jobs(repository=job.repository, run_id=job.run_id, page=page)
+            response = self.access.send(request, repository=job.repository)
+            listed = demand_api.read_jobs(response, repository=job.repository)
+            unfinished += [one.job_id for one in listed if one.action != "completed"]
+            if len(listed) < github.PAGE_SIZE:
+                return unfinished == [job.job_id]
+        return False
+
+    def _is_online(self, name: str) -> bool:
+        """Whether GitHub hears from a runner. It calls one busy until it has given its job up."""
+        request = github.find_runner(scope=self.access.runners_path, name=name)
+        listed = github.read_runners(self.access.send(request, repository=None))
+        return any(one.name == name and one.status == "online" for one in listed)
+
     def _rerun(self, runner: Runner) -> bool:
         """Run a lost job again, once; False if its run has not ended yet."""
         repository, run_id = runner.repository, runner.run_id
         if not repository or run_id is None or runner.job_id is None:
+            return True
+        if not self._may_rerun(runner, attempt=runner.run_attempt):
             return True
         response = self.access.send(
             demand_api.get_run(repository=repository, run_id=run_id), repository=repository

@@ -243,7 +243,7 @@ class Starts:
         try:
             document: dict[str, Any] = json.loads(runner.start_input)
             if document["runner_id"] != runner.runner_id:
-                raise ValueError(f"it is {document['runner_id']!r}'s")
+                raise ValueError(f"it is of {document['runner_id']!r}")
             document["class_name"]
         except (ValueError, KeyError, TypeError) as error:
             cause = f"start_input of its row cannot be read, {type(error).__name__}: {error}"

@@ -474,6 +474,7 @@ def context() -> Any:
         memory_limit_in_mb=512,
         invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:function",
         aws_request_id="1b3f0f5c-0000-4000-8000-000000000000",
+        get_remaining_time_in_millis=lambda: 120_000,
     )
 
 

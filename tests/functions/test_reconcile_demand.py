@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -20,12 +22,20 @@ from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime import aws as fleet_aws
+from fleet_runtime import demand_api, listing, repairs
+from fleet_runtime.github import GitHubUnavailable, Request, Response
 from fleet_runtime.ledger import Ledger
+from fleet_runtime.listing import JobLister, Listing
+from fleet_runtime.pages import Pages
+from fleet_runtime.records import RunnerRecords
+from fleet_runtime.starts import Starts
+from fleet_runtime.supply import Supply
 
 from .conftest import ENVIRONMENT, TASK, TOKEN, WEBHOOK_SECRET, Aws, Received, Script, Stub, forget
 
 REPOSITORY = "octo-org/example"
 JOB = "a: {{runs-on: [{labels}], steps: [{{run: 'true'}}]}}"
+HOSTED = "b: {runs-on: [ubuntu-latest], steps: [{run: 'true'}]}"
 NOBODY: dict[str, Any] = {"executions": []}
 
 
@@ -435,6 +445,45 @@ def test_a_runner_hears_that_its_job_has_ended(world: World) -> None:
     assert world.aws.resumed == [("t", "Success", "")]
 
 
+def test_a_runner_hears_that_its_job_has_ended_while_its_run_goes_on(world: World) -> None:
+    job = world.run(JOB.format(labels="self-hosted"), HOSTED).jobs[0]
+    name = f"fleet-{job.id}-1"
+    session = world.runner(name)
+    session.receive()
+    session.send("started")
+    session.send("completed", conclusion="success", outputs={}, steps=[])
+    world.until(lambda: job.status == "completed")
+    world.row(
+        name,
+        status="RUNNING",
+        waiting_for="completion",
+        task_token="t",
+        run_id=job.run.id,
+        started_at=int(time.time()) - 60,
+    )
+    world.open(name)
+    assert world.reconcile()["repaired"] == [name]
+    assert world.aws.resumed == [("t", "Success", "")]
+    assert world.reconcile()["repaired"] == []
+
+
+def test_each_runner_whose_job_is_not_listed_is_asked_for_in_turn(world: World) -> None:
+    world.environment.setattr(repairs, "_MOST_LOOKUPS", 1)
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    session = world.runner(name)
+    session.receive()
+    session.send("started")
+    session.send("completed", conclusion="success", outputs={}, steps=[])
+    world.until(lambda: job.status == "completed")
+    now = int(time.time())
+    # GitHub knows nothing of the jobs of the two that are older
+    for age, runner_id in ((300, "fleet-1-1"), (200, "fleet-2-1"), (100, name)):
+        world.row(runner_id, status="RUNNING", started_at=now - age)
+    world.open("fleet-1-1", "fleet-2-1", name)
+    assert [world.reconcile()["repaired"] for _ in range(3)] == [[], [], [name]]
+
+
 def test_a_job_that_lost_its_runner_to_another_gets_one(world: World) -> None:
     """GitHub gave its runner to a lesser job, and no webhook said so."""
     labels = "self-hosted,class:medium"
@@ -459,21 +508,40 @@ def lost(world: World, *more: str) -> tuple[Job, str]:
     """A job that a runner has acquired, and the runner's task is gone."""
     session = world.runner("fleet-1-1")
     job = world.run(JOB.format(labels="self-hosted"), *more).jobs[0]
+    lose(world, session, job, "fleet-1-1")
+    return job, "fleet-1-1"
+
+
+def lose(world: World, session: Session, job: Job, runner_id: str, **row: Any) -> None:
+    """Let a runner begin its job, and then be gone."""
     session.receive()
     session.send("started")
     world.until(lambda: job.status == "in_progress")
     job.started_at = time.time() - 60
+    hang_up(session)
+    world.until(lambda: not online(world, runner_id))
     world.row(
-        "fleet-1-1",
-        status="FAILED",
-        live=None,
-        error="Runner.TaskStopped",
-        run_id=job.run.id,
-        job_id=job.id,
-        started_at=int(time.time()) - 60,
-        ended_at=int(time.time()) - 30,
+        runner_id,
+        **{
+            "status": "FAILED",
+            "live": None,
+            "error": "Runner.TaskStopped",
+            "run_id": job.run.id,
+            "job_id": job.id,
+            "run_attempt": job.attempt,
+            "started_at": int(time.time()) - 60,
+            "ended_at": int(time.time()) - 30,
+            **row,
+        },
     )
-    return job, "fleet-1-1"
+
+
+def hang_up(session: Session) -> None:
+    session._socket.shutdown(socket.SHUT_RDWR)
+
+
+def online(world: World, name: str) -> bool:
+    return any(one.name == name and one.send for one in world.twin.board.runners.values())
 
 
 def test_a_job_whose_runner_is_gone_is_noted_once(world: World) -> None:
@@ -502,10 +570,90 @@ def test_a_lost_job_runs_again_where_that_is_wanted(world: World) -> None:
     assert row["rerun_requested_at"] > 0
 
 
+def test_a_lost_job_is_run_again_once_and_no_more(world: World) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    job, _ = lost(world)
+    world.reconcile()
+    (again,) = job.run.jobs
+    name = f"fleet-{again.id}-2"
+    lose(world, world.runner(name), again, name)
+    assert world.reconcile()["repaired"] == [name], "it is noted"
+    assert (again.status, job.run.attempt) == ("in_progress", 2)
+    world.twin.board._complete(again, "failure")  # GitHub has given it up
+    world.reconcile()
+    assert job.run.attempt == 2
+    assert "runners" not in world.entry("lost")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": "Runner.Terminated"},
+        {"error": "Runner.JobTimeout"},
+        {"cause": "OutOfMemoryError: Container killed due to memory usage"},
+    ],
+)
+def test_a_job_that_would_not_fare_better_is_not_run_again(
+    world: World, said: dict[str, str]
+) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    job, runner_id = lost(world)
+    row = world.aws.row(runner_id)
+    assert row is not None
+    world.aws.put_row(**row | said)
+    assert world.reconcile()["repaired"] == [runner_id]
+    assert job.status == "in_progress"
+    # one that was kept for it by an earlier version
+    Ledger(dynamodb=world.aws.dynamodb, table="ledger").write(
+        "lost", "ADD runners :one", values={":one": frozenset({runner_id})}
+    )
+    world.twin.board._complete(job, "failure")
+    world.reconcile()
+    assert job.run.attempt == 1
+    assert "runners" not in world.entry("lost")
+
+
+def test_a_run_is_not_cancelled_while_github_hears_from_its_runner(world: World) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    job, _ = lost(world)
+    (runner,) = world.twin.board.runners.values()
+    runner.send = lambda _: None
+    world.reconcile()
+    assert job.status == "in_progress"
+    runner.send = None
+    world.reconcile()
+    assert job.conclusion == "cancelled"
+
+
+def test_a_run_is_not_cancelled_for_a_job_that_the_listing_lacked(world: World) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    job, _ = lost(world, HOSTED)
+    whole = listing.JobLister._jobs
+
+    def before_the_other(self: listing.JobLister, run: Any) -> Any:
+        return [one for one in whole(self, run) if one.job_id == job.id]
+
+    world.environment.setattr(listing.JobLister, "_jobs", before_the_other)
+    world.reconcile()
+    assert job.status == "in_progress"
+
+
+def test_a_run_is_not_cancelled_for_a_job_on_a_later_page(world: World) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    job, _ = lost(world, *(HOSTED.replace("b:", f"b{number}:") for number in range(100)))
+    others = [one for one in job.run.jobs if one is not job]
+    for other in others[:-1]:
+        world.twin.board.cancel(other)
+    world.reconcile()
+    assert job.status == "in_progress"
+    world.twin.board.cancel(others[-1])
+    world.reconcile()
+    assert job.conclusion == "cancelled"
+
+
 def test_a_run_is_not_cancelled_while_another_job_of_it_goes_on(world: World) -> None:
     world.environment.setenv("RERUN_LOST_JOBS", "on")
-    hosted = "b: {runs-on: [ubuntu-latest], steps: [{run: 'true'}]}"
-    job, _ = lost(world, hosted)
+    job, _ = lost(world, HOSTED)
     world.reconcile()
     assert job.status == "in_progress"
     other = next(one for one in job.run.jobs if one is not job)
@@ -516,8 +664,7 @@ def test_a_run_is_not_cancelled_while_another_job_of_it_goes_on(world: World) ->
 
 def test_a_lost_job_waits_for_the_end_of_its_run(world: World) -> None:
     world.environment.setenv("RERUN_LOST_JOBS", "on")
-    hosted = "b: {runs-on: [ubuntu-latest], steps: [{run: 'true'}]}"
-    job, runner_id = lost(world, hosted)
+    job, runner_id = lost(world, HOSTED)
     world.reconcile()
     world.twin.board._complete(job, "cancelled")  # GitHub has given it up
     world.reconcile()
@@ -529,8 +676,7 @@ def test_a_lost_job_waits_for_the_end_of_its_run(world: World) -> None:
 
 def test_a_job_that_somebody_has_run_again_is_not_run_again(world: World) -> None:
     world.environment.setenv("RERUN_LOST_JOBS", "on")
-    hosted = "b: {runs-on: [ubuntu-latest], steps: [{run: 'true'}]}"
-    job, _ = lost(world, hosted)
+    job, _ = lost(world, HOSTED)
     world.reconcile()
     world.twin.board.cancel_run(job.run)
     world.twin.board._complete(job, "cancelled")
@@ -940,3 +1086,270 @@ def test_a_repository_that_is_gone_is_forgotten(world: World) -> None:
     assert report["released"] == [], "gone, or not for the fleet to see any more"
     assert world.entry("repositories")["names"] == {"SS": [REPOSITORY]}
     assert world.reconcile()["released"] == ["fleet-1-1"]
+
+
+# --- many repositories, many runs ------------------------------------------------------------
+
+
+class Lists:
+    """GitHub's lists of runs and their queued jobs, for as many requests as there is time for."""
+
+    runners_path = "/orgs/octo-org"
+
+    def __init__(self, runs: dict[tuple[str, str], list[int]], *, most: int = 10_000) -> None:
+        self.runs = runs
+        self.most = most
+        self.left = most
+        self.broken: set[str] = set()
+
+    def send(self, request: Request, *, repository: str) -> Response:
+        if not self.left:
+            raise GitHubUnavailable("no time is left to ask GitHub")
+        self.left -= 1
+        if repository in self.broken:
+            return Response(status=502, headers={}, body=b"")
+        path = urlsplit(request.path)
+        if path.path.endswith("/jobs"):
+            run_id = int(path.path.split("/")[-2])
+            job = {"id": run_id, "run_id": run_id, "labels": ["self-hosted"], "name": "a"}
+            answer: dict[str, Any] = {"jobs": [{**job, "run_attempt": 1, "status": "queued"}]}
+        else:
+            query = parse_qs(path.query)
+            first = (int(query["page"][0]) - 1) * 100
+            listed = self.runs.get((repository, query["status"][0]), [])[first : first + 100]
+            answer = {"workflow_runs": [{"id": run_id} for run_id in listed]}
+        return Response(status=200, headers={}, body=json.dumps(answer).encode())
+
+    def seen(self, lister: JobLister, repositories: list[str]) -> tuple[list[int], bool]:
+        """The jobs of one run, and whether these are all."""
+        self.left = self.most
+        listing = lister.jobs(repositories)
+        return [job.job_id for job in listing.jobs], listing.is_complete
+
+
+def lister(lists: Lists) -> JobLister:
+    return JobLister(access=lists, pages=Pages())  # type: ignore[arg-type]
+
+
+def test_where_time_runs_out_the_next_run_goes_on_from_there() -> None:
+    names = [f"octo-org/r{number}" for number in range(5)]
+    # four requests each: three lists of runs, and one of jobs
+    lists = Lists({(name, "queued"): [number] for number, name in enumerate(names, 1)}, most=9)
+    made = lister(lists)
+    assert [lists.seen(made, names) for _ in range(3)] == [
+        ([1, 2], False),
+        ([3, 4], False),
+        ([5, 1], False),
+    ]
+
+
+def test_a_repository_that_takes_all_the_time_does_not_take_it_always() -> None:
+    names = ["octo-org/large", "octo-org/small"]
+    lists = Lists({(names[0], "queued"): [*range(1, 21)], (names[1], "queued"): [99]}, most=9)
+    made = lister(lists)
+    assert lists.seen(made, names) == ([1, 2, 3, 4, 5, 6], False)
+    assert 99 in lists.seen(made, names)[0]
+
+
+def test_a_repository_that_github_cannot_list_hides_no_other() -> None:
+    names = ["octo-org/broken", "octo-org/well"]
+    lists = Lists({(names[1], "queued"): [5]})
+    lists.broken.add(names[0])
+    made = lister(lists)
+    assert [lists.seen(made, names) for _ in range(2)] == [([5], False)] * 2
+
+
+def test_runs_that_wait_for_an_approval_hide_no_queued_one() -> None:
+    lists = Lists(
+        {
+            (REPOSITORY, "waiting"): [*range(1, 251)],
+            (REPOSITORY, "in_progress"): [998],
+            (REPOSITORY, "queued"): [999],
+        }
+    )
+    made = lister(lists)
+    seen = [lists.seen(made, [REPOSITORY]) for _ in range(3)]
+    assert [jobs[:2] for jobs, _ in seen] == [[999, 998]] * 3
+    assert {job for jobs, _ in seen for job in jobs} == {*range(1, 251), 998, 999}
+    assert [(len(jobs), is_complete) for jobs, is_complete in seen] == [(200, False)] * 3
+
+
+def test_a_repository_with_too_many_runs_leaves_the_next_one_its_turn() -> None:
+    names = ["octo-org/large", "octo-org/small"]
+    lists = Lists({(names[0], "queued"): [*range(1, 301)], (names[1], "queued"): [999]})
+    made = lister(lists)
+    assert 999 not in lists.seen(made, names)[0]
+    assert lists.seen(made, names)[0][0] == 999
+
+
+@pytest.mark.parametrize("status", [301, 410, 451])
+def test_a_repository_that_was_renamed_or_taken_down_is_forgotten(
+    world: World, status: int
+) -> None:
+    world.environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
+    names = {"SS": ["octo-org/before", REPOSITORY]}
+    world.aws.dynamodb.put_item(
+        TableName="ledger", Item={"entry": {"S": "repositories"}, "names": names}
+    )
+    fault = ApiFault(status=status, path="/repos/octo-org/before/*", times=99)
+    world.twin.api_faults.add(fault)
+    # its row would have it asked for again and again
+    world.waiting("fleet-1-1", repository="octo-org/before")
+    world.open("fleet-1-1")
+    assert "jobs" in world.reconcile()["failed"]
+    assert world.entry("repositories")["names"] == {"SS": [REPOSITORY]}
+    report = world.reconcile()
+    assert (report["failed"], report["released"]) == ({}, ["fleet-1-1"])
+    assert world.entry("repositories")["names"] == {"SS": [REPOSITORY]}
+
+
+def test_it_says_what_to_do_where_the_fleets_only_repository_was_renamed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.twin.api_faults.add(ApiFault(status=301, path="*/actions/runs"))
+    assert "jobs" in world.reconcile()["failed"]
+    (remedy,) = [said for record in caplog.records if (said := getattr(record, "remedy", ""))]
+    assert "github_repo is its old name: deploy again" in remedy
+
+
+def test_what_is_known_is_looked_at_where_the_organization_is_not_listed(world: World) -> None:
+    world.environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
+    world.aws.dynamodb.put_item(
+        TableName="ledger",
+        Item={"entry": {"S": "repositories"}, "names": {"SS": [REPOSITORY]}},
+    )
+    job = world.job()
+    world.twin.api_faults.add(ApiFault(status=403, path="/orgs/octo-org/repos", times=9))
+    report = world.reconcile()
+    assert report["started"] == [f"fleet-{job.id}-1"]
+    assert {"repositories", "jobs"} <= set(report["failed"])
+
+
+def test_an_incomplete_list_is_counted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.reconcile()
+    assert "ListingIncomplete" not in capsys.readouterr().out
+    world.twin.api_faults.add(ApiFault(status=500, path="*/actions/runs"))
+    world.reconcile()
+    assert "ListingIncomplete" in capsys.readouterr().out
+
+
+def test_what_always_fails_does_not_make_every_run_a_full_one(world: World) -> None:
+    world.twin.api_faults.add(ApiFault(status=502, path="*/hooks", times=9))
+    assert "deliveries" in world.reconcile()["failed"]
+    world.tasks(task("fleet-1-1"))
+    assert world.reconcile()["skipped"] == "nothing to do"
+
+
+# --- its time --------------------------------------------------------------------------------
+
+
+def test_missing_runners_are_started_before_all_that_may_take_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(world, 503)
+    job = world.job()
+    world.tasks(task("fleet-1-1"))
+    # all its time is over once that is done
+    reconciliation = reconcile_demand._reconciliation()
+    monkeypatch.setattr(reconciliation, "_clock", lambda: 111 if world.started else 0)
+    report = world.reconcile()
+    assert report["started"] == [f"fleet-{job.id}-1"]
+    assert (report["redelivered"], report["swept"]) == ([], [])
+    late = {"line", "deliveries", "completed", "lost", "rerun", "tasks", "registrations", "turns"}
+    assert report["failed"] == dict.fromkeys({*late, "executions"}, "no time left")
+    ledger = Ledger(dynamodb=world.aws.dynamodb, table="ledger")
+    assert ledger.take_lease("reconcile", owner="the next one", seconds=1), "it is given back"
+    ledger.drop_lease("reconcile", owner="the next one")
+    monkeypatch.setattr(reconciliation, "_clock", lambda: 0)
+    report = world.reconcile()
+    assert (len(report["redelivered"]), world.stopped) == (1, [TASK])
+
+
+def test_the_lease_of_a_run_that_is_cut_ends_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.context.get_remaining_time_in_millis = lambda: 30_000
+    monkeypatch.setattr(Ledger, "drop_lease", lambda *_, **__: None)
+    world.reconcile()
+    assert int(world.entry("lease/reconcile")["held_until"]["N"]) <= time.time() + 30
+
+
+def test_a_row_that_cannot_be_read_stops_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = world.job(), world.job()
+    serve = Supply.serve
+
+    def read(self: Supply, job: Any, **more: Any) -> Any:
+        if job.job_id == bad.id:
+            raise ValueError("a row without a name")
+        return serve(self, job, **more)
+
+    monkeypatch.setattr(Supply, "serve", read)
+    world.tasks(task("fleet-1-1"))
+    with pytest.raises(ValueError, match="without a name"):
+        world.reconcile()
+    assert (world.started, world.stopped) == ([f"fleet-{good.id}-1"], [TASK])
+    ledger = Ledger(dynamodb=world.aws.dynamodb, table="ledger")
+    assert ledger.take_lease("reconcile", owner="the next one", seconds=1), "it is given back"
+
+
+# --- what may have changed since it was seen -------------------------------------------------
+
+
+def test_a_runner_whose_job_is_still_queued_is_not_surplus_because_the_list_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    world.waiting(name)
+    world.open(name)
+    monkeypatch.setattr(demand_api, "read_jobs", lambda *_, **__: [])
+    assert world.reconcile()["released"] == []
+    world.twin.board.cancel_run(job.run)
+    assert world.reconcile()["released"] == [name]
+
+
+def test_what_is_surplus_is_judged_as_of_the_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
+    start = int(time.time())
+    world.waiting("fleet-1-1", claimed_at=start - 30)
+    world.open("fleet-1-1")
+    clock = [start]
+    listed = JobLister.jobs
+
+    def jobs(self: JobLister, repositories: Sequence[str]) -> Listing:
+        clock[0] += 50
+        return listed(self, repositories)
+
+    monkeypatch.setattr(JobLister, "jobs", jobs)
+    monkeypatch.setattr(RunnerRecords, "now", property(lambda _: clock[0]))
+    assert world.reconcile()["released"] == [], "it is older than the grace only by now"
+
+
+def test_long_waits_are_explained_a_few_at_a_time_the_oldest_first(world: World) -> None:
+    names = [f"fleet-{number}-1" for number in range(1, 26)]
+    now = int(time.time())
+    for age, name in enumerate(names):
+        world.row(name, waiting_for="capacity", waiting_reason="full", timestamp=now - 700 - age)
+    world.open(*names)
+    world.twin.api_faults.add(ApiFault(status=500, path="*/actions/runs"))  # none is surplus
+    assert world.reconcile()["explained"] == names[:4:-1]
+
+
+def test_a_wait_that_ended_meanwhile_is_not_explained(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = int(time.time()) - 700
+    world.row("fleet-1-1", waiting_for="capacity", waiting_reason="full", timestamp=then)
+    world.open("fleet-1-1")
+
+    def next_in_line(_: Starts) -> tuple[str, ...]:
+        world.row("fleet-1-1", waiting_for="runner", timestamp=then)
+        return ()
+
+    world.twin.api_faults.add(ApiFault(status=500, path="*/actions/runs"))  # none is surplus
+    monkeypatch.setattr(Starts, "next_in_line", next_in_line)
+    assert world.reconcile()["explained"] == []

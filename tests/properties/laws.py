@@ -62,6 +62,11 @@ def job_of(runner: str) -> int | None:
     return int(match["job"]) if match else None
 
 
+def told(row: Row) -> bool:
+    """Whether the job's author was told why it has no runner, for now or for good."""
+    return "explained_at" in row or "given_up_at" in row
+
+
 def broken(evidence: Evidence) -> list[str]:
     """The laws that do not hold, each with what broke it; none if all is well."""
     return [problem for law in LAWS for problem in law(evidence)]
@@ -74,9 +79,7 @@ def every_job_was_started_or_explained(evidence: Evidence) -> Iterator[str]:
         if job.status == "completed" and job.id in evidence.cancelled:
             continue
         rows = evidence.rows_of(job)
-        if not any(
-            row["status"] == "FAILED" and row.get("cause") and "explained_at" in row for row in rows
-        ):
+        if not any(row["status"] == "FAILED" and row.get("cause") and told(row) for row in rows):
             yield f"job {job.id} is {job.status} ({job.conclusion}), not explained: {_said(rows)}"
 
 

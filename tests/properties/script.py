@@ -114,6 +114,8 @@ def play(stage: Stage, script: Script) -> list[str]:
         quiet_seconds=QUIET_SECONDS + (DELAY_SECONDS if delayed else 0.0),
     )
     stage.deeds.clear()
+    for job in played.jobs:
+        stage.twin.board.cancel(job)  # who was told that there is no runner waits no longer
     return problems
 
 

@@ -212,9 +212,10 @@ class Stage:
     # Rest
 
     def until(self, reached: Callable[[], object], *, seconds: float = _PATIENCE_SECONDS) -> bool:
-        """Wait for something; whether it came."""
+        """Wait for something, and do meanwhile what is due; whether it came."""
         deadline = time.monotonic() + seconds
         while not reached():
+            self.act()
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS)

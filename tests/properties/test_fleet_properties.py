@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from .script import Act, Answer, Crash, Script, play
 from .stage import Stage, open_stage
 
-FEW = 8
+FEW = 12
 PLAYS = int(os.environ.get("FLEET_PLAYS", FEW))
 
 ACTIONS = ("queued", "in_progress", "completed")

@@ -51,7 +51,7 @@ WELL = Evidence(
     rows={NAME: {"status": "OFFLINE"}},
     turns={"fleet": []},
 )
-UNSERVED = {"status": "FAILED", "cause": "no such class", "explained_at": "1"}
+UNSERVED = {"status": "FAILED", "cause": "no such class"}
 SPOT = task(stopCode="SpotInterruption")
 QUEUED = job(status="queued", conclusion=None, runner_name=None)
 IDLE = [runner(had_job=False), runner(f"{NAME}-r1", had_job=False)]
@@ -65,7 +65,7 @@ def test_a_job_that_was_served() -> None:
     ("changes", "said"),
     [
         ({"jobs": [QUEUED]}, "is queued (None), not explained"),
-        ({"jobs": [QUEUED], "rows": {NAME: {"status": "FAILED", "cause": "x"}}}, "not explained"),
+        ({"jobs": [QUEUED], "rows": {NAME: UNSERVED}}, "not explained"),
         ({"jobs": [job(conclusion="cancelled", runner_name=None)]}, "not explained"),
         ({"tasks": [task(lastStatus="RUNNING")]}, "is RUNNING"),
         ({"executions": [NAME]}, "is open"),
@@ -87,7 +87,8 @@ def test_a_law_that_is_broken(changes: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"jobs": [QUEUED], "rows": {NAME: UNSERVED}},
+        {"jobs": [QUEUED], "rows": {NAME: UNSERVED | {"explained_at": "1"}}},
+        {"jobs": [QUEUED], "rows": {NAME: UNSERVED | {"given_up_at": "1"}}},
         {"jobs": [job(status="waiting", conclusion=None, runner_name=None)]},
         {"jobs": [job(conclusion="skipped", runner_name=None)]},
         {"jobs": [job(conclusion="cancelled", runner_name=None)], "cancelled": {JOB}},
