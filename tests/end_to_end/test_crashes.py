@@ -209,7 +209,7 @@ class Play:
 
     def _begin(self, scene: Scene, point: Point) -> None:
         stage = self._stage
-        stage.until(lambda: stage.stats()["executions_running"] < JOBS_AT_ONCE)
+        stage.until(lambda: stage.at_work() < JOBS_AT_ONCE)
         (job_id,) = stage.next_job_ids(1)
         stage.fault(
             on="function",

@@ -211,6 +211,11 @@ class Stage:
 
     # Rest
 
+    def at_work(self) -> int:
+        """How many executions and invocations are under way."""
+        stats = self.stats()
+        return int(stats["executions_running"] + stats["invocations_running"])
+
     def until(self, reached: Callable[[], object], *, seconds: float = _PATIENCE_SECONDS) -> bool:
         """Wait for something, and do meanwhile what is due; whether it came."""
         deadline = time.monotonic() + seconds
@@ -232,10 +237,8 @@ class Stage:
         since, before = time.monotonic(), -1
         while time.monotonic() - since < for_seconds:
             assert time.monotonic() < deadline, f"no rest: {self.stats()}"
-            stats = self.stats()
-            made = sum(stats["invocations"].values())
-            at_work = stats["executions_running"] or stats["invocations_running"]
-            if self.act() or made != before or at_work:
+            made = sum(self.stats()["invocations"].values())
+            if self.act() or made != before or self.at_work():
                 since, before = time.monotonic(), made
             time.sleep(_POLL_SECONDS)
 

@@ -27,6 +27,7 @@ ABOUT = Explanation.from_detail(
         "head_sha": HEAD_SHA,
         "error": "Job.CannotBeServed",
         "cause": "class 'huge' is not in the catalog " + "x" * 300,
+        "final": True,
     }
 )
 
