@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from .script import Act, Answer, Crash, Script, play
@@ -96,6 +96,7 @@ def house() -> Iterator[House]:
     derandomize=PLAYS == FEW,
     database=None,
     deadline=None,
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],
     report_multiple_bugs=False,
 )
