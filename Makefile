@@ -7,7 +7,7 @@ CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
 WORKFLOW ?= examples/workflows/build.yml
 ARGS ?=
 
-.PHONY: demo test check synth deploy benchmark setup clean
+.PHONY: demo test test-image check synth deploy benchmark setup clean
 
 demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
 	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)
@@ -15,12 +15,17 @@ demo: setup ## run a workflow of four jobs on the fleet, all of it on this machi
 test: check ## every test
 	$(RUN) $(BIN)/python -m pytest $(ARGS)
 
+test-image: setup ## build every variant of the runner image and run it; needs root and apt-get
+	@folder="$$(tools/image_tools.sh)" && \
+	RUNNER_FLEET_TEST_IMAGE="$$folder" $(RUN) $(BIN)/python -m pytest tests/built_image $(ARGS)
+
 check: setup ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cdk_runner_fleet app.py
 	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
-	$(BIN)/shellcheck runner_image/*.sh .ci/run
+	$(BIN)/shellcheck runner_image/*.sh runner_image/build/*.sh tools/*.sh .ci/run
+	$(BIN)/hadolint runner_image/Dockerfile
 
 synth: setup ## write cdk.out
 	$(CDK) synth --quiet --app "$(BIN)/python app.py" $(ARGS)

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdk_runner_fleet.fleet import RunnerFleet
+    from cdk_runner_fleet.image import RunnerImage
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
 
-__all__ = ["GitHubApp", "LifecycleTimeouts", "RunnerClass", "RunnerFleet", "RunnerFleetStack"]
+__all__ = [
+    "GitHubApp",
+    "LifecycleTimeouts",
+    "RunnerClass",
+    "RunnerFleet",
+    "RunnerFleetStack",
+    "RunnerImage",
+]
 
 _HOMES = {
     "GitHubApp": "cdk_runner_fleet.values",
@@ -22,6 +30,7 @@ _HOMES = {
     "RunnerClass": "cdk_runner_fleet.values",
     "RunnerFleet": "cdk_runner_fleet.fleet",
     "RunnerFleetStack": "cdk_runner_fleet.stack",
+    "RunnerImage": "cdk_runner_fleet.image",
 }
 
 

@@ -15,4 +15,5 @@ _ROOT = _BUNDLE if _BUNDLE.is_dir() else _PACKAGE.parent
 
 FUNCTIONS = _ROOT / "functions"
 RUNNER_IMAGE = _ROOT / "runner_image"
+RUNNER_RELEASE = RUNNER_IMAGE / "release.json"
 STATE_MACHINE = _ROOT / "statemachines" / "runner_lifecycle.asl.json"

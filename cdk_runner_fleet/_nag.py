@@ -12,6 +12,7 @@ from aws_cdk import Acknowledgment, ArnFormat, Fn, Stack, Validations
 from constructs import IConstruct
 
 if TYPE_CHECKING:
+    from cdk_runner_fleet._function import FleetFunction
     from cdk_runner_fleet.fleet import RunnerFleet
 
 _RULES = "AwsSolutions::AwsSolutions-"
@@ -29,7 +30,9 @@ def acknowledge_nag_rules(fleet: RunnerFleet) -> None:
         fleet.dispatch_event,
         fleet.runner_api,
         fleet.deregister_runner,
+        fleet.check_runner,
         fleet.explain_job,
+        fleet.watch_release,
     ):
         _acknowledge(function, "IAM5[Resource::*]", _NO_RESOURCE_LEVEL.format(tracing))
     _acknowledge(
@@ -68,9 +71,21 @@ def acknowledge_nag_rules(fleet: RunnerFleet) -> None:
         "The VPC made by default holds nothing but runners without an inbound rule; flow logs "
         "are billed by volume. Pass a vpc that has them where they are wanted.",
     )
+    _acknowledge(
+        fleet.cluster,
+        "ECS2",
+        "The only variable says what the image declares to have, such as python: it is in the "
+        "runner's labels as well.",
+    )
     _acknowledge_families(fleet)
-    if fleet.images:
-        _acknowledge_images(fleet)
+    if fleet.runner_image.repository:
+        _acknowledge(
+            fleet.cluster,
+            "IAM5[Resource::*]",
+            _NO_RESOURCE_LEVEL.format("ecr:GetAuthorizationToken"),
+        )
+    if fleet.build_image:
+        _acknowledge_builds(fleet, fleet.build_image)
 
 
 def _acknowledge_families(fleet: RunnerFleet) -> None:
@@ -112,43 +127,37 @@ def _acknowledge_families(fleet: RunnerFleet) -> None:
     )
 
 
-def _acknowledge_images(fleet: RunnerFleet) -> None:
-    images, builder = fleet.images, fleet.build_image
-    assert images is not None  # noqa: S101 - the caller has seen to it
-    assert builder is not None  # noqa: S101 - there is one where images are built
-    _acknowledge(
-        fleet.cluster,
-        "IAM5[Resource::*]",
-        _NO_RESOURCE_LEVEL.format("ecr:GetAuthorizationToken"),
-    )
-    _acknowledge(
-        images, "IAM5[Resource::*]", _NO_RESOURCE_LEVEL.format("ecr:GetAuthorizationToken")
-    )
+def _acknowledge_builds(fleet: RunnerFleet, builder: FleetFunction) -> None:
+    image = fleet.runner_image
+    _acknowledge(image, "IAM5[Resource::*]", _NO_RESOURCE_LEVEL.format("ecr:GetAuthorizationToken"))
     _acknowledge(
         builder,
         "IAM5[Resource::*]",
-        _NO_RESOURCE_LEVEL.format("ecs:DescribeTaskDefinition, X-Ray tracing"),
+        _NO_RESOURCE_LEVEL.format(
+            "ecs:DescribeTaskDefinition, ecs:DeregisterTaskDefinition, X-Ray tracing"
+        ),
     )
     for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):
-        _acknowledge(images, f"IAM5[Action::{action}]", "aws-cdk's read grant on the one asset.")
+        _acknowledge(image, f"IAM5[Action::{action}]", "aws-cdk's read grant on the one asset.")
     _acknowledge(
-        images,
-        f"IAM5[Resource::{_flat(fleet, images.own_repositories_arn)}]",
+        image,
+        f"IAM5[Resource::{_flat(fleet, image.own_repositories_arn)}]",
         "Jobs may name bases from the account's own repositories; builds only pull from them.",
     )
-    logs = Stack.of(fleet).format_arn(
-        service="logs",
-        resource="log-group",
-        resource_name=f"/aws/codebuild/{images.project.project_name}:*",
-        arn_format=ArnFormat.COLON_RESOURCE_NAME,
-    )
+    for project in image.projects.values():
+        logs = Stack.of(fleet).format_arn(
+            service="logs",
+            resource="log-group",
+            resource_name=f"/aws/codebuild/{project.project_name}:*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        _acknowledge(
+            image,
+            f"IAM5[Resource::{_flat(fleet, logs)}]",
+            "aws-cdk's grant on the streams of the project's own log group.",
+        )
     _acknowledge(
-        images,
-        f"IAM5[Resource::{_flat(fleet, logs)}]",
-        "aws-cdk's grant on the streams of the project's own log group.",
-    )
-    _acknowledge(
-        images, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
+        image, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
     )
 
 

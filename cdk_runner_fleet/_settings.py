@@ -15,8 +15,6 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 # a runner's name at GitHub has at most 64 characters; job id and attempt take up to 32 of them
 _NAME_PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
-# readable part of an image's tag: the rules of a tag, with room for the digest behind it
-_IMAGE_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
 
 
 def scope(*, github_repo: str | None, github_org: str | None, github_enterprise: str | None) -> str:
@@ -112,15 +110,6 @@ def check_name_prefix(value: str) -> None:
         raise ValueError(
             f"runner_name_prefix {value!r} cannot begin a runner's name, use up to 31 "
             "lower-case letters, digits and dashes, a letter first"
-        )
-
-
-def check_image_tag(value: str) -> None:
-    """Raise ``ValueError`` unless ``value`` can begin an image tag."""
-    if not Token.is_unresolved(value) and not _IMAGE_TAG.fullmatch(value):
-        raise ValueError(
-            f"runner_image_tag {value!r} cannot begin an image tag, use up to 60 letters, "
-            "digits, dots, dashes and underscores"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
@@ -103,8 +105,10 @@ class FleetBus(Construct):
             ),
         )
 
-    def deliver_ended_builds(self, function: FleetFunction, *, project_name: str) -> None:
-        """Send the end of each build of the project to ``function``."""
+    def deliver_ended_builds(
+        self, function: FleetFunction, *, project_names: Sequence[str]
+    ) -> None:
+        """Send the end of each build of the projects to ``function``."""
         self._rule(
             "EndedBuilds",
             function,
@@ -112,11 +116,24 @@ class FleetBus(Construct):
                 source=["aws.codebuild"],
                 detail_type=["CodeBuild Build State Change"],
                 detail={
-                    "project-name": [project_name],
+                    "project-name": list(project_names),
                     "build-status": ["SUCCEEDED", "FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
                 },
             ),
         )
+
+    def deliver_retired_versions(self, function: FleetFunction) -> None:
+        """Tell ``function`` of each runner version that GitHub gives no more jobs to."""
+        self._rule(
+            "RetiredVersions",
+            function,
+            events.EventPattern(source=[EVENT_SOURCE], detail_type=["runner_version_retired"]),
+            bus=self.event_bus,
+        )
+
+    def deliver_days(self, function: FleetFunction) -> None:
+        """Tell ``function`` once a day that another one has passed."""
+        self._rule("Days", function, schedule=events.Schedule.rate(Duration.days(1)))
 
     def deliver_deployments(self, function: FleetFunction) -> None:
         """Tell ``function`` when this stack has been deployed."""
@@ -138,8 +155,9 @@ class FleetBus(Construct):
         self,
         construct_id: str,
         function: FleetFunction,
-        pattern: events.EventPattern,
+        pattern: events.EventPattern | None = None,
         *,
+        schedule: events.Schedule | None = None,
         bus: events.IEventBus | None = None,
     ) -> None:
         events.Rule(
@@ -147,6 +165,7 @@ class FleetBus(Construct):
             construct_id,
             event_bus=bus,
             event_pattern=pattern,
+            schedule=schedule,
             targets=[
                 targets.LambdaFunction(
                     function.function,

@@ -28,7 +28,10 @@ class RunnerCluster(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        image: URI of the image in the base task definition.
+        image: URI of the image in the base task definitions.
+        architectures: Processor architectures to make a base task definition for. The first one's
+            is what those of built images are cloned from.
+        capabilities: What every runner declares to have. Default: its image says.
         repository: Repository that runner images are pulled from. Default: images are pulled
             without a permission of the execution role.
         vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
@@ -49,6 +52,8 @@ class RunnerCluster(Construct):
         construct_id: str,
         *,
         image: str,
+        architectures: Sequence[str] = ("X86_64",),
+        capabilities: Sequence[str] = (),
         repository: ecr.IRepository | None = None,
         vpc: ec2.IVpc | None = None,
         subnets: Sequence[ec2.ISubnet] | None = None,
@@ -92,7 +97,8 @@ class RunnerCluster(Construct):
         if repository is not None:
             repository.grant_pull(self.execution_role)
         self._family = Names.unique_resource_name(self, max_length=64, separator="-")
-        self.task_definition = self._task_definition(image)
+        self._capabilities = capabilities
+        self.task_definitions = {name: self._task_definition(image, name) for name in architectures}
 
     @property
     def connections(self) -> ec2.Connections:
@@ -106,7 +112,8 @@ class RunnerCluster(Construct):
             self._task_role = iam.Role(
                 self, "TaskRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
             )
-            self.task_definition.task_role_arn = self._task_role.role_arn
+            for definition in self.task_definitions.values():
+                definition.task_role_arn = self._task_role.role_arn
             for launcher in self._launchers:
                 _grant_pass_role(launcher, self._task_role)
         return self._task_role
@@ -123,14 +130,14 @@ class RunnerCluster(Construct):
 
     @property
     def task_definition_arn(self) -> str:
-        """The base task definition's ARN with its revision."""
-        return self.task_definition.ref
+        """ARN, with its revision, of the definition that those of built images are made from."""
+        return next(iter(self.task_definitions.values())).ref
 
     @property
     def task_family(self) -> str:
         """Prefix of the families made from this revision: a change of the base makes new ones."""
         # the ARN's seventh field: …:task-definition/<family>:<revision>
-        revision = Fn.select(6, Fn.split(":", self.task_definition.ref))
+        revision = Fn.select(6, Fn.split(":", self.task_definition_arn))
         return f"{self._family}-{revision}"
 
     @property
@@ -182,7 +189,7 @@ class RunnerCluster(Construct):
         )
 
     def grant_register(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` make a family for a new image from the base task definition."""
+        """Let ``grantee`` make a family for a new image, and take back what a dead one has."""
         policy = grantee.grant_principal.add_to_principal_policy
         policy(
             iam.PolicyStatement(
@@ -190,8 +197,13 @@ class RunnerCluster(Construct):
                 resources=[self.image_families_arn],
             )
         )
-        # DescribeTaskDefinition has no resource level (Service Authorization Reference, ECS)
-        policy(iam.PolicyStatement(actions=["ecs:DescribeTaskDefinition"], resources=["*"]))
+        # neither has a resource level (Service Authorization Reference, ECS)
+        policy(
+            iam.PolicyStatement(
+                actions=["ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition"],
+                resources=["*"],
+            )
+        )
         self._grant_pass_roles(grantee)
 
     def _grant_pass_roles(self, grantee: iam.IGrantable) -> None:
@@ -217,25 +229,30 @@ class RunnerCluster(Construct):
             description="cdk-runner-fleet: runners reach out, nothing reaches them",
         )
 
-    def _task_definition(self, image: str) -> ecs.CfnTaskDefinition:
+    def _task_definition(self, image: str, architecture: str) -> ecs.CfnTaskDefinition:
+        construct_id, family = {
+            "X86_64": ("TaskDefinition", self._family),
+            "ARM64": ("Arm64TaskDefinition", f"{self._family}-arm64"),
+        }[architecture]
         # the L2 construct always makes a task role; runners have none until they are granted one
         return ecs.CfnTaskDefinition(
             self,
-            "TaskDefinition",
-            family=self._family,
+            construct_id,
+            family=family,
             cpu="512",
             memory="1024",
             network_mode="awsvpc",
             requires_compatibilities=["FARGATE"],
             execution_role_arn=self.execution_role.role_arn,
             runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
-                cpu_architecture="X86_64", operating_system_family="LINUX"
+                cpu_architecture=architecture, operating_system_family="LINUX"
             ),
             container_definitions=[
                 ecs.CfnTaskDefinition.ContainerDefinitionProperty(
                     name=CONTAINER_NAME,
                     image=image,
                     essential=True,
+                    environment=self._declared(),
                     stop_timeout=int(_STOP_TIMEOUT.to_seconds()),
                     log_configuration=ecs.CfnTaskDefinition.LogConfigurationProperty(
                         log_driver="awslogs",
@@ -248,6 +265,16 @@ class RunnerCluster(Construct):
                 )
             ],
         )
+
+    def _declared(self) -> list[ecs.CfnTaskDefinition.KeyValuePairProperty] | None:
+        # here and not in the image, so that it holds for a ready one as well
+        if not self._capabilities:
+            return None
+        return [
+            ecs.CfnTaskDefinition.KeyValuePairProperty(
+                name="RUNNER_CAPABILITIES", value=",".join(self._capabilities)
+            )
+        ]
 
 
 def _grant_pass_role(grantee: iam.IGrantable, role: iam.IRole) -> None:

@@ -16,6 +16,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
+from cdk_runner_fleet.image import RunnerImage
 from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
 
 
@@ -41,9 +42,15 @@ class FleetSettings:
     assign_public_ip: bool = True
     runner_image: str | None = None
     runner_image_tag: str = "default"
+    runner_image_variant: str = "base"
+    runner_image_capabilities: Sequence[str] = ()
+    apt_packages: Sequence[str] = ()
+    pip_packages: Sequence[str] = ()
+    image_soci: bool = False
     runner_class_sizes: Mapping[str, Mapping[str, Any]] | None = None
     runner_name_prefix: str = "fleet"
     image_build_project: bool = True
+    max_image_builds: int = 5
     allowed_images: Sequence[str] | None = None
     event_bus_name: str | None = None
     explain_at_github: bool = True
@@ -93,10 +100,7 @@ class FleetSettings:
                 else None
             ),
             runner_classes=_classes(self.runner_class_sizes),
-            runner_image=self.runner_image,
-            runner_image_tag=self.runner_image_tag,
-            image_building=self.image_build_project,
-            allowed_images=self.allowed_images,
+            runner_image=self._image(scope),
             runner_name_prefix=self.runner_name_prefix,
             event_bus_name=self.event_bus_name,
             explain_at_github=self.explain_at_github,
@@ -121,6 +125,27 @@ class FleetSettings:
                 image_build=Duration.seconds(self.image_build_timeout_seconds),
                 job=Duration.seconds(self.runner_ttl_seconds),
             ),
+        )
+
+    def _image(self, scope: Construct) -> RunnerImage:
+        if not self.image_build_project and self.runner_image is None:
+            raise ValueError(
+                "image_build_project is off and no runner_image is given, so no job could have an "
+                "image: name a ready runner_image, or leave image_build_project on"
+            )
+        return RunnerImage(
+            scope,
+            "RunnerImage",
+            image_uri=self.runner_image,
+            variant=self.runner_image_variant,
+            apt_packages=self.apt_packages,
+            pip_packages=self.pip_packages,
+            allowed_bases=self.allowed_images if self.image_build_project else None,
+            jobs_may_choose=self.image_build_project,
+            name=self.runner_image_tag,
+            capabilities=self.runner_image_capabilities,
+            soci=self.image_soci,
+            max_concurrent_builds=self.max_image_builds,
         )
 
 

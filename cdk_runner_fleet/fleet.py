@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 import jsii
-from aws_cdk import Aws, Duration, Fn, Token, Tokenization
+from aws_cdk import Duration, Tokenization
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -17,12 +17,13 @@ from constructs import Construct
 from cdk_runner_fleet import _settings
 from cdk_runner_fleet._function import METRICS_NAMESPACE, FleetFunction
 from cdk_runner_fleet._nag import acknowledge_nag_rules
+from cdk_runner_fleet._recipe import pinned_release
 from cdk_runner_fleet.api import FleetApi
 from cdk_runner_fleet.bus import FleetBus
 from cdk_runner_fleet.catalog import RunnerCatalog
 from cdk_runner_fleet.cluster import RunnerCluster
 from cdk_runner_fleet.github import GitHubConnection
-from cdk_runner_fleet.image import RunnerImages
+from cdk_runner_fleet.image import RunnerImage
 from cdk_runner_fleet.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.reconciliation import DemandReconciliation
 from cdk_runner_fleet.registry import (
@@ -31,10 +32,14 @@ from cdk_runner_fleet.registry import (
     WAITING_INDEX,
     RunnerRegistry,
 )
-from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
-
-DEFAULT_IMAGE_BASE = "public.ecr.aws/docker/library/ubuntu:24.04"
-"""Base of the default runner image: AWS's mirror of Docker's official image has no pull limit."""
+from cdk_runner_fleet.release import ReleaseWatch
+from cdk_runner_fleet.values import (
+    ARCHITECTURES,
+    Architecture,
+    GitHubApp,
+    LifecycleTimeouts,
+    RunnerClass,
+)
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -70,13 +75,9 @@ class RunnerFleet(Construct):
             image does.
         runner_classes: Sizes of runner by name, the first one for jobs that name none. Default:
             ``small`` 512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
-        runner_image: URI of a ready runner image for jobs without ``image:``. Default: an image is
-            built in the account, started right after the first deployment.
-        runner_image_tag: Readable part of the default image's tag.
-        image_building: Whether jobs may name their image (``image:<base>``) and have it built.
-        allowed_images: Globs of the base images that may be built, matched against the full
-            reference. Default: everything on ``public.ecr.aws`` (Docker's official images are taken
-            from its mirror there) and the account's own ECR.
+        runner_image: The image for jobs without ``image:``, and what jobs may choose. Default: a
+            small image on Ubuntu is built in the account, started right after the first deployment,
+            and jobs may choose another base.
         runner_name_prefix: What the runners' names begin with.
         event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
         vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
@@ -122,10 +123,7 @@ class RunnerFleet(Construct):
         github_api_url: str = "https://api.github.com",
         github_ca: ssm.IStringParameter | None = None,
         runner_classes: Mapping[str, RunnerClass] | None = None,
-        runner_image: str | None = None,
-        runner_image_tag: str = "default",
-        image_building: bool = True,
-        allowed_images: Sequence[str] | None = None,
+        runner_image: RunnerImage | None = None,
         runner_name_prefix: str = "fleet",
         event_bus_name: str | None = None,
         vpc: ec2.IVpc | None = None,
@@ -149,17 +147,11 @@ class RunnerFleet(Construct):
         _settings.check_runner_group(runner_group, scope=served)
         _settings.check_api_url(github_api_url)
         _settings.check_name_prefix(runner_name_prefix)
-        _settings.check_image_tag(runner_image_tag)
         _settings.check_max_runners("max_runners", max_runners)
         if max_runners_per_repository is not None:
             _settings.check_max_runners("max_runners_per_repository", max_runners_per_repository)
         _settings.check_budget(daily_budget_usd)
         _settings.check_reconciliation(every=reconcile_every, grace=reconcile_grace)
-        if runner_image is None and not image_building:
-            raise ValueError(
-                "image_building is off and no runner_image is given, so no job could have an "
-                "image: name a ready runner_image, or leave image_building on"
-            )
         timeouts = timeouts or LifecycleTimeouts()
         self.runner_name_prefix = runner_name_prefix
         self.max_runners = max_runners
@@ -190,17 +182,17 @@ class RunnerFleet(Construct):
         self.catalog = RunnerCatalog(self, "Catalog", classes=runner_classes)
         self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api")
-        self.images = (
-            RunnerImages(self, "Images", build_timeout=timeouts.image_build)
-            if image_building
-            else None
-        )
+        self.runner_image = image = runner_image or RunnerImage(self, "Images")
+        architectures = _architectures(self.catalog.classes)
+        image.bind(architectures=architectures)
         self.cluster = RunnerCluster(
             self,
             "Cluster",
-            # the base definition is only cloned, never launched, where images are built
-            image=runner_image or _built_image(self.images, runner_image_tag),
-            repository=self.images.repository if self.images else None,
+            image=image.image_uri or _built(image),
+            # what is launched without a ready image is cloned, for either architecture
+            architectures=architectures if image.image_uri else architectures[:1],
+            capabilities=image.capabilities,
+            repository=image.repository,
             vpc=vpc,
             subnets=subnets,
             security_groups=security_groups,
@@ -208,19 +200,22 @@ class RunnerFleet(Construct):
         )
 
         policy = {
-            "ALLOWED_IMAGES": json.dumps(
-                list(allowed_images) if allowed_images is not None else _default_allowed_images()
-            ),
-            "IMAGE_BUILDING": "on" if image_building else "off",
+            "ALLOWED_IMAGES": json.dumps(image.allowed_bases),
+            "IMAGE_BUILDING": "on" if image.is_built else "off",
         }
         default_image = {
             "TASK_FAMILY": self.cluster.task_family,
-            "DEFAULT_IMAGE_BASE": DEFAULT_IMAGE_BASE,
-            "RUNNER_IMAGE_TAG": runner_image_tag,
-            "IMAGE_RECIPE": self.images.recipe if self.images else "",
+            "DEFAULT_IMAGE_BASE": image.base_image,
+            "RUNNER_IMAGE_TAG": image.name,
+            "IMAGE_RECIPE": image.recipe,
         }
         runner_table = self.registry.runner_table
         table = {"RUNNER_TABLE": runner_table.table_name}
+        releases = {
+            "IMAGE_TABLE": self.registry.image_table.table_name,
+            "LEDGER_TABLE": self.registry.ledger_table.table_name,
+            "RUNNER_RELEASE": pinned_release(),
+        }
         admission = {
             "LEDGER_TABLE": self.registry.ledger_table.table_name,
             "MAX_RUNNERS": _number(max_runners),
@@ -234,13 +229,31 @@ class RunnerFleet(Construct):
             handler="deregister_runner",
             environment={**table, **self.github.environment(runners="write")},
         )
+        self.check_runner = FleetFunction(
+            self,
+            "CheckRunner",
+            handler="check_runner",
+            environment={
+                **table,
+                **self.github.environment(runners="read", also={"actions": "read"}),
+            },
+        )
         self.build_image = (
-            self._image_builder(self.images, {**table, **default_image}, timeouts.image_build)
-            if self.images
+            self._image_builder(image, {**table, **releases, **default_image}, timeouts.image_build)
+            if image.is_built
             else None
         )
-        if self.build_image and runner_image is None:
-            self.bus.deliver_deployments(self.build_image)
+        self.release_watch = ReleaseWatch(
+            self,
+            "ReleaseWatch",
+            environment={
+                **releases,
+                **self.github.environment(runners="read"),
+                "EVENT_BUS_NAME": self.bus.event_bus.event_bus_name,
+            },
+            dead_letter_queue=self.bus.dead_letter_queue,
+        )
+        self.watch_release = self.release_watch.function
         self.lifecycle = RunnerLifecycle(
             self,
             "Lifecycle",
@@ -249,6 +262,7 @@ class RunnerFleet(Construct):
             image_table=self.registry.image_table,
             api_url=self.api.url,
             deregister_function=self.deregister_runner,
+            check_function=self.check_runner,
             build_function=self.build_image,
             timeouts=timeouts,
         )
@@ -271,11 +285,19 @@ class RunnerFleet(Construct):
             **default_image,
             **policy,
             **admission,
+            "IMAGE_TABLE": self.registry.image_table.table_name,
             "EVENT_BUS_NAME": self.bus.event_bus.event_bus_name,
             "STATE_MACHINE_ARN": self.lifecycle.state_machine.state_machine_arn,
             "CLASS_SIZES_PARAM": self.catalog.parameter.parameter_name,
             "RUNNER_NAME_PREFIX": runner_name_prefix,
-            "DEFAULT_TASK_DEFINITION": self.cluster.task_definition_arn if runner_image else "",
+            "DEFAULT_TASK_DEFINITIONS": json.dumps(
+                {name: made.ref for name, made in self.cluster.task_definitions.items()}
+                if image.image_uri
+                else {}
+            ),
+            "IMAGE_CAPABILITIES": json.dumps(image.capabilities),
+            "DETECTED_CAPABILITIES": json.dumps(image.detected_capabilities),
+            "ARCHITECTURES": json.dumps(architectures),
             "ROW_TTL_SECONDS": str(int(ROW_LIFETIME.to_seconds())),
         }
         self.dispatch_event = FleetFunction(
@@ -322,8 +344,11 @@ class RunnerFleet(Construct):
         acknowledge_nag_rules(self)
 
     def _image_builder(
-        self, images: RunnerImages, environment: Mapping[str, str], timeout: Duration
+        self, image: RunnerImage, environment: Mapping[str, str], timeout: Duration
     ) -> FleetFunction:
+        repository = image.repository
+        assert repository is not None  # noqa: S101 - there is one where images are built
+        projects = {name: project.project_name for name, project in image.projects.items()}
         function = FleetFunction(
             self,
             "BuildImage",
@@ -331,24 +356,36 @@ class RunnerFleet(Construct):
             timeout=Duration.minutes(1),
             environment={
                 **environment,
-                "IMAGE_TABLE": self.registry.image_table.table_name,
-                "IMAGE_BUILD_PROJECT": images.project.project_name,
-                "ECR_REPOSITORY_NAME": images.repository.repository_name,
-                "RUNNER_REPOSITORY_URL": images.repository.repository_uri,
+                "IMAGE_BUILD_PROJECTS": json.dumps(projects),
+                "ECR_REPOSITORY_NAME": repository.repository_name,
+                "RUNNER_REPOSITORY_URL": repository.repository_uri,
                 "TASK_DEFINITION_ARN": self.cluster.task_definition_arn,
                 "IMAGE_BUILD_TIMEOUT_SECONDS": str(int(timeout.to_seconds())),
+                "MAX_BUILDS": _number(image.max_concurrent_builds),
+                "BUILD_DEFAULT_IMAGE": "off" if image.image_uri else "on",
             },
         )
-        images.grant_build(function)
+        image.grant_build(function)
         self.cluster.grant_register(function)
         function.allow(
             "dynamodb:GetItem",
             "dynamodb:UpdateItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:Scan",
             resources=[self.registry.image_table.table_arn],
+        )
+        function.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            resources=[self.registry.ledger_table.table_arn],
         )
         function.allow("dynamodb:UpdateItem", resources=[self.registry.runner_table.table_arn])
         function.add_dead_letter_queue(self.bus.dead_letter_queue)
-        self.bus.deliver_ended_builds(function, project_name=images.project.project_name)
+        self.bus.deliver_ended_builds(function, project_names=list(projects.values()))
+        self.bus.deliver_retired_versions(function)
+        self.bus.deliver_days(function)
+        if image.image_uri is None:
+            self.bus.deliver_deployments(function)
         return function
 
     def _connect(self) -> None:
@@ -365,7 +402,12 @@ class RunnerFleet(Construct):
             function.add_dead_letter_queue(self.bus.dead_letter_queue)
 
         self.webhook_secret.grant_read(self.receive_webhook)
-        for function in (self.receive_webhook, self.dispatch_event, self.reconcile_demand):
+        for function in (
+            self.receive_webhook,
+            self.dispatch_event,
+            self.reconcile_demand,
+            self.watch_release,
+        ):
             self.bus.event_bus.grant_put_events_to(function)
         rows = [runner_table.table_arn]
         for function in (self.dispatch_event, self.reconcile_demand):
@@ -374,14 +416,23 @@ class RunnerFleet(Construct):
         self.cluster.grant_sweep(self.reconcile_demand)
         for function in (self.runner_api, self.explain_job):
             function.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
-        self.deregister_runner.allow("dynamodb:GetItem", resources=rows)
+        for function in (self.deregister_runner, self.check_runner):
+            function.allow("dynamodb:GetItem", resources=rows)
         for function in (
             self.runner_api,
             self.deregister_runner,
+            self.check_runner,
             self.explain_job,
             self.reconcile_demand,
+            self.watch_release,
         ):
             self.github.grant_ask(function)
+        self.watch_release.allow("dynamodb:Scan", resources=[self.registry.image_table.table_arn])
+        self.watch_release.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            resources=[self.registry.ledger_table.table_arn],
+        )
         self.lifecycle.grant_resume(
             self.dispatch_event,
             self.reconcile_demand,
@@ -412,6 +463,7 @@ class RunnerFleet(Construct):
             "dynamodb:DeleteItem",
             resources=[self.registry.ledger_table.table_arn],
         )
+        function.allow("dynamodb:UpdateItem", resources=[self.registry.image_table.table_arn])
 
     @property
     def webhook_url(self) -> str:
@@ -527,6 +579,37 @@ class RunnerFleet(Construct):
         """Jobs whose runner was gone before they ended. Default: the sum over 5 minutes."""
         return self.reconciliation.metric("JobLost", period=period, statistic=statistic)
 
+    def metric_image_builds_started(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Builds of runner images that began. Default: the sum over 5 minutes."""
+        return _build_metric("ImageBuildStarted", period=period, statistic=statistic)
+
+    def metric_image_builds_failed(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Builds of runner images that ended without one. Default: the sum over 5 minutes."""
+        return _build_metric("ImageBuildFailed", period=period, statistic=statistic)
+
+    def metric_runner_version_days_left(
+        self, *, period: Duration | None = None, statistic: str = "Minimum"
+    ) -> cloudwatch.Metric:
+        """Days until GitHub gives no more jobs to the first runner version in use.
+
+        There is no data as long as GitHub has set no date. Default: the minimum over a day.
+        """
+        return self.release_watch.metric_days_left(
+            period=period or Duration.days(1), statistic=statistic
+        )
+
+    @property
+    def runner_version_alarm(self) -> cloudwatch.Alarm:
+        """Rings when a runner version in use has 14 days left at GitHub.
+
+        It has no action of its own: ``fleet.runner_version_alarm.add_alarm_action(…)``.
+        """
+        return self.release_watch.alarm
+
     @property
     def failed_events_alarm(self) -> cloudwatch.Alarm:
         """Rings while an event that could not be handled waits in the dead-letter queue.
@@ -571,11 +654,22 @@ def _number(value: float | None) -> str:
     return "" if value is None else Tokenization.stringify_number(value)
 
 
-def _built_image(images: RunnerImages | None, tag: str) -> str:
-    assert images is not None  # noqa: S101 - the constructor has seen to it
-    return images.repository.repository_uri_for_tag(tag)
+def _architectures(classes: Mapping[str, RunnerClass]) -> list[Architecture]:
+    used = {size.architecture for size in classes.values()}
+    return [architecture for architecture in ARCHITECTURES if architecture in used]
 
 
-def _default_allowed_images() -> list[str]:
-    registry = Fn.join("", [Aws.ACCOUNT_ID, ".dkr.ecr.", Aws.REGION, ".", Aws.URL_SUFFIX, "/*"])
-    return ["public.ecr.aws/*", Token.as_string(registry)]
+def _build_metric(name: str, *, period: Duration | None, statistic: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace=METRICS_NAMESPACE,
+        metric_name=name,
+        dimensions_map={"service": "build_image"},
+        period=period,
+        statistic=statistic,
+    )
+
+
+def _built(image: RunnerImage) -> str:
+    # a name for the base definition, which is only cloned and never launched
+    assert image.repository is not None  # noqa: S101 - there is one where images are built
+    return image.repository.repository_uri_for_tag(image.name)

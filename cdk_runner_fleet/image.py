@@ -1,11 +1,12 @@
-"""Where runner images are built and kept."""
+"""Where runner images come from: their recipe, what builds them, and where they are kept."""
 
 from __future__ import annotations
 
-import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, Duration, Fn, RemovalPolicy, Stack, Stage, Token
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -13,114 +14,348 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
-from cdk_runner_fleet import _assets
+from cdk_runner_fleet._recipe import VARIANTS, Recipe, digest
 
-_ARCHITECTURE = "linux/amd64"
+_OFFICIAL = "public.ecr.aws/docker/library"
+"""AWS's mirror of Docker's official images, which has no limit on pulls."""
+_DEFAULT_BASES: Mapping[str, str] = {
+    "base": f"{_OFFICIAL}/ubuntu:24.04",
+    "python": f"{_OFFICIAL}/python:3.13-slim-bookworm",
+    "node": f"{_OFFICIAL}/node:24-bookworm-slim",
+    "full": f"{_OFFICIAL}/ubuntu:24.04",
+}
+_CACHE_PREFIX = "cache."
+"""What the tags of build caches begin with (build_image.sh); no tag of an image has a dot."""
+
+# https://github.com/distribution/reference, with a registry: `node:24` would be looked for on
+# Docker Hub, which refuses builds beyond its limit on pulls
+_REFERENCE = re.compile(
+    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d{1,5})?"
+    r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+# readable part of an image's name: the rules of a tag, with room for the digest behind it
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
+_CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 
 
-class RunnerImages(Construct):
-    """An ECR repository and the CodeBuild project that fills it.
+class RunnerImage(Construct):
+    """The image that a fleet's runners run in, and those that its jobs may choose a base for.
 
-    Builds run in the account, on demand: never on the deployer's machine, and never while
-    CloudFormation waits.
+    Images are built in the account, on demand: never on the deployer's machine, and never while
+    CloudFormation waits. Each is named by its content: base, recipe, runner and architecture.
 
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        build_timeout: How long one build may take.
+        image_uri: A ready image for jobs without ``image:``, for all architectures that the
+            fleet's classes have. Default: one is built of the props below.
+        variant: What is in a built image besides its base: ``base`` (a shell), ``python``,
+            ``node`` or ``full`` (all of these and native build tools). Default: ``base``.
+        base_image: What the default image is built on, Debian or Ubuntu, in full as in
+            ``public.ecr.aws/docker/library/debian:13``. Default: Ubuntu 24.04 for ``base`` and
+            ``full``, Python 3.13 or Node.js 24 on Debian 12 for ``python`` and ``node``.
+        dockerfile_directory: Folder with a Dockerfile of your own. It gets the base as build
+            argument ``BASE_IMAGE``, and the runner goes on top of what it makes. Default: the
+            runner goes on top of the base.
+        build_args: Build arguments for that Dockerfile, and for the fleet's, which also knows
+            ``RUNNER_ARCHIVE_URL``, a mirror of the runner's archive. Default: none but the
+            fleet's own.
+        apt_packages: Debian packages to install as well. Default: what the variant has.
+        pip_packages: Python packages to install as well. Default: what the variant has.
+        allowed_bases: Globs of the bases that jobs may choose with ``image:``, matched against the
+            full reference. Default: everything on ``public.ecr.aws`` (Docker's official images are
+            taken from its mirror there) and the account's own ECR in this region.
+        jobs_may_choose: Whether jobs may name a base (``image:<base>``) and have an image built
+            on it, by the same recipe. Default: they may.
+        repository: Existing ECR repository that built images are pushed to, or that a ready image
+            is pulled from. No lifecycle rule is added to it. Default: one is made where images are
+            built, with immutable tags, a scan of each push, and rules that delete nothing but
+            caches and what has no tag.
+        name: What the default image's name begins with. Default: ``default``.
+        capabilities: What runners in these images declare to have, instead of what is found in
+            the image. Default: it is found out in the image.
+        soci: Whether images of 250 MB and more get a SOCI index, with which Fargate starts them
+            before all of it is there. Their layers are then gzip's instead of zstd's.
+            Default: they get none.
+        max_concurrent_builds: Builds at a time; further ones wait in line. Default: 5.
+
+    Raises:
+        ValueError: if a value cannot work, or two do not go together; the message says what would.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, build_timeout: Duration) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        image_uri: str | None = None,
+        variant: str = "base",
+        base_image: str | None = None,
+        dockerfile_directory: str | Path | None = None,
+        build_args: Mapping[str, str] | None = None,
+        apt_packages: Sequence[str] = (),
+        pip_packages: Sequence[str] = (),
+        allowed_bases: Sequence[str] | None = None,
+        jobs_may_choose: bool = True,
+        repository: ecr.IRepository | None = None,
+        name: str = "default",
+        capabilities: Sequence[str] = (),
+        soci: bool = False,
+        max_concurrent_builds: int = 5,
+    ) -> None:
         super().__init__(scope, construct_id)
-        self.recipe = recipe_digest(_assets.RUNNER_IMAGE)
-        self.repository = ecr.Repository(
-            self,
-            "Repository",
-            image_scan_on_push=True,
-            image_tag_mutability=ecr.TagMutability.IMMUTABLE,
-            encryption=ecr.RepositoryEncryption.AES_256,
-            empty_on_delete=True,
-            removal_policy=RemovalPolicy.DESTROY,
+        if image_uri is not None:
+            _check_ready(
+                image_uri,
+                variant=variant if variant != "base" else None,
+                base_image=base_image,
+                dockerfile_directory=dockerfile_directory,
+                build_args=build_args,
+                apt_packages=apt_packages,
+                pip_packages=pip_packages,
+            )
+        builds = image_uri is None or jobs_may_choose
+        if not builds and soci:
+            raise ValueError(
+                "soci is on and nothing is built: leave it out, or make the index of image_uri "
+                "where that is built"
+            )
+        if not jobs_may_choose and allowed_bases is not None:
+            raise ValueError(
+                f"allowed_bases {list(allowed_bases)!r} given and jobs_may_choose is off: leave "
+                "one of them out"
+            )
+        _check_name(name)
+        _check_base(base_image)
+        _check_capabilities(capabilities)
+        _check_builds(max_concurrent_builds)
+        recipe = Recipe(
+            variant=variant,
+            dockerfile_directory=Path(dockerfile_directory) if dockerfile_directory else None,
+            build_args=build_args or {},
+            apt_packages=apt_packages,
+            pip_packages=pip_packages,
+            soci=soci,
         )
-        self.log_group = logs.LogGroup(
-            self,
-            "Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
+        self.image_uri = image_uri
+        self.name = name
+        self.base_image = base_image or _DEFAULT_BASES[variant]
+        self.capabilities = [capability.lower() for capability in capabilities]
+        self.max_concurrent_builds = max_concurrent_builds
+        self.allowed_bases = _allowed_bases(allowed_bases) if jobs_may_choose else []
+        self.detected_capabilities = (
+            list(VARIANTS[variant])
+            # no image has more of what is detected than a full one
+            if image_uri is None and (variant == "full" or (recipe.is_plain and not base_image))
+            else []
         )
-        source = s3_assets.Asset(self, "Recipe", path=str(_assets.RUNNER_IMAGE))
-        self.project = codebuild.Project(
-            self,
-            "Builder",
-            description="cdk-runner-fleet: builds runner images",
-            source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
-            build_spec=codebuild.BuildSpec.from_source_filename("buildspec.yml"),
-            environment=codebuild.BuildEnvironment(
-                build_image=codebuild.LinuxBuildImage.STANDARD_7_0,
-                compute_type=codebuild.ComputeType.SMALL,
-                privileged=True,  # docker build needs it
-            ),
-            environment_variables={
-                "RUNNER_REPOSITORY_URL": codebuild.BuildEnvironmentVariable(
-                    value=self.repository.repository_uri
-                )
-            },
-            # CodeBuild's own bounds (API reference, CreateProject timeoutInMinutes)
-            timeout=Duration.minutes(_clamp(build_timeout, least=5, most=480)),
-            queued_timeout=Duration.minutes(30),
-            grant_report_group_permissions=False,
-            logging=codebuild.LoggingOptions(
-                cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=self.log_group)
-            ),
-        )
-        self.repository.grant_pull_push(self.project)
-        self._allow("ecr:DescribeImages", resource=self.repository.repository_arn)
-        # bases from the account's own repositories are allowed unless allowed_images says otherwise
-        self._allow(
-            "ecr:BatchCheckLayerAvailability",
-            "ecr:BatchGetImage",
-            "ecr:GetDownloadUrlForLayer",
-            resource=self.own_repositories_arn,
-        )
+        self.repository = repository
+        self.projects: Mapping[str, codebuild.Project] = {}
+        self.recipe = ""
+        self._source: s3_assets.Asset | None = None
+        self._is_bound = False
+        if builds:
+            self.repository = repository or _repository(self)
+            self._source = self._stage(recipe)
+            self.log_group = logs.LogGroup(
+                self,
+                "Logs",
+                retention=logs.RetentionDays.ONE_MONTH,
+                removal_policy=RemovalPolicy.DESTROY,
+            )
+
+    @property
+    def is_built(self) -> bool:
+        """Whether images are built at all."""
+        return self._source is not None
 
     @property
     def own_repositories_arn(self) -> str:
         """ARN pattern of the account's repositories in this region."""
         return Stack.of(self).format_arn(service="ecr", resource="repository", resource_name="*")
 
-    def _allow(self, *actions: str, resource: str) -> None:
-        self.project.add_to_role_policy(
-            iam.PolicyStatement(actions=list(actions), resources=[resource])
-        )
+    def bind(self, *, architectures: Iterable[str]) -> None:
+        """Get ready for the runners of one fleet: it calls this.
+
+        Args:
+            architectures: Those of its runner classes, by ECS's names.
+
+        Raises:
+            ValueError: if another fleet has this image.
+        """
+        if self._is_bound:
+            raise ValueError(
+                f"{self.node.path} serves a fleet already, which counts its builds: make a "
+                "RunnerImage for each fleet, they may share a repository"
+            )
+        self._is_bound = True
+        if self._source is not None:
+            self.projects = {name: self._project(name) for name in architectures}
 
     def grant_build(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` start builds and look images up."""
+        """Let ``grantee`` start builds, follow them, and look after the images."""
+        assert self.repository is not None  # noqa: S101 - there is one where images are built
         policy = grantee.grant_principal.add_to_principal_policy
         policy(
             iam.PolicyStatement(
-                actions=["codebuild:StartBuild"], resources=[self.project.project_arn]
+                actions=["codebuild:StartBuild", "codebuild:BatchGetBuilds"],
+                resources=[project.project_arn for project in self.projects.values()],
             )
         )
         policy(
             iam.PolicyStatement(
-                actions=["ecr:DescribeImages"], resources=[self.repository.repository_arn]
+                actions=["ecr:DescribeImages", "ecr:BatchDeleteImage"],
+                resources=[self.repository.repository_arn],
             )
         )
 
+    def _stage(self, recipe: Recipe) -> s3_assets.Asset:
+        # beside the other assets: the library's own folder may be read-only, and this has to be
+        # there for as long as the cloud assembly
+        assembly = Stage.of(self)
+        assert assembly is not None  # noqa: S101 - a stack, which this is in, is in one
+        folder = Path(assembly.asset_outdir, f"runner-image-{self.node.addr}")
+        recipe.stage(folder)
+        self.recipe = digest(folder)
+        return s3_assets.Asset(self, "Recipe", path=str(folder))
 
-def recipe_digest(folder: Path) -> str:
-    """Digest of everything that makes a runner image but its base: the recipe and the architecture.
+    def _project(self, architecture: str) -> codebuild.Project:
+        source, repository = self._source, self.repository
+        assert source is not None  # noqa: S101 - the caller has seen to it
+        assert repository is not None  # noqa: S101 - there is one where images are built
+        construct_id, build_image = {
+            "X86_64": ("Builder", codebuild.LinuxBuildImage.AMAZON_LINUX_2023_6),
+            "ARM64": (
+                "Arm64Builder",
+                codebuild.LinuxArmBuildImage.AMAZON_LINUX_2023_STANDARD_4_0,
+            ),
+        }[architecture]
+        project = codebuild.Project(
+            self,
+            construct_id,
+            description=f"cdk-runner-fleet: builds runner images for {architecture}",
+            source=codebuild.Source.s3(bucket=source.bucket, path=source.s3_object_key),
+            build_spec=codebuild.BuildSpec.from_source_filename("buildspec.yml"),
+            environment=codebuild.BuildEnvironment(
+                build_image=build_image,
+                compute_type=codebuild.ComputeType.SMALL,
+                privileged=True,  # BuildKit needs it
+            ),
+            environment_variables={
+                name: codebuild.BuildEnvironmentVariable(value=value)
+                for name, value in {
+                    "RUNNER_REPOSITORY_URL": repository.repository_uri,
+                    "RECIPE_DIGEST": self.recipe,
+                    "ARCHITECTURE": architecture,
+                }.items()
+            },
+            # how long one may run is said by whoever starts it
+            queued_timeout=Duration.minutes(30),
+            grant_report_group_permissions=False,
+            logging=codebuild.LoggingOptions(
+                cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=self.log_group)
+            ),
+        )
+        repository.grant_pull_push(project)
+        _allow(project, "ecr:DescribeImages", resource=repository.repository_arn)
+        # bases from the account's own repositories are allowed unless allowed_bases says otherwise
+        _allow(
+            project,
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:GetDownloadUrlForLayer",
+            resource=self.own_repositories_arn,
+        )
+        return project
 
-    The runner's version is pinned in the recipe's Dockerfile, so it is part of it.
-    """
-    digest = hashlib.sha256(_ARCHITECTURE.encode())
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+
+def _repository(scope: Construct) -> ecr.Repository:
+    return ecr.Repository(
+        scope,
+        "Repository",
+        image_scan_on_push=True,
+        image_tag_mutability=ecr.TagMutability.IMMUTABLE_WITH_EXCLUSION,
+        image_tag_mutability_exclusion_filters=[
+            ecr.ImageTagMutabilityExclusionFilter.wildcard(f"{_CACHE_PREFIX}*")
+        ],
+        # images with a tag are build_image's to delete, which knows what is in use
+        lifecycle_rules=[
+            ecr.LifecycleRule(
+                description="caches of images that nobody has had built for a month",
+                tag_status=ecr.TagStatus.TAGGED,
+                tag_prefix_list=[_CACHE_PREFIX],
+                max_image_age=Duration.days(30),
+            ),
+            ecr.LifecycleRule(
+                description="replaced caches and what is left of deleted images",
+                tag_status=ecr.TagStatus.UNTAGGED,
+                max_image_age=Duration.days(1),
+            ),
+        ],
+        encryption=ecr.RepositoryEncryption.AES_256,
+        empty_on_delete=True,
+        removal_policy=RemovalPolicy.DESTROY,
+    )
 
 
-def _clamp(duration: Duration, *, least: int, most: int) -> int:
-    if duration.is_unresolved():
-        return most
-    return int(min(most, max(least, -(-duration.to_seconds() // 60))))
+def _allow(project: codebuild.Project, *actions: str, resource: str) -> None:
+    project.add_to_role_policy(iam.PolicyStatement(actions=list(actions), resources=[resource]))
+
+
+def _allowed_bases(given: Sequence[str] | None) -> list[str]:
+    if given is not None:
+        return list(given)
+    registry = Fn.join("", [Aws.ACCOUNT_ID, ".dkr.ecr.", Aws.REGION, ".", Aws.URL_SUFFIX, "/*"])
+    return ["public.ecr.aws/*", Token.as_string(registry)]
+
+
+def _check_ready(image_uri: str, **recipe: object) -> None:
+    given = [name for name, value in recipe.items() if value]
+    if given:
+        raise ValueError(
+            f"image_uri {image_uri!r} is a ready image and {', '.join(given)} would build one: "
+            "leave either out"
+        )
+    if not Token.is_unresolved(image_uri) and not re.fullmatch(r"[^\s/]\S*", image_uri):
+        raise ValueError(
+            f"image_uri {image_uri!r} cannot be pulled, use a reference such as "
+            "123456789012.dkr.ecr.eu-west-3.amazonaws.com/runner:1"
+        )
+
+
+def _check_name(value: str) -> None:
+    if not Token.is_unresolved(value) and not _NAME.fullmatch(value):
+        raise ValueError(
+            f"image name {value!r} cannot begin a tag, use up to 60 letters, digits, dots, dashes "
+            "and underscores"
+        )
+
+
+def _check_base(value: str | None) -> None:
+    if value is None or Token.is_unresolved(value) or _REFERENCE.fullmatch(value):
+        return
+    raise ValueError(
+        f"base_image {value!r} is no full reference of an image, write registry/name:tag in lower "
+        f"case, for example {_OFFICIAL}/debian:13"
+    )
+
+
+def _check_capabilities(values: Sequence[str]) -> None:
+    if isinstance(values, str):
+        raise ValueError(f'capabilities {values!r} is one text, give a list such as ["python"]')
+    for value in values:
+        if not _CAPABILITY.fullmatch(value):
+            raise ValueError(
+                f"capability {value!r} of an image cannot be a label, use letters, digits, dots, "
+                "dashes, underscores and plus signs"
+            )
+
+
+def _check_builds(value: int) -> None:
+    if Token.is_unresolved(value):
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"max_concurrent_builds {value!r} would build nothing, use a whole number of at least 1"
+        )

@@ -179,8 +179,13 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
 STOPPED: tuple[LaunchFailure, ...] = (
     LaunchFailure(
         name="CannotPullContainerError: no such image",
-        pattern="CannotPullContainer.*(not found|manifest unknown|no matching manifest|denied"
-        "|unauthorized|403 Forbidden)",
+        pattern="CannotPullContainer.*(not found|manifest unknown)",
+        answer=Answer.FIND_IMAGE,
+        remedy="somebody deleted the image in ECR: it is built anew. A ready image has to exist",
+    ),
+    LaunchFailure(
+        name="CannotPullContainerError: not for this task",
+        pattern="CannotPullContainer.*(no matching manifest|denied|unauthorized|403 Forbidden)",
         answer=Answer.FAIL,
         remedy="name an image that exists for this architecture and that the fleet may pull",
     ),

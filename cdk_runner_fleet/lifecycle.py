@@ -30,6 +30,7 @@ class RunnerLifecycle(Construct):
         image_table: The images' rows.
         api_url: URL that tasks claim their registration at.
         deregister_function: Takes a registration away at GitHub.
+        check_function: Asks GitHub whether it still hears a runner.
         build_function: Has an image built. Default: images are not built, and a launch that finds
             no task definition fails.
         timeouts: How long each waiting state may last.
@@ -45,6 +46,7 @@ class RunnerLifecycle(Construct):
         image_table: dynamodb.ITableV2,
         api_url: str,
         deregister_function: FleetFunction,
+        check_function: FleetFunction,
         build_function: FleetFunction | None,
         timeouts: LifecycleTimeouts,
     ) -> None:
@@ -55,7 +57,11 @@ class RunnerLifecycle(Construct):
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        functions = [deregister_function, *([build_function] if build_function else [])]
+        functions = [
+            deregister_function,
+            check_function,
+            *([build_function] if build_function else []),
+        ]
         self.state_machine = sfn.StateMachine(
             self,
             "StateMachine",
@@ -74,11 +80,13 @@ class RunnerLifecycle(Construct):
                 RunnerApiUrl=api_url,
                 BuildImageFunctionArn=(build_function or deregister_function).function.function_arn,
                 DeregisterRunnerFunctionArn=deregister_function.function.function_arn,
+                CheckRunnerFunctionArn=check_function.function.function_arn,
                 Building="on" if build_function else "off",
                 PermanentFailures=pattern(RUN_TASK, Answer.FAIL),
                 PassingFailures=pattern(RUN_TASK, Answer.WAIT),
                 ImageFailures=pattern(RUN_TASK, Answer.FIND_IMAGE),
                 PermanentStops=pattern(STOPPED, Answer.FAIL),
+                MissingImages=pattern(STOPPED, Answer.FIND_IMAGE),
                 BootTimeoutSeconds=_seconds(timeouts.boot.to_seconds()),
                 IdleTimeoutSeconds=_seconds(timeouts.idle.to_seconds()),
                 ImageBuildTimeoutSeconds=_seconds(timeouts.image_build.to_seconds()),
@@ -127,7 +135,11 @@ class RunnerLifecycle(Construct):
             roles=_roles(functions),
             statements=[
                 iam.PolicyStatement(
-                    actions=["states:SendTaskSuccess", "states:SendTaskFailure"],
+                    actions=[
+                        "states:SendTaskSuccess",
+                        "states:SendTaskFailure",
+                        "states:SendTaskHeartbeat",
+                    ],
                     resources=[self.state_machine.state_machine_arn],
                 )
             ],

@@ -68,11 +68,14 @@ class RunnerFleetStack(Stack):
             values["DailyBudgetUsd"] = Tokenization.stringify_number(fleet.daily_budget_usd)
         if fleet.github_token:
             values["GithubTokenSecretArn"] = fleet.github_token.secret_arn
-        if fleet.images:
+        image = fleet.runner_image
+        if image.repository:
             values |= {
-                "RepositoryUri": fleet.images.repository.repository_uri,
-                "RepositoryArn": fleet.images.repository.repository_arn,
-                "ImageBuildProjectName": fleet.images.project.project_name,
+                "RepositoryUri": image.repository.repository_uri,
+                "RepositoryArn": image.repository.repository_arn,
             }
+        outputs = {"X86_64": "ImageBuildProjectName", "ARM64": "Arm64ImageBuildProjectName"}
+        for architecture, project in image.projects.items():
+            values[outputs[architecture]] = project.project_name
         for name, value in values.items():
             CfnOutput(self, name, value=value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from aws_cdk import Duration, Token
 from aws_cdk import aws_kms as kms
@@ -26,6 +27,17 @@ FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
 CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 """The capacity providers that every Fargate cluster has."""
 
+Architecture = Literal["X86_64", "ARM64"]
+"""A processor architecture under ECS's name for it."""
+
+ARCHITECTURES: Sequence[Architecture] = get_args(Architecture)
+"""The processor architectures that Fargate has."""
+
+_DEFAULT_LABELS: Mapping[Architecture, Sequence[str]] = {
+    "X86_64": ("linux", "x64"),
+    "ARM64": ("linux", "arm64"),
+}
+_CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _APP_ID = re.compile(r"[1-9][0-9]{0,18}")
 
@@ -37,8 +49,13 @@ class RunnerClass:
     Args:
         cpu: CPU units, 1024 being one vCPU.
         memory: Memory in MiB. The pair has to be one that Fargate knows.
+        architecture: ``X86_64`` or ``ARM64``; an image is built for each that is asked for.
+            Default: ``X86_64``.
         labels: Labels that runners of this class have besides ``self-hosted``. Default: ``linux``
-            and ``x64``, as a GitHub-hosted Linux runner has.
+            and ``x64`` or ``arm64``, as GitHub's own runner for Linux gives itself.
+        capabilities: What a job can ask for of the image with which this class is run, as words
+            such as ``python``. They are labels too. An image that declares its own overrides them.
+            Default: what the image declares, or else what is found in it.
         capacity: Capacity providers in the order in which they are tried. Default: ``FARGATE``
             (On-Demand) alone. Spot can take a runner away in the middle of a job, so name it only
             for jobs that may be run again: ``("FARGATE_SPOT", "FARGATE")``.
@@ -46,18 +63,30 @@ class RunnerClass:
             as the fleet may have.
 
     Raises:
-        ValueError: if Fargate does not know the size, a capacity provider is unknown, or
-            ``max_runners`` is less than 1.
+        ValueError: if Fargate does not know the size, the architecture or a capacity provider is
+            unknown, labels or capabilities are no list of texts, or ``max_runners`` is less than 1.
     """
 
     cpu: int
     memory: int
-    labels: Sequence[str] = field(default=("linux", "x64"))
+    architecture: Architecture = "X86_64"
+    labels: Sequence[str] | None = None
+    capabilities: Sequence[str] | None = None
     capacity: Sequence[str] = field(default=("FARGATE",))
     max_runners: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the size, the capacity providers and the limit."""
+        """Check the size, the labels, the capacity providers and the limit."""
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"architecture {self.architecture!r} is not Fargate's, "
+                f"use one of {list(ARCHITECTURES)}"
+            )
+        if self.labels is not None and not _is_list_of_texts(self.labels):
+            raise ValueError(
+                f'labels {self.labels!r} of a class is no list of texts, give one such as ["gpu"]'
+            )
+        self._check_capabilities()
         most = self.max_runners
         is_limit = (
             most is None
@@ -89,13 +118,35 @@ class RunnerClass:
 
     def to_catalog(self) -> dict[str, object]:
         """The class as it stands in the catalog's JSON."""
+        labels = _DEFAULT_LABELS[self.architecture] if self.labels is None else self.labels
         entry: dict[str, object] = {
             "cpu": self.cpu,
             "memory": self.memory,
-            "labels": list(self.labels),
+            "architecture": self.architecture,
+            "labels": list(labels),
             "capacity": list(self.capacity),
         }
-        return entry if self.max_runners is None else entry | {"max_runners": self.max_runners}
+        if self.capabilities is not None:
+            entry["capabilities"] = list(self.capabilities)
+        if self.max_runners is not None:
+            entry["max_runners"] = self.max_runners
+        return entry
+
+    def _check_capabilities(self) -> None:
+        given = self.capabilities
+        if given is None:
+            return
+        if not given or not _is_list_of_texts(given):
+            raise ValueError(
+                f"capabilities {given!r} of a class is no list of words, give one such as "
+                '["python"], or leave it out for those of the image'
+            )
+        for capability in given:
+            if not _CAPABILITY.fullmatch(capability):
+                raise ValueError(
+                    f"capability {capability!r} of a class cannot be a label, use letters, digits, "
+                    "dots, dashes, underscores and plus signs"
+                )
 
 
 DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {
@@ -104,6 +155,15 @@ DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {
     "large": RunnerClass(cpu=2048, memory=4096),
 }
 """The sizes that a fleet has when none are named; the first one is the default class."""
+
+
+def _is_list_of_texts(value: object) -> bool:
+    # a text is a sequence of texts, too, and surely not what was meant
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(isinstance(each, str) for each in value)
+    )
 
 
 def check_class_name(name: str) -> str:

@@ -1,8 +1,7 @@
-"""The runners' own API: a task claims its registration, and its hooks report the job's events."""
+"""The runners' own API: a task claims its registration, then reports that it lives and its job."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -15,11 +14,18 @@ from fleet_runtime.claims import Claims, Denied, is_token
 from fleet_runtime.gateway import UnreadableBodyError, answer, header, raw_body
 from fleet_runtime.observability import logger, observed
 from fleet_runtime.records import RunnerRecords
+from fleet_runtime.reports import (
+    EVENTS,
+    HEARTBEAT,
+    JOB_STARTED,
+    Report,
+    read_declaration,
+    read_report,
+)
 from fleet_runtime.runners import GitHubRunners
 from fleet_runtime.signals import Signals
 
 _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
-_EVENTS = ("job_started", "job_completed")
 
 
 @cache
@@ -44,18 +50,17 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noq
     if scheme.lower() != "bearer" or not token:
         return answer(403, {"message": "the Authorization header has no bearer token"})
     if match["verb"] == "claim":
-        return _claim(match["runner_id"], token.strip())
+        return _claim(match["runner_id"], token.strip(), event)
     return _report(match["runner_id"], token.strip(), event)
 
 
-def _claim(runner_id: str, ticket: str) -> dict[str, Any]:
-    outcome = _claims().claim(runner_id, ticket=ticket)
+def _claim(runner_id: str, ticket: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    outcome = _claims().claim(runner_id, ticket=ticket, declaration=read_declaration(_body(event)))
     if isinstance(outcome, Denied):
         logger.info(
             "claim denied", runner_id=runner_id, status=outcome.status, reason=outcome.reason
         )
-        headers = {"retry-after": str(outcome.retry_after)} if outcome.retry_after else None
-        return answer(outcome.status, {"message": outcome.reason}, headers=headers)
+        return _denial(outcome)
     return answer(
         200,
         {"encoded_jit_config": outcome.encoded_jit_config, "events_token": outcome.events_token},
@@ -63,28 +68,47 @@ def _claim(runner_id: str, ticket: str) -> dict[str, Any]:
 
 
 def _report(runner_id: str, token: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    claims = _claims()
+    claims, report = _claims(), read_report(_body(event))
+    if report and report.event == HEARTBEAT:
+        denied = claims.heartbeat(runner_id, token=token, report=report)
+    else:
+        denied = _report_job(claims, runner_id, token, report)
+    return _denial(denied) if denied else answer(202, {"message": "accepted"})
+
+
+def _report_job(claims: Claims, runner_id: str, token: str, report: Report | None) -> Denied | None:
     runner = claims.records.find(runner_id)
     if runner is None:
-        return answer(404, {"message": "no such runner"})
+        return Denied(status=404, reason="no such runner")
     if not is_token(token, hashed=runner.events_token_hash):
-        return answer(403, {"message": "wrong token"})
-    kind = _kind(event)
-    if kind is None:
-        return answer(400, {"message": f"the event must be one of {', '.join(_EVENTS)}"})
-    if kind == "job_started":
-        # which job it is, GitHub's own webhook says: the hook knows it only by its key
-        claims.signals.started(runner_id, started_at=None, job={})
+        return Denied(status=403, reason="wrong token")
+    if report is None:
+        return Denied(status=400, reason=f"the event must be one of {', '.join(EVENTS)}")
+    version = report.runner_version
+    if report.event == JOB_STARTED:
+        # the row's job is what GitHub's own webhook says it is: whatever runs in the job can
+        # report as well as the hook does
+        claims.signals.started(runner_id, started_at=None, job={}, runner_version=version)
     else:
-        claims.signals.reported_completion(runner_id)
-    logger.info("runner event", runner_id=runner_id, runner_event=kind)
-    return answer(202, {"message": "accepted"})
+        claims.signals.reported_completion(runner_id, runner_version=version)
+    logger.info(
+        "runner event",
+        runner_id=runner_id,
+        runner_event=report.event,
+        runner_version=version or runner.runner_version,
+        job=report.job,
+    )
+    return None
 
 
-def _kind(event: Mapping[str, Any]) -> str | None:
+def _denial(denied: Denied) -> dict[str, Any]:
+    headers = {"retry-after": str(denied.retry_after)} if denied.retry_after else None
+    return answer(denied.status, {"message": denied.reason}, headers=headers)
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    """The body, empty if it cannot be read."""
     try:
-        document = json.loads(raw_body(event))
-    except (ValueError, RecursionError, UnreadableBodyError):
-        return None
-    kind = document.get("event") if isinstance(document, dict) else None
-    return kind if kind in _EVENTS else None
+        return raw_body(event)
+    except UnreadableBodyError:
+        return b""

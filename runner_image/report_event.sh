@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# report_event.sh EVENT: tells the fleet that this runner's job started or ended.
+# report_event.sh EVENT: tells the fleet that this runner's job started or ended, and which job it is.
 #
 # Called by the two job hooks. A report can only make the fleet quicker (GitHub's webhooks and ECS say
 # the same), so nothing here may fail or hold up the user's job: always 0, at most 5 seconds.
@@ -15,10 +15,14 @@ quoted() {
   printf '"%s"' "${text//[[:cntrl:]]/ }"
 }
 
-run_id=null
-[[ "${GITHUB_RUN_ID:-}" =~ ^[0-9]+$ ]] && run_id=$GITHUB_RUN_ID
-body="{\"event\":$(quoted "$1"),\"job_name\":$(quoted "${GITHUB_JOB:-}"),\"run_id\":$run_id"
-body+=",\"repository\":$(quoted "${GITHUB_REPOSITORY:-}"),\"workflow\":$(quoted "${GITHUB_WORKFLOW:-}")}"
+number() { # the number, or null
+  [[ "$1" =~ ^[1-9][0-9]*$ ]] && printf '%s' "$1" || printf null
+}
+
+body="{\"event\":$(quoted "$1"),\"job_name\":$(quoted "${GITHUB_JOB:-}")"
+body+=",\"run_id\":$(number "${GITHUB_RUN_ID:-}"),\"run_attempt\":$(number "${GITHUB_RUN_ATTEMPT:-}")"
+body+=",\"repository\":$(quoted "${GITHUB_REPOSITORY:-}"),\"workflow\":$(quoted "${GITHUB_WORKFLOW:-}")"
+body+=",\"runner_name\":$(quoted "${RUNNER_NAME:-}"),\"runner_version\":$(quoted "${RUNNER_VERSION:-}")}"
 
 curl --silent --show-error --output /dev/null --max-time 5 --connect-timeout 2 --request POST \
   --header 'Content-Type: application/json' --data "$body" --config "$credentials" ||

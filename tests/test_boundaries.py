@@ -31,6 +31,7 @@ ROOMS = [
     "lifecycle",
     "reconciliation",
     "registry",
+    "release",
 ]
 
 
@@ -145,15 +146,19 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     config = settings.DispatchEvent(
         runner_table="t",
         ledger_table="l",
+        image_table="i",
         event_bus_name="b",
         state_machine_arn="a",
         class_sizes_param="p",
         runner_name_prefix="fleet",
         task_family="f",
-        default_task_definition="",
+        default_task_definitions={},
         default_image_base="public.ecr.aws/docker/library/ubuntu:24.04",
         runner_image_tag="default",
         image_recipe="r",
+        image_capabilities=frozenset(),
+        detected_capabilities=frozenset(),
+        architectures=("X86_64",),
         images=settings.ImagePolicy(allowed=(), building=True),
         row_ttl_seconds=1,
         limits=settings.Limits(

@@ -14,6 +14,9 @@ from cdk_runner_fleet.cli.output import print_json, print_table
 
 __all__ = ["list_class_sizes"]
 
+_LABELS = {"X86_64": ["linux", "x64"], "ARM64": ["linux", "arm64"]}
+"""What a class has unless the catalog says otherwise, see ``fleet_runtime/catalog.py``."""
+
 
 def list_class_sizes(
     stack: Stack = None,
@@ -28,18 +31,31 @@ def list_class_sizes(
         print_json(classes)
         return
     print_table(
-        ("CLASS", "CPU", "MEMORY", "LABELS", "CAPACITY", "MAX RUNNERS"),
         (
-            (
-                name,
-                str(size.get("cpu", "")),
-                str(size.get("memory", "")),
-                " ".join(size.get("labels", ["linux", "x64"])),
-                " ".join(size.get("capacity", ["FARGATE"])),
-                str(size.get("max_runners", "")),
-            )
-            for name, size in classes.items()
+            "CLASS",
+            "CPU",
+            "MEMORY",
+            "ARCHITECTURE",
+            "LABELS",
+            "CAPABILITIES",
+            "CAPACITY",
+            "MAX RUNNERS",
         ),
+        (_row(name, size) for name, size in classes.items()),
+    )
+
+
+def _row(name: str, size: dict[str, Any]) -> tuple[str, ...]:
+    architecture = str(size.get("architecture", "X86_64"))
+    return (
+        name,
+        str(size.get("cpu", "")),
+        str(size.get("memory", "")),
+        architecture,
+        " ".join(size.get("labels", _LABELS.get(architecture, []))),
+        " ".join(size.get("capabilities", [])),
+        " ".join(size.get("capacity", ["FARGATE"])),
+        str(size.get("max_runners", "")),
     )
 
 

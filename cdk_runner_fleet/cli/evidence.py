@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +60,7 @@ class _Collector:
                 if "execution_arn" in row
             },
             github=github,
+            read_at=time.time(),
             unknown=self._unknown,
         )
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,13 @@ _LOG_CHARACTERS = 4000
 _INTERRUPTED = 130
 _EXTRA = ("ministack", "moto", "jsonata", "awslambdaric", "yaml")
 
+ImagesOption = Annotated[
+    Literal["none", "buildah"],
+    typer.Option(
+        help="buildah: build the images that jobs ask for, and run jobs in them; "
+        "none: run them on this machine as it is."
+    ),
+]
 WorkflowFile = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow file.")]
 
 
@@ -46,6 +53,7 @@ def keep_up(
         str | None,
         typer.Option(help="What deliveries are signed with.", show_default="a random one"),
     ] = None,
+    images: ImagesOption = "none",
     context: Context = None,
 ) -> None:
     """Keep a fleet up until SIGINT or SIGTERM; print one JSON line when it is ready."""
@@ -56,7 +64,11 @@ def keep_up(
 
         session.keep_up(
             LocalFleet(
-                context=settings, port=port, github_url=github_url, webhook_secret=webhook_secret
+                context=settings,
+                port=port,
+                github_url=github_url,
+                webhook_secret=webhook_secret,
+                images=images,
             )
         )
 
@@ -68,6 +80,7 @@ def run_workflow(
         Path | None,
         typer.Option(help="Write a JSON report here.", dir_okay=False, show_default=False),
     ] = None,
+    images: ImagesOption = "none",
     context: Context = None,
 ) -> None:
     """Run a workflow file on a fleet of its own; exit 0 if every job succeeded.
@@ -81,7 +94,7 @@ def run_workflow(
         with tempfile.TemporaryFile() as log, _stop_signals(), _explained(log):
             from cdk_runner_fleet.cli import session  # noqa: PLC0415 - needs the extra
 
-            found = session.run_workflow(file, context=settings, log=log)
+            found = session.run_workflow(file, context=settings, log=log, images=images)
             if report is not None:
                 report.write_text(json.dumps(found, indent=2) + "\n")
     except _Stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["new_console", "print_json", "print_table", "status_text", "time_text"]
+__all__ = ["age_text", "new_console", "print_json", "print_table", "status_text", "time_text"]
 
 _STYLES = {
     "STARTING": "yellow",
@@ -61,3 +62,12 @@ def time_text(epoch_seconds: int | float | None) -> str:
     if not epoch_seconds:
         return ""
     return datetime.fromtimestamp(epoch_seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age_text(epoch_seconds: int | float) -> str:
+    """How long ago a point in time was, in its largest unit."""
+    seconds = max(0, int(time.time() - epoch_seconds))
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"

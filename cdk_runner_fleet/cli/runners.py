@@ -13,7 +13,13 @@ from botocore.exceptions import ClientError
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
-from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
+from cdk_runner_fleet.cli.output import (
+    age_text,
+    print_json,
+    print_table,
+    status_text,
+    time_text,
+)
 from cdk_runner_fleet.cli.rows import Row, plain_row, public_row
 
 __all__ = ["runners"]
@@ -47,8 +53,11 @@ def list_runners(
         (
             "RUNNER",
             "STATUS",
+            "HEARD",
             "CLASS",
             "IMAGE",
+            "VERSION",
+            "CAN DO",
             "JOB",
             "JOB STATUS",
             "CREATED",
@@ -59,8 +68,11 @@ def list_runners(
             (
                 row["runner_id"],
                 status_text(row.get("status", "")),
+                "" if row.get("status") in _OVER else _heard(row),
                 row.get("class_name", ""),
                 row.get("image_tag", ""),
+                f"{row.get('runner_version', '')} {row.get('architecture', '')}".strip(),
+                row.get("capabilities", "").replace(",", " "),
                 row.get("job_name", ""),
                 status_text(row.get("job_status", "")),
                 time_text(row.get("timestamp")),
@@ -242,9 +254,19 @@ def _no_table(error: ClientError, table: str) -> Exception:
     return unchanged
 
 
+def _heard(row: Row) -> str:
+    """How long ago a runner sent a heartbeat, and its load then; nothing if it never did."""
+    if "last_heartbeat" not in row:
+        return ""
+    load = f", load {row['load']}" if "load" in row else ""
+    return f"{age_text(row['last_heartbeat'])}{load}"
+
+
 def _waits_for(row: Row) -> str:
-    """What a runner waits for that is none of its own doing: a turn, or capacity."""
+    """What a runner waits for that is none of its own doing: a turn, capacity, or its image."""
     phase, place = row.get("waiting_for", ""), row.get("queue_place")
+    if row.get("status") == "IMAGE_CREATING":
+        return f"image: {row.get('build_log_url', 'no log yet')}"
     if phase not in ("turn", "capacity"):
         return ""
     where = f", place {place}" if place else ""
@@ -252,6 +274,8 @@ def _waits_for(row: Row) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
+    if name == "last_heartbeat":
+        return f"{value} ({time_text(value)}, {age_text(value)})"
     if isinstance(value, (int, float)) and (name.endswith("_at") or name == "timestamp"):
         return f"{value} ({time_text(value)})"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

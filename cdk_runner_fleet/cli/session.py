@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from cdk_runner_fleet.cli.output import new_console
 from cdk_runner_fleet.cli.run_view import RunView, print_report
+from cdk_runner_fleet.local.emulator.options import Images
 from cdk_runner_fleet.local.errors import SettingsError
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.report import run_report
@@ -40,13 +41,16 @@ def keep_up(fleet: LocalFleet) -> None:
         threading.Event().wait()
 
 
-def run_workflow(file: Path, *, context: dict[str, object], log: IO[bytes]) -> dict[str, Any]:
+def run_workflow(
+    file: Path, *, context: dict[str, object], log: IO[bytes], images: Images
+) -> dict[str, Any]:
     """Run a workflow file on a fleet of its own, show it, and return its report.
 
     Args:
         file: The workflow file.
         context: Settings of the fleet.
         log: Where the emulator's log goes.
+        images: Whether jobs run in images, and what builds those.
 
     Raises:
         SettingsError: the file is none, or a setting cannot work.
@@ -55,7 +59,7 @@ def run_workflow(file: Path, *, context: dict[str, object], log: IO[bytes]) -> d
     workflow = _read(file)
     console = new_console()
     console.print("starting the fleet on this machine …", style="dim")
-    with LocalFleet(context=context, errors=log) as fleet:
+    with LocalFleet(context=context, errors=log, images=images) as fleet:
         began = time.monotonic()
         watch = RunWatch(fleet, fleet.queue_run(workflow, file_name=file.name))
         with RunView(console, watch) as view:

@@ -22,6 +22,8 @@ _TOLD_AS = {
 }
 _LATE_SECONDS = 60
 """What a delivery may take before it is worth a word; half of GitHub's take 2 s."""
+_SILENT_SECONDS = 90
+"""What a runner may be silent for before it is worth a word: three heartbeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Evidence:
         tasks: ECS's own words on their tasks, by runner.
         steps: What their executions went through, by runner.
         github: What GitHub says of the job, or `error`, why it does not say.
+        read_at: When all of this was read, epoch seconds.
         unknown: What could not be read, and why.
     """
 
@@ -63,6 +66,7 @@ class Evidence:
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     steps: Mapping[str, Sequence[Step]] = field(default_factory=dict)
     github: Mapping[str, Any] = field(default_factory=dict)
+    read_at: float = 0
     unknown: Sequence[str] = ()
 
 
@@ -158,7 +162,15 @@ def _booted(row: Row) -> Iterator[Moment]:
     task = str(row.get("task_id", "")).rpartition("/")[2]
     provider = row.get("capacity_provider", "?")
     yield row.get("launched_at"), "task", f"task {task} launched on {provider}"
-    yield row.get("claimed_at"), "runner", "booted and registered at GitHub"
+    yield row.get("claimed_at"), "runner", f"booted and registered at GitHub{_declared(row)}"
+
+
+def _declared(row: Row) -> str:
+    """What the runner said of itself with its claim; those of older images say nothing."""
+    version = f"runner {row['runner_version']}" if row.get("runner_version") else ""
+    words = str(row.get("capabilities", "")).replace(",", ", ")
+    said = " with ".join(filter(None, (version, words)))
+    return f": {said}" if said else ""
 
 
 def _ran(row: Row, job_id: int | None) -> Iterator[Moment]:
@@ -167,6 +179,9 @@ def _ran(row: Row, job_id: int | None) -> Iterator[Moment]:
     other = f"{runner_id} was given another job: {name}"
     yield row.get("started_at"), "github", started if _is_about(row, job_id) else other
     yield _delivery(row, "in_progress")
+    if "completed_at" not in row:
+        load = f", its load was {row['load']}" if "load" in row else ""
+        yield row.get("last_heartbeat"), "runner", f"{runner_id} was last heard of{load}"
     yield row.get("hook_completed_at"), "runner", f"{runner_id} says that its job has ended"
     yield row.get("completed_at"), "github", f"job ended: {row.get('job_status', '?')}"
     yield _delivery(row, "completed")
@@ -296,11 +311,7 @@ def _standing(row: Row, evidence: Evidence) -> Verdict:
                 "capacity provider, the fleet more subnets, or raise the vCPU quota.",
             )
         case "IMAGE_CREATING", _:
-            log = evidence.images.get(row.get("image_tag", ""), {}).get("build_log_url")
-            return Verdict(
-                sentence=f"The runner's image {row.get('image_tag')} is being built.",
-                remedy=f"Nothing: the runner starts then. The build's log: {log or 'not yet'}",
-            )
+            return _building(row, evidence.images.get(row.get("image_tag", ""), {}))
         case "STARTING", _:
             return Verdict(
                 sentence=f"The job's runner {runner_id} is starting.",
@@ -309,11 +320,36 @@ def _standing(row: Row, evidence: Evidence) -> Verdict:
         case "WAITING_FOR_JOB", _:
             return _idle(row, evidence)
         case "RUNNING", _:
-            return Verdict(
-                sentence=f"The job runs on {runner_id}.",
-                remedy="Nothing: GitHub has the job's own log.",
-            )
+            return _running(row, evidence)
     return _ended(row)
+
+
+def _building(row: Row, image: Row) -> Verdict:
+    tag, log = row.get("image_tag"), row.get("build_log_url") or image.get("build_log_url")
+    if image.get("status") == "QUEUED":
+        return Verdict(
+            sentence=f"The runner's image {tag} waits for other builds to end.",
+            remedy="Nothing: it is built when its turn comes. Operator: raise max_image_builds.",
+        )
+    return Verdict(
+        sentence=f"The runner's image {tag} is being built.",
+        remedy=f"Nothing: the runner starts then. The build's log: {log or 'not yet'}",
+    )
+
+
+def _running(row: Row, evidence: Evidence) -> Verdict:
+    runner_id, heard = row["runner_id"], row.get("last_heartbeat")
+    silence = int(evidence.read_at - heard) if heard else 0
+    if silence > _SILENT_SECONDS:
+        return Verdict(
+            sentence=f"The job runs on {runner_id}, which has not been heard of for {silence} s.",
+            remedy="Nothing: after five minutes GitHub is asked, and only a runner that GitHub has "
+            "lost as well is ended. Operator: see the task's log and its way to the fleet's API.",
+        )
+    return Verdict(
+        sentence=f"The job runs on {runner_id}.",
+        remedy="Nothing: GitHub has the job's own log.",
+    )
 
 
 def _failed(row: Row) -> Verdict:

@@ -16,8 +16,9 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 
+from cdk_runner_fleet.local.buildah import missing_tools
 from cdk_runner_fleet.local.deploy import bootstrap, deploy
-from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
+from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION, Images
 from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
 from cdk_runner_fleet.local.github import LocalGitHub, settle
 from cdk_runner_fleet.local.node import find_node
@@ -46,6 +47,8 @@ class LocalFleet:
         github_url: REST API of a server to take for GitHub. Default: the twin.
         webhook_secret: What deliveries are signed with. Default: a random one.
         errors: Where the emulator's log goes. Default: to stderr.
+        images: "buildah" builds the images that jobs ask for, and runs tasks in them; "none" runs
+            tasks on this machine as it is.
 
     Attributes:
         endpoint_url: Every AWS service answers here.
@@ -74,9 +77,12 @@ class LocalFleet:
         github_url: str | None = None,
         webhook_secret: str | None = None,
         errors: IO[bytes] | None = None,
+        images: Images = "none",
     ) -> None:
         if "github_api_url" in (context or {}):
             raise SettingsError("github_api_url is this fleet's own, name a server with github_url")
+        if images == "buildah" and (missing := missing_tools()):
+            raise SettingsError(missing)
         self.region = REGION
         self.endpoint_url = f"http://127.0.0.1:{_usable(port)}"
         self.github_url = github_url or ""
@@ -87,6 +93,7 @@ class LocalFleet:
         self._private_keys: Mapping[str, str] = {}
         self._token = f"ghp_{secrets.token_hex(18)}"
         self._errors = errors
+        self._images = images
         self._parts = ExitStack()
         self._session: Any = boto3.Session(
             aws_access_key_id=ACCOUNT,
@@ -218,6 +225,7 @@ class LocalFleet:
                 *("--port", port),
                 *("--tasks-dir", str(folder / "tasks")),
                 *("--parent-pid", str(os.getpid())),
+                *("--images", self._images),
                 environment=os.environ,
                 folder=folder,
                 errors=self._errors,

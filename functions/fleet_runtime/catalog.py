@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fleet_runtime.aws import Client
-from fleet_runtime.labels import Refusal, RunnerRequest, shown
+from fleet_runtime.labels import Refusal, shown
 
 CACHE_SECONDS = 60
 """How long a catalog is used before it is read again."""
 
 CAPACITIES = ("FARGATE", "FARGATE_SPOT")
 _DEFAULT_CAPACITY = ("FARGATE",)
-_DEFAULT_LABELS = ("linux", "x64")
+
+ARCHITECTURES = ("X86_64", "ARM64")
+_DEFAULT_ARCHITECTURE = "X86_64"
+_DEFAULT_LABELS = {"X86_64": ("linux", "x64"), "ARM64": ("linux", "arm64")}
+
+# they are joined by commas on the way to the container, and asked for with labels
+_CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 
 # CPU units -> MiB: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
 FARGATE_SIZES: Mapping[int, tuple[int, ...]] = {
@@ -36,15 +43,26 @@ class CatalogError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerClass:
-    """A size of runner: CPU units, MiB, what it can do, and capacity in order of preference.
+    """A size of runner.
 
-    ``max_runners`` is how many there may be at a time; None for no limit of its own.
+    Attributes:
+        name: As the catalog spells it.
+        cpu: CPU units, 1024 a vCPU.
+        memory: MiB.
+        architecture: One of ``ARCHITECTURES``.
+        labels: What it has, whatever its image, lower-cased.
+        capabilities: What its images can do unless they declare it themselves, lower-cased; empty
+            if only the image says so.
+        capacity: Capacity providers, in order of preference.
+        max_runners: How many there may be at a time; None for no limit of its own.
     """
 
     name: str
     cpu: int
     memory: int
+    architecture: str
     labels: frozenset[str]
+    capabilities: tuple[str, ...]
     capacity: tuple[str, ...]
     max_runners: int | None
 
@@ -73,24 +91,12 @@ class Catalog:
             )
         return cls(classes={name.lower(): _read(name, entry) for name, entry in document.items()})
 
-    def serve(self, request: RunnerRequest) -> RunnerClass | Refusal:
-        """Find the class for a request; the catalog's first one if it names none."""
-        name = request.class_name or next(iter(self.classes))
-        found = self.classes.get(name)
-        if found is None:
-            return Refusal(
-                reason=f"class {shown(name)} is not in the catalog, use one of "
-                f"{', '.join(self.classes)}, or add it to the class sizes parameter"
-            )
-        if isinstance(found, Refusal):
-            return found
-        lacking = [tag for tag in request.tags if tag not in found.labels]
-        if lacking:
-            return Refusal(
-                reason=f"label {shown(lacking[0])} is none of class {found.name}, use "
-                f"{', '.join(sorted(found.labels))}, or add it to the class's labels"
-            )
-        return found
+    def find(self, name: str) -> RunnerClass | Refusal:
+        """Find a class by its lower-cased name."""
+        return self.classes.get(name) or Refusal(
+            reason=f"class {shown(name)} is not in the catalog, use one of "
+            f"{', '.join(self.classes)}, or add it to the class sizes parameter"
+        )
 
 
 class CatalogReader:
@@ -135,9 +141,20 @@ def _read(name: str, entry: object) -> RunnerClass | Refusal:
         return unusable(
             f"memory is {shown(memory)}, with cpu {cpu} Fargate has {_listed(FARGATE_SIZES[cpu])}"
         )
-    labels = _texts(entry.get("labels", _DEFAULT_LABELS))
+    architecture = entry.get("architecture", _DEFAULT_ARCHITECTURE)
+    if architecture not in ARCHITECTURES:
+        return unusable(
+            f"architecture is {shown(architecture)}, Fargate has {', '.join(ARCHITECTURES)}"
+        )
+    labels = _texts(entry.get("labels", _DEFAULT_LABELS[architecture]))
     if labels is None:
         return unusable(f"labels is {shown(entry['labels'])} and not a list of texts")
+    capabilities = _texts(entry.get("capabilities", ()))
+    if capabilities is None or not all(map(_CAPABILITY.fullmatch, capabilities)):
+        return unusable(
+            f"capabilities is {shown(entry['capabilities'])} and not a list of words of letters, "
+            "digits and . _ + -"
+        )
     capacity = _texts(entry.get("capacity", _DEFAULT_CAPACITY))
     if not capacity or not set(capacity) <= set(CAPACITIES):
         return unusable(
@@ -150,7 +167,9 @@ def _read(name: str, entry: object) -> RunnerClass | Refusal:
         name=name,
         cpu=cpu,
         memory=memory,
+        architecture=architecture,
         labels=frozenset(label.lower() for label in labels),
+        capabilities=tuple(dict.fromkeys(word.lower() for word in capabilities)),
         capacity=capacity,
         max_runners=most,
     )

@@ -89,6 +89,24 @@ CAUSES: dict[str, Cause] = {
         remedy="Operator: the task's log has the runner's own words; most often its version is "
         "too old for GitHub, and a rebuilt image mends it.",
     ),
+    "Runner.CapabilityMissing": Cause(
+        title="the runner's image lacks a capability that the job asks for",
+        remedy="Author: ask for an image that has it, with image:, or take the label out of "
+        "runs-on. Operator: another variant of the fleet's image has more (runner_image_variant).",
+        permanent=True,
+        public=True,
+    ),
+    "Runner.VersionRetired": Cause(
+        title="GitHub no longer serves the version of the runner in the image",
+        remedy="Operator: the image is built anew on the current release for the next job; a ready "
+        "image (runner_image) has to be replaced by hand.",
+        permanent=True,
+    ),
+    "Runner.HeartbeatLost": Cause(
+        title="the runner was not heard of for minutes, and GitHub had lost it too",
+        remedy="Author: run the job again. Operator: the task's log and ECS's metrics say whether "
+        "it ran out of memory or lost its network.",
+    ),
     "Runner.JobTimeout": Cause(
         title="the job ran longer than the fleet lets a job run",
         remedy="Author: set a shorter timeout-minutes, or split the job. Operator: raise "

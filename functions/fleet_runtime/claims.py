@@ -10,8 +10,10 @@ from hashlib import sha256
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet_runtime.github import GitHubError, GitHubRefused, GitHubUnavailable
+from fleet_runtime.items import Value
 from fleet_runtime.observability import count, logger
 from fleet_runtime.records import Runner, RunnerRecords
+from fleet_runtime.reports import Declaration, Report
 from fleet_runtime.runners import GitHubRunners
 from fleet_runtime.signals import Signals
 
@@ -56,26 +58,45 @@ class Claims:
     signals: Signals
     github: GitHubRunners
 
-    def claim(self, runner_id: str, *, ticket: str) -> Granted | Denied:
+    def claim(self, runner_id: str, *, ticket: str, declaration: Declaration) -> Granted | Denied:
         """Register a runner just in time for the task that holds its ticket."""
         runner = self.records.find(runner_id)
         if runner is None:
             return Denied(status=404, reason="no such runner")
         if denied := _denied(runner, ticket):
             return denied
-        if not self.records.take_ticket(runner):
+        if not self.records.take_ticket(runner, values=_declared(declaration)):
             # somebody was faster by a moment: the row says who
             runner = self.records.find(runner_id) or runner
             return _denied(runner, ticket) or _gone("its lifecycle has gone on")
         try:
             with self.github.access.within(_GITHUB_SECONDS):
-                return self._use_ticket(runner)
+                return self._use_ticket(runner, declaration)
         except (BotoCoreError, ClientError):
             # AWS, not the runner, is at fault: it may ask again
             self.records.return_ticket(runner)
             raise
 
-    def _use_ticket(self, runner: Runner) -> Granted | Denied:
+    def heartbeat(self, runner_id: str, *, token: str, report: Report) -> Denied | None:
+        """Let a runner say that it lives: one write, and a read only if that is refused."""
+        if self.signals.heartbeat(
+            runner_id,
+            events_token_hash=digest(token),
+            load=report.load,
+            runner_version=report.runner_version,
+        ):
+            return None
+        runner = self.records.find(runner_id)
+        if runner is None:
+            return Denied(status=404, reason="no such runner")
+        if runner.has_ended:
+            return _gone("its lifecycle has ended")
+        return Denied(status=403, reason="wrong token")
+
+    def _use_ticket(self, runner: Runner, declaration: Declaration) -> Granted | Denied:
+        # before anything is asked of GitHub: a runner that cannot do its job is not registered
+        if missing := [need for need in runner.needs if need not in declaration.capabilities]:
+            return self._refuse_image(runner, declaration, missing=", ".join(missing))
         if self._is_job_gone(runner):
             self.signals.released(
                 runner.runner_id,
@@ -84,7 +105,19 @@ class Claims:
                 first={},
             )
             return _gone("its job has ended")
-        return self._register(runner)
+        return self._register(runner, heartbeat_seconds=declaration.heartbeat_seconds)
+
+    def _refuse_image(self, runner: Runner, declaration: Declaration, *, missing: str) -> Denied:
+        found = ", ".join(declaration.capabilities) or "nothing"
+        cause = (
+            f"the job asks for {missing}, and image {runner.image_tag} declares {found}: ask for "
+            "an image that has it, with image:, or take the label out of runs-on; if the image "
+            "does have it, set RUNNER_CAPABILITIES in it"
+        )
+        self.signals.capability_missing(runner, cause=cause)
+        logger.error("capability missing", runner_id=runner.runner_id, cause=cause)
+        count("CapabilityMissing")
+        return _gone(f"its image does not declare {missing}")
 
     def _is_job_gone(self, runner: Runner) -> bool:
         if runner.job_id is None or not runner.repository:
@@ -97,7 +130,7 @@ class Claims:
             return False
         return job.status == "completed" and not job.runner_name
 
-    def _register(self, runner: Runner) -> Granted | Denied:
+    def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
         try:
             registration = self.github.register(name=runner.runner_id, labels=runner.runner_labels)
         except GitHubUnavailable as error:
@@ -120,6 +153,7 @@ class Claims:
             runner,
             github_runner_id=registration.github_runner_id,
             events_token_hash=digest(events_token),
+            heartbeat_seconds=heartbeat_seconds,
         ):
             logger.info("claimed", runner_id=runner.runner_id)
             return Granted(
@@ -144,6 +178,15 @@ def digest(token: str) -> str:
 def is_token(token: str, *, hashed: str) -> bool:
     """Compare a ticket or a token with its hash in constant time; an empty hash fits nothing."""
     return bool(hashed) and hmac.compare_digest(digest(token), hashed)
+
+
+def _declared(declaration: Declaration) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    if declaration.capabilities:
+        values["capabilities"] = ",".join(declaration.capabilities)
+    if declaration.runner_version:
+        values["runner_version"] = declaration.runner_version
+    return values
 
 
 def _denied(runner: Runner, ticket: str) -> Denied | None:

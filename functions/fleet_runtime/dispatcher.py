@@ -6,11 +6,12 @@ Behind the fleet's events, and behind reconciliation, which says again what a lo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleet_runtime import causes, labels, settings
 from fleet_runtime.aws import Client, client
+from fleet_runtime.builds import ImageRecords
 from fleet_runtime.catalog import CatalogReader
 from fleet_runtime.items import Value
 from fleet_runtime.jobs import Job, execution_input
@@ -18,12 +19,17 @@ from fleet_runtime.labels import Refusal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.records import REFUSED, Runner, RunnerRecords
 from fleet_runtime.replacements import first_runner_id, replacement_input, swap
+from fleet_runtime.retirement import Retirement
 from fleet_runtime.signals import Signals
 from fleet_runtime.starts import Known, Starts
 from fleet_runtime.unserved import Unserved
 
 _CANCELLED = "the job was cancelled before a runner had it"
 _TAKEN = "the job has another runner"
+_RETIRED = "Runner.VersionRetired"
+
+_USE_SECONDS = 3600
+"""How often one process writes down that an image is in use: whoever asks, asks for days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +42,15 @@ class Dispatcher:
     signals: Signals
     starts: Starts
     unserved: Unserved
+    images: ImageRecords
+    retirement: Retirement
     stepfunctions: Client
+    _used_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, config: settings.DispatchEvent) -> Dispatcher:
         """Make it from a function's settings."""
-        stepfunctions = client("stepfunctions")
+        stepfunctions, events = client("stepfunctions"), client("events")
         records = RunnerRecords(dynamodb=client("dynamodb"), table=config.runner_table)
         catalog = CatalogReader(ssm=client("ssm"), parameter=config.class_sizes_param)
         return cls(
@@ -50,7 +59,9 @@ class Dispatcher:
             records=records,
             signals=Signals(records=records, stepfunctions=stepfunctions),
             starts=Starts.of(config, records=records, catalog=catalog),
-            unserved=Unserved(events=client("events"), bus=config.event_bus_name),
+            unserved=Unserved(events=events, bus=config.event_bus_name),
+            images=ImageRecords(dynamodb=client("dynamodb"), table=config.image_table),
+            retirement=Retirement(events=events, bus=config.event_bus_name),
             stepfunctions=stepfunctions,
         )
 
@@ -91,9 +102,14 @@ class Dispatcher:
             if runner and not runner.has_ended:
                 return
         ended = self.starts.ended(runner_id)
-        if ended and ended.status == "FAILED" and causes.is_permanent(ended.error):
+        if ended is None:
+            return
+        if ended.status == "FAILED" and causes.is_permanent(ended.error):
             # reconciliation tries again when somebody may have mended it
             self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
+        if ended.error == _RETIRED and ended.runner_version:
+            self.retirement.tell(ended.runner_version, deprecated_at=None)
+        self._note_use(ended)
 
     def execution_input(self, job: Job) -> dict[str, Any] | Refusal:
         """Work out the lifecycle's input for a queued job, or why it cannot be served."""
@@ -128,6 +144,15 @@ class Dispatcher:
         self.unserved.tell(
             {"runner_id": runner_id, **row}, error=REFUSED, cause=refusal.reason, final=True
         )
+
+    def _note_use(self, runner: Runner) -> None:
+        """Write down that a runner's image is in use: others are neither rebuilt nor kept."""
+        now = self.records.now
+        tag = runner.image_tag
+        if runner.launched_at is None or now < self._used_at.get(tag, 0) + _USE_SECONDS:
+            return
+        self.images.used(tag, at=now, runner_version=runner.runner_version)
+        self._used_at[tag] = now
 
     def _start(self, job: Job) -> None:
         document = self.execution_input(job)

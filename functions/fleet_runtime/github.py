@@ -13,10 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 _API_VERSION = "2022-11-28"
+_DEPRECATIONS_API_VERSION = "2026-03-10"
+"""The first that has the deprecations of runner versions."""
 DEFAULT_RUNNER_GROUP = 1
 """The group that every scope has, and the only one of a repository."""
 PAGE_SIZE = 100
@@ -64,12 +67,14 @@ class Request:
         body: JSON.
         etag: The ``etag`` of an earlier answer. If it still holds, GitHub answers 304, which
             does not count against the primary rate limit.
+        api_version: The version of the API that the path is of.
     """
 
     method: str
     path: str
     body: bytes | None = None
     etag: str = ""
+    api_version: str = _API_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,21 @@ class RegisteredRunner:
     busy: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunnerDownload:
+    """An archive of the runner as GitHub offers it; ``sha256`` is empty if it does not say."""
+
+    filename: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerDeprecation:
+    """When GitHub retires a version of the runner: ISO 8601, None while it has set no date."""
+
+    runtime_deprecates_at: str | None
+
+
 def headers(request: Request, *, token: str) -> dict[str, str]:
     """Return the headers that a request carries."""
     condition = {"if-none-match": request.etag} if request.etag else {}
@@ -116,7 +136,7 @@ def headers(request: Request, *, token: str) -> dict[str, str]:
         "authorization": f"Bearer {token}",
         "content-type": "application/json",
         "user-agent": "cdk-runner-fleet",
-        "x-github-api-version": _API_VERSION,
+        "x-github-api-version": request.api_version,
     }
 
 
@@ -149,6 +169,11 @@ def generate_jitconfig(
     )
 
 
+def get_runner(*, scope: str, github_runner_id: int) -> Request:
+    """Ask for a runner."""
+    return Request(method="GET", path=f"{scope}/actions/runners/{github_runner_id}")
+
+
 def find_runner(*, scope: str, name: str) -> Request:
     """Ask for the runners of a name."""
     return Request(method="GET", path=f"{scope}/actions/runners?{urlencode({'name': name})}")
@@ -169,6 +194,20 @@ def list_runner_groups(*, scope: str, page: int) -> Request:
     """Ask for a page of an organization's or enterprise's runner groups, the first being 1."""
     query = urlencode({"per_page": PAGE_SIZE, "page": page})
     return Request(method="GET", path=f"{scope}/actions/runner-groups?{query}")
+
+
+def list_runner_downloads(*, scope: str) -> Request:
+    """Ask for the archives of the runner's release that GitHub now has everyone install."""
+    return Request(method="GET", path=f"{scope}/actions/runners/downloads")
+
+
+def get_runner_deprecation(*, scope: str, version: str) -> Request:
+    """Ask when a version of the runner stops to work."""
+    return Request(
+        method="GET",
+        path=f"{scope}/actions/runners/deprecations/{version}",
+        api_version=_DEPRECATIONS_API_VERSION,
+    )
 
 
 def find_installation(*, scope: str) -> Request:
@@ -222,6 +261,20 @@ def read_registration(response: Response) -> Registration:
     return Registration(github_runner_id=runner["id"], encoded_jit_config=str(config))
 
 
+def read_runner(response: Response) -> RegisteredRunner | None:
+    """Read the answer to ``get_runner``: None if there is none (404).
+
+    Raises:
+        GitHubError: for any answer but 200 and 404.
+    """
+    if response.status == 404:
+        return None
+    runner = read_document(response, expected=200)
+    if not isinstance(runner.get("id"), int):
+        raise GitHubUnavailable("GitHub answered 200 without a runner", status=200)
+    return _registered(runner)
+
+
 def read_runner_id(response: Response, *, name: str) -> int | None:
     """Read the answer to ``find_runner``: the id of the runner of exactly that name, if any.
 
@@ -235,20 +288,47 @@ def read_runner_id(response: Response, *, name: str) -> int | None:
 
 def read_runners(response: Response) -> list[RegisteredRunner]:
     """Read the answer to ``list_runners``; raises GitHubError."""
-    return [
-        RegisteredRunner(
-            github_runner_id=int(each["id"]),
-            name=str(each.get("name")),
-            status=str(each.get("status")),
-            busy=each.get("busy") is True,
-        )
-        for each in _list(response, "runners")
-    ]
+    return [_registered(each) for each in _list(response, "runners")]
 
 
 def read_runner_groups(response: Response) -> dict[str, int]:
     """Read the answer to ``list_runner_groups``: ids by name; raises GitHubError."""
     return {str(each.get("name")): int(each["id"]) for each in _list(response, "runner_groups")}
+
+
+def read_runner_downloads(response: Response) -> list[RunnerDownload]:
+    """Read the answer to ``list_runner_downloads``; raises GitHubError."""
+    listed = _read(response, expected=200)
+    if not isinstance(listed, list):
+        raise GitHubUnavailable("GitHub answered 200 without a list of archives", status=200)
+    return [
+        RunnerDownload(
+            filename=str(each.get("filename")), sha256=str(each.get("sha256_checksum") or "")
+        )
+        for each in listed
+        if isinstance(each, dict)
+    ]
+
+
+def read_runner_deprecation(response: Response) -> RunnerDeprecation | None:
+    """Read the answer to ``get_runner_deprecation``.
+
+    Returns:
+        None if GitHub does not know the version (404), or is a server that does not know the
+        endpoint (404) or its version of the API (400).
+
+    Raises:
+        GitHubError: if GitHub does not say.
+    """
+    if response.status in (400, 404):
+        return None
+    date = read_document(response, expected=200).get("runtime_deprecates_at")
+    try:
+        if date is not None:
+            datetime.fromisoformat(date)
+    except (TypeError, ValueError) as error:
+        raise GitHubUnavailable(f"GitHub gave {date!r} for a time"[:200], status=200) from error
+    return RunnerDeprecation(runtime_deprecates_at=date)
 
 
 def read_deletion(response: Response) -> bool:
@@ -270,12 +350,7 @@ def read_deletion(response: Response) -> bool:
 
 def read_document(response: Response, *, expected: int) -> dict[str, Any]:
     """Read an answer that has to be a JSON object with this status; raises GitHubError."""
-    if response.status != expected:
-        raise failure(response)
-    try:
-        document = json.loads(response.body)
-    except ValueError:
-        document = None
+    document = _read(response, expected=expected)
     if not isinstance(document, dict):
         raise GitHubUnavailable(
             f"GitHub answered {response.status} without a JSON object", status=response.status
@@ -303,7 +378,26 @@ def short_message(response: Response) -> str:
     return str(message or "no message")[:200]
 
 
+def _read(response: Response, *, expected: int) -> Any:
+    """Read an answer that has to have this status; None if it is not JSON."""
+    if response.status != expected:
+        raise failure(response)
+    try:
+        return json.loads(response.body)
+    except ValueError:
+        return None
+
+
 def _list(response: Response, key: str) -> list[dict[str, Any]]:
     items = read_document(response, expected=200).get(key)
     listed = items if isinstance(items, list) else []
     return [each for each in listed if isinstance(each, dict) and isinstance(each.get("id"), int)]
+
+
+def _registered(runner: Mapping[str, Any]) -> RegisteredRunner:
+    return RegisteredRunner(
+        github_runner_id=int(runner["id"]),
+        name=str(runner.get("name")),
+        status=str(runner.get("status")),
+        busy=runner.get("busy") is True,
+    )

@@ -1,4 +1,4 @@
-"""Image references that jobs name: their one spelling, the allow-list and their tags. Pure."""
+"""Image references that jobs name: their one spelling, the allow-list and their names. Pure."""
 
 from __future__ import annotations
 
@@ -74,19 +74,28 @@ def allowed(reference: str, *, globs: Sequence[str], building: bool) -> str | Re
     return normalised
 
 
-def image_tag(base: str, *, recipe: str, readable: str | None = None) -> str:
-    """Name the image built from ``base`` by its content.
+def image_tag(base: str, *, recipe: str, architecture: str, readable: str | None = None) -> str:
+    """Name the image that is built from ``base``, without asking a registry.
 
     Args:
         base: Normalised reference of the base image.
-        recipe: Digest of all else that goes into the image.
+        recipe: Digest of all else that goes into the image but the runner's release.
+        architecture: ``X86_64`` or ``ARM64``.
         readable: What stands before the digest. Default: the last part of ``base``.
 
     Returns:
-        A tag of letters, digits, ``_`` and ``-``, so that it can stand in the name of a
+        A name of letters, digits, ``_`` and ``-``, so that it can stand in the name of a
         task-definition family too.
     """
-    digest = hashlib.sha256(f"{base}\n{recipe}".encode()).hexdigest()[:12]
     name = readable or base.rpartition("/")[2].partition("@")[0]
     sanitised = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:_READABLE_LENGTH].strip("-")
-    return f"{sanitised or 'image'}-{digest}"
+    return f"{sanitised or 'image'}-{_digest(base, recipe, architecture)}"
+
+
+def is_current(tag: str, *, base: str, recipe: str, architecture: str) -> bool:
+    """Whether an image of this name is made by this recipe, not by an earlier one."""
+    return tag.rpartition("-")[2] == _digest(base, recipe, architecture)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -1,10 +1,10 @@
-"""DynamoDB's attribute values, as far as the fleet's tables have them: S, N and SS. Pure."""
+"""DynamoDB's attribute values, as far as the fleet's tables have them: S, N, SS, M of N. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-Value = str | int | float | frozenset[str]
+Value = str | int | float | frozenset[str] | Mapping[str, int]
 Item = Mapping[str, Mapping[str, object]]
 
 
@@ -14,6 +14,8 @@ def encode(value: Value) -> dict[str, object]:
         return {"S": value}
     if isinstance(value, frozenset):
         return {"SS": sorted(value)}
+    if isinstance(value, Mapping):
+        return {"M": {name: {"N": str(number)} for name, number in value.items()}}
     return {"N": str(value)}
 
 
@@ -42,3 +44,9 @@ def texts(item: Item, name: str) -> frozenset[str]:
     """Read a set of texts, empty if the row lacks it."""
     value = item.get(name, {}).get("SS")
     return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
+
+
+def numbers(item: Item, name: str) -> dict[str, int]:
+    """Read a map of whole numbers, empty if the row lacks it."""
+    value = item.get(name, {}).get("M")
+    return {key: int(each["N"]) for key, each in value.items()} if isinstance(value, dict) else {}

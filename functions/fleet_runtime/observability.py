@@ -23,24 +23,24 @@ logger = Logger(service=_TELEMETRY.service)
 
 def count(name: str) -> None:
     """Add one to a metric of this function, written as one EMF line."""
-    with single_metric(
-        name=name, unit=MetricUnit.Count, value=1, namespace=_TELEMETRY.namespace
-    ) as metric:
-        metric.add_dimension(name="service", value=_TELEMETRY.service)
+    gauge(name, 1)
 
 
-def gauge(name: str, value: float, *, who: str) -> None:
-    """Write what a metric of the whole fleet stands at, as one EMF line.
+def gauge(name: str, value: float, *, who: str | None = None) -> None:
+    """Write what a metric stands at, as one EMF line.
 
     Args:
         name: The metric.
         value: A count.
-        who: Its only dimension: whose it is.
+        who: Its only dimension: whose it is. Default: this function's.
     """
     with single_metric(
         name=name, unit=MetricUnit.Count, value=value, namespace=_TELEMETRY.namespace
     ) as metric:
-        metric.add_dimension(name="who", value=who)
+        if who is None:
+            metric.add_dimension(name="service", value=_TELEMETRY.service)
+        else:
+            metric.add_dimension(name="who", value=who)
 
 
 def observed(handler: Handler) -> Handler:

@@ -1,24 +1,28 @@
 """Estimated cost of Fargate. Pure.
 
-Prices are those of us-east-1, Linux on x86, per hour (https://aws.amazon.com/fargate/pricing/,
-read 2026-11). Other regions cost up to twice as much. Spot prices move: AWS says "up to 70 %"
+Prices are those of us-east-1, Linux, per hour (https://aws.amazon.com/fargate/pricing/, read
+2026-11). Other regions cost up to twice as much. Spot prices move: AWS says "up to 70 %"
 less, so 30 % of the On-Demand price is an estimate and the lower bound.
 """
 
 from __future__ import annotations
 
-_USD_PER_VCPU_HOUR = 0.04048
-_USD_PER_GB_HOUR = 0.004445
+_USD_PER_VCPU_HOUR = {"X86_64": 0.04048, "ARM64": 0.03238}
+_USD_PER_GB_HOUR = {"X86_64": 0.004445, "ARM64": 0.00356}
 _SHARE_OF_ON_DEMAND = {"FARGATE": 1.0, "FARGATE_SPOT": 0.3}
 
 
-def usd_per_second(*, cpu: int, memory: int, capacity: str) -> float:
+def usd_per_second(*, cpu: int, memory: int, architecture: str, capacity: str) -> float:
     """Estimate what a task costs per second.
 
     Args:
         cpu: CPU units, 1024 a vCPU.
         memory: MiB.
+        architecture: ``X86_64`` or ``ARM64``.
         capacity: ``FARGATE`` or ``FARGATE_SPOT``.
     """
-    per_hour = cpu / 1024 * _USD_PER_VCPU_HOUR + memory / 1024 * _USD_PER_GB_HOUR
+    per_hour = (
+        cpu / 1024 * _USD_PER_VCPU_HOUR[architecture]
+        + memory / 1024 * _USD_PER_GB_HOUR[architecture]
+    )
     return round(per_hour / 3600 * _SHARE_OF_ON_DEMAND[capacity], 10)

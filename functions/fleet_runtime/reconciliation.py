@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet_runtime import demand_api, github, labels
 from fleet_runtime.access import GitHubAccess
+from fleet_runtime.announcement import EventNotTakenError
 from fleet_runtime.catalog import CatalogError
 from fleet_runtime.credentials import CredentialsError
 from fleet_runtime.deliveries import Due, Redelivery
@@ -34,7 +35,6 @@ from fleet_runtime.records import IN_LINE, STARTED, Runner, RunnerRecords
 from fleet_runtime.repairs import Repairs
 from fleet_runtime.supply import Supply
 from fleet_runtime.sweeps import Sweeps
-from fleet_runtime.unserved import EventNotTakenError
 
 FULL_SECONDS = 900
 """Everything is looked at at least this often, whatever seems to be idle."""

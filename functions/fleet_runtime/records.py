@@ -38,6 +38,8 @@ class Runner:
     repository: str
     class_name: str
     image_tag: str
+    needs: tuple[str, ...]
+    runner_version: str
     runner_labels: tuple[str, ...]
     job_id: int | None
     job_name: str
@@ -57,6 +59,7 @@ class Runner:
     claimed_at: int | None
     started_at: int | None
     completed_at: int | None
+    last_heartbeat: int | None
     released_at: int | None
     queued_at: int | None
     recorded_at: int | None
@@ -73,7 +76,6 @@ class Runner:
     @classmethod
     def from_item(cls, item: Item) -> Runner:
         """Read a row."""
-        labels = text(item, "runner_labels")
         return cls(
             runner_id=text(item, "runner_id"),
             status=text(item, "status"),
@@ -81,7 +83,9 @@ class Runner:
             repository=text(item, "repository"),
             class_name=text(item, "class_name"),
             image_tag=text(item, "image_tag"),
-            runner_labels=tuple(labels.split(",")) if labels else (),
+            needs=_words(item, "needs"),
+            runner_version=text(item, "runner_version"),
+            runner_labels=_words(item, "runner_labels"),
             job_id=number(item, "job_id"),
             job_name=text(item, "job_name"),
             job_url=text(item, "job_url"),
@@ -100,6 +104,7 @@ class Runner:
             claimed_at=number(item, "claimed_at"),
             started_at=number(item, "started_at"),
             completed_at=number(item, "completed_at"),
+            last_heartbeat=number(item, "last_heartbeat"),
             released_at=number(item, "released_at"),
             queued_at=number(item, "queued_at"),
             recorded_at=number(item, "timestamp"),
@@ -257,11 +262,16 @@ class RunnerRecords:
             return False
         return True
 
-    def take_ticket(self, runner: Runner) -> bool:
-        """Use a claim ticket up; False if another claim came first, or the phase is over."""
+    def take_ticket(self, runner: Runner, *, values: Mapping[str, Value]) -> bool:
+        """Use a claim ticket up; False if another claim came first, or the phase is over.
+
+        Args:
+            runner: The runner that claims.
+            values: What else its row is to say from then on.
+        """
         taken = self.update(
             runner.runner_id,
-            values={"claimed_at": self.now},
+            values={**values, "claimed_at": self.now},
             condition="ticket_hash = :ticket AND waiting_for = :phase"
             " AND attribute_not_exists(claimed_at) AND attribute_not_exists(released_at)",
             operands={":ticket": runner.ticket_hash, ":phase": "runner"},
@@ -328,6 +338,11 @@ class RunnerRecords:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return None
         return Runner.from_item(answer["Attributes"])
+
+
+def _words(item: Item, name: str) -> tuple[str, ...]:
+    joined = text(item, name)
+    return tuple(joined.split(",")) if joined else ()
 
 
 def _key(runner_id: str) -> dict[str, dict[str, object]]:

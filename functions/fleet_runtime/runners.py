@@ -41,6 +41,13 @@ class GitHubRunners:
             response = self.access.send(request, repository=None)
         return github.read_registration(response)
 
+    def find(self, github_runner_id: int) -> RegisteredRunner | None:
+        """Look a runner up; None if GitHub does not know it, or lets nobody know that it does."""
+        request = github.get_runner(
+            scope=self.access.runners_path, github_runner_id=github_runner_id
+        )
+        return github.read_runner(self.access.send(request, repository=None))
+
     def remove(self, *, name: str, github_runner_id: int | None) -> bool:
         """Remove a runner, found by its name if its id is not known.
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fleet_runtime.release import Release
 from fleet_runtime.scope import Scope
 
 
@@ -77,19 +78,32 @@ class ReceiveWebhook:
 
 @dataclass(frozen=True, kw_only=True)
 class DispatchEvent:
-    """Settings of ``dispatch_event``. ``default_task_definition`` is empty if images are built."""
+    """Settings of ``dispatch_event``.
+
+    Attributes:
+        default_task_definitions: Those of the ready image by architecture; empty if the default
+            image is built.
+        image_capabilities: What the fleet's images declare; empty if they declare nothing.
+        detected_capabilities: What will be found in the default image; empty if only the image
+            itself can tell.
+        architectures: Those that there are images for.
+    """
 
     runner_table: str
     ledger_table: str
+    image_table: str
     event_bus_name: str
     state_machine_arn: str
     class_sizes_param: str
     runner_name_prefix: str
     task_family: str
-    default_task_definition: str
+    default_task_definitions: Mapping[str, str]
     default_image_base: str
     runner_image_tag: str
     image_recipe: str
+    image_capabilities: frozenset[str]
+    detected_capabilities: frozenset[str]
+    architectures: tuple[str, ...]
     images: ImagePolicy
     row_ttl_seconds: int
     limits: Limits
@@ -130,7 +144,7 @@ class GitHub:
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerApi:
-    """Settings of ``runner_api``, and of ``deregister_runner``."""
+    """Settings of ``runner_api``, and of ``deregister_runner`` and ``check_runner``."""
 
     runner_table: str
     github: GitHub
@@ -170,11 +184,22 @@ class ReconcileDemand:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildImage:
-    """Settings of ``build_image``."""
+    """Settings of ``build_image``.
+
+    Attributes:
+        max_builds: How many builds there may be at a time.
+        image_build_projects: CodeBuild's projects by architecture.
+        runner_release: The library's own release of the runner.
+        build_default_image: Whether the default image is built, not a ready one.
+    """
 
     image_table: str
     runner_table: str
-    image_build_project: str
+    ledger_table: str
+    max_builds: int
+    image_build_projects: Mapping[str, str]
+    runner_release: Release
+    build_default_image: bool
     ecr_repository_name: str
     runner_repository_url: str
     task_definition_arn: str
@@ -183,6 +208,17 @@ class BuildImage:
     runner_image_tag: str
     image_recipe: str
     image_build_timeout_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchRelease:
+    """Settings of ``watch_release``. ``runner_release`` is the library's own."""
+
+    ledger_table: str
+    image_table: str
+    event_bus_name: str
+    runner_release: Release
+    github: GitHub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,16 +254,20 @@ def dispatch_event() -> DispatchEvent:
     return DispatchEvent(
         runner_table=_text(env, "RUNNER_TABLE"),
         ledger_table=_text(env, "LEDGER_TABLE"),
+        image_table=_text(env, "IMAGE_TABLE"),
         event_bus_name=_text(env, "EVENT_BUS_NAME"),
         state_machine_arn=_text(env, "STATE_MACHINE_ARN"),
         class_sizes_param=_text(env, "CLASS_SIZES_PARAM"),
         runner_name_prefix=_text(env, "RUNNER_NAME_PREFIX"),
         task_family=_text(env, "TASK_FAMILY"),
-        default_task_definition=env.get("DEFAULT_TASK_DEFINITION", ""),
+        default_task_definitions=_texts_by_name(env, "DEFAULT_TASK_DEFINITIONS"),
         default_image_base=_text(env, "DEFAULT_IMAGE_BASE"),
         runner_image_tag=_text(env, "RUNNER_IMAGE_TAG"),
         # empty where nothing is built
         image_recipe=env.get("IMAGE_RECIPE", ""),
+        image_capabilities=_words(env, "IMAGE_CAPABILITIES"),
+        detected_capabilities=_words(env, "DETECTED_CAPABILITIES"),
+        architectures=_texts(env, "ARCHITECTURES"),
         images=_image_policy(env),
         row_ttl_seconds=_number(env, "ROW_TTL_SECONDS"),
         limits=_limits(env),
@@ -235,7 +275,7 @@ def dispatch_event() -> DispatchEvent:
 
 
 def runner_api() -> RunnerApi:
-    """Read the settings of ``runner_api`` and ``deregister_runner``; raises SettingError."""
+    """Read the settings of ``runner_api`` and those that share them; raises SettingError."""
     env = os.environ
     return RunnerApi(
         runner_table=_text(env, "RUNNER_TABLE"),
@@ -295,7 +335,11 @@ def build_image() -> BuildImage:
     return BuildImage(
         image_table=_text(env, "IMAGE_TABLE"),
         runner_table=_text(env, "RUNNER_TABLE"),
-        image_build_project=_text(env, "IMAGE_BUILD_PROJECT"),
+        ledger_table=_text(env, "LEDGER_TABLE"),
+        max_builds=_at_least_one("MAX_BUILDS", _text(env, "MAX_BUILDS")),
+        image_build_projects=_texts_by_name(env, "IMAGE_BUILD_PROJECTS"),
+        runner_release=_release(env),
+        build_default_image=_switch(env, "BUILD_DEFAULT_IMAGE"),
         ecr_repository_name=_text(env, "ECR_REPOSITORY_NAME"),
         runner_repository_url=_text(env, "RUNNER_REPOSITORY_URL"),
         task_definition_arn=_text(env, "TASK_DEFINITION_ARN"),
@@ -304,6 +348,18 @@ def build_image() -> BuildImage:
         runner_image_tag=_text(env, "RUNNER_IMAGE_TAG"),
         image_recipe=_text(env, "IMAGE_RECIPE"),
         image_build_timeout_seconds=_number(env, "IMAGE_BUILD_TIMEOUT_SECONDS"),
+    )
+
+
+def watch_release() -> WatchRelease:
+    """Read the settings of ``watch_release``; raises SettingError."""
+    env = os.environ
+    return WatchRelease(
+        ledger_table=_text(env, "LEDGER_TABLE"),
+        image_table=_text(env, "IMAGE_TABLE"),
+        event_bus_name=_text(env, "EVENT_BUS_NAME"),
+        runner_release=_release(env),
+        github=github(),
     )
 
 
@@ -340,6 +396,30 @@ def _json(env: Mapping[str, str], key: str, default: str) -> Any:
         raise SettingError(f"environment variable {key} is {text!r}, it must be JSON") from error
 
 
+def _texts(env: Mapping[str, str], key: str) -> tuple[str, ...]:
+    text = _text(env, key)
+    value = _json(env, key, text)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SettingError(
+            f"environment variable {key} is {text!r}, it must be a JSON list of texts"
+        )
+    return tuple(value)
+
+
+def _words(env: Mapping[str, str], key: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _texts(env, key))
+
+
+def _texts_by_name(env: Mapping[str, str], key: str) -> Mapping[str, str]:
+    text = _text(env, key)
+    value = _json(env, key, text)
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise SettingError(
+            f"environment variable {key} is {text!r}, it must be a JSON object of texts"
+        )
+    return value
+
+
 def _scope(env: Mapping[str, str]) -> Scope:
     try:
         return Scope.parse(_text(env, "GITHUB_SCOPE"))
@@ -347,18 +427,27 @@ def _scope(env: Mapping[str, str]) -> Scope:
         raise SettingError(f"environment variable GITHUB_SCOPE: {error}") from error
 
 
+def _release(env: Mapping[str, str]) -> Release:
+    try:
+        return Release.parse(json.loads(_text(env, "RUNNER_RELEASE")))
+    except ValueError as error:
+        raise SettingError(
+            f"environment variable RUNNER_RELEASE is no release of the runner: {error}"
+        ) from error
+
+
 def _limits(env: Mapping[str, str]) -> Limits:
     per_repository = env.get("MAX_RUNNERS_PER_REPOSITORY", "")
     return Limits(
-        max_runners=_runners("MAX_RUNNERS", _text(env, "MAX_RUNNERS")),
+        max_runners=_at_least_one("MAX_RUNNERS", _text(env, "MAX_RUNNERS")),
         max_runners_per_repository=(
-            _runners("MAX_RUNNERS_PER_REPOSITORY", per_repository) if per_repository else None
+            _at_least_one("MAX_RUNNERS_PER_REPOSITORY", per_repository) if per_repository else None
         ),
         daily_budget_usd=_usd("DAILY_BUDGET_USD", env.get("DAILY_BUDGET_USD", "")),
     )
 
 
-def _runners(key: str, value: str) -> int:
+def _at_least_one(key: str, value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise SettingError(
             f"environment variable {key} is {value!r}, it must be a whole number of at least 1"
@@ -388,13 +477,6 @@ def _switch(env: Mapping[str, str], key: str) -> bool:
 
 
 def _image_policy(env: Mapping[str, str]) -> ImagePolicy:
-    text = _text(env, "ALLOWED_IMAGES")
-    try:
-        allowed = json.loads(text)
-    except ValueError:
-        allowed = None
-    if not isinstance(allowed, list) or not all(isinstance(glob, str) for glob in allowed):
-        raise SettingError(
-            f"environment variable ALLOWED_IMAGES is {text!r}, it must be a JSON list of globs"
-        )
-    return ImagePolicy(allowed=tuple(allowed), building=_switch(env, "IMAGE_BUILDING"))
+    return ImagePolicy(
+        allowed=_texts(env, "ALLOWED_IMAGES"), building=_switch(env, "IMAGE_BUILDING")
+    )

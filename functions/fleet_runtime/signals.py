@@ -25,6 +25,9 @@ LONGEST_CAUSE = 1000
 _TOO_LATE = frozenset({"TaskTimedOut", "InvalidToken", "TaskDoesNotExist"})
 _HAS_ROW = "attribute_exists(runner_id)"
 
+# actions/runner says so with this code if ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE is set
+_VERSION_RETIRED = 7
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoppedTask:
@@ -45,8 +48,25 @@ class Signals:
         self._records = records
         self._stepfunctions = stepfunctions
 
-    def claimed(self, runner: Runner, *, github_runner_id: int, events_token_hash: str) -> bool:
-        """Signal that the runner is registered; False if nobody waits for it any more."""
+    def claimed(
+        self,
+        runner: Runner,
+        *,
+        github_runner_id: int,
+        events_token_hash: str,
+        heartbeat_seconds: int,
+    ) -> bool:
+        """Signal that the runner is registered.
+
+        Args:
+            runner: The runner.
+            github_runner_id: Its id at GitHub.
+            events_token_hash: What its reports are told by.
+            heartbeat_seconds: How often it will send a heartbeat; 0 for never.
+
+        Returns:
+            False if nobody waits for it any more.
+        """
         row = self._records.update(
             runner.runner_id,
             values={
@@ -58,14 +78,59 @@ class Signals:
             " AND attribute_not_exists(released_at)",
             operands={":ticket": runner.ticket_hash, ":phase": "runner"},
         )
-        return row is not None and self._succeed(row, signal="claimed")
+        return row is not None and self._succeed(
+            row, signal="claimed", heartbeat_seconds=heartbeat_seconds
+        )
 
     def registration_refused(self, runner: Runner, *, cause: str) -> None:
         """Signal that GitHub will not register the runner, ever."""
         self._fail(runner, error="Runner.RegistrationRefused", cause=cause)
 
+    def capability_missing(self, runner: Runner, *, cause: str) -> None:
+        """Signal that the runner's image cannot do what its job asks for."""
+        self._fail(runner, error="Runner.CapabilityMissing", cause=cause)
+
+    def heartbeat(
+        self, runner_id: str, *, events_token_hash: str, load: float | None, runner_version: str
+    ) -> bool:
+        """Note that the runner lives, and let its lifecycle go on waiting for the job's end.
+
+        One write checks the token as well, so that a heartbeat costs no read. DynamoDB compares the
+        hashes in a time of its own making, which tells nothing: whoever could learn from it where
+        two hashes differ would still have to find a token that has such a hash.
+
+        Args:
+            runner_id: The runner.
+            events_token_hash: Of the token that came with the heartbeat.
+            load: The runner's load, None if it did not say.
+            runner_version: The runner's version, empty if it did not say.
+
+        Returns:
+            False if the runner has no such token: its lifecycle takes it away at its end.
+        """
+        row = self._records.update(
+            runner_id,
+            values={"last_heartbeat": self._records.now} | ({} if load is None else {"load": load}),
+            first=_version(runner_version),
+            condition="events_token_hash = :token",
+            operands={":token": events_token_hash},
+        )
+        if row and row.waiting_for == "completion":
+            try:
+                self._stepfunctions.send_task_heartbeat(taskToken=row.task_token)
+            except ClientError as error:
+                # the job has just ended, or the lifecycle is asking GitHub for the runner
+                if not _is_too_late(error):
+                    raise
+        return row is not None
+
     def started(
-        self, runner_id: str, *, started_at: int | None, job: Mapping[str, Value]
+        self,
+        runner_id: str,
+        *,
+        started_at: int | None,
+        job: Mapping[str, Value],
+        runner_version: str = "",
     ) -> Runner | None:
         """Signal that a job started on the runner.
 
@@ -73,6 +138,7 @@ class Signals:
             runner_id: The runner that has the job, whichever job it was started for.
             started_at: When the job started. Default: now.
             job: What the row is to say about the job.
+            runner_version: The runner's version, for a row that does not know it yet.
 
         Returns:
             The row, or None if there is none or its job has ended already.
@@ -80,7 +146,7 @@ class Signals:
         row = self._records.update(
             runner_id,
             values={**job, "job_status": "in_progress"},
-            first={"started_at": started_at or self._records.now},
+            first={"started_at": started_at or self._records.now, **_version(runner_version)},
             condition=f"{_HAS_ROW} AND attribute_not_exists(completed_at)",
         )
         if row and row.waiting_for == "job":
@@ -108,7 +174,7 @@ class Signals:
             self._succeed(row, signal="completed")
         return row
 
-    def reported_completion(self, runner_id: str) -> None:
+    def reported_completion(self, runner_id: str, *, runner_version: str) -> None:
         """Note that the runner's hook saw the job's end.
 
         No signal: the runner still has to tell GitHub, and stopping it now would spoil that.
@@ -116,6 +182,7 @@ class Signals:
         self._records.update(
             runner_id,
             values={"hook_completed_at": self._records.now},
+            first=_version(runner_version),
             condition=_HAS_ROW,
         )
 
@@ -139,11 +206,16 @@ class Signals:
         if row.waiting_for not in ("runner", "job", "completion"):
             return row
         # a runner that Spot or a person stops winds down and exits 0 too
-        exited = task.exit_code == 0 and task.stop_code == "EssentialContainerExited"
-        if row.waiting_for == "completion" and (exited or row.completed_at is not None):
+        code = task.exit_code if task.stop_code == "EssentialContainerExited" else None
+        if row.waiting_for == "completion" and (code == 0 or row.completed_at is not None):
             self._succeed(row, signal="stopped")
+        elif code == _VERSION_RETIRED and row.started_at is None:
+            # a job could exit with any code, and never gets as far on a retired runner
+            version = row.runner_version or "(its version is not known)"
+            cause = f"GitHub no longer serves runner {version} of image {row.image_tag}"
+            self._fail(row, error="Runner.VersionRetired", cause=f"{cause}: {task.reason}")
         else:
-            error = "Runner.TaskExited" if exited else "Runner.TaskStopped"
+            error = "Runner.TaskExited" if code == 0 else "Runner.TaskStopped"
             self._fail(row, error=error, cause=task.reason)
         return row
 
@@ -236,11 +308,11 @@ class Signals:
                 self._succeed(row, signal="image_ended")
         return row
 
-    def _succeed(self, runner: Runner, *, signal: str) -> bool:
+    def _succeed(self, runner: Runner, *, signal: str, **more: int) -> bool:
         return self._send(
             runner,
             self._stepfunctions.send_task_success,
-            {"output": json.dumps({"signal": signal})},
+            {"output": json.dumps({"signal": signal, **more})},
         )
 
     def _fail(self, runner: Runner, *, error: str, cause: str) -> bool:
@@ -254,8 +326,7 @@ class Signals:
         try:
             call(taskToken=runner.task_token, **result)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code not in _TOO_LATE:
+            if not _is_too_late(error):
                 raise
             # the same signal came before, or a timeout did: the lifecycle has gone on
             logger.info(
@@ -263,8 +334,17 @@ class Signals:
                 runner_id=runner.runner_id,
                 phase=runner.waiting_for,
                 result=result,
-                code=code,
+                code=error.response["Error"]["Code"],
             )
             count("SignalTooLate")
             return False
         return True
+
+
+def _is_too_late(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] in _TOO_LATE
+
+
+def _version(runner_version: str) -> dict[str, Value]:
+    """The version for a row that lacks it: the claim's, made before any job, stands."""
+    return {"runner_version": runner_version} if runner_version else {}

@@ -40,6 +40,8 @@ _COPIED = (
     "head_sha",
     "runner_labels",
     "class_name",
+    "architecture",
+    "needs",
     "image_tag",
     "queued_at",
     "queued_delivery",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fleet_runtime.announcement import announce
 from fleet_runtime.aws import Client
 from fleet_runtime.items import Value
 from fleet_runtime.records import Runner
 
 DETAIL_TYPE = "job_unserved"
 
-_SOURCE = "cdk-runner-fleet"
 _ABOUT = (
     "runner_id",
     "repository",
@@ -27,10 +26,6 @@ WAITS = "Job.Waits"
 """The error of a runner that has waited for long. It is no end, and stands on no row."""
 
 _LONGEST_CAUSE = 2000
-
-
-class EventNotTakenError(Exception):
-    """The bus answered 200 and still did not take the event."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +56,9 @@ class Unserved:
         """
         said: Mapping[str, object] = vars(row) if isinstance(row, Runner) else row
         detail = {name: said[name] for name in _ABOUT}
-        entry = {
-            "EventBusName": self.bus,
-            "Source": _SOURCE,
-            "DetailType": DETAIL_TYPE,
-            "Detail": json.dumps(
-                detail | {"error": error, "cause": cause[:_LONGEST_CAUSE], "final": final}
-            ),
-        }
-        answer = self.events.put_events(Entries=[entry])
-        if answer["FailedEntryCount"]:
-            failed = answer["Entries"][0]
-            raise EventNotTakenError(f"{failed.get('ErrorCode')}: {failed.get('ErrorMessage')}")
+        announce(
+            self.events,
+            bus=self.bus,
+            detail_type=DETAIL_TYPE,
+            detail=detail | {"error": error, "cause": cause[:_LONGEST_CAUSE], "final": final},
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,9 +24,20 @@ def test_classes_as_json_are_what_the_parameter_holds(run: Run, fleet: str) -> N
 def test_classes_as_a_table_show_what_a_class_has_by_default(run: Run, fleet: str) -> None:
     lines = run("list-class-sizes").stdout.splitlines()
     small = next(line for line in lines if "small" in line).split()
-    assert small == ["small", "512", "1024", "linux", "x64", "FARGATE"]
+    assert small == ["small", "512", "1024", "X86_64", "linux", "x64", "FARGATE"]
     other = next(line for line in lines if "gpu-less" in line).split()
-    assert other == ["gpu-less", "1024", "2048", "arm", "FARGATE_SPOT", "4"]
+    assert other == ["gpu-less", "1024", "2048", "X86_64", "arm", "FARGATE_SPOT", "4"]
+
+
+def test_classes_as_a_table_show_architecture_and_capabilities(run: Run, fleet: str) -> None:
+    arm = {"cpu": 512, "memory": 1024, "architecture": "ARM64", "capabilities": ["python", "Qt"]}
+    boto3.client("ssm").put_parameter(
+        Name="RunnerFleet-classes", Value=json.dumps({"arm": arm}), Overwrite=True
+    )
+    lines = run("list-class-sizes").stdout.splitlines()
+    assert lines[1].split()[3:6] == ["ARCHITECTURE", "LABELS", "CAPABILITIES"]
+    row = next(line for line in lines if "512" in line).split()
+    assert row == ["arm", "512", "1024", "ARM64", "linux", "arm64", "python", "Qt", "FARGATE"]
 
 
 @pytest.mark.parametrize("value", ["not json", '["small"]', '{"small": 5}'])

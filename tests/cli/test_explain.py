@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import boto3
 import pytest
 
@@ -53,6 +55,14 @@ def test_attempts_and_replacements_are_found_and_sorted(
     assert [entry["at"] for entry in found["timeline"]] == sorted(
         entry["at"] for entry in found["timeline"]
     )
+
+
+def test_a_runner_that_fell_silent(run: Run, fleet: str, functions: Lambda) -> None:
+    heard = int(time.time())
+    put_runner("fleet-456-1", job_id=456, status="RUNNING", last_heartbeat=heard)
+    assert run("explain", "456", "--json").json["verdict"] == "The job runs on fleet-456-1."
+    put_runner("fleet-456-1", job_id=456, status="RUNNING", last_heartbeat=heard - 200)
+    assert "not been heard of for 20" in run("explain", "456", "--json").json["verdict"]
 
 
 def test_the_runner_that_github_gave_the_job_is_found_too(

@@ -11,6 +11,8 @@ import boto3
 import moto
 import pytest
 
+from cdk_runner_fleet.cli.output import age_text
+
 from .conftest import Result, deploy, get_runner, put_runner
 
 Run = Callable[..., Result]
@@ -45,6 +47,70 @@ def test_list_is_a_table_with_whole_names_where_there_is_no_terminal(run: Run, f
     assert "WAITING_FOR_JOB" in line
     assert "medium" in line
     assert "build [and] test" in line  # a job's name is text, never markup
+
+
+def test_list_and_details_show_what_a_runner_says_of_itself(run: Run, fleet: str) -> None:
+    said = {
+        "runner_version": "2.338.0",
+        "architecture": "ARM64",
+        "capabilities": "python,shell",
+        "last_heartbeat": int(time.time()) - 300,
+        "load": Decimal("0.42"),
+    }
+    put_runner("fleet-1-1", class_name="small", **said)
+    put_runner("fleet-2-1", **{**said, "status": "OFFLINE"})
+    lines = run("runners", "list").stdout.splitlines()
+    header = next(line for line in lines if "RUNNER" in line)
+    (live,) = [line for line in lines if "fleet-1-1" in line]
+    assert cell(header, live, "HEARD") == "5 min ago, load 0.42"
+    assert cell(header, live, "VERSION") == "2.338.0 ARM64"
+    assert cell(header, live, "CAN DO") == "python shell"
+    (over,) = [line for line in lines if "fleet-2-1" in line]
+    assert cell(header, over, "HEARD") == ""
+    details = run("runners", "details", "fleet-1-1").stdout
+    for text in ("2.338.0", "ARM64", "python,shell", "0.42", ", 5 min ago)"):
+        assert text in details
+
+
+def cell(header: str, line: str, column: str) -> str:
+    begin = header.index(column)
+    end = next(
+        (at for at in range(begin + len(column), len(header)) if header[at] != " "), len(line)
+    )
+    return line[begin:end].strip()
+
+
+def test_a_runner_whose_image_is_built_has_the_builds_log(run: Run, fleet: str) -> None:
+    url = f"https://console.aws.amazon.com/codesuite/codebuild/{'x' * 150}"
+    put_runner("fleet-1-1", status="IMAGE_CREATING", waiting_for="image", build_log_url=url)
+    put_runner("fleet-2-1", status="IMAGE_CREATING", waiting_for="image")
+    put_runner("fleet-3-1", status="RUNNING", build_log_url=url)
+    lines = run("runners", "list").stdout.splitlines()
+    shown = {
+        name: line.rstrip()
+        for name in ("1", "2", "3")
+        for line in lines
+        if f"fleet-{name}-1" in line
+    }
+    assert shown["1"].endswith(f"image: {url}")
+    assert shown["2"].endswith("image: no log yet")
+    assert url not in shown["3"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [
+        (-5, "0 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "119 min ago"),
+        (7200, "2 h ago"),
+        (172_800, "2 d ago"),
+    ],
+)
+def test_an_age_is_in_one_unit(monkeypatch: pytest.MonkeyPatch, seconds: int, age: str) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.5)
+    assert age_text(1_700_000_000 - seconds) == age
 
 
 def test_an_empty_table_lists_nothing(run: Run, fleet: str) -> None:

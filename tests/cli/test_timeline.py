@@ -272,6 +272,73 @@ def test_the_build_that_a_runner_waited_for_has_its_log() -> None:
     assert [e for e in told(evidence(row(), images={"default-1": image})) if e[1] == "image"] == []
 
 
+def test_the_log_is_known_from_the_runners_own_row_as_well() -> None:
+    building = evidence(row(status="IMAGE_CREATING", build_log_url="https://own"))
+    assert judge(building).sentence == "The runner's image default-1 is being built."
+    assert "https://own" in judge(building).remedy
+
+
+def test_a_build_in_line_is_said_to_be_so() -> None:
+    image = {"image_tag": "default-1", "status": "QUEUED", "updated_at": 1005}
+    queued = evidence(row(status="IMAGE_CREATING"), images={"default-1": image})
+    assert told(queued)[-1] == (1005, "image", "image default-1 is queued")
+    assert judge(queued).sentence == ("The runner's image default-1 waits for other builds to end.")
+    assert "max_image_builds" in judge(queued).remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "told_as"),
+    [
+        ({}, "booted and registered at GitHub"),
+        ({"runner_version": "2.338.0"}, "booted and registered at GitHub: runner 2.338.0"),
+        (
+            {"runner_version": "2.338.0", "capabilities": "python,shell"},
+            "booted and registered at GitHub: runner 2.338.0 with python, shell",
+        ),
+    ],
+)
+def test_what_a_runner_said_of_itself(said: dict[str, Any], told_as: str) -> None:
+    found = evidence(row(claimed_at=1040, **said))
+    assert (1040, "runner", told_as) in told(found)
+
+
+RUNNING = {"status": "RUNNING", "started_at": 1042, "last_heartbeat": 1100, "load": 0.42}
+
+
+def test_a_runner_that_is_not_heard_of_any_more_is_said_to_be_so() -> None:
+    lately = evidence(row(**RUNNING), read_at=1190.9)
+    assert judge(lately).sentence == f"The job runs on {RUNNER}."
+    assert (1100, "runner", f"{RUNNER} was last heard of, its load was 0.42") in told(lately)
+    silent = judge(evidence(row(**RUNNING), read_at=1191))
+    assert silent.sentence == f"The job runs on {RUNNER}, which has not been heard of for 91 s."
+    assert "GitHub is asked" in silent.remedy
+
+
+def test_a_runner_of_an_older_image_is_not_expected_to_be_heard_of() -> None:
+    old = row(status="RUNNING", started_at=1042)
+    assert judge(evidence(old, read_at=9999)).sentence == f"The job runs on {RUNNER}."
+    assert "heard" not in str(told(evidence(old)))
+
+
+def test_a_lost_heartbeat_is_the_story_and_a_completed_job_has_none() -> None:
+    lost = evidence(
+        row(
+            **{**RUNNING, "status": "FAILED"},
+            error="Runner.HeartbeatLost",
+            cause="no heartbeat came for 300 s, and GitHub says that it is offline",
+            ended_at=1500,
+        )
+    )
+    assert [what for _, source, what in told(lost) if source == "runner"] == [
+        f"{RUNNER} was last heard of, its load was 0.42"
+    ]
+    verdict = judge(lost)
+    assert "had lost it too" in verdict.sentence
+    assert "for 300 s" in verdict.sentence
+    assert verdict.remedy.startswith("Author: run the job again.")
+    assert "heard" not in str(told(evidence(row(**FINISHED, last_heartbeat=1099))))
+
+
 def test_ecs_says_how_long_the_pull_took() -> None:
     task = {
         "pullStartedAt": datetime.fromtimestamp(1010, UTC),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -13,8 +14,9 @@ from aws_cdk import assertions
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
-from cdk_runner_fleet import LifecycleTimeouts, RunnerClass, RunnerFleet
+from cdk_runner_fleet import LifecycleTimeouts, RunnerClass, RunnerFleet, RunnerImage
 
+OWN_IMAGE = Path(__file__).parent / "own_image"
 Template = dict[str, Any]
 
 
@@ -41,12 +43,26 @@ def _everything(stack: cdk.Stack) -> None:
                 labels=["linux"],
                 capacity=["FARGATE_SPOT", "FARGATE"],
                 max_runners=5,
-            )
+            ),
+            "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64"),
         },
-        runner_image="123456789012.dkr.ecr.eu-west-3.amazonaws.com/runner:1",
-        runner_image_tag="house",
-        image_building=True,
-        allowed_images=["ghcr.io/octo-org/*"],
+        runner_image=RunnerImage(
+            stack,
+            "Image",
+            variant="full",
+            base_image="public.ecr.aws/docker/library/debian:13",
+            dockerfile_directory=OWN_IMAGE,
+            build_args={"RUNNER_ARCHIVE_URL": "https://mirror.example.com/runner.tar.gz"},
+            apt_packages=["libpq-dev"],
+            pip_packages=["awscli>=1,<2"],
+            allowed_bases=["ghcr.io/octo-org/*"],
+            jobs_may_choose=True,
+            repository=cdk.aws_ecr.Repository.from_repository_name(stack, "Ours", "ours/runners"),
+            name="house",
+            capabilities=["shell", "python", "postgres"],
+            soci=True,
+            max_concurrent_builds=3,
+        ),
         runner_name_prefix="octo",
         event_bus_name="runner-control-plane",
         vpc=cdk.aws_ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2),

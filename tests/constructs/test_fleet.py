@@ -151,7 +151,7 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
         if rule.get("EventPattern", {}).get("source") == ["cdk-runner-fleet"]
         for kind in rule["EventPattern"]["detail-type"]
     ]
-    assert sorted(kinds) == ["job_unserved", "workflow_job"]
+    assert sorted(kinds) == ["job_unserved", "runner_version_retired", "workflow_job"]
 
 
 def test_an_alarm_rings_while_an_event_waits_in_the_dead_letter_queue(minimal: Template) -> None:
@@ -175,8 +175,8 @@ def test_a_topic_can_be_told_of_failed_events() -> None:
         topic = cdk.aws_sns.Topic(stack, "Topic")
         made.failed_events_alarm.add_alarm_action(cdk.aws_cloudwatch_actions.SnsAction(topic))
 
-    [alarm] = of_type(synthesize(make), "AWS::CloudWatch::Alarm")
-    assert len(alarm["AlarmActions"]) == 1
+    actions = [a.get("AlarmActions") for a in of_type(synthesize(make), "AWS::CloudWatch::Alarm")]
+    assert len([each for each in actions if each]) == 1
 
 
 @pytest.mark.parametrize(("given", "switch"), [({}, "on"), ({"explain_at_github": False}, "off")])
@@ -195,33 +195,17 @@ def test_the_stack_names_what_the_command_line_needs() -> None:
     assert named <= set(outputs)
 
 
-def test_images_are_immutable_and_scanned(minimal: Template) -> None:
-    [repository] = of_type(minimal, "AWS::ECR::Repository")
-    assert repository["ImageTagMutability"] == "IMMUTABLE"
-    assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
-
-
-def test_building_off_leaves_no_builder() -> None:
-    template = fleet(image_building=False, runner_image="public.ecr.aws/me/runner:1")
-    assert of_type(template, "AWS::CodeBuild::Project") == []
-    assert of_type(template, "AWS::ECR::Repository") == []
-    assert environment(template, "dispatch_event")["IMAGE_BUILDING"] == "off"
-    [machine] = of_type(template, "AWS::StepFunctions::StateMachine")
-    assert machine["DefinitionSubstitutions"]["Building"] == "off"
-
-
-def test_a_ready_image_is_launched_as_it_is() -> None:
-    template = fleet(runner_image="public.ecr.aws/me/runner:1")
-    [task] = of_type(template, "AWS::ECS::TaskDefinition")
-    assert task["ContainerDefinitions"][0]["Image"] == "public.ecr.aws/me/runner:1"
-    assert environment(template, "dispatch_event")["DEFAULT_TASK_DEFINITION"] != ""
-
-
 def test_classes_reach_the_catalog() -> None:
     template = fleet(runner_classes={"tiny": RunnerClass(cpu=256, memory=512)})
     [parameter] = of_type(template, "AWS::SSM::Parameter")
     assert json.loads(parameter["Value"]) == {
-        "tiny": {"cpu": 256, "memory": 512, "labels": ["linux", "x64"], "capacity": ["FARGATE"]}
+        "tiny": {
+            "cpu": 256,
+            "memory": 512,
+            "architecture": "X86_64",
+            "labels": ["linux", "x64"],
+            "capacity": ["FARGATE"],
+        }
     }
 
 
@@ -238,8 +222,6 @@ def test_job_time_defaults_to_githubs_own(minimal: Template) -> None:
         ({"github_api_url": "api.github.com"}, "https://api.github.com"),
         ({"runner_name_prefix": "Fleet_"}, "lower-case"),
         ({"runner_name_prefix": "f" * 32}, "up to 31"),
-        ({"runner_image_tag": "a b"}, "letters"),
-        ({"image_building": False}, "runner_image"),
         ({"reconcile_every": cdk.Duration.seconds(90)}, "whole minutes"),
         ({"reconcile_every": cdk.Duration.seconds(0)}, "whole minutes"),
         ({"reconcile_grace": cdk.Duration.seconds(0)}, "at least 1"),
@@ -373,6 +355,12 @@ def test_context_takes_json_and_command_line_strings() -> None:
         subnet_ids="subnet-1, subnet-2",
         security_groups=["sg-1"],
         image_build_project="false",
+        apt_packages="jq, libpq-dev",
+        pip_packages=["awscli>=1,<2"],
+        runner_image_variant="full",
+        runner_image_capabilities='["python"]',
+        image_soci="on",
+        max_image_builds="2",
         boot_timeout_seconds="2",
         max_runners="5",
         daily_budget_usd="2.5",
@@ -381,6 +369,10 @@ def test_context_takes_json_and_command_line_strings() -> None:
     assert read.subnet_ids == ["subnet-1", "subnet-2"]
     assert read.security_groups == ["sg-1"]
     assert read.image_build_project is False
+    assert (read.runner_image_variant, read.runner_image_capabilities) == ("full", ["python"])
+    assert read.apt_packages == ["jq", "libpq-dev"]
+    assert read.pip_packages == ["awscli>=1,<2"]
+    assert (read.image_soci, read.max_image_builds) == (True, 2)
     assert read.boot_timeout_seconds == 2
     assert (read.max_runners, read.daily_budget_usd) == (5, 2.5)
     assert read.max_runners_per_repository is None
@@ -408,9 +400,24 @@ def test_bad_context_is_refused_with_the_remedy(context: dict[str, Any], message
         settings(**context)
 
 
+def schedule_of(template: Template, handler: str) -> str:
+    [function] = [
+        name
+        for name, resource in template["Resources"].items()
+        if resource.get("Properties", {}).get("Handler") == f"{handler}.handler"
+    ]
+    [rule] = [
+        rule
+        for rule in of_type(template, "AWS::Events::Rule")
+        if "ScheduleExpression" in rule
+        and rule["Targets"][0]["Arn"] == {"Fn::GetAtt": [function, "Arn"]}
+    ]
+    expression: str = rule["ScheduleExpression"]
+    return expression
+
+
 def test_reconciliation_runs_on_a_schedule(minimal: Template) -> None:
-    rules = [r for r in of_type(minimal, "AWS::Events::Rule") if "ScheduleExpression" in r]
-    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(2 minutes)"]
+    assert schedule_of(minimal, "reconcile_demand") == "rate(2 minutes)"
     settings_of = environment(minimal, "reconcile_demand")
     assert settings_of["RECONCILE_GRACE_SECONDS"] == "60"
     assert settings_of["RERUN_LOST_JOBS"] == "off"
@@ -423,8 +430,7 @@ def test_reconciliation_can_be_set() -> None:
         reconcile_grace=cdk.Duration.seconds(30),
         rerun_lost_jobs=True,
     )
-    rules = [r for r in of_type(template, "AWS::Events::Rule") if "ScheduleExpression" in r]
-    assert [rule["ScheduleExpression"] for rule in rules] == ["rate(5 minutes)"]
+    assert schedule_of(template, "reconcile_demand") == "rate(5 minutes)"
     settings_of = environment(template, "reconcile_demand")
     assert settings_of["RECONCILE_GRACE_SECONDS"] == "30"
     assert settings_of["RERUN_LOST_JOBS"] == "on"
@@ -471,3 +477,13 @@ def test_metrics_name_what_is_emitted() -> None:
     spent = made.metric_budget_spent()
     assert spent.metric_name == "BudgetSpentUsd"
     assert set(spent.dimensions or {}) == {"who"}
+    for metric, name in (
+        (made.metric_image_builds_started(), "ImageBuildStarted"),
+        (made.metric_image_builds_failed(), "ImageBuildFailed"),
+    ):
+        assert metric.metric_name == name
+        assert metric.dimensions == {"service": "build_image"}
+    left = made.metric_runner_version_days_left()
+    assert left.metric_name == "RunnerVersionDaysLeft"
+    assert left.dimensions == {"service": "watch_release"}
+    assert left.statistic == "Minimum"

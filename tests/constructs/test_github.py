@@ -22,7 +22,14 @@ from .test_permissions import as_list, statements
 
 Template = dict[str, Any]
 KEY_ARN = "arn:aws:kms:eu-west-3:123456789012:key/12345678-1234-1234-1234-123456789012"
-ASKING = ("runner_api", "deregister_runner", "reconcile_demand", "explain_job")
+ASKING = (
+    "runner_api",
+    "deregister_runner",
+    "check_runner",
+    "reconcile_demand",
+    "explain_job",
+    "watch_release",
+)
 
 
 def fleet(make: Callable[[cdk.Stack], dict[str, Any]]) -> Template:
@@ -61,6 +68,10 @@ def test_each_scope_is_served(props: dict[str, str], scope: str, runners: dict[s
     permissions = json.loads(environment(template, "runner_api")["GITHUB_PERMISSIONS"])
     assert permissions == {"actions": "read", **runners}
     assert json.loads(environment(template, "deregister_runner")["GITHUB_PERMISSIONS"]) == runners
+    reading = dict.fromkeys(runners, "read")
+    checking = json.loads(environment(template, "check_runner")["GITHUB_PERMISSIONS"])
+    assert checking == {"actions": "read", **reading}
+    assert json.loads(environment(template, "watch_release")["GITHUB_PERMISSIONS"]) == reading
     assert json.loads(environment(template, "explain_job")["GITHUB_PERMISSIONS"]) == {
         "checks": "write"
     }

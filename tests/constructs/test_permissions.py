@@ -8,12 +8,13 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import RunnerClass, RunnerFleet, RunnerImage
 from cdk_runner_fleet.stack import RunnerFleetStack
 
 # Actions without a resource level, by the Service Authorization Reference.
 WITHOUT_RESOURCE_LEVEL = {
     "ecr:GetAuthorizationToken",
+    "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
     "ecs:ListTasks",
     "logs:CreateLogDelivery",
@@ -67,7 +68,8 @@ def test_no_managed_policy(minimal: dict[str, Any]) -> None:
 def test_the_github_token_is_read_by_those_who_ask_github_alone(minimal: dict[str, Any]) -> None:
     [token] = [n for n, r in minimal["Resources"].items() if n.startswith("FleetGithubToken")]
     readers = [s for s in statements(minimal) if {"Ref": token} in as_list(s["Resource"])]
-    assert len(readers) == 4
+    # runner_api, deregister_runner, check_runner, explain_job, reconcile_demand, watch_release
+    assert len(readers) == 6
 
 
 def _make_minimal(app: cdk.App) -> None:
@@ -80,16 +82,34 @@ def _make_located(app: cdk.App) -> None:
 
 
 def _make_ready_image(app: cdk.App) -> None:
+    stack = cdk.Stack(app, "S")
     RunnerFleet(
-        cdk.Stack(app, "S"),
+        stack,
         "Fleet",
         github_repo="o/r",
-        image_building=False,
-        runner_image="public.ecr.aws/me/runner:1",
+        runner_image=RunnerImage(
+            stack, "Image", image_uri="public.ecr.aws/me/runner:1", jobs_may_choose=False
+        ),
     )
 
 
-@pytest.mark.parametrize("make", [_make_minimal, _make_located, _make_ready_image])
+def _make_two_architectures(app: cdk.App) -> None:
+    stack = cdk.Stack(app, "S")
+    RunnerFleet(
+        stack,
+        "Fleet",
+        github_repo="o/r",
+        runner_image=RunnerImage(stack, "Image", capabilities=["python"]),
+        runner_classes={
+            "x64": RunnerClass(cpu=256, memory=512),
+            "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64"),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [_make_minimal, _make_located, _make_ready_image, _make_two_architectures]
+)
 def test_cdk_nag_aws_solutions_passes(make: Any) -> None:
     app = cdk.App(context={"github_repo": "o/r"}, analytics_reporting=False)
     make(app)

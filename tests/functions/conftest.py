@@ -24,12 +24,14 @@ import pytest
 from moto import mock_aws
 
 import build_image
+import check_runner
 import deregister_runner
 import dispatch_event
 import explain_job
 import receive_webhook
 import reconcile_demand
 import runner_api
+import watch_release
 from fleet_runtime import aws as fleet_aws
 from fleet_runtime import webhook
 from fleet_runtime.scope import Scope
@@ -142,9 +144,9 @@ class GitHub:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.faults.setdefault(operation, []).append((status, named, body))
 
-    def add_runner(self, name: str, *, busy: bool = False) -> int:
+    def add_runner(self, name: str, *, busy: bool = False, status: str = "online") -> int:
         github_id = 100 + len(self.runners)
-        self.runners[github_id] = {"id": github_id, "name": name, "busy": busy}
+        self.runners[github_id] = {"id": github_id, "name": name, "busy": busy, "status": status}
         return github_id
 
     def _answer(self, request: Received) -> tuple[int, dict[str, str], bytes]:
@@ -160,6 +162,8 @@ class GitHub:
             else "status"
             if "/statuses/" in path
             else "list"
+            if rest == "/runners" and request.method == "GET"
+            else "find"
             if request.method == "GET"
             else "delete"
         )
@@ -179,6 +183,9 @@ class GitHub:
             name = query.removeprefix("name=")
             found = [one for one in self.runners.values() if one["name"] == name]
             return _json(200, {"total_count": len(found), "runners": found})
+        if operation == "find":
+            runner = self.runners.get(int(rest.rpartition("/")[2]))
+            return _json(200, runner) if runner else _json(404, {"message": "Not Found"})
         if operation == "delete":
             return self._delete(int(rest.rpartition("/")[2]))
         wanted = request.json()
@@ -247,6 +254,8 @@ class Script:
         self.calls.append((model.name, self._params))
         self.during(model.name)
         answer = self.answers.get(model.name, {})
+        if callable(answer):
+            answer = answer(self._params)
         if isinstance(answer, str):
             error = {"Error": {"Code": answer, "Message": answer}, "ResponseMetadata": {}}
             return SimpleNamespace(status_code=400), error
@@ -346,19 +355,27 @@ ENVIRONMENT = {
     "CLASS_SIZES_PARAM": "/fleet/class-sizes",
     "RUNNER_NAME_PREFIX": "fleet",
     "TASK_FAMILY": "fleet-runner-abc",
-    "DEFAULT_TASK_DEFINITION": "",
+    "DEFAULT_TASK_DEFINITIONS": "{}",
     "DEFAULT_IMAGE_BASE": "public.ecr.aws/ubuntu/ubuntu:24.04",
     "RUNNER_IMAGE_TAG": "default",
     "IMAGE_RECIPE": "0123abcd",
+    "IMAGE_CAPABILITIES": "[]",
+    "DETECTED_CAPABILITIES": json.dumps(["shell"]),
+    "ARCHITECTURES": json.dumps(["X86_64", "ARM64"]),
     "ALLOWED_IMAGES": json.dumps(["public.ecr.aws/*"]),
     "IMAGE_BUILDING": "on",
     "ROW_TTL_SECONDS": "2592000",
     "EXPLAIN_AT_GITHUB": "on",
     "GITHUB_SCOPE": "repos/octo-org/example",
     "GITHUB_TOKEN_SECRET_ARN": "github-token",
+    "RUNNER_RELEASE": json.dumps(
+        {"version": "2.338.0", "sha256": {"x64": "3" * 64, "arm64": "8" * 64}}
+    ),
     "EVENT_BUS_NAME": "fleet-bus",
     "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook",
-    "IMAGE_BUILD_PROJECT": "fleet-images",
+    "IMAGE_BUILD_PROJECTS": json.dumps({"X86_64": "fleet-images", "ARM64": "fleet-images-arm64"}),
+    "MAX_BUILDS": "5",
+    "BUILD_DEFAULT_IMAGE": "on",
     "ECR_REPOSITORY_NAME": "fleet-runner",
     "RUNNER_REPOSITORY_URL": "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner",
     "TASK_DEFINITION_ARN": "fleet-runner-abc",
@@ -386,6 +403,8 @@ def forget() -> None:
     """Begin a new process, as far as a function can tell; clients are kept, they are slow."""
     for kept in (
         build_image._builder,
+        check_runner._github,
+        check_runner._records,
         deregister_runner._github,
         deregister_runner._records,
         dispatch_event._dispatcher,
@@ -393,6 +412,7 @@ def forget() -> None:
         receive_webhook._receiver,
         reconcile_demand._reconciliation,
         runner_api._claims,
+        watch_release._watch,
     ):
         kept.cache_clear()
 

@@ -5,58 +5,61 @@ from typing import Any
 
 import pytest
 
-from fleet_runtime import labels
 from fleet_runtime.catalog import FARGATE_SIZES, Catalog, CatalogError, CatalogReader, RunnerClass
-from fleet_runtime.labels import Refusal, RunnerRequest
+from fleet_runtime.labels import Refusal
 from fleet_runtime.pricing import usd_per_second
 
 
-def serve(catalog: dict[str, Any], *job_labels: str) -> RunnerClass | Refusal:
-    request = labels.read(["self-hosted", *job_labels])
-    assert isinstance(request, RunnerRequest)
-    return Catalog.parse(json.dumps(catalog)).serve(request)
+def find(catalog: dict[str, Any], name: str = "odd") -> RunnerClass | Refusal:
+    return Catalog.parse(json.dumps(catalog)).find(name)
 
 
-def refused(catalog: dict[str, Any], *job_labels: str) -> str:
-    answer = serve(catalog, *job_labels)
-    assert isinstance(answer, Refusal), answer
-    return answer.reason
+def odd(**entry: Any) -> RunnerClass:
+    found = find({"odd": {"cpu": 512, "memory": 1024, **entry}})
+    assert isinstance(found, RunnerClass), found
+    return found
 
 
 SIZES = {"small": {"cpu": 512, "memory": 1024}, "Large": {"cpu": 2048, "memory": 4096}}
 
 
-def test_the_first_class_is_the_default() -> None:
-    assert serve(SIZES) == RunnerClass(
+def test_what_a_catalog_of_an_older_version_lacks_has_defaults() -> None:
+    assert find(SIZES, "small") == RunnerClass(
         name="small",
         cpu=512,
         memory=1024,
+        architecture="X86_64",
         labels=frozenset({"linux", "x64"}),
+        capabilities=(),
         capacity=("FARGATE",),
         max_runners=None,
     )
 
 
 def test_a_class_may_have_a_limit_of_its_own() -> None:
-    found = serve({"small": {"cpu": 512, "memory": 1024, "max_runners": 3}})
-    assert isinstance(found, RunnerClass)
-    assert found.max_runners == 3
+    assert odd(max_runners=3).max_runners == 3
 
 
-def test_classes_and_labels_are_found_in_any_case() -> None:
-    found = serve(SIZES, "class:LARGE", "LINUX", "X64")
+def test_default_labels_follow_the_architecture() -> None:
+    assert odd(architecture="ARM64").labels == {"linux", "arm64"}
+    assert odd(architecture="ARM64", labels=["Mine"]).labels == {"mine"}
+
+
+def test_capabilities_are_words_in_lower_case_once_each() -> None:
+    assert odd(capabilities=["Python", "c++", "python"]).capabilities == ("python", "c++")
+    assert odd(capabilities=[]).capabilities == ()
+
+
+def test_a_class_is_found_by_its_lowered_name_and_keeps_its_own() -> None:
+    found = find(SIZES, "large")
     assert isinstance(found, RunnerClass)
     assert found.name == "Large"
 
 
 def test_an_unknown_class_is_refused_with_those_there_are() -> None:
-    assert "class 'huge' is not in the catalog, use one of small, large" in refused(
-        SIZES, "class:huge"
-    )
-
-
-def test_a_label_that_the_class_lacks_is_refused() -> None:
-    assert "label 'gpu' is none of class small, use linux, x64" in refused(SIZES, "linux", "gpu")
+    refused = find(SIZES, "huge")
+    assert isinstance(refused, Refusal)
+    assert "class 'huge' is not in the catalog, use one of small, large" in refused.reason
 
 
 @pytest.mark.parametrize(
@@ -76,14 +79,28 @@ def test_a_label_that_the_class_lacks_is_refused() -> None:
         ({"cpu": 512, "memory": 512}, "with cpu 512 Fargate has 1024, 2048, 3072, 4096"),
         ({"cpu": 512, "memory": 1024, "labels": "gpu"}, "labels is 'gpu'"),
         ({"cpu": 512, "memory": 1024, "labels": [1]}, "labels is [1]"),
+        *(
+            (
+                {"cpu": 512, "memory": 1024, "architecture": architecture},
+                f"architecture is {architecture!r}, Fargate has X86_64, ARM64",
+            )
+            for architecture in ("arm64", None, ["ARM64"])
+        ),
+        *(
+            ({"cpu": 512, "memory": 1024, "capabilities": given}, f"capabilities is {given!r}")
+            for given in ("python", None, [7], ["a,b"], ["a b"], [""], ["class:x"], ["x" * 64])
+        ),
         ({"cpu": 512, "memory": 1024, "capacity": []}, "capacity is []"),
         ({"cpu": 512, "memory": 1024, "capacity": ["EC2"]}, "FARGATE and FARGATE_SPOT"),
     ],
 )
 def test_an_unusable_class_refuses_only_its_own_jobs(entry: object, reason: str) -> None:
     catalog = {**SIZES, "odd": entry}
-    assert reason in refused(catalog, "class:odd")
-    assert isinstance(serve(catalog, "class:small"), RunnerClass)
+    refused = find(catalog)
+    assert isinstance(refused, Refusal)
+    assert refused.reason.startswith("class 'odd' cannot be used, ")
+    assert reason in refused.reason
+    assert isinstance(find(catalog, "small"), RunnerClass)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "7"])
@@ -143,8 +160,13 @@ def test_a_catalog_that_cannot_be_read_leaves_the_last_one_in_use() -> None:
     assert list(reader.catalog().classes) == ["tiny"]
 
 
-def test_prices_are_aws_own() -> None:
-    hour = usd_per_second(cpu=1024, memory=2048, capacity="FARGATE") * 3600
-    assert hour == pytest.approx(0.04048 + 2 * 0.004445, rel=1e-5)
-    spot = usd_per_second(cpu=1024, memory=2048, capacity="FARGATE_SPOT") * 3600
-    assert spot == pytest.approx(0.3 * hour, rel=1e-5)
+@pytest.mark.parametrize(
+    ("architecture", "vcpu", "gb"), [("X86_64", 0.04048, 0.004445), ("ARM64", 0.03238, 0.00356)]
+)
+def test_prices_are_aws_own(architecture: str, vcpu: float, gb: float) -> None:
+    def hour(capacity: str) -> float:
+        size = {"cpu": 2048, "memory": 6144, "architecture": architecture}
+        return usd_per_second(**size, capacity=capacity) * 3600  # type: ignore[arg-type]
+
+    assert hour("FARGATE") == pytest.approx(2 * vcpu + 6 * gb, rel=1e-5)
+    assert hour("FARGATE_SPOT") == pytest.approx(0.3 * hour("FARGATE"), rel=1e-5)

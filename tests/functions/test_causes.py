@@ -80,6 +80,8 @@ def test_what_another_runner_would_meet_again_is_permanent() -> None:
         "Job.CannotBeServed",
         "Runner.LaunchFailed",
         "Runner.RegistrationRefused",
+        "Runner.CapabilityMissing",
+        "Runner.VersionRetired",
         "Image.BuildFailed",
         "Image.BuildNotStarted",
         "Image.BuildTimeout",

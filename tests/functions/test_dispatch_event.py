@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import permutations
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import dispatch_event
 from fleet_runtime.aws import client
+from fleet_runtime.builds import ImageRecords
 from fleet_runtime.catalog import CatalogError
+from fleet_runtime.records import RunnerRecords
+from fleet_runtime.settings import SettingError
 
 from .conftest import RUNNER, TASK, Aws, bus_event, forget, job, sample
 
@@ -70,6 +75,9 @@ def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
         "class_name": "small",
         "cpu": "512",
         "memory": "1024",
+        "architecture": "X86_64",
+        "capabilities": "",
+        "needs": "",
         "capacity": ["FARGATE"],
         "usd_per_second": {"FARGATE": 6.8569e-06},
         "image_tag": tag,
@@ -102,12 +110,134 @@ def test_class_and_image_are_the_jobs(aws: Aws, dispatch: Any) -> None:
 def test_a_ready_image_is_launched_as_it_is(
     aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("DEFAULT_TASK_DEFINITION", "fleet-runner-abc:7")
-    environment.setenv("IMAGE_BUILDING", "off")
-    environment.setenv("IMAGE_RECIPE", "")
+    ready_image(environment, X86_64="fleet-runner-abc:7")
     dispatch(sample("queued"))
     document = started_input(aws)
     assert (document["task_definition"], document["image_tag"]) == ("fleet-runner-abc:7", "default")
+    assert document["image_base"] == ""
+
+
+def ready_image(environment: pytest.MonkeyPatch, **task_definitions: str) -> None:
+    """Deploy with a ready image of the given architectures, of which nothing else is known."""
+    environment.setenv("DEFAULT_TASK_DEFINITIONS", json.dumps(task_definitions))
+    environment.setenv("ARCHITECTURES", json.dumps(list(task_definitions)))
+    environment.setenv("DETECTED_CAPABILITIES", "[]")
+    environment.setenv("IMAGE_BUILDING", "off")
+    environment.setenv("IMAGE_RECIPE", "")
+
+
+def put_classes(**classes: dict[str, Any]) -> None:
+    sizes = {name: {"cpu": 512, "memory": 1024, **entry} for name, entry in classes.items()}
+    client("ssm").put_parameter(Name="/fleet/class-sizes", Value=json.dumps(sizes), Overwrite=True)
+
+
+def test_a_class_of_another_architecture_has_its_own_image_and_price(
+    aws: Aws, dispatch: Any
+) -> None:
+    put_classes(small={}, arm={"architecture": "ARM64"})
+    dispatch(sample("queued"))
+    dispatch(job("queued", labels=["self-hosted", "Linux", "ARM64"], id=999))
+    x86, arm = (json.loads(call["input"]) for call in aws.sfn.named("StartExecution"))
+    assert (arm["class_name"], arm["architecture"]) == ("arm", "ARM64")
+    assert arm["image_base"] == x86["image_base"]
+    assert arm["image_tag"].startswith("default-")
+    assert arm["image_tag"] != x86["image_tag"]
+    assert arm["task_definition"] == f"fleet-runner-abc-{arm['image_tag']}"
+    assert arm["usd_per_second"]["FARGATE"] == pytest.approx((0.5 * 0.03238 + 0.00356) / 3600, 1e-4)
+
+
+def test_a_ready_image_has_a_task_definition_for_each_architecture(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    put_classes(small={}, arm={"architecture": "ARM64"})
+    ready_image(environment, X86_64="fleet:7", ARM64="fleet-arm:3")
+    dispatch(job("queued", labels=["self-hosted", "arm64"]))
+    assert started_input(aws)["task_definition"] == "fleet-arm:3"
+
+
+def test_a_ready_image_of_one_architecture_serves_no_class_of_another(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    put_classes(small={}, arm={"architecture": "ARM64"})
+    ready_image(environment, X86_64="fleet:7")
+    dispatch(job("queued", labels=["self-hosted", "arm64"]))
+    row = aws.row()
+    assert row is not None
+    assert "class 'arm' cannot be used, it is ARM64" in row["cause"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "class_name", "needs"),
+    [
+        ([], "small", ""),
+        (["Shell"], "small", ""),
+        (["image:node:20", "NODE", "python", "shell"], "small", "node,python,shell"),
+        (["Rust"], "own", ""),
+        (["image:node:20", "rust"], "own", ""),
+    ],
+)
+def test_what_only_the_image_can_tell_goes_along(
+    aws: Aws, dispatch: Any, asked: list[str], class_name: str, needs: str
+) -> None:
+    put_classes(small={}, own={"capabilities": ["shell", "Rust"]})
+    dispatch(job("queued", labels=["self-hosted", *asked]))
+    document = started_input(aws)
+    assert (document["class_name"], document["needs"]) == (class_name, needs)
+    assert document["capabilities"] == ("shell,rust" if class_name == "own" else "")
+
+
+def test_of_a_ready_image_nothing_is_known_unless_it_is_said(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    ready_image(environment, X86_64="fleet:7")
+    dispatch(job("queued", labels=["self-hosted", "python"]))
+    assert started_input(aws)["needs"] == "python"
+
+
+@pytest.mark.parametrize("image", [[], ["image:node:20"]])
+def test_what_the_recipe_declares_holds_for_every_image_that_it_makes(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch, image: list[str]
+) -> None:
+    environment.setenv("IMAGE_CAPABILITIES", '["Java"]')
+    dispatch(job("queued", labels=["self-hosted", "java", *image]))
+    assert started_input(aws)["needs"] == ""
+    dispatch(job("queued", labels=["self-hosted", "python", *image], id=999))
+    row = aws.row("fleet-999-1")
+    assert row is not None
+    assert "label 'python'" in row["cause"]
+
+
+def test_a_job_in_line_says_what_it_needs(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("MAX_RUNNERS", "1")
+    dispatch(job("queued", id=999))
+    dispatch(job("queued", labels=["self-hosted", "image:node:20", "node"]))
+    row = aws.row()
+    assert row is not None
+    assert (row["waiting_for"], row["needs"], row["architecture"]) == ("turn", "node", "X86_64")
+    assert json.loads(row["start_input"])["needs"] == "node"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ARCHITECTURES", ""),
+        ("ARCHITECTURES", '"X86_64"'),
+        ("IMAGE_CAPABILITIES", "[7]"),
+        ("DETECTED_CAPABILITIES", "{"),
+        ("DEFAULT_TASK_DEFINITIONS", "[]"),
+        ("DEFAULT_TASK_DEFINITIONS", '{"X86_64": 7}'),
+        ("ALLOWED_IMAGES", '{"a": 1}'),
+        ("IMAGE_TABLE", ""),
+    ],
+)
+def test_settings_that_cannot_be_read_lose_no_job(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch, key: str, value: str
+) -> None:
+    environment.setenv(key, value)
+    with pytest.raises(SettingError, match=key):
+        dispatch(sample("queued"))
 
 
 def test_the_same_event_twice_starts_one_runner(aws: Aws, dispatch: Any) -> None:
@@ -141,7 +271,9 @@ def test_a_job_without_an_attempt_is_its_first(aws: Aws, dispatch: Any) -> None:
     [
         (["self-hosted", "class:huge"], "class 'huge' is not in the catalog"),
         (["self-hosted", "class:broken"], "memory is 9999, with cpu 512 Fargate has"),
-        (["self-hosted", "gpu"], "label 'gpu' is none of class small"),
+        (["self-hosted", "gpu"], "no class has label 'gpu', there are small (linux, x64, shell)"),
+        (["self-hosted", "class:small", "docker"], "class small has no label 'docker'"),
+        (["self-hosted", "python"], "ask for an image that has it, with image:"),
         (["self-hosted", "image:"], "label 'image:' is empty"),
         (["self-hosted", "image:ghcr.io/evil/x"], "is not allowed"),
         (["self-hosted", "image:../x"], "is not an image reference"),
@@ -248,6 +380,107 @@ def test_the_author_is_told_of_what_another_runner_would_meet_again(
     dispatch({"detail-type": "Step Functions Execution Status Change", "detail": event})
     said = [(each["runner_id"], each["error"], each["cause"]) for each in unserved(aws)]
     assert said == ([(RUNNER, error, "no such subnet")] if told else [])
+
+
+def ended(status: str = "SUCCEEDED", runner: str = RUNNER) -> dict[str, Any]:
+    """Step Functions' event that a runner's execution has ended, as far as it matters."""
+    return {
+        "detail-type": "Step Functions Execution Status Change",
+        "detail": {"name": runner, "status": status},
+    }
+
+
+def put_ended(aws: Aws, runner: str = RUNNER, **values: Any) -> None:
+    row = {
+        "runner_id": runner,
+        "status": "OFFLINE",
+        "repository": "octo-org/example",
+        "job_id": 2832853555,
+        "class_name": "small",
+        "image_tag": "default-1",
+        "launched_at": 5,
+        "runner_version": "2.338.0",
+    }
+    aws.put_row(**row | values)
+
+
+def test_the_image_of_a_runner_that_ends_is_in_use(aws: Aws, dispatch: Any) -> None:
+    put_ended(aws)
+    before = int(time.time())
+    dispatch(ended())
+    row = aws.image("default-1")
+    assert row is not None
+    assert before <= row["used_at"] <= time.time()
+    assert row["runner_version"] == "2.338.0"
+
+
+def test_an_images_use_is_written_down_once_an_hour(
+    aws: Aws, dispatch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses = []
+    monkeypatch.setattr(
+        ImageRecords, "used", lambda _, tag, *, at, runner_version: uses.append((tag, at))
+    )
+    now = [0]
+    monkeypatch.setattr(RunnerRecords, "now", property(lambda _: now[0]))
+    for at, tag in ((0, "a"), (1, "b"), (3599, "a"), (3600, "a"), (3601, "a"), (3601, "b")):
+        now[0] = 1795260000 + at
+        put_ended(aws, image_tag=tag)
+        dispatch(ended())
+    assert [(tag, at - 1795260000) for tag, at in uses] == [
+        ("a", 0),
+        ("b", 1),
+        ("a", 3600),
+        ("b", 3601),
+    ]
+
+
+def test_a_use_that_could_not_be_written_down_is_tried_again(
+    aws: Aws, dispatch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_ended(aws)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(ImageRecords, "used", Mock(side_effect=RuntimeError))
+        dispatch(ended())
+    dispatch(ended())
+    assert aws.image("default-1") is not None
+
+
+def test_an_image_that_was_not_launched_is_not_in_use(aws: Aws, dispatch: Any) -> None:
+    aws.put_row(status="FAILED", error="Image.BuildFailed", image_tag="default-1")
+    dispatch(ended("FAILED"))
+    assert aws.image("default-1") is None
+
+
+def retired(aws: Aws) -> list[dict[str, Any]]:
+    entries = [entry for call in aws.events.named("PutEvents") for entry in call["Entries"]]
+    return [
+        json.loads(entry["Detail"])
+        for entry in entries
+        if entry["DetailType"] == "runner_version_retired"
+    ]
+
+
+def test_a_version_that_github_retired_is_told_of(aws: Aws, dispatch: Any) -> None:
+    put_ended(aws, status="FAILED", error="Runner.VersionRetired", cause="exited with 7")
+    dispatch(ended("FAILED"))
+    assert retired(aws) == [{"runner_version": "2.338.0", "deprecated_at": None}]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"error": "Runner.TaskStopped"},
+        {"error": "Runner.VersionRetired", "runner_version": ""},
+        {"status": "OFFLINE"},
+    ],
+)
+def test_otherwise_no_version_is_said_to_be_retired(
+    aws: Aws, dispatch: Any, values: dict[str, str]
+) -> None:
+    put_ended(aws, **{"status": "FAILED", **values})
+    dispatch(ended("FAILED"))
+    assert retired(aws) == []
 
 
 def test_without_building_or_a_ready_image_jobs_are_refused(
@@ -395,12 +628,17 @@ def test_every_order_leaves_the_same_times(aws: Aws, dispatch: Any, order: tuple
         ("completion", 137, True, "Success"),
         ("completion", 137, False, "Runner.TaskStopped"),
         ("completion", None, False, "Runner.TaskStopped"),
+        ("runner", 7, False, "Runner.VersionRetired"),
+        ("job", 7, False, "Runner.VersionRetired"),
+        ("completion", 7, False, "Runner.TaskStopped"),
+        ("completion", 7, True, "Success"),
     ],
 )
 def test_a_stopped_task_ends_the_phase_its_runner_is_in(
     *, aws: Aws, dispatch: Any, phase: str, exit_code: int | None, completed: bool, answer: str
 ) -> None:
-    aws.park(phase, **({"completed_at": 100} if completed else {}))
+    started = {"started_at": 90} if phase == "completion" else {}
+    aws.park(phase, **started, **({"completed_at": 100} if completed else {}))
     container = {"name": "runner"} | ({} if exit_code is None else {"exitCode": exit_code})
     dispatch(stopped(containers=[{"name": "sidecar", "exitCode": 9}, container]))
     ((token, error, _),) = aws.resumed
@@ -410,6 +648,26 @@ def test_a_stopped_task_ends_the_phase_its_runner_is_in(
     assert row["stopped_tasks"] == {TASK}
     assert (row["stopped_at"], row["stop_code"]) == (1781551501, "EssentialContainerExited")
     assert row.get("exit_code") == exit_code
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [("2.330.0", "runner 2.330.0 of image"), (None, "runner (its version is not known) of image")],
+)
+def test_a_runner_that_github_serves_no_longer_says_which(
+    aws: Aws, dispatch: Any, known: str | None, said: str
+) -> None:
+    aws.park("job", image_tag="ubuntu-0123456789ab", **({"runner_version": known} if known else {}))
+    dispatch(stopped(containers=[{"name": "runner", "exitCode": 7}]))
+    ((_, _, cause),) = aws.resumed
+    assert f"{said} ubuntu-0123456789ab: the task stopped (EssentialContainerExited)" in cause
+    assert "exited with 7" in cause
+
+
+def test_a_task_that_is_stopped_does_not_speak_for_its_version(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    dispatch(stopped(stopCode="UserInitiated", containers=[{"name": "runner", "exitCode": 7}]))
+    assert aws.resumed[0][1] == "Runner.TaskStopped"
 
 
 @pytest.mark.parametrize("stop_code", ["SpotInterruption", "UserInitiated"])

@@ -106,6 +106,19 @@ def test_registration_requests_have_the_documented_body() -> None:
     }
 
 
+def test_a_request_names_the_api_that_its_path_is_of() -> None:
+    versions = {
+        "/orgs/o/actions/runners/downloads": github.list_runner_downloads(scope="/orgs/o"),
+        "/orgs/o/actions/runners/deprecations/2.338.0": github.get_runner_deprecation(
+            scope="/orgs/o", version="2.338.0"
+        ),
+    }
+    assert [request.path for request in versions.values()] == list(versions)
+    assert [
+        github.headers(request, token="t")["x-github-api-version"] for request in versions.values()
+    ] == ["2022-11-28", "2026-03-10"]
+
+
 # https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries: its own example
 def test_githubs_own_signature_example() -> None:
     signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"

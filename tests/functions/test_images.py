@@ -76,23 +76,47 @@ def test_the_allow_list_is_matched_against_the_whole_spelling(
         assert "add it to allowed_images" in answer.reason
 
 
-def test_tags_tell_bases_and_recipes_apart() -> None:
-    base = "public.ecr.aws/docker/library/ubuntu:22.04"
-    tag = images.image_tag(base, recipe="r1")
-    assert re.fullmatch(r"ubuntu-22-04-[0-9a-f]{12}", tag)
-    assert tag == images.image_tag(base, recipe="r1")
-    assert (
-        len({tag, images.image_tag(base, recipe="r2"), images.image_tag(base + ".1", recipe="r1")})
-        == 3
-    )
+BASE = "public.ecr.aws/docker/library/ubuntu:22.04"
+
+
+def tag(
+    base: str = BASE, recipe: str = "r1", architecture: str = "X86_64", readable: str | None = None
+) -> str:
+    return images.image_tag(base, recipe=recipe, architecture=architecture, readable=readable)
+
+
+def test_names_tell_bases_recipes_and_architectures_apart() -> None:
+    assert re.fullmatch(r"ubuntu-22-04-[0-9a-f]{12}", tag())
+    assert tag() == tag()
+    others = {tag(), tag(recipe="r2"), tag(BASE + ".1"), tag(architecture="ARM64")}
+    assert len(others) == 4
 
 
 def test_the_default_image_is_called_as_the_deployer_wants() -> None:
-    assert images.image_tag("a/b:1", recipe="r", readable="my.runner").startswith("my-runner-")
+    assert tag("a/b:1", readable="my.runner").startswith("my-runner-")
+
+
+def test_an_image_of_an_earlier_recipe_is_told_from_its_name() -> None:
+    name = tag(readable="default")
+    assert images.is_current(name, base=BASE, recipe="r1", architecture="X86_64")
+    assert not images.is_current(name, base=BASE, recipe="r2", architecture="X86_64")
+    assert not images.is_current(name, base=BASE, recipe="r1", architecture="ARM64")
 
 
 @given(st.from_regex(r"[ -~]{1,250}", fullmatch=True))
-def test_tags_can_stand_in_the_name_of_a_task_definition_family(base: str) -> None:
+def test_names_can_stand_in_the_name_of_a_task_definition_family(base: str) -> None:
     # ECS: letters, digits, hyphens and underscores; ECR: at most 128 characters
-    tag = images.image_tag(base, recipe="r")
-    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", tag)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", tag(base))
+
+
+REFERENCES = st.from_regex(
+    r"[a-c]([._-][a-c])?(/[a-c])?(:[a-c0-2][._-]?[a-c0-2])?", fullmatch=True
+).map(images.normalise)
+
+
+@given(REFERENCES, REFERENCES)
+def test_different_references_never_share_a_name(one: str | Refusal, other: str | Refusal) -> None:
+    # "ubuntu:22.04" and "ubuntu/22.04" read the same once they are sanitised
+    assert isinstance(one, str)
+    assert isinstance(other, str)
+    assert (tag(one) == tag(other)) is (one == other)

@@ -6,9 +6,12 @@ import base64
 import hashlib
 import io
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 import runner_api
 from fleet_runtime.aws import client
@@ -385,6 +388,260 @@ def test_a_runner_that_could_not_be_taken_back_does_not_spoil_the_answer(
     assert post(CLAIM)[0] == 410
 
 
+# --- what a runner declares -----------------------------------------------------------------
+
+DECLARATION = {
+    "capabilities": ["Shell", "python"],
+    "runner_version": "2.338.0",
+    "heartbeat_seconds": 30,
+}
+
+
+def outputs(aws: Aws) -> list[dict[str, Any]]:
+    return [json.loads(call["output"]) for call in aws.sfn.named("SendTaskSuccess")]
+
+
+def test_a_claim_says_what_the_image_can_do_and_how_often_it_will_be_heard_of(
+    aws: Aws, post: Any
+) -> None:
+    aws.park("runner")
+    assert post(CLAIM, body=DECLARATION)[0] == 200
+    row = aws.row()
+    assert row is not None
+    assert (row["capabilities"], row["runner_version"]) == ("shell,python", "2.338.0")
+    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 30}]
+
+
+def test_what_is_declared_costs_no_request_of_its_own(
+    aws: Aws, post: Any, requests: list[str]
+) -> None:
+    aws.park("runner")
+    requests.clear()
+    post(CLAIM, body=DECLARATION)
+    assert requests == ["GetItem", "UpdateItem", "UpdateItem"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        "",
+        "{}",
+        "not json",
+        "[]",
+        '"text"',
+        "[" * 50_000,
+        {"capabilities": "python", "runner_version": 2, "heartbeat_seconds": "30"},
+        {"capabilities": {"a": 1}, "runner_version": "v2", "heartbeat_seconds": -1},
+        {"capabilities": [1, None, "", "a,b", "-x", "a b"], "heartbeat_seconds": True},
+        {"runner_version": "2.338.0\n", "heartbeat_seconds": 3601},
+        {"runner_version": "2" * 33, "heartbeat_seconds": 30.5},
+        {"runner_version": "", "heartbeat_seconds": 0},
+        '{"heartbeat_seconds": NaN}',
+        '{"heartbeat_seconds": 1e400}',
+    ],
+)
+def test_a_claim_that_declares_nothing_usable_is_good_all_the_same(
+    aws: Aws, post: Any, body: object
+) -> None:
+    aws.park("runner")
+    assert post(CLAIM, body=body)[0] == 200
+    row = aws.row()
+    assert row is not None
+    assert not {"capabilities", "runner_version"} & set(row)
+    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 0}]
+
+
+def test_a_body_that_cannot_be_decoded_declares_nothing(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    assert post(CLAIM, body="no base64", isBase64Encoded=True)[0] == 200
+
+
+def test_only_so_many_capabilities_are_kept(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    words = [f"c{number}" for number in range(60)]
+    assert post(CLAIM, body={"capabilities": [*words[:1], *words]})[0] == 200
+    row = aws.row()
+    assert row is not None
+    assert row["capabilities"] == ",".join(words[:50])
+
+
+@pytest.mark.parametrize(
+    ("needs", "declared"),
+    [("", []), ("python", ["Python", "shell"]), ("python,node", ["node", "shell", "python"])],
+)
+def test_a_runner_that_can_do_what_its_job_needs_is_registered(
+    aws: Aws, post: Any, needs: str, declared: list[str]
+) -> None:
+    aws.park("runner", needs=needs)
+    assert post(CLAIM, body={"capabilities": declared})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [({}, "nothing"), ({"capabilities": ["shell", "python"]}, "shell, python"), ("bad", "nothing")],
+)
+def test_a_runner_that_cannot_do_its_job_is_never_registered(
+    aws: Aws, github: GitHub, post: Any, body: object, found: str
+) -> None:
+    aws.park("runner", needs="node,native,python", image_tag="ubuntu-24.04-0123456789ab")
+    status, document, _ = post(CLAIM, body=body)
+    assert status == 410
+    assert "node" in document["message"]
+    assert github.calls == [], "GitHub is not even asked for the job"
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-runner", "Runner.CapabilityMissing")
+    missing = "node, native" if found != "nothing" else "node, native, python"
+    assert f"asks for {missing}, and image ubuntu-24.04-0123456789ab declares {found}:" in cause
+    assert "RUNNER_CAPABILITIES" in cause
+    assert post(CLAIM, body={"capabilities": ["node", "native", "python"]})[0] == 409
+
+
+def test_needs_are_nothing_to_who_has_no_ticket(aws: Aws, post: Any) -> None:
+    aws.park("runner", needs="node")
+    assert post(CLAIM, token="wrong", body={})[0] == 403
+    assert aws.resumed == []
+
+
+# --- heartbeats -----------------------------------------------------------------------------
+
+BEAT = {"event": "heartbeat", "load": 0.42, "runner_version": "2.338.0"}
+
+
+@pytest.fixture
+def requests(aws: Aws) -> Iterator[list[str]]:
+    """Operations that DynamoDB was asked for."""
+    sent: list[str] = []
+
+    def note(model: Any, **_: object) -> None:
+        sent.append(model.name)
+
+    events = client("dynamodb").meta.events
+    events.register("before-call.dynamodb", note)
+    yield sent
+    events.unregister("before-call.dynamodb", note)
+
+
+@pytest.fixture
+def running(aws: Aws) -> None:
+    aws.park("completion", events_token_hash=sha256("the-events-token"))
+
+
+@pytest.mark.usefixtures("running")
+def test_a_heartbeat_is_one_write_and_keeps_the_lifecycle_waiting(
+    aws: Aws, github: GitHub, post: Any, requests: list[str]
+) -> None:
+    before = int(time.time())
+    assert report(post, BEAT) == 202
+    assert requests == ["UpdateItem"]
+    assert aws.sfn.calls == [("SendTaskHeartbeat", {"taskToken": "token-completion"})]
+    assert github.calls == []
+    row = aws.row()
+    assert row is not None
+    assert row["last_heartbeat"] >= before
+    assert (row["load"], row["runner_version"]) == (0.42, "2.338.0")
+    assert (row["status"], row["waiting_for"]) == ("RUNNING", "completion")
+
+
+@pytest.mark.parametrize("phase", ["runner", "job", "image"])
+def test_a_heartbeat_in_another_phase_is_only_noted(aws: Aws, post: Any, phase: str) -> None:
+    aws.park(phase, events_token_hash=sha256("the-events-token"))
+    assert report(post, BEAT) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["last_heartbeat"] > 0
+    assert aws.sfn.calls == []
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
+def test_a_heartbeat_between_two_waits_is_good(
+    aws: Aws, post: Any, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.sfn.fail("SendTaskHeartbeat", code)
+    assert report(post, BEAT) == 202
+    assert "SignalTooLate" not in capsys.readouterr().out, "a heartbeat is no signal"
+
+
+@pytest.mark.usefixtures("running")
+def test_a_fault_of_aws_is_no_good_heartbeat(aws: Aws, post: Any) -> None:
+    aws.sfn.fail("SendTaskHeartbeat", "AccessDeniedException")
+    with pytest.raises(ClientError):
+        report(post, BEAT)
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    "load", ["0.4", -0.1, True, None, [], "NaN", 1e9, 10**400, float("nan"), float("inf")]
+)
+def test_a_load_that_is_none_is_left_out(aws: Aws, post: Any, load: object) -> None:
+    assert report(post, {"event": "heartbeat", "load": load}) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["last_heartbeat"] > 0
+    assert "load" not in row
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(("load", "kept"), [(0, 0), (0.0, 0), (3, 3), (1e-9, 0), (1.23456, 1.23)])
+def test_a_load_is_kept_to_two_places(aws: Aws, post: Any, load: float, kept: float) -> None:
+    assert report(post, {"event": "heartbeat", "load": load}) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["load"] == kept
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("version", ["", "latest", 2.338, None, "2.338.0; rm", "2" * 33])
+def test_a_version_that_is_none_is_left_out(aws: Aws, post: Any, version: object) -> None:
+    for event in ("heartbeat", "job_started", "job_completed"):
+        assert report(post, {"event": event, "runner_version": version}) == 202
+    row = aws.row()
+    assert row is not None
+    assert "runner_version" not in row
+
+
+@pytest.mark.parametrize("event", ["heartbeat", "job_started", "job_completed"])
+def test_a_version_fills_a_gap_and_never_replaces_the_claims(
+    aws: Aws, post: Any, event: str
+) -> None:
+    body = {"event": event, "runner_version": "2.338.0"}
+    for known, kept in (({}, "2.338.0"), ({"runner_version": "2.330.0"}, "2.330.0")):
+        aws.park("job", events_token_hash=sha256("the-events-token"), **known)
+        assert report(post, body) == 202
+        row = aws.row()
+        assert row is not None
+        assert row["runner_version"] == kept, "a job can report as well as its hooks"
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("token", ["wrong", "the-ticket", "\ud800"])
+def test_a_heartbeat_with_a_wrong_token_changes_nothing(aws: Aws, post: Any, token: str) -> None:
+    before = aws.row()
+    assert report(post, BEAT, token=token) == 403
+    assert aws.row() == before
+    assert aws.sfn.calls == []
+
+
+def test_a_heartbeat_before_the_claim_is_refused(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    assert report(post, BEAT) == 403
+
+
+@pytest.mark.parametrize("status", ["OFFLINE", "FAILED"])
+def test_410_for_a_heartbeat_once_the_runner_has_ended(aws: Aws, post: Any, status: str) -> None:
+    # the lifecycle has taken the token away with the same write
+    aws.put_row(status=status, ended_at=100)
+    before = aws.row()
+    assert report(post, BEAT) == 410
+    assert aws.row() == before
+
+
+def test_a_heartbeat_makes_no_row(aws: Aws, post: Any) -> None:
+    assert report(post, BEAT) == 404
+    assert aws.row() is None
+
+
 # --- events ---------------------------------------------------------------------------------
 
 
@@ -408,6 +665,21 @@ def test_a_job_that_starts_resumes_the_lifecycle(aws: Aws, post: Any) -> None:
     assert row["job_status"] == "in_progress"
     assert row["job_id"] == JOB, "the hook does not know which job it is"
     assert aws.resumed == [("token-job", "Success", "")]
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("event", ["job_started", "job_completed"])
+def test_what_the_runner_really_got_is_logged(
+    post: Any, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", log)
+    job = {"job_name": 'bu"ild', "run_id": 7, "run_attempt": 2, "repository": "o/r"}
+    more = {"workflow": "w" * 500, "job_id": None, "other": "x", "runner_version": "2.338.0"}
+    assert report(post, {"event": event, **job, **more}) == 202
+    (line,) = [json.loads(each) for each in log.getvalue().splitlines() if "runner event" in each]
+    assert line["job"] == {**job, "workflow": "w" * 200}
+    assert (line["runner_event"], line["runner_version"]) == (event, "2.338.0")
 
 
 @pytest.mark.usefixtures("registered")

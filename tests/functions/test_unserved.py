@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fleet_runtime import aws as fleet_aws
+from fleet_runtime.announcement import EventNotTakenError
 from fleet_runtime.records import RunnerRecords
-from fleet_runtime.unserved import EventNotTakenError, Unserved
+from fleet_runtime.unserved import Unserved
 
 from .conftest import RUNNER, Aws
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 FOREIGN_APP = """
 import aws_cdk as cdk
-from cdk_runner_fleet import RunnerClass, RunnerFleet
+from cdk_runner_fleet import RunnerClass, RunnerFleet, RunnerImage
 
 app = cdk.App(outdir="out", analytics_reporting=False)
 stack = cdk.Stack(app, "Theirs")
@@ -24,6 +24,7 @@ fleet = RunnerFleet(
     "Runners",
     github_repo="octo-org/octo-repo",
     runner_classes={"small": RunnerClass(cpu=256, memory=512)},
+    runner_image=RunnerImage(stack, "Image", dockerfile_directory="image"),
 )
 cdk.aws_s3.Bucket(stack, "Cache").grant_read(fleet)
 app.synth()
@@ -63,11 +64,20 @@ def test_a_foreign_app_synthesizes_with_it(wheel: Path, tmp_path: Path) -> None:
     (app / "app.py").write_text(FOREIGN_APP)
     # a folder of theirs with the same name must not be taken for ours
     (app / "functions").mkdir()
+    (app / "image").mkdir()
+    (app / "image" / "Dockerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n")
+    installed = sorted(environment.rglob("_bundled/**/*"))
+    # as it is where the library belongs to another user; root may write all the same
+    for path in installed:
+        path.chmod(0o555 if path.is_dir() else 0o444)
     subprocess.run([python, "app.py"], cwd=app, check=True, capture_output=True)
+    assert sorted(environment.rglob("_bundled/**/*")) == installed
     template = json.loads((app / "out" / "Theirs.template.json").read_text())
     kinds = [resource["Type"] for resource in template["Resources"].values()]
     assert kinds.count("AWS::StepFunctions::StateMachine") == 1
     assets = json.loads((app / "out" / "Theirs.assets.json").read_text())["files"]
     packaged = [a["source"]["path"] for a in assets.values() if a["source"]["packaging"] == "zip"]
-    contents = {p.name for path in packaged for p in (app / "out" / path).iterdir()}
-    assert {"receive_webhook.py", "Dockerfile"} <= contents
+    folders = [{p.name for p in (app / "out" / path).iterdir()} for path in packaged]
+    assert [folder for folder in folders if "receive_webhook.py" in folder]
+    [recipe] = [folder for folder in folders if "buildspec.yml" in folder]
+    assert {"Dockerfile", "build_image.sh", "docker-bake.hcl", "recipe.json", "own"} <= recipe

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ import pytest
 
 IMAGE = Path(__file__).parents[2] / "runner_image"
 TICKET = "ticket-0123456789abcdef"
+HANG_UP, SILENCE = 0, -1
+"""Instead of a status: the connection ends without a word, or stays open without one."""
 
 
 class Fleet:
@@ -25,6 +30,7 @@ class Fleet:
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str]]] = [(200, {})]
         self.requests: list[dict[str, Any]] = []
+        self.over = threading.Event()
         fleet = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,8 +44,10 @@ class Fleet:
                 status, headers = fleet.answers[0]
                 if len(fleet.answers) > 1:
                     fleet.answers.pop(0)
-                if status == 0:  # hang up without a word
+                if status in (HANG_UP, SILENCE):
                     self.close_connection = True
+                    if status == SILENCE:
+                        fleet.over.wait()
                     return
                 answer = {"encoded_jit_config": "eyJqaXQiOjF9/+==", "events_token": "ev-tok_1.x"}
                 text = json.dumps(answer if status == 200 else {"message": "no"}).encode()
@@ -61,8 +69,26 @@ class Fleet:
 def fleet() -> Iterator[Fleet]:
     fleet = Fleet()
     yield fleet
+    fleet.over.set()
     fleet.server.shutdown()
     fleet.server.server_close()
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float = 10) -> None:
+    """Waits for it; fails after the seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 class Machine:
@@ -71,9 +97,10 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         self.bin = folder / "bin"
+        self.log = folder / "log"
         self.home.mkdir()
         self.bin.mkdir()
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[subprocess.Popen[bytes]] = []
         self.script(self.home / "run.sh", 'env -0 > "$RUNNER_HOME/environ"; echo "$@" > args')
 
     def script(self, path: Path, body: str) -> None:
@@ -83,34 +110,69 @@ class Machine:
     def put(self, name: str, body: str) -> None:
         self.script(self.bin / name, body)
 
+    def credentials(self, url: str) -> None:
+        """As a claim leaves them for the hooks and the heartbeat."""
+        (self.home / ".fleet-events").write_text(
+            f'url = "{url}/runners/r-1/events"\nheader = "Authorization: Bearer ev"\n',
+            encoding="utf-8",
+        )
+
+    def copy_of_the_image(self) -> Path:
+        """The image's scripts in a folder of their own, for a test to replace some."""
+        return Path(shutil.copytree(IMAGE, self.home.parent / "image"))
+
     def environment(self, **extra: str) -> dict[str, str]:
         path = f"{self.bin}:{os.environ['PATH']}"
         return {"PATH": path, "HOME": str(self.home), "RUNNER_HOME": str(self.home), **extra}
 
-    def start(self, fleet: Fleet, **extra: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            ["bash", str(IMAGE / "entrypoint.sh")],
-            env=self.environment(
-                **{
-                    "FLEET_URL": fleet.url,
-                    "RUNNER_ID": "fleet-7-1",
-                    "RUNNER_TICKET": TICKET,
-                    "RUNNER_LABELS": "self-hosted",
-                    **extra,
-                }
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(
+        self, fleet: Fleet, *, image: Path = IMAGE, within: Sequence[str] = (), **extra: str
+    ) -> subprocess.Popen[bytes]:
+        """Starts the entrypoint as a task's first process, its complaints going to `log`.
+
+        Args:
+            fleet: the one to claim from.
+            image: the folder of the scripts.
+            within: a command that runs it, such as `unshare`.
+            extra: environment.
+        """
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                [*within, "bash", str(image / "entrypoint.sh")],
+                env=self.environment(
+                    **{
+                        "FLEET_URL": fleet.url,
+                        "RUNNER_ID": "fleet-7-1",
+                        "RUNNER_TICKET": TICKET,
+                        "RUNNER_LABELS": "self-hosted",
+                        "RUNNER_CLASS_CAPABILITIES": "",
+                        **extra,
+                    }
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
         self.started.append(process)
         return process
 
-    def run(self, fleet: Fleet, **extra: str) -> tuple[int, str]:
-        process = self.start(fleet, **extra)
-        _, complaints = process.communicate(timeout=20)
-        return process.returncode, complaints
+    def run(self, fleet: Fleet, *, image: Path = IMAGE, **extra: str) -> tuple[int, str]:
+        """The entrypoint's status and complaints, and with it ends all that it started."""
+        process = self.start(fleet, image=image, **extra)
+        status = process.wait(timeout=20)
+        self.end(process)
+        return status, self.complaints()
+
+    def complaints(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    @staticmethod
+    def end(process: subprocess.Popen[bytes]) -> None:
+        """What becomes of a container's other processes when its first one is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def handed_over(self) -> dict[str, str]:
         """The environment that run.sh got."""
@@ -123,6 +185,4 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     machine = Machine(tmp_path)
     yield machine
     for process in machine.started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        machine.end(process)

@@ -1,94 +1,410 @@
-"""The buildspec's own commands, run with stand-ins for `aws` and `docker`."""
+"""The buildspec's own commands, run with stand-ins for `aws`, `docker` and `curl`."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from .conftest import IMAGE, Machine
 
-REPOSITORY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet/runners"
+REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+REPOSITORY = f"{REGISTRY}/fleet/runners"
+BASE = "public.ecr.aws/docker/library/node:20-bookworm"
+DIGEST = "sha256:" + "b" * 64
+RECIPE = {
+    "variant": "base",
+    "apt_packages": [],
+    "pip_packages": [],
+    "build_args": {},
+    "own": False,
+    "soci": False,
+}
+# what `docker buildx bake` reads from its environment
+BAKED = [
+    "BASE_IMAGE",
+    "BASE_NAME",
+    "BASE_DIGEST",
+    "RUNNER_VERSION",
+    "RUNNER_SHA256",
+    "PLATFORM",
+    "VARIANT",
+    "APT_PACKAGES",
+    "PIP_PACKAGES",
+    "OWN",
+    "IMAGE",
+    "CACHE",
+]
 # one write a call: those of a pipe run side by side
 RECORD = """printf '%s\\0' "{0}" "$@" $'\\1' >> "$HOME/calls"\n"""
+DOCKER = (
+    RECORD.format("docker")
+    + """
+case "$1 $2 $3" in
+  login*) cat > "$HOME/password" ;;
+  "buildx imagetools inspect") printf '%s' "$MANIFEST" ;;
+  "buildx bake "*)
+    for name in """
+    + " ".join(BAKED)
+    + """; do printf '%s\\0' "${!name-unset}"; done > "$HOME/baked"
+    target="${!#}"
+    [[ " $FAILING " != *" $target "* ]] || { [[ -z $ELSEWHERE ]] || touch "$HOME/in_ecr"; exit 1; }
+    if [[ $target == layout ]]; then
+      mkdir -p layout/blobs/sha256
+      echo '{"manifests": [{"digest": "sha256:m"}]}' > layout/index.json
+      layers='{"layers": [{"size": 1}, {"size": %d}]}'
+      printf "$layers" "$((LAYER_BYTES - 1))" > layout/blobs/sha256/m
+    fi ;;
+  run*) [[ " $FAILING " != *" smoke "* ]] ;;
+esac
+"""
+)
+AWS = (
+    RECORD.format("aws")
+    + """
+[[ $2 != describe-images ]] || { [[ -e "$HOME/in_ecr" ]]; exit; }
+echo secret-password
+"""
+)
+CURL = (
+    RECORD.format("curl")
+    + """
+while [[ $1 != --output ]]; do shift; done
+cp "$HOME/tools.tar.gz" "$2"
+"""
+)
+# the real one, but for archives, of which there are none here
+CHECKSUMS = """
+if [[ $1 == --check && -n $TRUSTING ]]; then cat >> "$HOME/checked"; exit; fi
+exec {real} "$@"
+"""
 
 
-def build(
-    machine: Machine, *, exists: bool, base: str = "public.ecr.aws/x:1"
-) -> tuple[int, list[list[str]]]:
-    answer = "[[ $2 == describe-images ]] && exit " + ("0" if exists else "254")
-    machine.put("aws", RECORD.format("aws") + answer + "\necho secret-password")
-    machine.put("docker", RECORD.format("docker") + '[[ $1 != login ]] || cat > "$HOME/password"')
+@dataclass
+class Build:
+    """What is built, and what stands in the way."""
+
+    base: str = BASE
+    architecture: str = "X86_64"
+    recipe: dict[str, Any] = field(default_factory=dict)
+    manifest: str = json.dumps({"digest": DIGEST, "manifests": [{"digest": "sha256:child"}]})
+    exists: bool = False
+    failing: str = ""
+    pushed_elsewhere: bool = False
+    layer_bytes: int = 1000
+    trusting: bool = True
+    missing: str = ""
+
+
+@dataclass
+class Built:
+    """How it went."""
+
+    status: int
+    log: str
+    calls: list[list[str]]
+    exported: dict[str, str]
+    baked: dict[str, str]
+    home: Path
+
+    @property
+    def done(self) -> list[str]:
+        """The commands by their first words; a bake by its target."""
+        return [
+            f"bake {call[-1]}" if call[1:3] == ["buildx", "bake"] else " ".join(call[:3])
+            for call in self.calls
+        ]
+
+
+def build(machine: Machine, what: Build) -> Built:
+    source, home = machine.home / "source", machine.home
+    shutil.copytree(IMAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "recipe.json").write_text(json.dumps(RECIPE | what.recipe))
+    machine.put("aws", AWS)
+    machine.put("docker", DOCKER)
+    machine.put("curl", CURL)
+    machine.put("sha256sum", CHECKSUMS.format(real=shutil.which("sha256sum")))
+    tools = home / "tools"
+    tools.mkdir()
+    machine.script(tools / "soci", RECORD.format("soci"))
+    crane = RECORD.format("crane") + '[[ " $FAILING " != *" crane "* ]]'
+    machine.script(tools / "crane", crane)
+    subprocess.run(["tar", "-czf", home / "tools.tar.gz", "-C", tools, "soci", "crane"], check=True)
+    if what.exists:
+        (home / "in_ecr").touch()
+    variables = {
+        "BASE_IMAGE": what.base,
+        "IMAGE_TAG": "node-20-bookworm-0123456789ab",
+        "RUNNER_VERSION": "2.338.0",
+        "RUNNER_SHA256": "c" * 64,
+        "RUNNER_REPOSITORY_URL": REPOSITORY,
+        "RECIPE_DIGEST": "d" * 64,
+        "ARCHITECTURE": what.architecture,
+        "AWS_REGION": "eu-west-1",
+    }
+    variables.pop(what.missing, None)
     spec = yaml.safe_load((IMAGE / "buildspec.yml").read_text(encoding="utf-8"))
     assert spec["env"]["shell"] == "bash"
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(spec["phases"]["build"]["commands"])],
+    # each command counts, as in CodeBuild, and its variables are exported from the same shell
+    commands = " && ".join(f"{{ {c}\n}}" for c in spec["phases"]["build"]["commands"])
+    names = spec["env"]["exported-variables"]
+    shown = "".join(f'printf "%s\\0" "${{{name}-}}" >> "$HOME/exported"\n' for name in names)
+    ended = subprocess.run(
+        ["bash", "-c", f"{commands}\nstatus=$?\n{shown}exit $status"],
         env=machine.environment(
-            BASE_IMAGE=base,
-            IMAGE_TAG="x-0123456789ab",
-            RUNNER_REPOSITORY_URL=REPOSITORY,
-            AWS_REGION="eu-west-1",
+            **variables,
+            MANIFEST=what.manifest,
+            FAILING=what.failing,
+            ELSEWHERE="yes" if what.pushed_elsewhere else "",
+            LAYER_BYTES=str(what.layer_bytes),
+            TRUSTING="yes" if what.trusting else "",
         ),
-        cwd=machine.home,
-        capture_output=True,
-        timeout=20,
-        check=False,
-    )
-    calls = (machine.home / "calls").read_text(encoding="utf-8").split("\x01\0")
-    return done.returncode, [call.split("\0")[:-1] for call in calls if call]
-
-
-def test_it_builds_and_pushes_the_tag(machine: Machine) -> None:
-    status, calls = build(machine, exists=False)
-    assert status == 0
-    image = f"{REPOSITORY}:x-0123456789ab"
-    assert [call[:2] for call in calls if call[0] == "docker"] == [
-        ["docker", "login"],
-        ["docker", "build"],
-        ["docker", "push"],
-    ]
-    assert calls[-1] == ["docker", "push", image]
-    assert (machine.home / "password").read_text(encoding="utf-8") == "secret-password\n"
-    assert [
-        "docker",
-        "login",
-        "--username",
-        "AWS",
-        "--password-stdin",
-        REPOSITORY.partition("/")[0],
-    ] in calls
-    assert "fleet/runners" in calls[0]
-
-
-def test_a_tag_that_exists_is_not_built_again(machine: Machine) -> None:
-    status, calls = build(machine, exists=True)
-    assert status == 0
-    assert [call[:3] for call in calls] == [["aws", "ecr", "describe-images"]]
-
-
-def test_a_hostile_base_is_one_argument(machine: Machine) -> None:
-    base = 'x"; touch pwned; $(touch pwned) `touch pwned` --push \n'
-    status, calls = build(machine, exists=False, base=base)
-    assert status == 0
-    (built,) = [call for call in calls if call[1] == "build"]
-    assert f"BASE_IMAGE={base}" in built
-    assert not (machine.home / "pwned").exists()
-
-
-def test_a_build_that_fails_is_not_pushed(machine: Machine) -> None:
-    spec_docker = RECORD.format("docker") + "cat > /dev/null; [[ $1 != build ]]"
-    machine.put("aws", RECORD.format("aws") + "[[ $2 != describe-images ]]")
-    machine.put("docker", spec_docker)
-    spec = yaml.safe_load((IMAGE / "buildspec.yml").read_text(encoding="utf-8"))
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(spec["phases"]["build"]["commands"])],
-        env=machine.environment(
-            BASE_IMAGE="b", IMAGE_TAG="t", RUNNER_REPOSITORY_URL=REPOSITORY, AWS_REGION="r"
-        ),
+        cwd=source,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=20,
+        text=True,
+        timeout=30,
         check=False,
     )
-    assert done.returncode != 0
-    assert "push" not in (machine.home / "calls").read_text(encoding="utf-8")
+    calls = _read(home / "calls").split("\x01\0")
+    return Built(
+        status=ended.returncode,
+        log=ended.stdout + ended.stderr,
+        calls=[call.split("\0")[:-1] for call in calls if call],
+        exported=dict(zip(names, _read(home / "exported").split("\0")[:-1], strict=True)),
+        baked=dict(zip(BAKED, _read(home / "baked").split("\0"), strict=False)),
+        home=home,
+    )
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def content_tag(base: str = BASE, architecture: str = "X86_64") -> str:
+    parts = (base, DIGEST, "d" * 64, "2.338.0", architecture)
+    return "node-20-bookworm-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def test_it_builds_tries_and_pushes_what_the_base_is_now(machine: Machine) -> None:
+    built = build(machine, Build())
+    assert built.status == 0, built.log
+    # the two of a pipe
+    assert sorted(built.done[:2]) == ["aws ecr get-login-password", "docker login --username"]
+    assert built.done[2:] == [
+        "docker buildx imagetools",
+        "aws ecr describe-images",
+        "docker buildx create",
+        "bake loaded",
+        "docker run --rm",
+        "bake pushed",
+    ]
+    assert _read(built.home / "password") == "secret-password\n"
+    assert built.exported == {"CONTENT_TAG": content_tag(), "BASE_DIGEST": DIGEST}
+    assert built.baked["BASE_IMAGE"] == f"{BASE}@{DIGEST}"
+    assert built.baked["BASE_NAME"] == BASE
+    assert built.baked["IMAGE"] == f"{REPOSITORY}:{content_tag()}"
+    assert built.baked["CACHE"] == f"{REPOSITORY}:cache.node-20-bookworm.X86_64"
+    assert built.baked["PLATFORM"] == "linux/amd64"
+    assert built.baked["RUNNER_VERSION"] == "2.338.0"
+    assert built.baked["RUNNER_SHA256"] == "c" * 64
+    assert (built.baked["VARIANT"], built.baked["OWN"]) == ("base", "off")
+    [tried] = [call for call in built.calls if call[:2] == ["docker", "run"]]
+    assert tried[-2:] == [built.baked["IMAGE"], "--smoke"]
+    [login] = [call for call in built.calls if call[:2] == ["docker", "login"]]
+    assert login[-1] == REGISTRY
+    [builder] = [call for call in built.calls if call[:3] == ["docker", "buildx", "create"]]
+    assert "image=public.ecr.aws/vend/moby/buildkit:buildx-stable-1" in builder
+
+
+def test_whatever_bake_reads_is_set(machine: Machine) -> None:
+    bake_file = (IMAGE / "docker-bake.hcl").read_text(encoding="utf-8")
+    read = {line.split('"')[1] for line in bake_file.splitlines() if line.startswith("variable")}
+    assert read - {"CACHE_TO"} == set(BAKED)
+    built = build(machine, Build())
+    assert "unset" not in built.baked.values()
+
+
+def test_the_other_architecture_is_another_image(machine: Machine) -> None:
+    built = build(machine, Build(architecture="ARM64"))
+    assert built.status == 0, built.log
+    assert built.baked["PLATFORM"] == "linux/arm64"
+    assert built.exported["CONTENT_TAG"] == content_tag(architecture="ARM64")
+    assert built.exported["CONTENT_TAG"] != content_tag()
+
+
+def test_an_image_that_exists_is_not_built_again(machine: Machine) -> None:
+    built = build(machine, Build(exists=True))
+    assert built.status == 0, built.log
+    assert built.done[-1] == "aws ecr describe-images"
+    assert "bake loaded" not in built.done
+    assert built.exported == {"CONTENT_TAG": content_tag(), "BASE_DIGEST": DIGEST}
+
+
+def test_a_base_with_a_digest_of_its_own_keeps_it(machine: Machine) -> None:
+    built = build(machine, Build(base=f"{BASE}@{DIGEST}"))
+    assert built.baked["BASE_IMAGE"] == f"{BASE}@{DIGEST}"
+    assert built.baked["BASE_NAME"] == f"{BASE}@{DIGEST}"
+
+
+@pytest.mark.parametrize("manifest", ["", "no JSON", "{}", '{"digest": "latest; touch pwned"}'])
+def test_a_base_without_a_digest_is_a_clear_error(manifest: str, machine: Machine) -> None:
+    built = build(machine, Build(manifest=manifest))
+    assert built.status != 0
+    assert "fleet: the base image" in built.log
+    assert built.exported == {"CONTENT_TAG": "", "BASE_DIGEST": ""}
+    assert "docker buildx create" not in built.done
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        'x"; touch pwned; $(touch pwned) `touch pwned` --push \n',
+        "--help",
+        "x${touch pwned}%{if true}' ; touch pwned #",
+        "*",
+    ],
+)
+def test_a_hostile_base_is_one_value(base: str, machine: Machine) -> None:
+    built = build(machine, Build(base=base, recipe={"soci": True, "own": True}, layer_bytes=10**9))
+    assert built.status == 0, built.log
+    [asked] = [call for call in built.calls if call[:3] == ["docker", "buildx", "imagetools"]]
+    assert asked[-2:] == ["--", base]
+    assert built.baked["BASE_IMAGE"] == f"{base}@{DIGEST}"
+    assert built.baked["BASE_NAME"] == base
+    # nowhere else
+    for call in built.calls:
+        if call is not asked:
+            assert not [word for word in call if base in word], call
+    assert not list(built.home.rglob("pwned"))
+
+
+def test_the_recipe_reaches_bake(machine: Machine) -> None:
+    recipe = {
+        "variant": "full",
+        "apt_packages": ["jq", "libpq-dev"],
+        "pip_packages": ["requests", "awscli>=1,<2"],
+        "build_args": {"A": "x y", "RUNNER_ARCHIVE_URL": "https://m/r=1"},
+        "own": True,
+    }
+    built = build(machine, Build(recipe=recipe))
+    assert built.status == 0, built.log
+    assert (built.baked["VARIANT"], built.baked["OWN"]) == ("full", "on")
+    assert built.baked["APT_PACKAGES"] == "jq libpq-dev"
+    assert built.baked["PIP_PACKAGES"] == "requests\nawscli>=1,<2"
+    bakes = [call for call in built.calls if call[1:3] == ["buildx", "bake"]]
+    assert len(bakes) == 2
+    for call in bakes:
+        assert call[3:-1] == [
+            "--file",
+            "docker-bake.hcl",
+            "--set",
+            "*.args.A=x y",
+            "--set",
+            "*.args.RUNNER_ARCHIVE_URL=https://m/r=1",
+        ]
+
+
+@pytest.mark.parametrize("failing", ["loaded", "smoke"])
+def test_an_image_that_does_not_build_or_run_is_not_pushed(failing: str, machine: Machine) -> None:
+    built = build(machine, Build(failing=failing))
+    assert built.status != 0
+    assert "bake pushed" not in built.done
+    if failing == "smoke":
+        assert "does not pass its smoke run" in built.log
+
+
+def test_a_push_that_fails_is_an_error(machine: Machine) -> None:
+    built = build(machine, Build(failing="pushed"))
+    assert built.status != 0
+    assert "fleet: the image was not pushed" in built.log
+
+
+def test_a_push_that_another_build_was_ahead_of_is_done(machine: Machine) -> None:
+    built = build(machine, Build(failing="pushed", pushed_elsewhere=True))
+    assert built.status == 0, built.log
+    assert built.exported["CONTENT_TAG"] == content_tag()
+
+
+def test_a_large_image_gets_a_soci_index(machine: Machine) -> None:
+    built = build(machine, Build(recipe={"soci": True}, layer_bytes=250_000_000))
+    assert built.status == 0, built.log
+    assert built.done[-6:] == [
+        "docker run --rm",
+        "bake layout",
+        "curl --fail --silent",
+        "curl --fail --silent",
+        "soci convert --standalone",
+        "crane push soci-layout",
+    ]
+    assert built.calls[-2][1:] == [
+        "convert",
+        "--standalone",
+        "--format",
+        "oci-dir",
+        "layout",
+        "soci-layout",
+    ]
+    assert built.calls[-1][-1] == f"{REPOSITORY}:{content_tag()}"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "soci", "crane"),
+    [
+        (
+            "X86_64",
+            ("8951d87d6d17", "soci-snapshotter-0.13.0-linux-amd64.tar.gz"),
+            ("1a57bc98207f", "go-containerregistry_Linux_x86_64.tar.gz"),
+        ),
+        (
+            "ARM64",
+            ("dab5117cc50b", "soci-snapshotter-0.13.0-linux-arm64.tar.gz"),
+            ("b6ee979d9411", "go-containerregistry_Linux_arm64.tar.gz"),
+        ),
+    ],
+)
+def test_the_tools_are_those_of_the_architecture_and_checked(
+    architecture: str, soci: tuple[str, str], crane: tuple[str, str], machine: Machine
+) -> None:
+    what = Build(architecture=architecture, recipe={"soci": True}, layer_bytes=10**9)
+    built = build(machine, what)
+    sums = _read(built.home / "checked").splitlines()
+    loaded = [call[-1] for call in built.calls if call[0] == "curl"]
+    assert len(sums) == len(loaded) == 2
+    for checked, url, (checksum, name) in zip(sums, loaded, (soci, crane), strict=True):
+        assert checked.startswith(checksum)
+        assert url.endswith("/" + name)
+
+
+def test_a_tool_that_is_not_the_one_is_never_run(machine: Machine) -> None:
+    what = Build(recipe={"soci": True}, layer_bytes=10**9, trusting=False)
+    built = build(machine, what)
+    assert built.status != 0
+    assert not [call for call in built.calls if call[0] in ("soci", "crane")]
+
+
+def test_a_small_image_gets_none(machine: Machine) -> None:
+    built = build(machine, Build(recipe={"soci": True}, layer_bytes=249_999_999))
+    assert built.status == 0, built.log
+    assert built.done[-2:] == ["bake layout", "bake pushed"]
+    assert "no SOCI index: the image has 249999999 bytes" in built.log
+
+
+def test_a_push_of_the_index_that_fails_is_an_error(machine: Machine) -> None:
+    what = Build(recipe={"soci": True}, layer_bytes=10**9, failing="crane")
+    assert build(machine, what).status != 0
+
+
+@pytest.mark.parametrize("missing", ["BASE_IMAGE", "RUNNER_SHA256", "RECIPE_DIGEST"])
+def test_what_is_not_set_is_said(missing: str, machine: Machine) -> None:
+    built = build(machine, Build(missing=missing))
+    assert built.status != 0
+    assert f"{missing} is not set" in built.log
+    assert built.calls == []

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cdk_runner_fleet.local.emulator import curl_stand_in
 
-from .conftest import TICKET, Fleet, Machine
+from .conftest import (
+    HANG_UP,
+    SILENCE,
+    TICKET,
+    Fleet,
+    Machine,
+    alive,
+    wait_until,
+)
+
+NAMES = ("RUNNER_TICKET", "FLEET_URL", "RUNNER_ID=", "RUNNER_LABELS", "RUNNER_CLASS_CAPABILITIES")
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2]
-    except FileNotFoundError:
-        return False
+def claimed(fleet: Fleet) -> dict[str, Any]:
+    """The body of the only claim."""
+    (claim,) = fleet.requests
+    body: dict[str, Any] = json.loads(claim["body"])
+    return body
 
 
 def test_it_claims_and_becomes_the_runner(fleet: Fleet, machine: Machine) -> None:
@@ -43,13 +47,100 @@ def test_it_claims_and_becomes_the_runner(fleet: Fleet, machine: Machine) -> Non
     assert Path(handed["ACTIONS_RUNNER_HOOK_JOB_COMPLETED"]).is_file()
 
 
+def test_the_claim_says_what_the_runner_is(fleet: Fleet, machine: Machine) -> None:
+    machine.run(fleet, RUNNER_CAPABILITIES="shell,python", RUNNER_VERSION="2.338.0")
+    assert claimed(fleet) == {
+        "capabilities": ["shell", "python"],
+        "runner_version": "2.338.0",
+        "heartbeat_seconds": 30,
+    }
+    assert fleet.requests[0]["headers"]["Content-Type"] == "application/json"
+    assert machine.handed_over()["RUNNER_VERSION"] == "2.338.0"  # for the hooks
+
+
+@pytest.mark.parametrize("version", ["", '2.3"', "$(id)", "latest"])
+def test_a_version_that_is_none_is_not_sent(fleet: Fleet, machine: Machine, version: str) -> None:
+    machine.run(fleet, RUNNER_VERSION=version)
+    assert "runner_version" not in claimed(fleet)
+
+
+@pytest.mark.parametrize(
+    ("image", "of_class", "declared"),
+    [
+        ("python", "gpu", ["python"]),  # the image's own word is the last
+        ("", "gpu,shell", ["gpu", "shell"]),
+        ("", "", ["found", "here"]),
+        ("Python, NODE\tc++\n", "", ["python", "node", "c++"]),
+        (" , ", "gpu", ["shell"]),
+        ("*", "", ["shell"]),
+    ],
+)
+def test_capabilities_are_the_images_the_classs_or_found(
+    fleet: Fleet, machine: Machine, image: str, of_class: str, declared: list[str]
+) -> None:
+    scripts = machine.copy_of_the_image()
+    machine.script(scripts / "capabilities.sh", "echo found,here")
+    machine.run(fleet, image=scripts, RUNNER_CAPABILITIES=image, RUNNER_CLASS_CAPABILITIES=of_class)
+    assert claimed(fleet)["capabilities"] == declared
+
+
+@pytest.mark.parametrize("finding", ["exit 3", "true"])
+def test_an_image_in_which_nothing_is_found_has_a_shell(
+    fleet: Fleet, machine: Machine, finding: str
+) -> None:
+    scripts = machine.copy_of_the_image()
+    machine.script(scripts / "capabilities.sh", finding)
+    assert machine.run(fleet, image=scripts)[0] == 0
+    assert claimed(fleet)["capabilities"] == ["shell"]
+
+
+def test_capabilities_that_are_no_words_are_left_out_with_the_reason(
+    fleet: Fleet, machine: Machine
+) -> None:
+    status, complaints = machine.run(
+        fleet, RUNNER_CAPABILITIES=f'node,"],"x":["y,$(touch "$HOME/pwned"),-f,{"a" * 64},gpu'
+    )
+    assert status == 0
+    assert claimed(fleet)["capabilities"] == ["node", "gpu"]
+    assert "fleet: '-f' is left out of the capabilities" in complaints
+    assert not (machine.home / "pwned").exists()
+
+
+def test_the_heartbeat_is_started_for_the_process_that_becomes_the_runner(
+    fleet: Fleet, machine: Machine
+) -> None:
+    scripts = machine.copy_of_the_image()
+    machine.script(
+        scripts / "heartbeat.sh", 'tr "\\0" "\\n" < /proc/self/environ > seen; echo "$@" > started'
+    )
+    machine.script(machine.home / "run.sh", "while [[ ! -s started ]]; do sleep 0.01; done")
+    process = machine.start(fleet, image=scripts)
+    assert process.wait(timeout=10) == 0
+    beat = f"{claimed(fleet)['heartbeat_seconds']} {process.pid}\n"
+    assert (machine.home / "started").read_text(encoding="utf-8") == beat
+    seen = (machine.home / "seen").read_text(encoding="utf-8")
+    for secret in (TICKET, "ev-tok_1.x", "eyJqaXQiOjF9"):
+        assert secret not in seen
+
+
+@pytest.mark.parametrize("answer", [410, 403])
+def test_without_a_claim_there_is_no_heartbeat(fleet: Fleet, machine: Machine, answer: int) -> None:
+    scripts = machine.copy_of_the_image()
+    machine.script(scripts / "heartbeat.sh", 'touch "$HOME/started"')
+    fleet.answers = [(answer, {})]
+    process = machine.start(fleet, image=scripts)
+    process.wait(timeout=10)
+    time.sleep(0.1)
+    assert not (machine.home / "started").exists()
+
+
 def test_the_job_sees_no_credential_of_the_fleet(fleet: Fleet, machine: Machine) -> None:
     machine.script(machine.home / "run.sh", "cat /proc/$$/environ > environ; env > visible")
     machine.run(fleet)
     for name in ("environ", "visible"):
         seen = (machine.home / name).read_text(encoding="utf-8")
         assert "ACTIONS_RUNNER_INPUT_JITCONFIG" in seen
-        for secret in (TICKET, "ev-tok_1.x", "RUNNER_TICKET", "FLEET_URL", "RUNNER_ID="):
+        for secret in (TICKET, "ev-tok_1.x", *NAMES):
             assert secret not in seen
 
 
@@ -85,7 +176,7 @@ def test_a_job_that_is_gone_ends_it_quietly(fleet: Fleet, machine: Machine) -> N
         (403, "(403): the ticket does not belong to fleet-7-1"),
         (404, "(404): the fleet knows no runner fleet-7-1"),
         (409, "(409): fleet-7-1 was claimed before"),
-        (302, "unexpected status 302"),
+        (302, "unexpected status 302; is FLEET_URL the fleet's RunnerApiUrl?"),
     ],
 )
 def test_a_refusal_ends_it_with_the_reason(
@@ -99,7 +190,7 @@ def test_a_refusal_ends_it_with_the_reason(
     assert not (machine.home / "environ").exists()
 
 
-@pytest.mark.parametrize("trouble", [503, 500, 429, 0])
+@pytest.mark.parametrize("trouble", [503, 500, 429, HANG_UP])
 def test_it_asks_again_when_the_fleet_cannot_answer_now(
     fleet: Fleet, machine: Machine, trouble: int
 ) -> None:
@@ -122,11 +213,18 @@ def test_it_waits_as_long_as_it_is_asked_to(fleet: Fleet, machine: Machine) -> N
     assert float((machine.home / "pauses").read_text(encoding="utf-8")) > 8
 
 
-def test_it_gives_up_in_the_end(fleet: Fleet, machine: Machine) -> None:
-    fleet.answers = [(503, {})]
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [
+        (503, "last: status 503; see the logs of the fleet's runner API"),
+        (HANG_UP, "last: no answer at all; does this subnet have a way to FLEET_URL?"),
+    ],
+)
+def test_it_gives_up_in_the_end(fleet: Fleet, machine: Machine, trouble: int, why: str) -> None:
+    fleet.answers = [(trouble, {})]
     status, complaints = machine.run(fleet, SECONDS="120")  # bash counts on from there
     assert status == 1
-    assert "no claim within 120 s; last status 503" in complaints
+    assert f"no claim within 120 s; {why}" in complaints
 
 
 def test_an_answer_without_the_configuration_is_an_error(fleet: Fleet, machine: Machine) -> None:
@@ -161,9 +259,8 @@ def test_sigterm_reaches_the_runner(fleet: Fleet, machine: Machine) -> None:
     process = machine.start(fleet)
     wait_until((machine.home / "running").exists)
     process.send_signal(signal.SIGTERM)  # to the entrypoint's own process ID
-    process.communicate(timeout=10)
+    assert process.wait(timeout=10) == 0
     assert (machine.home / "stopped").exists()
-    assert process.returncode == 0
 
 
 def test_sigterm_ends_the_wait_for_a_claim(fleet: Fleet, machine: Machine) -> None:
@@ -175,6 +272,14 @@ def test_sigterm_ends_the_wait_for_a_claim(fleet: Fleet, machine: Machine) -> No
     assert process.wait(timeout=10) == 143
     pid = int((machine.home / "pid").read_text(encoding="utf-8"))
     wait_until(lambda: not alive(pid))
+
+
+def test_sigterm_ends_a_claim_that_is_not_answered(fleet: Fleet, machine: Machine) -> None:
+    fleet.answers = [(SILENCE, {})]
+    process = machine.start(fleet)
+    wait_until(lambda: bool(fleet.requests))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 143  # and not after the half minute that a claim may take
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +13,11 @@ from .conftest import IMAGE, Fleet, Machine
 JOB = {
     "GITHUB_JOB": "test",
     "GITHUB_RUN_ID": "16000000001",
+    "GITHUB_RUN_ATTEMPT": "2",
     "GITHUB_REPOSITORY": "octo/fleet",
     "GITHUB_WORKFLOW": "build",
+    "RUNNER_NAME": "fleet-7-1",
+    "RUNNER_VERSION": "2.338.0",
 }
 
 
@@ -29,15 +32,9 @@ def hook(machine: Machine, name: str, **environment: str) -> subprocess.Complete
     )
 
 
-def credentials(machine: Machine, url: str) -> None:
-    (machine.home / ".fleet-events").write_text(
-        f'url = "{url}/runners/r-1/events"\nheader = "Authorization: Bearer ev"\n', encoding="utf-8"
-    )
-
-
 @pytest.mark.parametrize("event", ["job_started", "job_completed"])
 def test_a_hook_reports_its_event(fleet: Fleet, machine: Machine, event: str) -> None:
-    credentials(machine, fleet.url)
+    machine.credentials(fleet.url)
     assert hook(machine, f"{event}.sh").returncode == 0
     (report,) = fleet.requests
     assert report["path"] == "/runners/r-1/events"
@@ -46,8 +43,11 @@ def test_a_hook_reports_its_event(fleet: Fleet, machine: Machine, event: str) ->
         "event": event,
         "job_name": "test",
         "run_id": 16000000001,
+        "run_attempt": 2,
         "repository": "octo/fleet",
         "workflow": "build",
+        "runner_name": "fleet-7-1",
+        "runner_version": "2.338.0",
     }
 
 
@@ -55,9 +55,18 @@ def test_a_hook_reports_its_event(fleet: Fleet, machine: Machine, event: str) ->
     "name", ['a "quoted\\" name', "two\nlines\tand a tab", "@/etc/passwd", "ü ✓"]
 )
 def test_any_workflow_name_is_sent_as_text(fleet: Fleet, machine: Machine, name: str) -> None:
-    credentials(machine, fleet.url)
-    hook(machine, "job_started.sh", GITHUB_WORKFLOW=name, GITHUB_RUN_ID="1); x")
+    machine.credentials(fleet.url)
+    hook(
+        machine,
+        "job_started.sh",
+        GITHUB_WORKFLOW=name,
+        GITHUB_RUN_ID="1); x",
+        GITHUB_RUN_ATTEMPT="007",
+        RUNNER_NAME=name,
+    )
     report = json.loads(fleet.requests[0]["body"])
+    assert report["runner_name"] == report["workflow"]
+    assert report["run_attempt"] is None  # JSON has no number with a zero in front
     assert report["workflow"] == name.replace("\n", " ").replace("\t", " ")
     assert report["run_id"] is None
 
@@ -66,14 +75,14 @@ def test_any_workflow_name_is_sent_as_text(fleet: Fleet, machine: Machine, name:
 def test_a_report_that_is_refused_does_not_fail_the_job(
     fleet: Fleet, machine: Machine, answer: int
 ) -> None:
-    credentials(machine, fleet.url)
+    machine.credentials(fleet.url)
     fleet.answers = [(answer, {})]
     assert hook(machine, "job_started.sh").returncode == 0
     assert len(fleet.requests) == 1
 
 
 def test_a_fleet_that_is_away_does_not_fail_the_job(machine: Machine) -> None:
-    credentials(machine, "http://127.0.0.1:9")
+    machine.credentials("http://127.0.0.1:9")
     done = hook(machine, "job_completed.sh")
     assert done.returncode == 0
     assert "could not report job_completed; the job goes on" in done.stderr
@@ -86,20 +95,29 @@ def test_without_credentials_nothing_is_sent(machine: Machine) -> None:
 
 
 def test_a_report_takes_five_seconds_at_most(machine: Machine) -> None:
-    credentials(machine, "http://127.0.0.1:9")
+    machine.credentials("http://127.0.0.1:9")
     machine.put("curl", 'printf "%s\\n" "$@" > "$HOME/arguments"')
     hook(machine, "job_started.sh")
     arguments = (machine.home / "arguments").read_text(encoding="utf-8").split("\n")
     assert arguments[arguments.index("--max-time") + 1] == "5"
 
 
-def test_the_image_has_every_file_it_names() -> None:
-    dockerfile = (IMAGE / "Dockerfile").read_text(encoding="utf-8")
-    (copied,) = [line for line in dockerfile.splitlines() if line.startswith("COPY")]
-    *files, target = copied.split()[2:]
-    assert target == "/opt/fleet/"
-    assert sorted(files) == sorted(path.name for path in IMAGE.glob("*.sh"))
-    for path in [word.strip('"[]\\') for word in dockerfile.split() if "/opt/fleet/" in word]:
-        *_, name = path.partition("=")[2].rpartition("/") if "=" in path else path.rpartition("/")
-        assert name == "" or (IMAGE / name).is_file()
-        assert Path(path.partition("=")[2] or path).parent.name in ("fleet", "opt")
+def test_the_image_has_every_script_that_another_starts() -> None:
+    dockerfile = (IMAGE / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (copied,) = [
+        line.split()[1:-1]
+        for line in dockerfile.splitlines()
+        if line.startswith("COPY") and line.split()[-1] == "/opt/fleet/"
+    ]
+    mode, *files = copied
+    assert mode == "--chmod=0755"
+    texts = [(IMAGE / name).read_text(encoding="utf-8") for name in files]
+    needed = {name for text in texts for name in re.findall(r"[a-z_]+\.sh", text)}
+    assert needed - set(files) == {"run.sh"}  # comes with actions/runner
+    assert "entrypoint.sh" in files
+
+
+def test_the_scripts_that_the_image_names_are_there() -> None:
+    named = re.findall(r"/opt/fleet/([\w.]+)", (IMAGE / "Dockerfile").read_text(encoding="utf-8"))
+    assert {"entrypoint.sh", "job_started.sh", "job_completed.sh"} <= set(named)
+    assert all((IMAGE / name).is_file() for name in named)

@@ -33,10 +33,15 @@ import boto3
 class GitHubRefused(Exception):
     pass
 
+class RunnerOffline(Exception):
+    pass
+
 def handler(event, context):
     answer = boto3.client("ssm").get_parameter(Name=os.environ["ANSWER"])["Parameter"]["Value"]
     if answer == "fail":
         raise GitHubRefused("401: bad credentials")
+    if answer == "offline":
+        raise RunnerOffline("GitHub has lost it")
     return {"busy": answer == "busy", "status": "BUILDING"}
 """
 
@@ -134,7 +139,9 @@ class Rig:
             containerDefinitions=[{"name": "runner", "image": "example.com/runner:1"}],
         )
         self.role = self._role()
-        self.deregister, self.build = self._function("deregister"), self._function("build")
+        self.deregister, self.check, self.build = map(
+            self._function, ("deregister", "check", "build")
+        )
 
     def _client(self, service: str) -> Any:
         return boto3.client(
@@ -183,7 +190,7 @@ class Rig:
         return str(made["FunctionArn"])
 
     def answer(self, function: str, answer: str) -> None:
-        """Let a stand-in answer ``idle``, ``busy`` or ``fail`` from now on."""
+        """Let a stand-in answer ``idle``, ``busy``, ``offline`` or ``fail`` from now on."""
         self.ssm.put_parameter(Name=function, Value=answer, Type="String", Overwrite=True)
 
     def fault(self, **rule: Any) -> None:
@@ -196,7 +203,7 @@ class Rig:
         for task in self.running_tasks():
             self.ecs.stop_task(cluster=self.cluster, task=task)
         self._post({"on": "task", "outcome": "never_boots", "times": None})
-        for function in ("deregister", "build"):
+        for function in ("deregister", "check", "build"):
             self.answer(function, "idle")
 
     def _post(self, rule: dict[str, Any]) -> None:
@@ -219,11 +226,13 @@ class Rig:
                 "RunnerApiUrl": "http://127.0.0.1:9",
                 "BuildImageFunctionArn": self.build,
                 "DeregisterRunnerFunctionArn": self.deregister,
+                "CheckRunnerFunctionArn": self.check,
                 "Building": "on",
                 "PermanentFailures": pattern(RUN_TASK, Answer.FAIL),
                 "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
                 "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
                 "PermanentStops": pattern(STOPPED, Answer.FAIL),
+                "MissingImages": pattern(STOPPED, Answer.FIND_IMAGE),
                 "BootTimeoutSeconds": "60",
                 "IdleTimeoutSeconds": "60",
                 "ImageBuildTimeoutSeconds": "60",

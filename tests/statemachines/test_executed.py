@@ -111,6 +111,7 @@ def released_while_building(rig: Rig) -> Life:
 
 
 def build_too_slow(rig: Rig) -> Life:
+    # three builds, each heard of no more
     return rig.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
 
 
@@ -200,8 +201,28 @@ def completed_before_the_wait(rig: Rig) -> Life:
     return life
 
 
-def job_too_long(rig: Rig) -> Life:
-    return rig.start(timeouts={"RunnerTtlSeconds": "1"}).succeed("runner", "job")
+def heart_stops(rig: Rig) -> Life:
+    # the end of the job's time comes before GitHub is asked
+    life = rig.start(timeouts={"RunnerTtlSeconds": "2"})
+    return _claim(life, heartbeat_seconds=30).succeed("job")
+
+
+def runner_is_offline(rig: Rig) -> Life:
+    rig.answer("check", "offline")
+    life = rig.start(timeouts={"RunnerTtlSeconds": "60"})
+    return _claim(life, heartbeat_seconds=0.1).succeed("job")
+
+
+def github_unreachable_without_heartbeats(rig: Rig) -> Life:
+    rig.answer("check", "fail")
+    life = rig.start(timeouts={"RunnerTtlSeconds": "8"})
+    return _claim(life, heartbeat_seconds=0.1).succeed("job")
+
+
+def _claim(life: Life, *, heartbeat_seconds: float) -> Life:
+    output = json.dumps({"signal": "claimed", "heartbeat_seconds": heartbeat_seconds})
+    life.rig.states.send_task_success(taskToken=life.parked("runner"), output=output)
+    return life
 
 
 def stopped_in_the_middle_of_a_job(rig: Rig) -> Life:
@@ -276,8 +297,10 @@ SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
     ("WaitForJob", ALL): terminated_while_waiting,
     ("ReleaseRunner", ALL): github_unreachable_when_idle,
     ("RunJob", CONDITION): completed_before_the_wait,
-    ("RunJob", "States.Timeout"): job_too_long,
+    ("RunJob", "States.HeartbeatTimeout"): heart_stops,
     ("RunJob", ALL): stopped_in_the_middle_of_a_job,
+    ("CheckRunner", "RunnerOffline"): runner_is_offline,
+    ("CheckRunner", ALL): github_unreachable_without_heartbeats,
     ("ReadRunner", ALL): row_cannot_be_read,
     ("StopTask", "Ecs.InvalidParameterException"): ended_task_is_gone,
     ("StopTask", ALL): ended_task_cannot_be_stopped,
@@ -595,6 +618,157 @@ def test_an_image_that_is_there_but_is_refused_fails_in_the_end(rig: Rig) -> Non
     life = rig.start(family=family, image_tag=tag)
     assert life.end()["status"] == "FAILED"
     assert life.path().count("LaunchTask") == 3
+
+
+def test_the_cause_of_a_build_that_failed_a_moment_ago_is_learned_without_another(rig: Rig) -> None:
+    life_tag = "image-failed"
+    log = "https://console.example/log"
+    rig.image(
+        life_tag,
+        status={"S": "FAILED"},
+        build_error={"S": "FAILED in BUILD: no such base"},
+        build_log_url={"S": log},
+        retry_at={"N": str(int(time.time()) + 60)},
+    )
+    end = rig.start(family="unknown", image_tag=life_tag).end()
+    assert end["error"] == "Image.BuildFailed"
+    assert end["cause"] == f"FAILED in BUILD: no such base; its log: {log}"
+
+
+def test_a_build_that_failed_a_while_ago_is_tried_again(rig: Rig) -> None:
+    life_tag = "image-failed-long-ago"
+    rig.image(
+        life_tag, status={"S": "FAILED"}, build_error={"S": "no"}, retry_at={"N": "1700000000"}
+    )
+    life = rig.start(family="unknown", image_tag=life_tag)
+    life.parked("image")
+    assert "StartBuild" in rig.entered(life.arn)
+    life.fail("image", "Runner.Released").end()
+
+
+def test_an_image_in_line_for_its_build_is_waited_for(rig: Rig) -> None:
+    life_tag = "image-queued"
+    soon = str(int(time.time()) + 60)
+    rig.image(life_tag, status={"S": "QUEUED"}, lease_expires_at={"N": soon})
+    life = rig.start(family="unknown", image_tag=life_tag)
+    life.parked("image")
+    assert "StartBuild" not in rig.entered(life.arn)
+    life.fail("image", "Runner.Released").end()
+
+
+def test_who_waits_takes_a_dead_builder_over(rig: Rig) -> None:
+    life_tag = "image-of-a-builder-that-dies"
+    soon = str(int(time.time()) + 2)
+    rig.image(life_tag, status={"S": "BUILDING"}, lease_expires_at={"N": soon})
+    timeouts = {"ImageBuildTimeoutSeconds": "3"}
+    life = rig.start(family="unknown", image_tag=life_tag, timeouts=timeouts)
+    deadline = time.monotonic() + 20
+    while "StartBuild" not in rig.entered(life.arn):
+        assert time.monotonic() < deadline, rig.entered(life.arn)
+        time.sleep(0.1)
+    life.fail("image", "Runner.Released").end()
+
+
+def test_the_log_of_the_build_is_on_the_row_while_it_is_waited_for(rig: Rig) -> None:
+    life_tag = "image-with-a-log"
+    soon = str(int(time.time()) + 60)
+    rig.image(
+        life_tag,
+        status={"S": "BUILDING"},
+        lease_expires_at={"N": soon},
+        build_log_url={"S": "https://console.example/log"},
+    )
+    life = rig.start(family="unknown", image_tag=life_tag)
+    life.parked("image")
+    assert life.row()["build_log_url"] == "https://console.example/log"
+    life.fail("image", "Runner.Released").end()
+
+
+def test_an_image_deleted_in_the_registry_is_built_again(rig: Rig) -> None:
+    life_tag = "image-deleted"
+    rig.image(life_tag, status={"S": "READY"}, task_definition={"S": "ready"})
+    gone = "CannotPullContainerError: example.com/runner@sha256:1: not found"
+    life = rig.start(image_tag=life_tag).fail("runner", "Runner.TaskStopped", gone)
+    life.parked("image")
+    [request] = _payloads(rig, life, "StartBuild")
+    assert request["gone"] is True
+    life.succeed("image", "runner", "job", "completion")
+    assert life.end()["status"] == "SUCCEEDED"
+
+
+def test_a_ready_image_that_is_gone_fails_at_once(rig: Rig) -> None:
+    gone = "CannotPullContainerError: example.com/runner:1: not found"
+    life = rig.start(image_base="").fail("runner", "Runner.TaskStopped", gone)
+    assert life.end()["error"] == "Runner.LaunchFailed"
+    assert life.path().count("LaunchTask") == 1
+
+
+def test_a_runner_that_github_retired_is_not_started_again(rig: Rig) -> None:
+    life = rig.start().succeed("runner").fail("job", "Runner.VersionRetired", "exit code 7")
+    assert life.end()["error"] == "Runner.VersionRetired"
+    assert life.path().count("LaunchTask") == 1
+
+
+def _payloads(rig: Rig, life: Life, state: str) -> list[dict[str, Any]]:
+    """What a state has asked its function."""
+    found, entered = [], ""
+    for page in rig.states.get_paginator("get_execution_history").paginate(executionArn=life.arn):
+        for event in page["events"]:
+            entered = event.get("stateEnteredEventDetails", {}).get("name", entered)
+            if entered == state and "taskScheduledEventDetails" in event:
+                parameters = json.loads(event["taskScheduledEventDetails"]["parameters"])
+                found.append(parameters["Payload"])
+    return found
+
+
+# --- heartbeats
+
+
+def test_a_runner_that_github_still_hears_runs_on_without_heartbeats(rig: Rig) -> None:
+    life = rig.start()
+    _claim(life, heartbeat_seconds=0.1).succeed("job")
+    first = life.parked("completion")
+    deadline = time.monotonic() + 20
+    while life.parked("completion") == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert rig.running_tasks()
+    life.succeed("completion")
+    assert life.end()["status"] == "SUCCEEDED"
+    path = life.path()
+    assert path[path.index("CheckRunner") + 1] == "RunJob"
+
+
+def test_a_heart_that_beats_does_not_make_a_job_longer(rig: Rig) -> None:
+    life = rig.start(timeouts={"RunnerTtlSeconds": "3"})
+    _claim(life, heartbeat_seconds=30).succeed("job")
+    token = life.parked("completion")
+    for _ in range(12):
+        with suppress(rig.states.exceptions.TaskTimedOut):
+            rig.states.send_task_heartbeat(taskToken=token)
+        time.sleep(0.25)
+    assert life.end()["error"] == "Runner.JobTimeout"
+    assert "CheckRunner" not in life.path()
+
+
+def test_why_github_lost_a_runner_stands_on_its_row(rig: Rig) -> None:
+    life = runner_is_offline(rig)
+    life.end()
+    row = life.row()
+    assert (row["error"], row["cause"]) == ("Runner.HeartbeatLost", "GitHub has lost it")
+
+
+def test_a_runner_that_sends_none_is_not_asked_for(rig: Rig) -> None:
+    life = rig.start(timeouts={"RunnerTtlSeconds": "2"}).succeed("runner", "job")
+    assert life.end()["error"] == "Runner.JobTimeout"
+    assert "CheckRunner" not in life.path()
+
+
+def test_the_time_of_a_job_goes_on_while_its_heart_is_looked_for(rig: Rig) -> None:
+    life = rig.start(timeouts={"RunnerTtlSeconds": "8"})
+    _claim(life, heartbeat_seconds=0.1).succeed("job")
+    assert life.end()["error"] == "Runner.JobTimeout"
+    assert 1 <= life.path().count("CheckRunner") <= 7
 
 
 # --- idle

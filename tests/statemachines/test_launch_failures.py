@@ -72,7 +72,7 @@ PERMANENT_STOPS = {
         "CannotPullContainerError: no such image"
     ),
     "CannotPullContainerError: unexpected status: 403 Forbidden": (
-        "CannotPullContainerError: no such image"
+        "CannotPullContainerError: not for this task"
     ),
     'CannotStartContainerError: exec format error: "/entrypoint.sh"': (
         "CannotStartContainerError: the image cannot run"
@@ -180,7 +180,7 @@ def _answers(rig: Rig, answer: Answer) -> None:
 
 
 def test_an_image_that_cannot_run_is_not_tried_again(rig: Rig) -> None:
-    text = next(iter(PERMANENT_STOPS))
+    text = "CannotPullContainerError: unexpected status: 403 Forbidden"
     life = rig.start().fail("runner", "Runner.TaskStopped", text)
     assert life.end()["error"] == "Runner.LaunchFailed"
     assert life.path().count("LaunchTask") == 1

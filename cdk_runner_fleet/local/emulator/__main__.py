@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--runner-image-dir", type=Path, default=RUNNER_IMAGE)
     parser.add_argument("--workers-per-function", type=int, default=4)
     parser.add_argument("--build-seconds", type=float, default=0.3)
+    parser.add_argument("--images", choices=("none", "buildah"), default="none")
     parser.add_argument(
         "--parent-pid",
         type=int,
@@ -37,6 +38,7 @@ def main() -> None:
                 runner_image=given.runner_image_dir.resolve(),
                 workers_per_function=given.workers_per_function,
                 build_seconds=given.build_seconds,
+                images=given.images,
             ),
             listening,
             given.parent_pid,

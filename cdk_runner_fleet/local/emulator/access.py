@@ -238,6 +238,10 @@ def _resource_arn(  # noqa: PLR0917 - upstream's signature
         action = iam_actions.extract_iam_action(*arguments)
         if action is not None:
             return ecs_resource(action, body)
+    if service == "codebuild" and (ids := _request(body).get("ids")):
+        # Permissions to read a build are given on its project.
+        project = str(ids[0]).partition(":")[0]
+        return f"arn:aws:codebuild:{region}:{account_id}:project/{project}"
     if service == "states" and "taskToken" in (request := _request(body)):
         # Permissions to answer a task are given on the machine that waits for it.
         return tokens.state_machine(request["taskToken"]) or "*"

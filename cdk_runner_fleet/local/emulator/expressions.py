@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import random
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,11 @@ def _uuid() -> str:
     return str(uuid.uuid4())
 
 
+def _millis() -> int:
+    """Base ``$millis``, which here tells when this thread evaluated the expression before."""
+    return time.time_ns() // 1_000_000
+
+
 def _parse(text: Any) -> Any:
     return json.loads(text)
 
@@ -93,6 +99,7 @@ _FUNCTIONS = {
     "hash": _hash,
     "random": _random,
     "uuid": _uuid,
+    "millis": _millis,
     "parse": _parse,
     "replace": _replace,
     "eval": _no_eval,

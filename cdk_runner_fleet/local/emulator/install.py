@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from cdk_runner_fleet.local.buildah import RunnerImages
 
 from . import (
     access,
@@ -42,8 +45,13 @@ def everything(options: Options) -> Emulator:
     integrations.install(options.endpoint)
     access.install(states.tokens)
     lambdas = functions.install(options, table)
-    containers = tasks.install(options, table)
-    builds.install(options, table)
+    images = (
+        RunnerImages(options.tasks_dir / "images", workspace=Path.cwd())
+        if options.images == "buildah"
+        else None
+    )
+    containers = tasks.install(options, table, images=images)
+    builds.install(options, table, images=images)
     cloudformation.install(options.endpoint)
     return Emulator(
         engine=states,

@@ -9,8 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdk_runner_fleet.local.buildah import RunnerImages
+
 from .options import REGION, Options
 
+_FARGATE = {
+    "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+}
 _RUN_SCRIPT = """#!/usr/bin/env bash
 exec {python} -m cdk_runner_fleet.local.runner "$@"
 """
@@ -24,11 +31,13 @@ class Launch:
         arguments: the command line.
         environment: all of its environment.
         folder: its working directory.
+        container: the name of the container that it runs in; empty if it runs in none.
     """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
+    container: str = ""
 
 
 def runner_launch(environment: Mapping[str, str], folder: Path, options: Options) -> Launch:
@@ -42,9 +51,6 @@ def runner_launch(environment: Mapping[str, str], folder: Path, options: Options
     run = folder / "run.sh"
     run.write_text(_RUN_SCRIPT.format(python=sys.executable))
     run.chmod(0o755)
-    for hook in ("job_started.sh", "job_completed.sh", "report_event.sh"):
-        if (options.runner_image / hook).exists():
-            shutil.copy(options.runner_image / hook, folder)
     # The package is importable in the emulator's environment; a checkout's may not be installed.
     package_root = str(Path(__file__).resolve().parents[3])
     return Launch(
@@ -56,12 +62,33 @@ def runner_launch(environment: Mapping[str, str], folder: Path, options: Options
             "PYTHONPATH": package_root,
             "PYTHONUNBUFFERED": "1",
             "RUNNER_HOME": str(folder),
-            "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
+            **_FARGATE,
             **environment,
         },
         folder=folder,
+    )
+
+
+def image_launch(
+    image: str, environment: Mapping[str, str], folder: Path, images: RunnerImages
+) -> Launch:
+    """The image's own entry point, in a container of it.
+
+    Args:
+        image: ``repository:tag``.
+        environment: the container's, overrides applied.
+        folder: the task's own.
+        images: where images are.
+
+    Raises:
+        ImageError: there is no such image.
+    """
+    container = images.container(image, {**_FARGATE, **environment})
+    return Launch(
+        arguments=container.arguments,
+        environment=os.environ,
+        folder=folder,
+        container=container.name,
     )
 
 

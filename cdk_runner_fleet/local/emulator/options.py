@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+Images = Literal["none", "buildah"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Options:
         runner_image: folder with ``entrypoint.sh`` and the hooks of the runner image.
         workers_per_function: most Lambda workers of one function; further calls queue.
         build_seconds: how long a CodeBuild build takes.
+        images: ``none``: a build only says that it has ended, and tasks run on this machine as it
+            is; ``buildah``: builds make their images, and tasks run in them.
     """
 
     port: int
@@ -26,6 +30,7 @@ class Options:
     runner_image: Path
     workers_per_function: int = 4
     build_seconds: float = 0.3
+    images: Images = "none"
 
     @property
     def endpoint(self) -> str:

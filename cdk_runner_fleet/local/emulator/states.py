@@ -8,7 +8,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from moto.stepfunctions.parser.api import EvaluationFailedEventDetails, HistoryEventType
+from moto.stepfunctions.parser.api import (
+    EvaluationFailedEventDetails,
+    HistoryEventType,
+    TaskTimedOutEventDetails,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.error_equals_decl import (
+    ErrorEqualsDecl,
+)
 from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import (
     FailureEvent,
     FailureEventException,
@@ -37,6 +44,9 @@ from moto.stepfunctions.parser.asl.utils.encoding import to_json_str
 from . import expressions, upstream
 from .callbacks import TokenEndpoint
 
+_HEARTBEAT_TIMEOUT = StatesErrorName(typ=StatesErrorNameType.StatesHeartbeatTimeout)
+_TIMEOUT = StatesErrorName(typ=StatesErrorNameType.StatesTimeout)
+
 
 def _waits_for_token(state: ExecutionState) -> bool:
     return (
@@ -47,6 +57,10 @@ def _waits_for_token(state: ExecutionState) -> bool:
 
 def _evaluate_in_this_thread(state: ExecutionState, env: Environment) -> None:
     """A parked state needs no thread of its own: its wait keeps the timeout itself."""
+    context = env.states.context_object
+    if context.context_object_data["State"]["RetryCount"]:
+        # what is tried again waits for a token of its own; moto would hand the spent one out
+        env.callback_pool_manager.add(context.update_task_token())
     frame = env.open_frame()
     frame.states.reset(input_value=env.states.get_input())
     frame.stack = copy.deepcopy(env.stack)
@@ -76,9 +90,41 @@ def _await_token(
     callback_endpoint: TokenEndpoint,
     heartbeat_endpoint: moto_callback.HeartbeatEndpoint | None,
 ) -> Any:
-    del self, env  # upstream's signature
+    del self  # upstream's signature
     heartbeat = heartbeat_endpoint._heartbeat_seconds if heartbeat_endpoint else None
+    if heartbeat is not None and not 1 <= heartbeat < timeout_seconds:
+        raise _query_failed(
+            env,
+            f"HeartbeatSeconds is {heartbeat}, it must be at least 1 and smaller than "
+            f"TimeoutSeconds, which is {timeout_seconds}",
+        )
     return callback_endpoint.await_outcome(timeout=timeout_seconds, heartbeat=heartbeat)
+
+
+def _heartbeat_timed_out(state: StateTaskServiceCallback, env: Environment) -> FailureEvent:
+    """A missed heartbeat by its own name; moto has one name for both timeouts."""
+    return FailureEvent(
+        env=env,
+        error_name=_HEARTBEAT_TIMEOUT,
+        event_type=HistoryEventType.TaskTimedOut,
+        event_details=EventDetails(
+            taskTimedOutEventDetails=TaskTimedOutEventDetails(
+                resourceType=state._get_sfn_resource_type(),
+                resource=state._get_sfn_resource(),
+                error=_HEARTBEAT_TIMEOUT.error_name,
+            )
+        ),
+    )
+
+
+def _is_named(self: ErrorEqualsDecl, env: Environment, exactly: Callable[..., None]) -> None:
+    """``States.Timeout`` names a missed heartbeat too: for years that had no name of its own.
+
+    https://github.com/aws/aws-cdk/issues/16084
+    """
+    if env.stack[-1] == _HEARTBEAT_TIMEOUT and _HEARTBEAT_TIMEOUT not in self.error_names:
+        env.stack[-1] = _TIMEOUT
+    exactly(self, env)
 
 
 def _query_failed(env: Environment, cause: str) -> FailureEventException:
@@ -151,6 +197,22 @@ def install(
         "_eval_wait_for_task_token",
         _await_token,
         takes=("self", "env", "timeout_seconds", "callback_endpoint", "heartbeat_endpoint"),
+    )
+    read_error = upstream.replace(
+        StateTaskServiceCallback,
+        "_from_error",
+        lambda self, env, ex: (
+            _heartbeat_timed_out(self, env)
+            if isinstance(ex, moto_callback.HeartbeatTimeoutError)
+            else read_error(self, env, ex)
+        ),
+        takes=("self", "env", "ex"),
+    )
+    exactly = upstream.replace(
+        ErrorEqualsDecl,
+        "_eval_body",
+        lambda self, env: _is_named(self, env, exactly),
+        takes=("self", "env"),
     )
     upstream.replace(
         moto_callback.CallbackPoolManager,

@@ -19,6 +19,8 @@ import threading
 import time
 import types
 import uuid
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ministack.core.responses import (
@@ -28,9 +30,11 @@ from ministack.core.responses import (
 )
 from ministack.services import ecr, ecs
 
+from cdk_runner_fleet.local.buildah import ImageError, RunnerImages, first_process
+
 from . import access, events, upstream
 from .faults import Faults
-from .launch import Launcher, runner_launch
+from .launch import Launch, Launcher, image_launch, runner_launch
 from .options import Options
 
 _LOG = logging.getLogger(__name__)
@@ -48,9 +52,14 @@ class Tasks:
     """Every task that was started, and the process of each that runs."""
 
     def __init__(
-        self, options: Options, faults: Faults, launcher: Launcher = runner_launch
+        self,
+        options: Options,
+        faults: Faults,
+        launcher: Launcher = runner_launch,
+        images: RunnerImages | None = None,
     ) -> None:
         self._options = options
+        self._images = images
         self._faults = faults
         self._launcher = launcher
         self._lock = threading.RLock()
@@ -194,9 +203,13 @@ class Tasks:
     ) -> None:
         folder = self._options.tasks_dir / task["taskArn"].rsplit("/", 1)[-1]
         folder.mkdir(parents=True)
-        launch = self._launcher(
-            {**_role_environment(definition, self._options), **environment}, folder, self._options
-        )
+        environment = {**_role_environment(definition, self._options), **environment}
+        try:
+            launch = self._launch(container["image"], environment, folder)
+        except ImageError as error:
+            reason = f"CannotPullContainerError: {error}"
+            self._stopped(task, code="TaskFailedToStart", reason=reason)
+            return
         with (folder / "task.log").open("wb") as log:
             process = subprocess.Popen(
                 # A task that "never boots" is there and does nothing.
@@ -219,6 +232,8 @@ class Tasks:
         _signal_group(process, signal.SIGKILL)  # what the entry point left behind
         with self._lock:
             del self._processes[task["taskArn"]]
+        if self._images and launch.container:
+            self._images.remove(launch.container)
         # A shell's way of saying that a signal ended it.
         exit_code = 128 - status if status < 0 else status
         self._stopped(
@@ -227,6 +242,11 @@ class Tasks:
             reason=task["stoppedReason"] or "Essential container in task exited",
             exit_code=exit_code,
         )
+
+    def _launch(self, image: str, environment: Mapping[str, str], folder: Path) -> Launch:
+        if self._images is None:
+            return self._launcher(environment, folder, self._options)
+        return image_launch(_by_tag(image), environment, folder, self._images)
 
     def _request_stop(self, task: dict[str, Any], *, code: str, reason: str) -> None:
         with self._lock:
@@ -243,9 +263,13 @@ class Tasks:
         if process is not None:
             self._end_process(process, task["_stop_timeout"])
 
-    @staticmethod
-    def _end_process(process: subprocess.Popen[bytes], timeout: float) -> None:
-        _signal_group(process, signal.SIGTERM)
+    def _end_process(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+        first = first_process(process.pid) if self._images else None
+        if first is None:
+            _signal_group(process, signal.SIGTERM)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, signal.SIGTERM)
         timer = threading.Timer(timeout, _kill, (process,))
         timer.daemon = True
         timer.start()
@@ -261,6 +285,8 @@ class Tasks:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))
             _signal_group(process, signal.SIGKILL)
+        if self._images:
+            self._images.close()
 
     def _advance(self, task: dict[str, Any], status: str) -> None:
         now = ecs._iso()
@@ -357,9 +383,23 @@ def pull_problem(image: str) -> str | None:
     )
 
 
-def install(options: Options, faults: Faults, launcher: Launcher = runner_launch) -> Tasks:
-    """Run ECS tasks as local processes; returns them."""
-    tasks = Tasks(options, faults, launcher)
+def _by_tag(image: str) -> str:
+    """The image as ``repository:tag``: digests are the emulated registry's own."""
+    found = _ECR_IMAGE.match(image)
+    if found is None or not found["digest"]:
+        return image
+    known = ecr._find_image(found["repository"], {"imageDigest": found["digest"]})
+    return f"{image.partition('@')[0].partition(':')[0]}:{known['imageTags'][0]}"
+
+
+def install(
+    options: Options,
+    faults: Faults,
+    launcher: Launcher = runner_launch,
+    images: RunnerImages | None = None,
+) -> Tasks:
+    """Run ECS tasks as local processes, in containers if there are images; returns them."""
+    tasks = Tasks(options, faults, launcher, images)
     # Any client makes ministack start its task worker, which is replaced below.
     ecs._docker = types.SimpleNamespace()
     tasks._upstream_run = upstream.replace(ecs, "_run_task", tasks.run_task, takes=("data",))

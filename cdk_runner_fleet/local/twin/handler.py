@@ -41,6 +41,7 @@ __all__ = ["Handler"]
 MAX_LABELS = 100  # @octokit/openapi: generate-jitconfig, labels.maxItems
 MAX_LABEL = 256  # actions/runner, Validators.cs
 MAX_NAME = 64  # actions/runner, Constants.cs
+DEPRECATIONS_API_VERSION = "2026-03-10"  # github.blog/changelog, 2026-09-03
 IDLE_SECONDS = 30.0  # a kept-alive connection without a request
 
 Answer = tuple[int, Any]
@@ -262,6 +263,17 @@ class Handler(BaseHTTPRequestHandler):
                 422, f'Runner "{runner.name}" is currently running a job and cannot be deleted.'
             ) from error
         return 204, None
+
+    def list_runner_downloads(self) -> Answer:
+        archives = self.server.twin.releases.archives()
+        return 200, [self.payloads.runner_application(archive) for archive in archives]
+
+    def get_runner_deprecation(self, version: str) -> Answer:
+        deprecation = self.server.twin.releases.deprecations.get(version)
+        is_known = self.headers.get("X-GitHub-Api-Version") == DEPRECATIONS_API_VERSION
+        if deprecation is None or not is_known:
+            raise _RefusalError(404, "Not Found")
+        return 200, self.payloads.runner_deprecation(version, deprecation)
 
     def list_runner_groups(self) -> Answer:
         if self.scope.startswith("/repos/"):
@@ -523,6 +535,8 @@ _ROUTES = _routes(
     ("GET", "{scope}/actions/runners", "list_runners"),
     ("GET", r"{scope}/actions/runners/(?P<runner_id>\d+)", "get_runner"),
     ("DELETE", r"{scope}/actions/runners/(?P<runner_id>\d+)", "delete_runner"),
+    ("GET", "{scope}/actions/runners/downloads", "list_runner_downloads"),
+    ("GET", "{scope}/actions/runners/deprecations/(?P<version>[^/]+)", "get_runner_deprecation"),
     ("GET", "{scope}/actions/runner-groups", "list_runner_groups"),
     ("GET", "/app", "get_app"),
     ("GET", "/app/installations", "list_installations"),

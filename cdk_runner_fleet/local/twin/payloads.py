@@ -11,6 +11,7 @@ from typing import Any
 
 from cdk_runner_fleet.local.twin.deliveries import HOOK_ID, Delivery
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
+from cdk_runner_fleet.local.twin.releases import Archive, Deprecation
 
 __all__ = ["Payloads"]
 
@@ -190,6 +191,26 @@ class Payloads:
             "allows_public_repositories": False,
             "restricted_to_workflows": False,
             "selected_workflows": [],
+        }
+
+    def runner_application(self, archive: Archive) -> dict[str, Any]:
+        """An archive of GitHub's runner; its SHA-256 is left out if there is none."""
+        checksum = {"sha256_checksum": archive.sha256} if archive.sha256 else {}
+        return {
+            "os": archive.os,
+            "architecture": archive.architecture,
+            "download_url": f"{_WEB}/actions/runner/releases/download/v{archive.version}/"
+            f"{archive.filename}",
+            "filename": archive.filename,
+            **checksum,
+        }
+
+    def runner_deprecation(self, version: str, deprecation: Deprecation) -> dict[str, Any]:
+        """When a version of GitHub's runner is retired."""
+        return {
+            "runner_version": version,
+            "registration_deprecates_at": deprecation.registration,
+            "runtime_deprecates_at": deprecation.runtime,
         }
 
     def app(self, app_id: str) -> dict[str, Any]:

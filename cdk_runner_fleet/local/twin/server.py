@@ -17,6 +17,7 @@ from cdk_runner_fleet.local.twin.faults import ApiFault, FaultScript
 from cdk_runner_fleet.local.twin.handler import Handler
 from cdk_runner_fleet.local.twin.payloads import Payloads
 from cdk_runner_fleet.local.twin.records import Job, Run
+from cdk_runner_fleet.local.twin.releases import Releases
 
 __all__ = ["GitHubTwin", "TwinServer"]
 
@@ -73,6 +74,7 @@ class GitHubTwin:
         self.hook_deliveries = self._deliveries
         self.requests_served = 0
         self.checks = Checks()
+        self.releases = Releases()
         self._server = TwinServer(("127.0.0.1", port), self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.payloads = Payloads(api_url=self.url, repository=repository, enterprise=enterprise)

@@ -58,6 +58,26 @@ def test_missed_heartbeat_and_timeout_differ() -> None:
     assert isinstance(late, CallbackOutcomeTimedOut)
 
 
+def test_a_heartbeat_begins_the_clock_anew_but_not_the_timeouts() -> None:
+    endpoint = TokenEndpoint("t")
+    beats = [threading.Timer(0.1 * n, endpoint.beat) for n in range(1, 9)]
+    for beat in beats:
+        beat.start()
+    began = time.monotonic()
+    outcome = endpoint.await_outcome(timeout=0.6, heartbeat=0.3)
+    assert isinstance(outcome, CallbackOutcomeTimedOut), "no heartbeat was missed"
+    assert time.monotonic() - began >= 0.6
+    for beat in beats:
+        beat.join()
+
+
+def test_a_heartbeat_that_comes_too_late_is_refused() -> None:
+    endpoint = TokenEndpoint("t")
+    assert endpoint.beat()
+    assert isinstance(endpoint.await_outcome(timeout=9, heartbeat=0.01), HeartbeatTimedOut)
+    assert not endpoint.beat()
+
+
 def test_halting_wakes_the_wait() -> None:
     endpoint = TokenEndpoint("t")
     threading.Timer(0.01, endpoint.halt).start()

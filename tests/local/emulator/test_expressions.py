@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import threading
+import time
 
 import pytest
 
@@ -116,3 +117,18 @@ def test_one_expression_in_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_millis_is_the_time_of_this_evaluation_in_every_thread() -> None:
+    seen: list[float] = []
+
+    def look() -> None:
+        for _ in range(2):
+            seen.append(time.time() * 1000 - evaluate("$millis() + 0", {}))
+            time.sleep(0.3)
+
+    evaluate("$millis() + 0", {})
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    assert max(map(abs, seen)) < 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -445,16 +446,32 @@ class TestHttpApi:
         assert deployed.post("/nothing", b"{}", {}) == (404, {"message": "Not Found"})
 
 
+_BUILD = {
+    "BASE_IMAGE": "ubuntu",
+    "RUNNER_VERSION": "2.338.0",
+    "RECIPE_DIGEST": "0123",
+    "ARCHITECTURE": "X86_64",
+}
+
+
 class TestBuilds:
-    def start(self, deployed: Stack, tag: str, **variables: str) -> dict[str, Any]:
+    def start(
+        self, deployed: Stack, tag: str, *, token: str = "", **variables: str
+    ) -> dict[str, Any]:
         build: dict[str, Any] = deployed.emulator.client("codebuild").start_build(
             projectName=deployed.outputs["Project"],
             environmentVariablesOverride=[
                 {"name": name, "value": value, "type": "PLAINTEXT"}
-                for name, value in {"IMAGE_TAG": tag, "BASE_IMAGE": "ubuntu", **variables}.items()
+                for name, value in {**_BUILD, "IMAGE_TAG": tag, **variables}.items()
             ],
+            **({"idempotencyToken": token} if token else {}),
         )["build"]
         return build
+
+    def exported(self, deployed: Stack, build: dict[str, Any]) -> dict[str, str]:
+        api = deployed.emulator.client("codebuild")
+        found = api.batch_get_builds(ids=[build["id"]])["builds"][0]
+        return {one["name"]: one["value"] for one in found["exportedEnvironmentVariables"]}
 
     def ended(self, deployed: Stack, build: dict[str, Any]) -> str:
         api = deployed.emulator.client("codebuild")
@@ -473,8 +490,12 @@ class TestBuilds:
         build = self.start(deployed, "good-1")
         assert build["buildStatus"] == "IN_PROGRESS"
         assert self.ended(deployed, build) == "SUCCEEDED"
+        exported = self.exported(deployed, build)
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", exported["BASE_DIGEST"])
+        assert re.fullmatch(r"good-[0-9a-f]{12}", exported["CONTENT_TAG"])
         image = deployed.emulator.client("ecr").describe_images(
-            repositoryName=deployed.outputs["RepositoryName"], imageIds=[{"imageTag": "good-1"}]
+            repositoryName=deployed.outputs["RepositoryName"],
+            imageIds=[{"imageTag": exported["CONTENT_TAG"]}],
         )["imageDetails"][0]
         assert image["imageDigest"].startswith("sha256:")
         first, last = queue.details(2)
@@ -485,6 +506,25 @@ class TestBuilds:
             "environment"
         ]["environment-variables"]
         assert information["logs"]["deep-link"].startswith("https://console.aws.amazon.com/")
+
+    def test_content_tag_is_that_of_the_content(self, deployed: Stack) -> None:
+        def tag(**variables: str) -> str:
+            build = self.start(deployed, "same-1", **variables)
+            assert self.ended(deployed, build) == "SUCCEEDED"
+            return self.exported(deployed, build)["CONTENT_TAG"]
+
+        first = tag()
+        assert tag() == first
+        others = {tag(BASE_IMAGE="debian"), tag(RUNNER_VERSION="2.339.0"), tag(RECIPE_DIGEST="x")}
+        assert len(others | {first}) == 4
+
+    def test_the_same_token_is_the_same_build(self, deployed: Stack) -> None:
+        api = deployed.emulator.client("codebuild")
+        first = self.start(deployed, "once-1", token="t")
+        assert self.start(deployed, "once-1", token="t")["id"] == first["id"]
+        assert self.start(deployed, "once-1", token="u")["id"] != first["id"]
+        with pytest.raises(api.exceptions.InvalidInputException, match="other parameters"):
+            self.start(deployed, "once-2", token="t")
 
     def test_base_that_does_not_exist(self, deployed: Stack) -> None:
         build = self.start(deployed, "bad-1", BASE_IMAGE="docker.io/does-not-exist/x:1")
@@ -508,8 +548,11 @@ class TestBuilds:
 
     def test_task_of_the_built_image_can_start(self, deployed: Stack) -> None:
         api = deployed.emulator.client("ecs")
+        build = self.start(deployed, "task-1")
+        assert self.ended(deployed, build) == "SUCCEEDED"
         image = deployed.emulator.client("ecr").describe_images(
-            repositoryName=deployed.outputs["RepositoryName"], imageIds=[{"imageTag": "good-1"}]
+            repositoryName=deployed.outputs["RepositoryName"],
+            imageIds=[{"imageTag": self.exported(deployed, build)["CONTENT_TAG"]}],
         )["imageDetails"][0]
         uri = f"{deployed.outputs['Repository']}@{image['imageDigest']}"
         api.register_task_definition(

@@ -34,6 +34,27 @@ def one(state: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"StartAt": "Only", "States": {"Only": state}, **more}
 
 
+def caught(state: dict[str, Any], catchers: list[list[str]]) -> dict[str, Any]:
+    """A machine whose output says which catcher caught what."""
+    return {
+        "StartAt": "Only",
+        "States": {
+            "Only": {
+                **state,
+                "Catch": [
+                    {
+                        "ErrorEquals": names,
+                        "Output": [number, "{% $states.errorOutput.Error %}"],
+                        "Next": "Caught",
+                    }
+                    for number, names in enumerate(catchers)
+                ],
+            },
+            "Caught": {"Type": "Succeed"},
+        },
+    }
+
+
 def token(emulator: Emulator, table: str, key: str) -> str:
     item = eventually(lambda: emulator.item(table, key).get("task_token"))
     return str(item["S"])
@@ -111,7 +132,66 @@ class TestTokens:
                 eventually(lambda: False, seconds=0.5)
         assert states.describe_execution(executionArn=arn)["status"] == "RUNNING"
         ended = emulator.ended(arn)
-        assert (ended["status"], ended["error"]) == ("FAILED", "States.Timeout")
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.HeartbeatTimeout")
+        with pytest.raises(ClientError) as late:
+            states.send_task_heartbeat(taskToken=parked)
+        assert code(late) == "TaskTimedOut"
+        with pytest.raises(ClientError) as bogus:
+            states.send_task_heartbeat(taskToken="bogus")
+        assert code(bogus) == "InvalidToken"
+
+    @pytest.mark.parametrize(
+        ("catchers", "by"),
+        [
+            ([["States.HeartbeatTimeout"], ["States.Timeout"], ["States.ALL"]], 0),
+            ([["States.Timeout"], ["States.HeartbeatTimeout"]], 0),
+            ([["Other"], ["States.Timeout", "Another"]], 1),
+            ([["States.TaskFailed"], ["States.ALL"]], 1),
+        ],
+    )
+    def test_a_missed_heartbeat_is_a_timeout_too(
+        self, emulator: Emulator, catchers: list[list[str]], by: int
+    ) -> None:
+        ended = emulator.run(
+            caught(park(emulator.table(), "a", HeartbeatSeconds=1, TimeoutSeconds=30), catchers)
+        )
+        assert json.loads(ended["output"]) == [by, "States.HeartbeatTimeout"]
+
+    def test_a_timeout_is_no_missed_heartbeat(self, emulator: Emulator) -> None:
+        catchers = [["States.HeartbeatTimeout"], ["States.Timeout"]]
+        ended = emulator.run(caught(park(emulator.table(), "a", TimeoutSeconds=1), catchers))
+        assert json.loads(ended["output"]) == [1, "States.Timeout"]
+
+    def test_another_error_is_no_timeout(self, emulator: Emulator) -> None:
+        table, catchers = emulator.table(), [["States.Timeout"], ["Other"]]
+        arn = emulator.start(caught(park(table, "a", TimeoutSeconds=30), catchers))
+        emulator.client("stepfunctions").send_task_failure(
+            taskToken=token(emulator, table, "a"), error="Other"
+        )
+        assert json.loads(emulator.ended(arn)["output"]) == [1, "Other"]
+
+    def test_a_missed_heartbeat_is_tried_again_as_a_timeout(self, emulator: Emulator) -> None:
+        table, retry = emulator.table(), {"ErrorEquals": ["States.Timeout"], "IntervalSeconds": 1}
+        state = park(table, "a", HeartbeatSeconds=1, TimeoutSeconds=30, Retry=[retry])
+        arn = emulator.start(one(state))
+        first = token(emulator, table, "a")
+        # each try has a token of its own
+        eventually(lambda: token(emulator, table, "a") != first)
+        emulator.client("stepfunctions").send_task_success(
+            taskToken=token(emulator, table, "a"), output="{}"
+        )
+        assert emulator.ended(arn)["status"] == "SUCCEEDED"
+
+    def test_heartbeats_from_an_expression(self, emulator: Emulator) -> None:
+        state = park(
+            emulator.table(), "a", HeartbeatSeconds="{% $states.input.n %}", TimeoutSeconds=30
+        )
+        ended = emulator.run(one(state), given={"n": 1})
+        assert ended["error"] == "States.HeartbeatTimeout"
+        for wrong in (0, 30):
+            ended = emulator.run(one(state), given={"n": wrong})
+            assert ended["error"] == "States.QueryEvaluationError"
+            assert f"HeartbeatSeconds is {wrong}" in ended["cause"]
 
     def test_heartbeat_state_is_resumed_at_once(self, emulator: Emulator) -> None:
         table = emulator.table()
@@ -133,6 +213,10 @@ class TestTokens:
         with pytest.raises(ClientError) as denied:
             other.send_task_success(taskToken=parked, output="{}")
         assert code(denied) == "AccessDeniedException"
+        with pytest.raises(ClientError) as denied:
+            other.send_task_heartbeat(taskToken=parked)
+        assert code(denied) == "AccessDeniedException"
+        own.send_task_heartbeat(taskToken=parked)
         own.send_task_success(taskToken=parked, output="{}")
         assert emulator.ended(arn)["status"] == "SUCCEEDED"
 

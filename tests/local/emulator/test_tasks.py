@@ -334,4 +334,3 @@ def test_the_runner_images_own_launch(tmp_path: Path) -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in launch.environment
     assert (tmp_path / "run.sh").stat().st_mode & 0o111
     assert "-m cdk_runner_fleet.local.runner" in (tmp_path / "run.sh").read_text()
-    assert (tmp_path / "job_started.sh").exists()

@@ -1,0 +1,71 @@
+"""The entrypoint's own time: from its start until the fleet has its claim.
+
+The shipped script against a fleet on loopback, which answers that the job is gone. The time is that
+of bash and curl: with the capabilities declared, and with a look for them in the image.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ENTRYPOINT = Path(__file__).resolve().parent.parent / "runner_image" / "entrypoint.sh"
+ROUNDS = 20
+TARGET_SECONDS = 0.3
+
+
+class _Fleet(BaseHTTPRequestHandler):
+    claimed_at = 0.0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).claimed_at = time.perf_counter()
+        self.send_response(410)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def _seconds(environment: dict[str, str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run([ENTRYPOINT], env=environment, check=True, capture_output=True)
+    return _Fleet.claimed_at - begin
+
+
+def main() -> None:
+    """Print the times and the target."""
+    server = HTTPServer(("127.0.0.1", 0), _Fleet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "FLEET_URL": f"http://127.0.0.1:{server.server_port}",
+        "RUNNER_ID": "benchmark",
+        "RUNNER_TICKET": "benchmark",
+        "RUNNER_VERSION": "2.338.0",
+    }
+    declared = {**environment, "RUNNER_CAPABILITIES": "shell,python"}
+    _seconds(environment)
+    rounds = [(_seconds(declared), _seconds(environment)) for _ in range(ROUNDS)]
+    server.shutdown()
+    server.server_close()
+    table = Table(title=f"entrypoint.sh, start to claim received, {ROUNDS} rounds")
+    for column in ("capabilities", "median s", "worst s"):
+        table.add_column(column)
+    for name, times in zip(("declared", "looked for"), zip(*rounds, strict=True), strict=True):
+        table.add_row(name, f"{statistics.median(times):.3f}", f"{max(times):.3f}")
+    table.add_row("target", f"{TARGET_SECONDS:.3f}", "")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Task-definition families: one for each image, launched by its newest revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet_runtime.aws import Client
+
+_CONTAINER = "runner"
+
+
+class Families:
+    """Makes the families of images from the base task definition.
+
+    Args:
+        ecs: An ECS client.
+        base: The base task definition.
+    """
+
+    def __init__(self, *, ecs: Client, base: str) -> None:
+        self._ecs = ecs
+        self._base = base
+
+    def register(self, family: str, *, image: str, architecture: str) -> str:
+        """Launch another image by a family from now on.
+
+        Args:
+            family: The family, which is made if there is none.
+            image: Reference of the image by its digest.
+            architecture: ``X86_64`` or ``ARM64``.
+
+        Returns:
+            ARN of the revision. If the newest one has this image already it is that.
+        """
+        newest = self._newest(family)
+        if newest and _image(newest) == image:
+            return str(newest["taskDefinitionArn"])
+        base = self._ecs.describe_task_definition(taskDefinition=self._base)["taskDefinition"]
+        taken = self._ecs.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
+        clone = {key: base[key] for key in taken.members if key in base}
+        containers = [
+            {**one, "image": image} if one["name"] == _CONTAINER else one
+            for one in base["containerDefinitions"]
+        ]
+        platform = {
+            "operatingSystemFamily": "LINUX",
+            **base.get("runtimePlatform", {}),
+            "cpuArchitecture": architecture,
+        }
+        made = self._ecs.register_task_definition(
+            **clone
+            | {"family": family, "containerDefinitions": containers, "runtimePlatform": platform}
+        )
+        return str(made["taskDefinition"]["taskDefinitionArn"])
+
+    def deregister(self, revision: str) -> None:
+        """Take a revision away. Tasks that run with it run on."""
+        self._ecs.deregister_task_definition(taskDefinition=revision)
+
+    def withdraw(self, family: str, *, image: str) -> None:
+        """Let a family launch nothing any more, unless its newest revision is of another image.
+
+        Args:
+            family: The family.
+            image: Reference of the image by its digest; empty for any.
+        """
+        while newest := self._newest(family):
+            if image and _image(newest) != image:
+                return
+            self.deregister(newest["taskDefinitionArn"])
+
+    def _newest(self, family: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._ecs.describe_task_definition(taskDefinition=family)[
+                "taskDefinition"
+            ]
+        except self._ecs.exceptions.ClientException:
+            return None
+        return found if found["status"] == "ACTIVE" else None
+
+
+def _image(definition: dict[str, Any]) -> str:
+    containers = definition["containerDefinitions"]
+    return str(next(one["image"] for one in containers if one["name"] == _CONTAINER))

@@ -1,0 +1,142 @@
+"""Keeps images young and few: rebuilds what is used, deletes what is not, retires what is dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet_runtime import images
+from fleet_runtime.builder import Builder
+from fleet_runtime.builds import Image, ImageRow
+from fleet_runtime.observability import logger
+
+DAY_SECONDS = 86400
+REBUILD_SECONDS = 7 * DAY_SECONDS
+"""How old an image gets."""
+IN_USE_SECONDS = 30 * DAY_SECONDS
+"""How long after its last runner an image is still built anew."""
+SUPERSEDED_SECONDS = 7 * DAY_SECONDS
+"""How long an image stays in the registry when a newer one has its place: jobs may run with it."""
+UNUSED_SECONDS = 60 * DAY_SECONDS
+"""How long after its last runner an image is deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upkeep:
+    """What is done about images that no job is asking for just now."""
+
+    builder: Builder
+
+    def deployed(self, *, owner: str) -> None:
+        """Have the default image built for every architecture, before the first job.
+
+        Args:
+            owner: Who asks: the same when it is tried again.
+
+        Raises:
+            BuildNotStarted: if its build cannot be started just now.
+        """
+        for image in self._default_images():
+            self.builder.request(image, owner=owner)
+
+    def daily(self, *, owner: str) -> None:
+        """Build anew what is used, delete what has no use, and start what waits for a turn.
+
+        Args:
+            owner: Who asks: the same when it is tried again.
+
+        Raises:
+            BuildNotStarted: if nothing can be built just now.
+        """
+        rows = list(self.builder.images.all())
+        now = self.builder.images.now
+        defaults = {image.tag for image in self._default_images()}
+        for row in rows:
+            if self._is_to_rebuild(row, now=now):
+                self.builder.rebuild(row)
+        self.builder.advance(owner)
+        # last, and again what stands in the rows: a build may have ended meanwhile
+        rows = list(self.builder.images.all())
+        for row in rows:
+            if row.tag not in defaults and row.used_at <= now - UNUSED_SECONDS:
+                self._delete(row, rows)
+            else:
+                self._delete_superseded(row, rows, before=now - SUPERSEDED_SECONDS)
+
+    def retired(self, version: str, *, owner: str) -> None:
+        """Launch no image any more whose runner GitHub has retired.
+
+        Args:
+            version: The runner's version.
+            owner: Who asks: the same when it is tried again.
+
+        Raises:
+            BuildNotStarted: if the default image's build cannot be started just now.
+        """
+        builder = self.builder
+        for row in builder.images.all():
+            if row.runner_version == version and row.digest and row.status in ("READY", "RETIRED"):
+                logger.warning("image retired", image_tag=row.tag, runner_version=version)
+                builder.images.retire(row)
+                builder.families.withdraw(row.family, image=builder.registry.reference(row.digest))
+        if builder.releases.current.version != version:
+            self.deployed(owner=owner)
+
+    def _is_to_rebuild(self, row: ImageRow, *, now: int) -> bool:
+        return (
+            row.status == "READY"
+            and row.used_at >= now - IN_USE_SECONDS
+            and row.built_at <= now - REBUILD_SECONDS
+            and images.is_current(
+                row.tag,
+                base=row.base,
+                recipe=self.builder.config.image_recipe,
+                architecture=row.architecture,
+            )
+        )
+
+    def _delete(self, row: ImageRow, rows: list[ImageRow]) -> None:
+        """Delete all that belongs to an image, its row last: until then it is tried again."""
+        builder = self.builder
+        if not builder.images.leave(row):
+            return
+        logger.info("image deleted", image_tag=row.tag, used_at=row.used_at)
+        if row.family:
+            builder.families.withdraw(row.family, image="")
+        others = [other for other in rows if other.tag != row.tag]
+        for tag in filter(None, (row.content_tag, *row.superseded)):
+            builder.registry.delete(tag, keep=_in_use(others))
+        builder.images.delete(row)
+
+    def _delete_superseded(self, row: ImageRow, rows: list[ImageRow], *, before: int) -> None:
+        old = frozenset(tag for tag, at in row.superseded.items() if at <= before)
+        for tag in sorted(old):
+            self.builder.registry.delete(tag, keep=_in_use(rows))
+        if old:
+            self.builder.images.forget_superseded(row, old)
+
+    def _default_images(self) -> list[Image]:
+        config = self.builder.config
+        if not config.build_default_image:
+            return []
+        found = []
+        for architecture in config.image_build_projects:
+            tag = images.image_tag(
+                config.default_image_base,
+                recipe=config.image_recipe,
+                architecture=architecture,
+                readable=config.runner_image_tag,
+            )
+            found.append(
+                Image(
+                    tag=tag,
+                    base=config.default_image_base,
+                    architecture=architecture,
+                    family=f"{config.task_family}-{tag}",
+                )
+            )
+        return found
+
+
+def _in_use(rows: list[ImageRow]) -> frozenset[str]:
+    """Digests that must stay in the registry."""
+    return frozenset(row.digest for row in rows if row.digest)

@@ -1,0 +1,165 @@
+"""Watches which releases of its runner GitHub supports, before images with an old one stop to work.
+
+GitHub retires a release about eight weeks after the next one, and at once if it has to. Once a day
+this asks which release GitHub has everyone install and when it retires the versions that the
+fleet's images have. The answers stand in the ledger, where builds look for their release.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fleet_runtime import github, settings
+from fleet_runtime.access import GitHubAccess
+from fleet_runtime.aws import Client, client
+from fleet_runtime.github import GitHubRefused, GitHubUnavailable
+from fleet_runtime.items import encode_all, text
+from fleet_runtime.ledger import Ledger
+from fleet_runtime.observability import gauge, logger, observed
+from fleet_runtime.release import ENTRY, Release, Releases, is_version
+from fleet_runtime.retirement import Retirement
+
+IN_USE_SECONDS = 30 * 86400
+"""An image that was used since then is in use. It is rebuilt by itself for as long."""
+_REMEDY = (
+    "give the GitHub App Administration (of a repository) or Self-hosted runners (of an "
+    "organization), or the token that runs the fleet what docs/github-access.md says; until then "
+    "only the dates that are known already count down"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Compares the runners in the fleet's images with what GitHub supports.
+
+    Attributes:
+        config: Settings.
+        dynamodb: For the images' rows.
+        ledger: The ledger.
+        access: GitHub.
+        retirement: Says which versions are dead.
+        clock: Epoch seconds. Default: the system's.
+    """
+
+    config: settings.WatchRelease
+    dynamodb: Client
+    ledger: Ledger
+    access: GitHubAccess
+    retirement: Retirement
+    clock: Callable[[], float] = time.time
+
+    def run(self) -> dict[str, Any]:
+        """Do the day's look.
+
+        Returns:
+            ``release``, which images are built with, ``days_left`` of the versions in use, None
+            if GitHub has set no date, and those that are ``retired``.
+
+        Raises:
+            GitHubUnavailable: GitHub does not answer now. Days left are told all the same.
+            EventNotTakenError: The bus did not take what is dead.
+        """
+        in_use = self._versions_in_use()
+        known = Releases.from_item(self.ledger.get(ENTRY), pin=self.config.runner_release)
+        try:
+            told = self._ask(in_use, known)
+        except GitHubUnavailable:
+            self._report(in_use, known)
+            raise
+        except GitHubRefused as error:
+            logger.error("not told of runner releases", error=str(error), remedy=_REMEDY)
+            return self._report(in_use, known)
+        self._keep(told)
+        return self._report(in_use, told)
+
+    def _versions_in_use(self) -> list[str]:
+        """The versions in the images that a job may start with, and some has of late."""
+        pages = self.dynamodb.get_paginator("scan").paginate(
+            TableName=self.config.image_table,
+            ProjectionExpression="runner_version",
+            # an image that is not built by the fleet has no status
+            FilterExpression="used_at >= :since"
+            " AND (attribute_not_exists(#status) OR #status = :ready)",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues=encode_all(
+                {":since": int(self.clock()) - IN_USE_SECONDS, ":ready": "READY"}
+            ),
+        )
+        versions = {text(row, "runner_version") for page in pages for row in page["Items"]}
+        # a runner has said it, and it goes into a path
+        return sorted(filter(is_version, versions))
+
+    def _ask(self, in_use: Sequence[str], known: Releases) -> Releases:
+        scope = self.access.runners_path
+        response = self.access.send(github.list_runner_downloads(scope=scope), repository=None)
+        offered = Release.offered(github.read_runner_downloads(response))
+        current = known.current
+        if offered and offered.is_newer_than(current):
+            logger.info("newer runner release", version=offered.version, instead_of=current.version)
+            current = offered
+        dates = {
+            version: self._date(version, known) for version in sorted({*in_use, current.version})
+        }
+        return Releases(current=current, dates=dates)
+
+    def _date(self, version: str, known: Releases) -> str | None:
+        request = github.get_runner_deprecation(scope=self.access.runners_path, version=version)
+        answer = github.read_runner_deprecation(self.access.send(request, repository=None))
+        # a version that GitHub no longer knows does not come to life again
+        return answer.runtime_deprecates_at if answer else known.dates.get(version)
+
+    def _keep(self, told: Releases) -> None:
+        values = told.to_values() | {"checked_at": int(self.clock())}
+        self.ledger.write(
+            ENTRY,
+            "SET " + ", ".join(f"{name} = :{name}" for name in values),
+            values={f":{name}": value for name, value in values.items()},
+        )
+
+    def _report(self, in_use: Sequence[str], known: Releases) -> dict[str, Any]:
+        now = self.clock()
+        days_left = known.days_left(in_use, now=now)
+        if days_left is not None:
+            gauge("RunnerVersionDaysLeft", days_left)
+        retired = known.dead(in_use, now=now)
+        for version, since in retired.items():
+            logger.error("runner version retired", version=version, since=since)
+            self.retirement.tell(version, deprecated_at=since)
+        return {
+            "release": known.current.version,
+            "days_left": days_left,
+            "retired": sorted(retired),
+        }
+
+
+@cache
+def _watch() -> Watch:
+    config = settings.watch_release()
+    return Watch(
+        config=config,
+        dynamodb=client("dynamodb"),
+        ledger=Ledger(dynamodb=client("dynamodb"), table=config.ledger_table),
+        access=GitHubAccess.of(config.github),
+        retirement=Retirement(events=client("events"), bus=config.event_bus_name),
+    )
+
+
+@observed
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
+    """Lambda's entry point for the schedule, and for people.
+
+    Args:
+        event: Anything.
+        context: Lambda's context.
+
+    Returns:
+        What was found, see ``Watch.run``.
+
+    Raises:
+        GitHubUnavailable: GitHub does not answer now; Lambda tries again.
+    """
+    return _watch().run()

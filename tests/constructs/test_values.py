@@ -1,0 +1,68 @@
+"""Runner classes: what can be given, and that the functions read what is written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.values import ARCHITECTURES, RunnerClass
+from fleet_runtime import catalog
+from fleet_runtime.catalog import Catalog
+
+
+def small(**more: Any) -> RunnerClass:
+    return RunnerClass(cpu=512, memory=1024, **more)
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        ({}, {"linux", "x64"}),
+        ({"architecture": "ARM64"}, {"linux", "arm64"}),
+        ({"labels": ["GPU"]}, {"gpu"}),
+        ({"labels": []}, set()),
+        ({"architecture": "ARM64", "labels": ("mine",)}, {"mine"}),
+        ({"capabilities": ["Python", "c++"], "max_runners": 2}, {"linux", "x64"}),
+    ],
+)
+def test_the_functions_read_what_a_class_writes(given: dict[str, Any], labels: set[str]) -> None:
+    entry = small(**given).to_catalog()
+    found = Catalog.parse(json.dumps({"a": entry})).find("a")
+    assert isinstance(found, catalog.RunnerClass), found
+    assert found.labels == labels
+    assert found.architecture == given.get("architecture", "X86_64")
+    assert found.capabilities == tuple(map(str.lower, given.get("capabilities", ())))
+    assert found.max_runners == given.get("max_runners")
+
+
+def test_both_sides_have_the_same_defaults() -> None:
+    assert ARCHITECTURES == catalog.ARCHITECTURES
+    for architecture in ARCHITECTURES:
+        written = small(architecture=architecture).to_catalog()
+        shortest = {"cpu": 512, "memory": 1024, "architecture": architecture}
+        classes = Catalog.parse(json.dumps({"written": written, "shortest": shortest})).classes
+        written_class, shortest_class = classes.values()
+        assert isinstance(written_class, catalog.RunnerClass)
+        assert isinstance(shortest_class, catalog.RunnerClass)
+        assert written_class.labels == shortest_class.labels
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"architecture": "arm64"}, r"architecture 'arm64' is not Fargate's, use one of \['X86_64"),
+        ({"labels": "gpu"}, "labels 'gpu' of a class is no list of texts"),
+        ({"labels": [7]}, "no list of texts"),
+        ({"capabilities": "python"}, "capabilities 'python' of a class is no list of words"),
+        ({"capabilities": []}, "or leave it out"),
+        ({"capabilities": [7]}, "no list of words"),
+        ({"capabilities": ["a,b"]}, "capability 'a,b' of a class cannot be a label"),
+        ({"capabilities": ["ok", "class:x"]}, "capability 'class:x'"),
+        ({"capabilities": ["x" * 64]}, "cannot be a label"),
+    ],
+)
+def test_a_class_is_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**given)

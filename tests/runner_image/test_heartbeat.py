@@ -1,0 +1,212 @@
+"""The heartbeat: what it says, when it complains, and that it ends with the runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.local.emulator import curl_stand_in
+
+from .conftest import HANG_UP, IMAGE, SILENCE, Fleet, Machine, alive, wait_until
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def runner() -> Iterator[subprocess.Popen[bytes]]:
+    """The process that became the runner."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def heartbeat(fleet: Fleet, machine: Machine, runner: subprocess.Popen[bytes]) -> Iterator[Start]:
+    """Starts it: with a beat a second, for `runner`, if nothing else is said."""
+    fleet.answers = [(202, {})]
+    machine.credentials(fleet.url)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*, every: int = 1, **environment: str) -> subprocess.Popen[bytes]:
+        with machine.log.open("wb") as log:
+            process = subprocess.Popen(
+                ["bash", str(IMAGE / "heartbeat.sh"), str(every), str(runner.pid)],
+                env=machine.environment(**environment),
+                stderr=log,
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def beats(fleet: Fleet, number: int) -> list[dict[str, Any]]:
+    """The bodies of the first beats, once there are so many."""
+    wait_until(lambda: len(fleet.requests) >= number)
+    return [json.loads(request["body"]) for request in fleet.requests[:number]]
+
+
+def test_it_says_load_and_version(fleet: Fleet, heartbeat: Start) -> None:
+    before = os.getloadavg()[0]
+    heartbeat(RUNNER_VERSION="2.338.0")
+    (beat,) = beats(fleet, 1)
+    assert beat == {
+        "event": "heartbeat",
+        "load": pytest.approx(before, abs=1),
+        "runner_version": "2.338.0",
+    }
+    (request,) = fleet.requests
+    assert request["path"] == "/runners/r-1/events"
+    assert request["headers"]["Authorization"] == "Bearer ev"
+
+
+@pytest.mark.parametrize("version", ["", '2"'])
+def test_a_version_that_is_none_is_not_sent(fleet: Fleet, heartbeat: Start, version: str) -> None:
+    heartbeat(RUNNER_VERSION=version)
+    (beat,) = beats(fleet, 1)
+    assert set(beat) == {"event", "load"}
+
+
+def test_it_beats_at_its_interval_and_not_at_once(fleet: Fleet, heartbeat: Start) -> None:
+    begin = time.monotonic()
+    heartbeat(every=3)
+    beats(fleet, 1)
+    assert 2 < time.monotonic() - begin < 5  # bash counts whole seconds
+    beats(fleet, 2)
+    assert 4 < time.monotonic() - begin < 9
+
+
+def test_it_ends_with_the_runner(
+    fleet: Fleet, machine: Machine, heartbeat: Start, runner: subprocess.Popen[bytes]
+) -> None:
+    process = heartbeat(every=30)
+    time.sleep(0.2)
+    runner.kill()
+    runner.wait()
+    assert process.wait(timeout=3) == 0
+    assert machine.complaints() == ""
+    assert fleet.requests == []
+
+
+def test_it_starts_no_process_to_wait(heartbeat: Start) -> None:
+    process = heartbeat(every=30)
+    time.sleep(1.5)  # it has begun, and is done with its first second
+    assert process.poll() is None
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    seen = set()
+    end = time.monotonic() + 2.2
+    while time.monotonic() < end:
+        seen |= set(children.read_text(encoding="utf-8").split())
+    assert seen == set()
+    spent = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
+    assert spent / os.sysconf("SC_CLK_TCK") < 0.1
+
+
+@pytest.mark.parametrize("answer", [410, 403, 404])
+def test_it_ends_when_the_fleet_has_heard_enough(
+    fleet: Fleet, machine: Machine, heartbeat: Start, answer: int
+) -> None:
+    fleet.answers = [(202, {}), (answer, {}), (202, {})]
+    process = heartbeat()
+    assert process.wait(timeout=6) == 0
+    assert machine.complaints() == ""
+    assert len(fleet.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [(503, "HTTP/1.1 503 Service Unavailable"), (HANG_UP, "curl: (52) Empty reply from server")],
+)
+def test_an_outage_is_complained_of_once(
+    fleet: Fleet, machine: Machine, heartbeat: Start, trouble: int, why: str
+) -> None:
+    bad, good = (trouble, {}), (202, {})
+    fleet.answers = [bad, bad, good, bad, bad, (410, {})]
+    assert heartbeat().wait(timeout=15) == 0
+    assert (
+        machine.complaints().splitlines()
+        == [f"fleet: no heartbeat gets through ({why}); the job goes on"] * 2
+    )
+
+
+def test_a_fleet_that_is_away_does_not_end_it(machine: Machine, heartbeat: Start) -> None:
+    machine.credentials("http://127.0.0.1:9")
+    process = heartbeat()
+    time.sleep(2.5)
+    assert process.poll() is None
+    (line,) = machine.complaints().splitlines()
+    assert "no heartbeat gets through (curl: (7)" in line
+
+
+def test_a_beat_waits_ten_seconds_for_its_answer_at_most(
+    machine: Machine, heartbeat: Start
+) -> None:
+    machine.put("curl", 'printf "%s\\n" "$@" > "$HOME/arguments"; touch "$HOME/called"')
+    heartbeat()
+    wait_until((machine.home / "called").exists)
+    arguments = (machine.home / "arguments").read_text(encoding="utf-8").split("\n")
+    assert arguments[arguments.index("--max-time") + 1] == "10"
+    assert "Bearer" not in " ".join(arguments)
+
+
+def test_the_local_fleets_stand_in_for_curl_does_as_well(
+    fleet: Fleet, machine: Machine, heartbeat: Start
+) -> None:
+    machine.put("curl", f'exec "{sys.executable}" "{curl_stand_in.__file__}" "$@"')
+    fleet.answers = [(202, {}), (410, {})]
+    assert heartbeat().wait(timeout=6) == 0
+    assert len(fleet.requests) == 2
+
+
+def test_the_entrypoint_leaves_no_heartbeat_behind(fleet: Fleet, machine: Machine) -> None:
+    """Also when run.sh is over before the heartbeat has begun."""
+    process = machine.start(fleet)
+    assert process.wait(timeout=10) == 0
+
+    def left() -> list[str]:
+        return [
+            stat
+            for folder in Path("/proc").glob("[0-9]*")
+            if (stat := _stat(folder)) and f" {process.pid} " in stat.rpartition(")")[2]
+        ]
+
+    wait_until(lambda: not left(), seconds=4)
+
+
+def _stat(folder: Path) -> str:
+    try:
+        return (folder / "stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def test_a_runner_that_ends_is_not_held_up(fleet: Fleet, machine: Machine) -> None:
+    scripts = machine.copy_of_the_image()
+    entrypoint = scripts / "entrypoint.sh"
+    text = entrypoint.read_text(encoding="utf-8")
+    quick = text.replace("HEARTBEAT_SECONDS=30", "HEARTBEAT_SECONDS=1")
+    assert quick != text
+    entrypoint.write_text(quick, encoding="utf-8")
+    fleet.answers = [(200, {}), (SILENCE, {})]
+    machine.script(
+        machine.home / "run.sh", 'while [[ ! -e "$HOME/end" ]]; do sleep 0.02; done; exit 7'
+    )
+    process = machine.start(fleet, image=scripts)
+    wait_until(lambda: len(fleet.requests) == 2)  # a beat is under way
+    assert alive(process.pid)
+    begin = time.monotonic()
+    (machine.home / "end").touch()
+    assert process.wait(timeout=5) == 7
+    assert time.monotonic() - begin < 1

@@ -1,0 +1,134 @@
+"""The entrypoint as the first process of a process namespace, as in a container.
+
+The kernel gives such a process everyone's orphans, and none of the signals that it has no handler
+for. Its `run.sh` here does what actions/runner's does with RUNNER_MANUALLY_TRAP_SIG: the work is a
+child in a process group of its own, waited for, and told of SIGTERM with SIGINT.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import SILENCE, Fleet, Machine, alive, wait_until
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+UNPRIVILEGED = (*NAMESPACE, "--user", "--map-root-user")
+
+RUN = """
+[[ "$RUNNER_MANUALLY_TRAP_SIG" == 1 ]] || exit 99
+set -m
+told=""
+trap 'told=yes; kill -INT -- "-$child"' INT TERM
+bash "$RUNNER_HOME/work.sh" &
+child=$!
+wait "$child"; status=$?
+if [[ "$told" ]]; then wait "$child"; status=$?; fi
+exit "$status"
+"""
+
+
+def _can(command: tuple[str, ...]) -> bool:
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.fixture(scope="module")
+def namespace() -> tuple[str, ...]:
+    for command in (NAMESPACE, UNPRIVILEGED):
+        if _can(command):
+            return command
+    pytest.skip("this machine allows no process namespace (unshare --pid)")
+
+
+def first_process(namespace: subprocess.Popen[bytes]) -> int:
+    """Our number of the process that is 1 in there."""
+    children = Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children")
+    wait_until(lambda: bool(children.read_text(encoding="utf-8")))
+    return int(children.read_text(encoding="utf-8"))
+
+
+def test_orphans_of_the_job_are_reaped(
+    fleet: Fleet, machine: Machine, namespace: tuple[str, ...]
+) -> None:
+    machine.script(machine.home / "run.sh", RUN)
+    machine.script(
+        machine.home / "work.sh",
+        """
+        echo $PPID > first
+        (bash -c 'echo $$ > orphan; while [[ ! -e end ]]; do sleep 0.02; done' &)
+        until [[ -s orphan ]]; do sleep 0.02; done
+        read -r orphan < orphan
+        until grep -q '^PPid:.1$' "/proc/$orphan/status"; do sleep 0.02; done
+        touch adopted end
+        for ((i = 0; i < 100; i++)); do
+          [[ -e "/proc/$orphan" ]] || { touch reaped; exit 0; }
+          sleep 0.02
+        done
+        """,
+    )
+    process = machine.start(fleet, within=namespace)
+    assert process.wait(timeout=10) == 0, machine.complaints()
+    assert (machine.home / "first").read_text(encoding="utf-8") == "1\n"
+    assert (machine.home / "adopted").exists()
+    assert (machine.home / "reaped").exists()
+
+
+def test_sigterm_reaches_the_job_and_its_status_counts(
+    fleet: Fleet, machine: Machine, namespace: tuple[str, ...]
+) -> None:
+    machine.script(machine.home / "run.sh", RUN)
+    machine.script(
+        machine.home / "work.sh",
+        "trap 'touch told; sleep 0.2; exit 5' INT; touch at_work\nwhile :; do sleep 0.02; done",
+    )
+    process = machine.start(fleet, within=namespace)
+    wait_until((machine.home / "at_work").exists)
+    os.kill(first_process(process), signal.SIGTERM)
+    assert process.wait(timeout=5) == 5
+    assert (machine.home / "told").exists()
+
+
+def test_the_container_ends_with_the_job_whatever_is_left(
+    fleet: Fleet, machine: Machine, namespace: tuple[str, ...]
+) -> None:
+    machine.script(machine.home / "run.sh", RUN)
+    machine.script(machine.home / "work.sh", "sleep 60 & touch at_work; sleep 0.5; exit 7")
+    process = machine.start(fleet, within=namespace)
+    wait_until((machine.home / "at_work").exists)
+    first = first_process(process)
+    children = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
+    assert len(children) == 2  # the job and the heartbeat
+    begin = time.monotonic()
+    assert process.wait(timeout=5) == 7
+    assert time.monotonic() - begin < 1
+    assert not any(alive(int(child)) for child in children)
+
+
+def test_sigterm_ends_a_claim_under_way(
+    fleet: Fleet, machine: Machine, namespace: tuple[str, ...]
+) -> None:
+    fleet.answers = [(SILENCE, {})]
+    process = machine.start(fleet, within=namespace)
+    wait_until(lambda: bool(fleet.requests))
+    os.kill(first_process(process), signal.SIGTERM)
+    assert process.wait(timeout=5) == 143
+
+
+def test_sigterm_ends_a_pause_between_claims(
+    fleet: Fleet, machine: Machine, namespace: tuple[str, ...]
+) -> None:
+    fleet.answers = [(503, {"Retry-After": "60"})]
+    machine.put("sleep", 'touch "$HOME/pausing"; exec /bin/sleep "$@"')
+    process = machine.start(fleet, within=namespace)
+    wait_until((machine.home / "pausing").exists)
+    os.kill(first_process(process), signal.SIGTERM)
+    assert process.wait(timeout=5) == 143
