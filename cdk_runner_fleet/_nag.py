@@ -134,7 +134,8 @@ def _acknowledge_builds(fleet: RunnerFleet, builder: FleetFunction) -> None:
         builder,
         "IAM5[Resource::*]",
         _NO_RESOURCE_LEVEL.format(
-            "ecs:DescribeTaskDefinition, ecs:DeregisterTaskDefinition, X-Ray tracing"
+            "ecs:DescribeTaskDefinition, ecs:DeregisterTaskDefinition, "
+            "ecs:ListTaskDefinitions, X-Ray tracing"
         ),
     )
     for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):

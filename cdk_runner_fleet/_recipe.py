@@ -33,7 +33,7 @@ _RESERVED = {
     "RUNNER_CAPABILITIES": "capabilities",
 }
 _BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Debian policy 5.6.1, and how apt-get takes a version
+# Debian policy 5.6.1, and how apt-get takes a version; runner_image/build/packages.sh has it too
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 # what begins with a dash would be an option of pip's
 _PIP_PACKAGE = re.compile(r"[A-Za-z0-9][^\r\n]*")

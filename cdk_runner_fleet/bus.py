@@ -65,7 +65,7 @@ class FleetBus(Construct):
         self._rule(
             "WorkflowJobs",
             function,
-            events.EventPattern(source=[EVENT_SOURCE], detail_type=["workflow_job"]),
+            pattern=events.EventPattern(source=[EVENT_SOURCE], detail_type=["workflow_job"]),
             bus=self.event_bus,
         )
 
@@ -74,7 +74,7 @@ class FleetBus(Construct):
         self._rule(
             "UnservedJobs",
             function,
-            events.EventPattern(source=[EVENT_SOURCE], detail_type=["job_unserved"]),
+            pattern=events.EventPattern(source=[EVENT_SOURCE], detail_type=["job_unserved"]),
             bus=self.event_bus,
         )
 
@@ -83,7 +83,7 @@ class FleetBus(Construct):
         self._rule(
             "StoppedTasks",
             function,
-            events.EventPattern(
+            pattern=events.EventPattern(
                 source=["aws.ecs"],
                 detail_type=["ECS Task State Change"],
                 detail={"clusterArn": [cluster_arn], "lastStatus": ["STOPPED"]},
@@ -95,7 +95,7 @@ class FleetBus(Construct):
         self._rule(
             "EndedRunners",
             function,
-            events.EventPattern(
+            pattern=events.EventPattern(
                 source=["aws.states"],
                 detail_type=["Step Functions Execution Status Change"],
                 detail={
@@ -112,7 +112,7 @@ class FleetBus(Construct):
         self._rule(
             "EndedBuilds",
             function,
-            events.EventPattern(
+            pattern=events.EventPattern(
                 source=["aws.codebuild"],
                 detail_type=["CodeBuild Build State Change"],
                 detail={
@@ -122,12 +122,14 @@ class FleetBus(Construct):
             ),
         )
 
-    def deliver_retired_versions(self, function: FleetFunction) -> None:
-        """Tell ``function`` of each runner version that GitHub gives no more jobs to."""
+    def deliver_retired_versions(self, *functions: FleetFunction) -> None:
+        """Tell ``functions`` of each runner version that GitHub gives no more jobs to."""
         self._rule(
             "RetiredVersions",
-            function,
-            events.EventPattern(source=[EVENT_SOURCE], detail_type=["runner_version_retired"]),
+            *functions,
+            pattern=events.EventPattern(
+                source=[EVENT_SOURCE], detail_type=["runner_version_retired"]
+            ),
             bus=self.event_bus,
         )
 
@@ -135,12 +137,12 @@ class FleetBus(Construct):
         """Tell ``function`` once a day that another one has passed."""
         self._rule("Days", function, schedule=events.Schedule.rate(Duration.days(1)))
 
-    def deliver_deployments(self, function: FleetFunction) -> None:
-        """Tell ``function`` when this stack has been deployed."""
+    def deliver_deployments(self, *functions: FleetFunction) -> None:
+        """Tell ``functions`` when this stack has been deployed."""
         self._rule(
             "Deployments",
-            function,
-            events.EventPattern(
+            *functions,
+            pattern=events.EventPattern(
                 source=["aws.cloudformation"],
                 detail_type=["CloudFormation Stack Status Change"],
                 detail={
@@ -154,9 +156,8 @@ class FleetBus(Construct):
     def _rule(
         self,
         construct_id: str,
-        function: FleetFunction,
+        *functions: FleetFunction,
         pattern: events.EventPattern | None = None,
-        *,
         schedule: events.Schedule | None = None,
         bus: events.IEventBus | None = None,
     ) -> None:
@@ -173,5 +174,6 @@ class FleetBus(Construct):
                     max_event_age=Duration.hours(24),
                     retry_attempts=185,
                 )
+                for function in functions
             ],
         )

@@ -197,10 +197,14 @@ class RunnerCluster(Construct):
                 resources=[self.image_families_arn],
             )
         )
-        # neither has a resource level (Service Authorization Reference, ECS)
+        # none has a resource level (Service Authorization Reference, ECS)
         policy(
             iam.PolicyStatement(
-                actions=["ecs:DescribeTaskDefinition", "ecs:DeregisterTaskDefinition"],
+                actions=[
+                    "ecs:DescribeTaskDefinition",
+                    "ecs:DeregisterTaskDefinition",
+                    "ecs:ListTaskDefinitions",
+                ],
                 resources=["*"],
             )
         )

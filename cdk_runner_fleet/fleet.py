@@ -382,16 +382,19 @@ class RunnerFleet(Construct):
         function.allow("dynamodb:UpdateItem", resources=[self.registry.runner_table.table_arn])
         function.add_dead_letter_queue(self.bus.dead_letter_queue)
         self.bus.deliver_ended_builds(function, project_names=list(projects.values()))
-        self.bus.deliver_retired_versions(function)
         self.bus.deliver_days(function)
-        if image.image_uri is None:
-            self.bus.deliver_deployments(function)
         return function
 
     def _connect(self) -> None:
         runner_table = self.registry.runner_table
         self.api.serve(self.receive_webhook, "/webhook")
         self.api.serve(self.runner_api, "/runners/{id}/claim", "/runners/{id}/events")
+        builders = [self.build_image] if self.build_image else []
+        # the watch at once, and not on its next day: what was pinned long ago may be dead
+        self.bus.deliver_retired_versions(self.watch_release, *builders)
+        self.bus.deliver_deployments(
+            self.watch_release, *(builders if self.runner_image.image_uri is None else [])
+        )
         self.bus.deliver_jobs(self.dispatch_event)
         self.bus.deliver_unserved_jobs(self.explain_job)
         self.bus.deliver_stopped_tasks(self.dispatch_event, cluster_arn=self.cluster.cluster_arn)

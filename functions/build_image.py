@@ -70,7 +70,9 @@ def _requested(event: Mapping[str, Any]) -> dict[str, str]:
     )
     is_gone = event.get("gone", False)
     try:
-        row = _builder().request(image, owner=event["runner_id"], is_gone=is_gone)
+        row = _builder().request(
+            image, owner=event["runner_id"], runner_id=event["runner_id"], is_gone=is_gone
+        )
     except (BotoCoreError, ClientError) as error:
         # the one error that the state machine tries again
         raise BuildNotStarted(f"{image.tag} cannot be built just now: {error}") from error

@@ -105,6 +105,10 @@ class Turns:
         """Return the turns whose builds should have ended by now."""
         return tuple(turn for turn in self.held if turn.build_id and turn.until <= now)
 
+    def is_any_under_way(self, now: int) -> bool:
+        """Whether there is a turn that somebody is at: its end has the next one started."""
+        return any(turn.until > now for turn in self.held)
+
     def ask(self, tag: str, *, is_rebuild: bool) -> Turns:
         """Get in line, unless the image has a turn or is in line. Jobs go before rebuilds."""
         if self.of(tag) or tag in self.jobs or (is_rebuild and tag in self.rebuilds):

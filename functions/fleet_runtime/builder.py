@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fleet_runtime import release, settings
 from fleet_runtime.aws import client
 from fleet_runtime.build_turns import BuildNotStarted, BuildTurns, Turn, Turns
-from fleet_runtime.builds import Built, Image, ImageRecords, ImageRow
+from fleet_runtime.builds import RETRY_SECONDS, Built, Image, ImageRecords, ImageRow
 from fleet_runtime.codebuild import Build, BuildPostponedError, BuildProjects, BuildRefusedError
 from fleet_runtime.families import Families
 from fleet_runtime.image_registry import ImageRegistry
@@ -51,21 +51,20 @@ class Builder:
     projects: BuildProjects
     registry: ImageRegistry
     families: Families
+    runners: RunnerRecords
 
     @classmethod
     def of(cls, config: settings.BuildImage) -> Builder:
         """Make it from the function's settings."""
         dynamodb = client("dynamodb")
         ledger = Ledger(dynamodb=dynamodb, table=config.ledger_table)
+        runners = RunnerRecords(dynamodb=dynamodb, table=config.runner_table)
         return cls(
             config=config,
             images=ImageRecords(dynamodb=dynamodb, table=config.image_table),
             ledger=ledger,
             turns=BuildTurns(ledger=ledger, most=config.max_builds),
-            signals=Signals(
-                records=RunnerRecords(dynamodb=dynamodb, table=config.runner_table),
-                stepfunctions=client("stepfunctions"),
-            ),
+            signals=Signals(records=runners, stepfunctions=client("stepfunctions")),
             projects=BuildProjects(
                 codebuild=client("codebuild"),
                 projects=config.image_build_projects,
@@ -77,14 +76,18 @@ class Builder:
                 url=config.runner_repository_url,
             ),
             families=Families(ecs=client("ecs"), base=config.task_definition_arn),
+            runners=runners,
         )
 
-    def request(self, image: Image, *, owner: str, is_gone: bool = False) -> ImageRow:
+    def request(
+        self, image: Image, *, owner: str, runner_id: str = "", is_gone: bool = False
+    ) -> ImageRow:
         """See to it that somebody builds an image, if it is not there.
 
         Args:
             image: The image.
             owner: Who asks: the same when it is tried again.
+            runner_id: The runner that waits for it; empty if none does.
             is_gone: Whether a READY image could not be found when it was launched.
 
         Returns:
@@ -97,12 +100,12 @@ class Builder:
         for _ in range(_TRIES):
             row = self.images.find(image.tag)
             if row.status == "BUILDING" and row.build_id and not row.is_leased(self.images.now):
-                self._review(row.tag, row.build_id)
+                self._review_or_advance(row, owner)
                 row = self.images.find(image.tag)
             if settled := self._settled(row, image, owner=owner, is_gone=is_gone):
                 return settled
             if row.is_leased(self.images.now) or self.images.queue(
-                image, seen=row, seconds=self._lease
+                image, seen=row, seconds=self._lease, runner_id=runner_id
             ):
                 break
         self.turns.change(lambda turns: turns.ask(image.tag, is_rebuild=False))
@@ -124,7 +127,12 @@ class Builder:
         if build is None or build.is_running:
             # its event can be faster than CodeBuild's own list of builds
             raise BuildNotStarted(f"CodeBuild does not know yet how {build_id} has ended")
-        self._end(tag, build)
+        try:
+            self._end(tag, build)
+        except (BotoCoreError, ClientError):
+            # the others do not wait for this one
+            self.advance(owner)
+            raise
         self.advance(owner)
 
     def advance(self, owner: str, *, wanted: str = "") -> None:
@@ -135,15 +143,15 @@ class Builder:
             wanted: The image that it is for.
 
         Raises:
-            BuildNotStarted: if ``wanted`` cannot be started just now, or another cannot and no
-                end of a build will have it tried again.
+            BuildNotStarted: if ``wanted`` cannot be started just now, or another cannot, or could
+                not be looked after, and no end of a build will have it tried again.
         """
-        for expired in self.turns.expired():
-            self._review(expired.tag, expired.build_id)
-        failure = self._start_next(owner)
+        failure = self._review_expired()
+        failure = self._start_next(owner) or failure
         turns = self.turns.read()
         gauge("BuildsWaiting", turns.waiting)
-        if failure and (failure.tag == wanted or failure.is_unclear or not turns.held):
+        is_last = not turns.is_any_under_way(self.images.now)
+        if failure and (failure.tag == wanted or failure.is_unclear or is_last):
             raise BuildNotStarted(f"{failure.tag} cannot be built just now: {failure.error}")
 
     def rebuild(self, row: ImageRow) -> None:
@@ -188,6 +196,26 @@ class Builder:
         self.ledger.drop_lease(lease, owner=owner)
         return moved or self.images.find(row.tag)
 
+    def _review_or_advance(self, row: ImageRow, owner: str) -> None:
+        try:
+            self._review(row.tag, row.build_id)
+        except (BotoCoreError, ClientError):
+            # the others do not wait for this one
+            self.advance(owner)
+            raise
+
+    def _review_expired(self) -> _Failure | None:
+        """Look after builds that should have ended; returns the last that this failed with."""
+        failure = None
+        for turn in self.turns.expired():
+            try:
+                self._review(turn.tag, turn.build_id)
+            except (BotoCoreError, ClientError) as error:
+                # it keeps its turn, and the others theirs
+                logger.exception("build not looked after", image_tag=turn.tag)
+                failure = _Failure(tag=turn.tag, error=str(error), is_unclear=False)
+        return failure
+
     def _start_next(self, owner: str) -> _Failure | None:
         while turn := self.turns.take(owner):
             if failure := self._start(turn):
@@ -200,6 +228,7 @@ class Builder:
         row = self.images.find(turn.tag)
         if row.running:
             # whoever started it died before it was noted here
+            self._link(row)
             self.turns.change(lambda turns: turns.started(turn.tag, row.running, until=until))
             return None
         if not row.awaits_build:
@@ -208,8 +237,10 @@ class Builder:
         releases = self.releases
         version = releases.current.version
         try:
-            if releases.dead([version], now=self.images.now):
-                raise BuildRefusedError(_dead(version, releases))
+            if since := releases.dead([version], now=self.images.now).get(version):
+                self._fail_dead(row.tag, version, since=since, build_id="", log_url="")
+                self._give_up_turn(turn.tag, lambda turns: turns.drop(turn.tag))
+                return None
             build_id, log_url = self.projects.start(row, release=releases.current, token=turn.token)
         except BuildRefusedError as error:
             self._fail(row.tag, build_id="", error=str(error), log_url="")
@@ -221,7 +252,9 @@ class Builder:
         except (BotoCoreError, ClientError) as error:
             # there may be a build: the turn and its token stay, for the same one to try again
             return _Failure(tag=turn.tag, error=str(error), is_unclear=True)
-        self.images.started(row, build_id=build_id, log_url=log_url, seconds=self._lease)
+        noted = self.images.started(row, build_id=build_id, log_url=log_url, seconds=self._lease)
+        if noted:
+            self._link(noted)
         self.turns.change(lambda turns: turns.started(turn.tag, build_id, until=until))
         logger.info(
             "build started",
@@ -231,7 +264,7 @@ class Builder:
             runner_version=version,
             build_id=build_id,
         )
-        count("BuildStarted")
+        count("ImageBuildStarted")
         return None
 
     def _review(self, tag: str, build_id: str) -> None:
@@ -252,11 +285,13 @@ class Builder:
         releases = self.releases
         # the registry decides: a build can fail only because another has pushed the same
         digest = self.registry.digest(build.content_tag) if build.content_tag else None
-        if releases.dead([build.runner_version], now=self.images.now):
-            self._fail(
+        version = build.runner_version
+        if since := releases.dead([version], now=self.images.now).get(version):
+            self._fail_dead(
                 tag,
+                version,
+                since=since,
                 build_id=build.build_id,
-                error=_dead(build.runner_version, releases),
                 log_url=build.log_url,
                 started_at=build.started_at,
             )
@@ -293,6 +328,7 @@ class Builder:
                 self.images.outdated(seen, build.content_tag)
             if seen.status == "READY":
                 self._tell(seen)
+                self.families.keep_only(seen.revision)
             return
         family = f"{self.config.task_family}-{tag}"
         built = Built(
@@ -307,16 +343,47 @@ class Builder:
         row = self.images.ready(seen, built, family=family, revision=revision)
         if row is None:
             logger.info("another build was faster", image_tag=tag, build_id=build.build_id)
+            row = self.images.find(tag)
+            if row.status == "READY":
+                self.families.keep_only(row.revision)
             return
         logger.info("image ready", image_tag=tag, digest=digest, waiters=len(row.waiters))
         if seen.status == "READY":
             count("ImageRebuilt")
         self._tell(row)
-        if seen.revision and seen.revision != revision and seen.family == family:
-            self.families.deregister(seen.revision)
+        self.families.keep_only(revision)
+
+    def _fail_dead(
+        self,
+        tag: str,
+        version: str,
+        *,
+        since: str,
+        build_id: str,
+        log_url: str,
+        started_at: float | None = None,
+    ) -> None:
+        """Fail for a release that GitHub has retired; it costs nothing to ask for another."""
+        self._fail(
+            tag,
+            build_id=build_id,
+            error=f"GitHub has retired version {version} of the runner ({since}), and the fleet "
+            "knows no newer release: let watch_release ask GitHub for it, or deploy a newer "
+            "version of the fleet",
+            log_url=log_url,
+            started_at=started_at,
+            retry_seconds=0,
+        )
 
     def _fail(
-        self, tag: str, *, build_id: str, error: str, log_url: str, started_at: float | None = None
+        self,
+        tag: str,
+        *,
+        build_id: str,
+        error: str,
+        log_url: str,
+        started_at: float | None = None,
+        retry_seconds: int = RETRY_SECONDS,
     ) -> None:
         row = self.images.failed(
             tag,
@@ -324,10 +391,11 @@ class Builder:
             started_at=self.images.now if started_at is None else started_at,
             error=error,
             log_url=log_url,
+            retry_seconds=retry_seconds,
         )
         if row:
             logger.error("image not built", image_tag=tag, error=error, log_url=log_url)
-            count("BuildFailed")
+            count("ImageBuildFailed")
             self._tell(row)
         elif self.images.rebuild_failed(tag, build_id=build_id, error=error):
             logger.error("image not rebuilt", image_tag=tag, error=error, log_url=log_url)
@@ -339,6 +407,15 @@ class Builder:
         image = self.registry.reference(digest)
         return self.families.register(family, image=image, architecture=architecture)
 
+    def _link(self, row: ImageRow) -> None:
+        """Write where the build's log is for those who came before it began."""
+        for runner_id in sorted(row.waiters):
+            self.runners.update(
+                runner_id,
+                values={"build_log_url": row.log_url},
+                condition="attribute_exists(runner_id) AND attribute_not_exists(image_ended_at)",
+            )
+
     def _tell(self, row: ImageRow) -> None:
         error = ""
         if row.status == "FAILED":
@@ -347,11 +424,3 @@ class Builder:
         for runner_id in sorted(row.waiters):
             self.signals.image_ended(runner_id, error=error, log_url=row.log_url)
         self.images.told(row.tag, waiters=row.waiters)
-
-
-def _dead(version: str, releases: Releases) -> str:
-    return (
-        f"GitHub has retired version {version} of the runner ({releases.dates.get(version)}), "
-        "and the fleet knows no newer release: let watch_release ask GitHub for it, or deploy a "
-        "newer version of the fleet"
-    )

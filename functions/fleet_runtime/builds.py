@@ -21,6 +21,8 @@ from fleet_runtime.items import Item, Value, encode, encode_all, number, numbers
 RETRY_SECONDS = 300
 """How long an image that could not be built is not tried again."""
 
+_LONGEST_WAIT_SECONDS = 86400
+"""A runner that joined an image's waiters so long ago does not wait for it any more."""
 _IN_LINE = "QUEUED"
 """A rebuild's id until it has one."""
 
@@ -166,13 +168,17 @@ class ImageRecords:
         for page in pages:
             yield from map(ImageRow.from_item, page["Items"])
 
-    def queue(self, image: Image, *, seen: ImageRow, seconds: int) -> bool:
+    def queue(
+        self, image: Image, *, seen: ImageRow, seconds: int, runner_id: str = ""
+    ) -> bool:
         """Have an image built; False if the row is no longer as it was seen.
 
         Args:
             image: The image.
             seen: The row: of an image without a build, or with one that nobody sees to.
             seconds: How long the lease holds.
+            runner_id: A runner that waits for it, and may not be on the row's list any more;
+                empty if none does.
         """
         condition = "#status = :seen" if seen.status else "attribute_not_exists(#status)"
         values: dict[str, Value] = {":seen": seen.status} if seen.status else {}
@@ -187,9 +193,11 @@ class ImageRecords:
             " task_definition = :family, lease_expires_at = :expires, used_at = :now,"
             " updated_at = :now, queued_at = "
             + ("if_not_exists(queued_at, :now)" if seen.status == "QUEUED" else ":now")
-            + " REMOVE build_id, build_log_url, build_error, retry_at",
+            + " REMOVE build_id, build_log_url, build_error, retry_at"
+            + (" ADD waiters :me" if runner_id else ""),
             condition=condition,
             values=values
+            | ({":me": frozenset({runner_id})} if runner_id else {})
             | {
                 ":queued": "QUEUED",
                 ":base": image.base,
@@ -212,7 +220,9 @@ class ImageRecords:
         )
         return queued is not None
 
-    def started(self, row: ImageRow, *, build_id: str, log_url: str, seconds: int) -> None:
+    def started(
+        self, row: ImageRow, *, build_id: str, log_url: str, seconds: int
+    ) -> ImageRow | None:
         """Note the build of an image that awaited one, unless its end was handled already.
 
         Args:
@@ -220,9 +230,12 @@ class ImageRecords:
             build_id: ARN of the build.
             log_url: Where its log is.
             seconds: How long the lease holds.
+
+        Returns:
+            The row of an image that is built for the first time, with all who wait for it.
         """
         if row.status == "QUEUED":
-            self._update(
+            return self._update(
                 row.tag,
                 "SET #status = :building, build_id = :build, build_log_url = :log,"
                 " lease_expires_at = :expires, updated_at = :now",
@@ -236,13 +249,13 @@ class ImageRecords:
                     ":now": self.now,
                 },
             )
-        else:
-            self._update(
-                row.tag,
-                "SET rebuild_id = :build",
-                condition="rebuild_id = :queued",
-                values={":build": build_id, ":queued": _IN_LINE},
-            )
+        self._update(
+            row.tag,
+            "SET rebuild_id = :build",
+            condition="rebuild_id = :queued",
+            values={":build": build_id, ":queued": _IN_LINE},
+        )
+        return None
 
     def extend(self, tag: str, *, build_id: str, seconds: int) -> None:
         """Hold the lease of a build that takes its time."""
@@ -347,7 +360,14 @@ class ImageRecords:
         )
 
     def failed(
-        self, tag: str, *, build_id: str, started_at: float, error: str, log_url: str
+        self,
+        tag: str,
+        *,
+        build_id: str,
+        started_at: float,
+        error: str,
+        log_url: str,
+        retry_seconds: int,
     ) -> ImageRow | None:
         """Write that an image could not be built.
 
@@ -357,6 +377,7 @@ class ImageRecords:
             started_at: When it began, epoch seconds.
             error: What went wrong.
             log_url: Where its log is.
+            retry_seconds: How long it is not tried again.
 
         Returns:
             The row, with all who wait for it, or None if it is READY or another build is at it.
@@ -378,7 +399,7 @@ class ImageRecords:
                 ":started": int(started_at),
                 ":error": error,
                 ":log": log_url,
-                ":retry": self.now + RETRY_SECONDS,
+                ":retry": self.now + retry_seconds,
                 ":now": self.now,
             },
         )
@@ -441,9 +462,16 @@ class ImageRecords:
                 TableName=self._table,
                 Key={"image_tag": encode(row.tag)},
                 ConditionExpression="#status = :retired"
-                " AND (attribute_not_exists(used_at) OR used_at <= :used)",
+                " AND (attribute_not_exists(used_at) OR used_at <= :used)"
+                " AND (attribute_not_exists(waiters) OR updated_at <= :gone)",
                 ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues=encode_all({":retired": "RETIRED", ":used": row.used_at}),
+                ExpressionAttributeValues=encode_all(
+                    {
+                        ":retired": "RETIRED",
+                        ":used": row.used_at,
+                        ":gone": self.now - _LONGEST_WAIT_SECONDS,
+                    }
+                ),
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from fleet_runtime.aws import Client
 from fleet_runtime.builds import ImageRow
+from fleet_runtime.observability import logger
 from fleet_runtime.release import Release
 
 _RELEASE_ARCHITECTURES = {"X86_64": "x64", "ARM64": "arm64"}
@@ -122,31 +125,54 @@ class BuildProjects:
             "RUNNER_VERSION": release.version,
             "RUNNER_SHA256": release.sha256[_RELEASE_ARCHITECTURES[image.architecture]],
         }
-        # the same token with other parameters would be an error: a newer release is another build
-        idempotent = hashlib.sha256(f"{token}\n{release.version}".encode()).hexdigest()
+        request = {
+            "projectName": project,
+            "timeoutInMinutesOverride": self._minutes,
+            "environmentVariablesOverride": [
+                {"name": name, "value": value, "type": "PLAINTEXT"}
+                for name, value in variables.items()
+            ],
+        }
+        # the same token with other parameters would be an error: that is another build
+        idempotent = hashlib.sha256(f"{token}\n{json.dumps(request)}".encode()).hexdigest()
         try:
-            build = self._codebuild.start_build(
-                projectName=project,
-                idempotencyToken=idempotent,
-                timeoutInMinutesOverride=self._minutes,
-                environmentVariablesOverride=[
-                    {"name": name, "value": value, "type": "PLAINTEXT"}
-                    for name, value in variables.items()
-                ],
-            )["build"]
+            build = self._codebuild.start_build(**request, idempotencyToken=idempotent)["build"]
         except ClientError as error:
             if error.response["Error"]["Code"] in _REFUSALS:
                 raise BuildRefusedError(f"CodeBuild did not take it: {error}") from error
             if error.response["ResponseMetadata"].get("HTTPStatusCode", 400) < 500:
                 raise BuildPostponedError(str(error)) from error
             raise
-        return build["arn"], build.get("logs", {}).get("deepLink", "")
+        return build["arn"], _console(build["arn"])
 
     def find(self, build_id: str) -> Build | None:
-        """Read a build by its ARN; None if CodeBuild does not know it."""
+        """Read a build by its ARN.
+
+        Returns:
+            None if CodeBuild does not know it, or it is of a project that is not the fleet's any
+            more: that cannot be asked for.
+        """
         _, _, name = build_id.rpartition("build/")
+        project, _, _ = name.partition(":")
+        if project not in self._projects.values():
+            logger.warning("build of a former project", build_id=build_id)
+            return None
         found = self._codebuild.batch_get_builds(ids=[name])["builds"]
         return Build.from_answer(found[0]) if found else None
+
+
+def _console(build_id: str) -> str:
+    """Where a build's log is to be seen from its start on.
+
+    CodeBuild's own link into the log group leads nowhere before the build has a machine.
+    """
+    _, _, _, region, account, name = build_id.split(":", 5)
+    name = name.removeprefix("build/")
+    project, _, _ = name.partition(":")
+    return (
+        f"https://{region}.console.aws.amazon.com/codesuite/codebuild/{account}/projects/{project}"
+        f"/build/{quote(name, safe='')}/log?region={region}"
+    )
 
 
 def _by_name(variables: list[Mapping[str, str]] | None) -> dict[str, str]:

@@ -53,9 +53,23 @@ class Families:
         )
         return str(made["taskDefinition"]["taskDefinitionArn"])
 
-    def deregister(self, revision: str) -> None:
-        """Take a revision away. Tasks that run with it run on."""
-        self._ecs.deregister_task_definition(taskDefinition=revision)
+    def keep_only(self, revision: str) -> None:
+        """Take all other revisions of a family away. Tasks that run with them run on.
+
+        A family is launched by its newest revision: one that is left over from a registration
+        that came to nothing would be launched once this one is gone.
+
+        Args:
+            revision: ARN of the revision; nothing happens if it is empty.
+        """
+        if not revision:
+            return
+        family = revision.rpartition("/")[2].rpartition(":")[0]
+        # one page: there are never more than the few that were made since the last time
+        listed = self._ecs.list_task_definitions(familyPrefix=family, status="ACTIVE")
+        for other in listed["taskDefinitionArns"]:
+            if other != revision and f"/{family}:" in other:
+                self._deregister(other)
 
     def withdraw(self, family: str, *, image: str) -> None:
         """Let a family launch nothing any more, unless its newest revision is of another image.
@@ -64,10 +78,15 @@ class Families:
             family: The family.
             image: Reference of the image by its digest; empty for any.
         """
-        while newest := self._newest(family):
-            if image and _image(newest) != image:
-                return
-            self.deregister(newest["taskDefinitionArn"])
+        newest = self._newest(family)
+        if newest is None or (image and _image(newest) != image):
+            return
+        # this one last: until then it is tried again
+        self.keep_only(newest["taskDefinitionArn"])
+        self._deregister(newest["taskDefinitionArn"])
+
+    def _deregister(self, revision: str) -> None:
+        self._ecs.deregister_task_definition(taskDefinition=revision)
 
     def _newest(self, family: str) -> dict[str, Any] | None:
         try:

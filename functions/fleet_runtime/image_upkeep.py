@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet_runtime import images
+from fleet_runtime import images, release
 from fleet_runtime.builder import Builder
 from fleet_runtime.builds import Image, ImageRow
 from fleet_runtime.observability import logger
@@ -73,6 +73,14 @@ class Upkeep:
             BuildNotStarted: if the default image's build cannot be started just now.
         """
         builder = self.builder
+        if not builder.releases.dead([version], now=builder.images.now):
+            # only a runner has said so: nobody is to build the same again
+            builder.ledger.write(
+                release.ENTRY,
+                "SET #found = :now",
+                names={"#found": release.found_dead(version)},
+                values={":now": builder.images.now},
+            )
         for row in builder.images.all():
             if row.runner_version == version and row.digest and row.status in ("READY", "RETIRED"):
                 logger.warning("image retired", image_tag=row.tag, runner_version=version)
@@ -104,12 +112,18 @@ class Upkeep:
             builder.families.withdraw(row.family, image="")
         others = [other for other in rows if other.tag != row.tag]
         for tag in filter(None, (row.content_tag, *row.superseded)):
+            if builder.images.find(row.tag).status != "RETIRED":
+                # a job wants it again, and the build may have found this very image
+                return
             builder.registry.delete(tag, keep=_in_use(others))
         builder.images.delete(row)
 
     def _delete_superseded(self, row: ImageRow, rows: list[ImageRow], *, before: int) -> None:
         old = frozenset(tag for tag, at in row.superseded.items() if at <= before)
         for tag in sorted(old):
+            if tag not in self.builder.images.find(row.tag).superseded:
+                # a build has just made this very image again
+                continue
             self.builder.registry.delete(tag, keep=_in_use(rows))
         if old:
             self.builder.images.forget_superseded(row, old)

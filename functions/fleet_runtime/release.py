@@ -9,12 +9,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from fleet_runtime.github import RunnerDownload
-from fleet_runtime.items import Item, text
+from fleet_runtime.items import Item, number, text
 
 ENTRY = "runner-release"
 """The ledger's entry with what is known of releases."""
@@ -25,6 +25,9 @@ _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILENAME = re.compile(r"actions-runner-linux-(?P<architecture>[a-z0-9]+)-(?P<version>.+)\.tar\.gz")
 _DAY = 86400
+_FOUND_DEAD = "found_dead/"
+_FOUND_SECONDS = _DAY
+"""How long a runner's word counts for more than GitHub's list: that may lag, and a runner err."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +94,12 @@ class Releases:
     Attributes:
         current: What images are built with.
         dates: By version when GitHub retires it, ISO 8601; None while GitHub has set no date.
+        found: By version when a runner has found it retired, epoch seconds.
     """
 
     current: Release
     dates: Mapping[str, str | None]
+    found: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_item(cls, item: Item, *, pin: Release) -> Releases:
@@ -104,16 +109,22 @@ class Releases:
             item: The entry.
             pin: The library's own release; what images are built with if it is the newer one.
         """
-        if not item:
-            return cls(current=pin, dates={})
+        found = {
+            name.removeprefix(_FOUND_DEAD): number(item, name) or 0
+            for name in item
+            if name.startswith(_FOUND_DEAD)
+        }
+        if "version" not in item:
+            return cls(current=pin, dates={}, found=found)
         known = Release(version=text(item, "version"), sha256=json.loads(text(item, "sha256")))
         return cls(
             current=known if known.is_newer_than(pin) else pin,
             dates=json.loads(text(item, "versions")),
+            found=found,
         )
 
     def to_values(self) -> dict[str, str]:
-        """Return the entry's attributes."""
+        """Return the entry's attributes, without what runners have found."""
         return {
             "version": self.current.version,
             "sha256": json.dumps(dict(self.current.sha256)),
@@ -131,8 +142,19 @@ class Releases:
 
     def dead(self, versions: Iterable[str], *, now: float) -> dict[str, str]:
         """Return those of these versions that GitHub has retired, and since when."""
-        dated = {version: date for version in versions if (date := self.dates.get(version))}
-        return {version: date for version, date in dated.items() if epoch(date) <= now}
+        retired = {}
+        for version in versions:
+            date, found = self.dates.get(version), self.found.get(version, 0)
+            if date and epoch(date) <= now:
+                retired[version] = date
+            elif found > now - _FOUND_SECONDS:
+                retired[version] = datetime.fromtimestamp(found, UTC).isoformat()
+        return retired
+
+
+def found_dead(version: str) -> str:
+    """The entry's attribute that says when a runner has found a version retired."""
+    return f"{_FOUND_DEAD}{version}"
 
 
 def is_version(version: str) -> bool:

@@ -41,11 +41,14 @@ class Route:
 
     Attributes:
         runner_class: The class.
-        needs: Labels of the job that only the image can show to have, in the job's order.
+        needs: Labels of the job that the image itself has to say it has, in the job's order: it may
+            declare less than its class does.
+        is_sure: Whether nothing but such a declaration stands against it.
     """
 
     runner_class: RunnerClass
     needs: tuple[str, ...]
+    is_sure: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def route(
     unusable = [one for one in found if isinstance(one, Refusal)]
     tried = [_try(one, request, image, architectures) for one in usable]
     if routes := [one for one in tried if isinstance(one, Route)]:
-        return min(routes, key=lambda one: bool(one.needs))
+        return min(routes, key=lambda one: not one.is_sure)
     if refused := [one for one in tried if isinstance(one, Refusal)]:
         return refused[0]
     lacking = [one for one in tried if isinstance(one, _Lacking)]
@@ -99,8 +102,8 @@ def _try(
 ) -> Route | _Lacking | Refusal:
     known = image.declared or runner_class.capabilities or image.detected
     left = [tag for tag in request.tags if tag not in {*runner_class.labels, *known}]
-    needs = () if known else tuple(tag for tag in left if tag in DETECTABLE)
-    lacking = tuple(tag for tag in left if tag not in needs)
+    deferred = () if known else tuple(tag for tag in left if tag in DETECTABLE)
+    lacking = tuple(tag for tag in left if tag not in deferred)
     if lacking:
         had = dict.fromkeys((*sorted(runner_class.labels), *sorted(known)))
         return _Lacking(name=runner_class.name, labels=lacking, had=tuple(had))
@@ -112,7 +115,16 @@ def _try(
             f"one of {runner_class.architecture} in runner_class_sizes, so that there are images "
             "for it"
         )
-    return Route(runner_class=runner_class, needs=needs)
+    needs = (
+        ()
+        if image.declared
+        else tuple(
+            tag
+            for tag in request.tags
+            if tag in {*deferred, *runner_class.capabilities} - {*runner_class.labels}
+        )
+    )
+    return Route(runner_class=runner_class, needs=needs, is_sure=not deferred)
 
 
 def _reason(classes: Sequence[_Lacking], image: ImageCapabilities) -> str:

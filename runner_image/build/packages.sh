@@ -9,6 +9,9 @@ set -euo pipefail
 # own refuses pip (PEP 668), and a job's `pip install` is neither to need sudo nor to break apt.
 readonly PYTHON=/opt/python
 
+# As in cdk_runner_fleet/_recipe.py, which refuses the same before there is a build.
+readonly APT_PACKAGE='[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?'
+
 has() { command -v "$1" >/dev/null; }
 fail() {
   printf '%s\n' "$*" >&2
@@ -20,7 +23,7 @@ capabilities=("$@")
 # a list of words, chosen by who deploys the fleet
 read -r -a apt_packages -d '' <<<"${APT_PACKAGES:-}" || true
 for package in "${apt_packages[@]}"; do
-  [[ "$package" =~ ^[a-z0-9][a-z0-9.+:=~_-]*$ ]] ||
+  [[ "$package" =~ ^$APT_PACKAGE$ ]] ||
     fail "APT_PACKAGES has '$package', which is no package: NAME, or NAME=VERSION"
 done
 

@@ -106,10 +106,12 @@ class Workshop:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return name
 
-    def base(self, name: str, script: str) -> str:
-        """A base image of its own: the test base, changed by a script."""
-        container = self.container(BASE)
-        buildah("run", "--isolation", "chroot", container, "--", "bash", "-euc", script)
+    def base(self, name: str, script: str, *, of: str = BASE) -> str:
+        """A base image of its own: the test base, changed by a script, and with a stop signal."""
+        container = self.container(of)
+        as_root = ("--isolation", "chroot", "--user", "0")
+        buildah("run", *as_root, container, "--", "bash", "-euc", script)
+        buildah("config", "--stop-signal", "SIGQUIT", container)
         buildah("commit", "--quiet", container, f"localhost/fleet-test/{name}:1")
         return f"localhost/fleet-test/{name}:1"
 

@@ -29,6 +29,7 @@ def test_a_variant_is_told_by_its_configuration(
     assert found["WorkingDir"] == "/home/runner"
     assert found["Entrypoint"] == ["/opt/fleet/entrypoint.sh"]
     assert not found.get("Cmd")
+    assert found["StopSignal"] == "SIGTERM"
     labels = found["Labels"]
     assert labels["io.github.cdk-runner-fleet.runner-version"] == VERSION
     expected = "localhost/fleet-test/node:1" if variant == "node" else BASE
@@ -184,6 +185,61 @@ def test_a_base_keeps_its_own_node_and_its_user_becomes_ours(
     said = workshop.run(images["node"], "bash", "-c", script)
     assert said.splitlines()[:4] == ["its own node", "runner", "kept", "runner"]
     assert "no packages found" in said
+
+
+@pytest.fixture(scope="module")
+def system(workshop: Workshop) -> str:
+    """The test base with all of the system's packages, which then are not installed once a user."""
+    return workshop.build("system")
+
+
+@pytest.mark.parametrize(
+    ("script", "left"),
+    [
+        pytest.param(
+            "useradd --uid 1000 --create-home node; mkdir /home/runner; echo kept >/home/runner/.kept",
+            "/home/node",
+            id="a home that is there",
+        ),
+        pytest.param(
+            "useradd --uid 1001 --create-home runner; echo kept >/home/runner/.kept",
+            "/home/runner",
+            id="another id, as in ghcr.io/actions/actions-runner",
+        ),
+        pytest.param(
+            "useradd --uid 1000 --create-home --home-dir /srv/app app",
+            "/srv/app",
+            id="a home of the base's software",
+        ),
+    ],
+)
+def test_a_bases_user_becomes_ours(workshop: Workshop, system: str, script: str, left: str) -> None:
+    base = workshop.base("user", f"userdel --remove runner; {script}", of=system)
+    built = workshop.build("system", base=base)
+    said = workshop.run(
+        built,
+        *("bash", "-euc"),
+        f"""
+        getent passwd runner 1000 | cut -d: -f1,3,6,7
+        find /home/runner ! -user 1000
+        test ! -e /home/runner/.kept || sudo -u runner cat /home/runner/.kept
+        test -d {left}
+        """,
+    )
+    kept = ["kept"] if ".kept" in script else []
+    assert said.splitlines() == [*["runner:1000:/home/runner:/bin/bash"] * 2, *kept]
+
+
+def test_a_base_with_two_users_that_could_be_ours_is_refused_by_their_names(
+    workshop: Workshop, system: str
+) -> None:
+    script = "userdel --remove runner; useradd --uid 1000 ubuntu; useradd --uid 1001 runner"
+    base = workshop.base("users", script, of=system)
+    done = workshop.try_build("system", name="none", base=base)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "BASE_IMAGE has both a user 'ubuntu' with the id 1000 and a user 'runner'" in said
+    assert "(RUN userdel ubuntu)" in said
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
         "ecs:RegisterTaskDefinition": "task-definition/",
         "ecs:DescribeTaskDefinition": '"*"',
         "ecs:DeregisterTaskDefinition": '"*"',
+        "ecs:ListTaskDefinitions": '"*"',
         "iam:PassRole": "ExecutionRole",
         "dynamodb:GetItem": "RegistryImages",
         "dynamodb:UpdateItem": "RegistryRunners",
@@ -214,20 +215,33 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
     assert others == set(work)
 
 
-def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template) -> None:
-    [builder] = [
+def heard_by(template: Template, handler: str) -> list[str]:
+    """What a function is told of: events by their kind, and its schedules."""
+    [function] = [
         name
-        for name, resource in minimal["Resources"].items()
-        if resource.get("Properties", {}).get("Handler") == "build_image.handler"
+        for name, resource in template["Resources"].items()
+        if resource.get("Properties", {}).get("Handler") == f"{handler}.handler"
     ]
-    heard = [
+    return sorted(
         rule.get("ScheduleExpression") or rule["EventPattern"]["detail-type"][0]
-        for rule in of_type(minimal, "AWS::Events::Rule")
-        if rule["Targets"][0]["Arn"] == {"Fn::GetAtt": [builder, "Arn"]}
-    ]
-    assert sorted(heard) == [
+        for rule in of_type(template, "AWS::Events::Rule")
+        for target in rule["Targets"]
+        if target["Arn"] == {"Fn::GetAtt": [function, "Arn"]}
+    )
+
+
+def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template) -> None:
+    assert heard_by(minimal, "build_image") == [
         "CloudFormation Stack Status Change",
         "CodeBuild Build State Change",
+        "rate(1 day)",
+        "runner_version_retired",
+    ]
+
+
+def test_watch_release_looks_at_once_where_a_version_may_be_dead(minimal: Template) -> None:
+    assert heard_by(minimal, "watch_release") == [
+        "CloudFormation Stack Status Change",
         "rate(1 day)",
         "runner_version_retired",
     ]
@@ -402,11 +416,7 @@ def test_jobs_may_choose_beside_a_ready_image() -> None:
     assert len(of_type(template, "AWS::CodeBuild::Project")) == 1
     assert environment(template, "build_image")["BUILD_DEFAULT_IMAGE"] == "off"
     assert environment(template, "dispatch_event")["IMAGE_BUILDING"] == "on"
-    assert [
-        rule
-        for rule in of_type(template, "AWS::Events::Rule")
-        if rule.get("EventPattern", {}).get("source") == ["aws.cloudformation"]
-    ] == []
+    assert "CloudFormation Stack Status Change" not in heard_by(template, "build_image")
 
 
 def test_a_ready_image_of_a_private_repository_may_be_pulled() -> None:

@@ -16,6 +16,7 @@ WITHOUT_RESOURCE_LEVEL = {
     "ecr:GetAuthorizationToken",
     "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
+    "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",

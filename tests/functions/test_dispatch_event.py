@@ -172,8 +172,8 @@ def test_a_ready_image_of_one_architecture_serves_no_class_of_another(
         ([], "small", ""),
         (["Shell"], "small", ""),
         (["image:node:20", "NODE", "python", "shell"], "small", "node,python,shell"),
-        (["Rust"], "own", ""),
-        (["image:node:20", "rust"], "own", ""),
+        (["Rust"], "own", "rust"),
+        (["image:node:20", "rust"], "own", "rust"),
     ],
 )
 def test_what_only_the_image_can_tell_goes_along(

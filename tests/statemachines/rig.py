@@ -42,7 +42,7 @@ def handler(event, context):
         raise GitHubRefused("401: bad credentials")
     if answer == "offline":
         raise RunnerOffline("GitHub has lost it")
-    return {"busy": answer == "busy", "status": "BUILDING"}
+    return {"busy": answer == "busy", "status": "QUEUED" if answer == "queued" else "BUILDING"}
 """
 
 
@@ -190,7 +190,7 @@ class Rig:
         return str(made["FunctionArn"])
 
     def answer(self, function: str, answer: str) -> None:
-        """Let a stand-in answer ``idle``, ``busy``, ``offline`` or ``fail`` from now on."""
+        """Let a stand-in answer idle, busy, offline, queued or fail from now on."""
         self.ssm.put_parameter(Name=function, Value=answer, Type="String", Overwrite=True)
 
     def fault(self, **rule: Any) -> None:

@@ -611,13 +611,18 @@ def test_a_built_image_is_launched_after_the_wait(rig: Rig) -> None:
     assert life.end()["status"] == "SUCCEEDED"
 
 
-def test_an_image_that_is_there_but_is_refused_fails_in_the_end(rig: Rig) -> None:
+def test_an_image_that_is_there_but_cannot_be_launched_is_asked_for_and_fails_in_the_end(
+    rig: Rig,
+) -> None:
     family = "never-registered"
     tag = "image-registered-nowhere"
     rig.image(tag, status={"S": "READY"}, task_definition={"S": family})
     life = rig.start(family=family, image_tag=tag)
+    life.succeed("image")
     assert life.end()["status"] == "FAILED"
     assert life.path().count("LaunchTask") == 3
+    [request] = _payloads(rig, life, "StartBuild")
+    assert request["gone"] is True
 
 
 def test_the_cause_of_a_build_that_failed_a_moment_ago_is_learned_without_another(rig: Rig) -> None:
@@ -653,6 +658,16 @@ def test_an_image_in_line_for_its_build_is_waited_for(rig: Rig) -> None:
     life = rig.start(family="unknown", image_tag=life_tag)
     life.parked("image")
     assert "StartBuild" not in rig.entered(life.arn)
+    life.fail("image", "Runner.Released").end()
+
+
+def test_an_image_that_is_long_in_line_does_not_count_as_not_built(rig: Rig) -> None:
+    rig.answer("build", "queued")
+    life = rig.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
+    deadline = time.monotonic() + 30
+    while rig.entered(life.arn).count("StartBuild") < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     life.fail("image", "Runner.Released").end()
 
 
