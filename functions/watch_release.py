@@ -1,15 +1,17 @@
 """Watches which releases of its runner GitHub supports, before images with an old one stop to work.
 
-GitHub retires a release about eight weeks after the next one, and at once if it has to. Once a day
-this asks which release GitHub has everyone install and when it retires the versions that the
-fleet's images have. The answers stand in the ledger, where builds look for their release.
+GitHub retires a release about eight weeks after the next one, and at once if it has to. Once a day,
+after a deployment and when a runner has found its version retired, this asks which release GitHub
+has everyone install and when it retires the versions that the fleet's images have. The answers
+stand in the ledger, where builds look for their release.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -17,11 +19,11 @@ from fleet_runtime import github, settings
 from fleet_runtime.access import GitHubAccess
 from fleet_runtime.aws import Client, client
 from fleet_runtime.github import GitHubRefused, GitHubUnavailable
-from fleet_runtime.items import encode_all, text
+from fleet_runtime.items import encode_all, number, text
 from fleet_runtime.ledger import Ledger
 from fleet_runtime.observability import gauge, logger, observed
 from fleet_runtime.release import ENTRY, Release, Releases, is_version
-from fleet_runtime.retirement import Retirement
+from fleet_runtime.retirement import DETAIL_TYPE, Retirement
 
 IN_USE_SECONDS = 30 * 86400
 """An image that was used since then is in use. It is rebuilt by itself for as long."""
@@ -63,37 +65,68 @@ class Watch:
             GitHubUnavailable: GitHub does not answer now. Days left are told all the same.
             EventNotTakenError: The bus did not take what is dead.
         """
-        in_use = self._versions_in_use()
-        known = Releases.from_item(self.ledger.get(ENTRY), pin=self.config.runner_release)
+        versions = self._versions()
+        known = self._known()
         try:
-            told = self._ask(in_use, known)
+            told = self._learn(sorted(versions), known)
         except GitHubUnavailable:
-            self._report(in_use, known)
+            self._report(versions, known)
             raise
+        return self._report(versions, told)
+
+    def follow(self, version: str) -> None:
+        """Look for a release to have images follow with, as a runner has found theirs retired.
+
+        Images of that version may have been told off already, when none to follow with was known.
+        So they are told again, now with a date: that is not answered by another look.
+
+        Args:
+            version: The runner's version.
+
+        Raises:
+            GitHubUnavailable: GitHub does not answer now.
+            EventNotTakenError: The bus did not take it.
+        """
+        told = self._learn(sorted(self._versions()), self._known())
+        if told.current.version != version:
+            since = datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
+            self.retirement.tell(version, deprecated_at=since)
+
+    def _known(self) -> Releases:
+        return Releases.from_item(self.ledger.get(ENTRY), pin=self.config.runner_release)
+
+    def _learn(self, versions: Sequence[str], known: Releases) -> Releases:
+        """Ask GitHub, and keep what it says; what is known already if it refuses to say."""
+        try:
+            told = self._ask(versions, known)
         except GitHubRefused as error:
             logger.error("not told of runner releases", error=str(error), remedy=_REMEDY)
-            return self._report(in_use, known)
+            return known
         self._keep(told)
-        return self._report(in_use, told)
+        return told
 
-    def _versions_in_use(self) -> list[str]:
-        """The versions in the images that a job may start with, and some has of late."""
+    def _versions(self) -> dict[str, bool]:
+        """The versions in the images that a job may start with, and whether one has of late."""
+        since = int(self.clock()) - IN_USE_SECONDS
         pages = self.dynamodb.get_paginator("scan").paginate(
             TableName=self.config.image_table,
-            ProjectionExpression="runner_version",
-            # an image that is not built by the fleet has no status
-            FilterExpression="used_at >= :since"
-            " AND (attribute_not_exists(#status) OR #status = :ready)",
+            ProjectionExpression="runner_version, used_at",
+            # an image that is not built by the fleet has no status, and is never deleted
+            FilterExpression="#status = :ready"
+            " OR (attribute_not_exists(#status) AND used_at >= :since)",
             ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues=encode_all(
-                {":since": int(self.clock()) - IN_USE_SECONDS, ":ready": "READY"}
-            ),
+            ExpressionAttributeValues=encode_all({":since": since, ":ready": "READY"}),
         )
-        versions = {text(row, "runner_version") for page in pages for row in page["Items"]}
-        # a runner has said it, and it goes into a path
-        return sorted(filter(is_version, versions))
+        versions: dict[str, bool] = {}
+        for row in (row for page in pages for row in page["Items"]):
+            version = text(row, "runner_version")
+            # a runner has said it, and it goes into a path
+            if is_version(version):
+                is_used = (number(row, "used_at") or 0) >= since
+                versions[version] = versions.get(version, False) or is_used
+        return versions
 
-    def _ask(self, in_use: Sequence[str], known: Releases) -> Releases:
+    def _ask(self, versions: Sequence[str], known: Releases) -> Releases:
         scope = self.access.runners_path
         response = self.access.send(github.list_runner_downloads(scope=scope), repository=None)
         offered = Release.offered(github.read_runner_downloads(response))
@@ -102,9 +135,9 @@ class Watch:
             logger.info("newer runner release", version=offered.version, instead_of=current.version)
             current = offered
         dates = {
-            version: self._date(version, known) for version in sorted({*in_use, current.version})
+            version: self._date(version, known) for version in sorted({*versions, current.version})
         }
-        return Releases(current=current, dates=dates)
+        return replace(known, current=current, dates=dates)
 
     def _date(self, version: str, known: Releases) -> str | None:
         request = github.get_runner_deprecation(scope=self.access.runners_path, version=version)
@@ -120,12 +153,13 @@ class Watch:
             values={f":{name}": value for name, value in values.items()},
         )
 
-    def _report(self, in_use: Sequence[str], known: Releases) -> dict[str, Any]:
+    def _report(self, versions: Mapping[str, bool], known: Releases) -> dict[str, Any]:
         now = self.clock()
+        in_use = [version for version, is_used in versions.items() if is_used]
         days_left = known.days_left(in_use, now=now)
         if days_left is not None:
             gauge("RunnerVersionDaysLeft", days_left)
-        retired = known.dead(in_use, now=now)
+        retired = known.dead(sorted(versions), now=now)
         for version, since in retired.items():
             logger.error("runner version retired", version=version, since=since)
             self.retirement.tell(version, deprecated_at=since)
@@ -149,17 +183,22 @@ def _watch() -> Watch:
 
 
 @observed
-def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
-    """Lambda's entry point for the schedule, and for people.
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any] | None:  # noqa: ARG001
+    """Lambda's entry point for the schedule, deployments, ``runner_version_retired`` and people.
 
     Args:
         event: Anything.
         context: Lambda's context.
 
     Returns:
-        What was found, see ``Watch.run``.
+        What was found, see ``Watch.run``; nothing for ``runner_version_retired``.
 
     Raises:
         GitHubUnavailable: GitHub does not answer now; Lambda tries again.
     """
-    return _watch().run()
+    if event.get("detail-type") != DETAIL_TYPE:
+        return _watch().run()
+    if event["detail"]["deprecated_at"] is None:
+        # one with a date is from here
+        _watch().follow(event["detail"]["runner_version"])
+    return None

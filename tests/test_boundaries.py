@@ -13,6 +13,7 @@ import pytest
 from aws_cdk import assertions
 
 from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet._function import METRICS_NAMESPACE
 from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import settings
 from fleet_runtime.catalog import CAPACITIES, FARGATE_SIZES, Catalog
@@ -170,6 +171,29 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     assert isinstance(written, dict)
     # the line adds when a runner joined it, see starts.py
     assert set(written) == read - {"in_line_at"}
+
+
+def test_metrics_of_the_fleet_are_emitted_by_its_functions() -> None:
+    emitted = {
+        node.args[0].value
+        for path in sources(FUNCTIONS)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("count", "gauge")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    fleet = RunnerFleet(
+        cdk.Stack(cdk.App(analytics_reporting=False), "Test"), "Fleet", github_repo="o/r"
+    )
+    made = [
+        getattr(fleet, name)(**({"who": "token"} if name == "metric_github_quota_left" else {}))
+        for name in dir(fleet)
+        if name.startswith("metric_")
+    ]
+    named = {metric.metric_name for metric in made if metric.namespace == METRICS_NAMESPACE}
+    assert len(named) > 10
+    assert named <= emitted
 
 
 def test_both_sides_know_the_same_fargate_sizes() -> None:

@@ -14,7 +14,7 @@ PHASES = {
     "start": ("RecordRunner", "LaunchTask", "AwaitCapacity", "WaitForRunner", "StopUnreadyTask"),
     "image": ("FindImage", "StartBuild", "AwaitBuild"),
     "wait": ("WaitForJob", "ReleaseRunner", "AwaitGitHub"),
-    "run": ("RunJob",),
+    "run": ("RunJob", "CheckRunner"),
     "stop": ("StopTask", "StopFailedTask", "DeregisterRunner", "RecordOffline", "RecordFailed"),
 }
 """The states in which a runner spends time, by what a person would call them."""

@@ -228,7 +228,8 @@ class Builder:
         row = self.images.find(turn.tag)
         if row.running:
             # whoever started it died before it was noted here
-            self._link(row)
+            if row.status == "BUILDING":
+                self._link(row)
             self.turns.change(lambda turns: turns.started(turn.tag, row.running, until=until))
             return None
         if not row.awaits_build:
@@ -236,11 +237,13 @@ class Builder:
             return None
         releases = self.releases
         version = releases.current.version
+        if since := releases.dead([version], now=self.images.now).get(version):
+            self._fail(
+                row.tag, build_id="", error=_dead(version, since), log_url="", retry_seconds=0
+            )
+            self._give_up_turn(turn.tag, lambda turns: turns.drop(turn.tag))
+            return None
         try:
-            if since := releases.dead([version], now=self.images.now).get(version):
-                self._fail_dead(row.tag, version, since=since, build_id="", log_url="")
-                self._give_up_turn(turn.tag, lambda turns: turns.drop(turn.tag))
-                return None
             build_id, log_url = self.projects.start(row, release=releases.current, token=turn.token)
         except BuildRefusedError as error:
             self._fail(row.tag, build_id="", error=str(error), log_url="")
@@ -287,13 +290,13 @@ class Builder:
         digest = self.registry.digest(build.content_tag) if build.content_tag else None
         version = build.runner_version
         if since := releases.dead([version], now=self.images.now).get(version):
-            self._fail_dead(
+            self._fail(
                 tag,
-                version,
-                since=since,
                 build_id=build.build_id,
+                error=_dead(version, since),
                 log_url=build.log_url,
                 started_at=build.started_at,
+                retry_seconds=0,
             )
         elif digest:
             self._promote(tag, build, digest=digest)
@@ -353,28 +356,6 @@ class Builder:
         self._tell(row)
         self.families.keep_only(revision)
 
-    def _fail_dead(
-        self,
-        tag: str,
-        version: str,
-        *,
-        since: str,
-        build_id: str,
-        log_url: str,
-        started_at: float | None = None,
-    ) -> None:
-        """Fail for a release that GitHub has retired; it costs nothing to ask for another."""
-        self._fail(
-            tag,
-            build_id=build_id,
-            error=f"GitHub has retired version {version} of the runner ({since}), and the fleet "
-            "knows no newer release: let watch_release ask GitHub for it, or deploy a newer "
-            "version of the fleet",
-            log_url=log_url,
-            started_at=started_at,
-            retry_seconds=0,
-        )
-
     def _fail(
         self,
         tag: str,
@@ -413,7 +394,7 @@ class Builder:
             self.runners.update(
                 runner_id,
                 values={"build_log_url": row.log_url},
-                condition="attribute_exists(runner_id) AND attribute_not_exists(image_ended_at)",
+                condition="attribute_exists(runner_id)",
             )
 
     def _tell(self, row: ImageRow) -> None:
@@ -424,3 +405,10 @@ class Builder:
         for runner_id in sorted(row.waiters):
             self.signals.image_ended(runner_id, error=error, log_url=row.log_url)
         self.images.told(row.tag, waiters=row.waiters)
+
+
+def _dead(version: str, since: str) -> str:
+    return (
+        f"GitHub has retired version {version} of the runner ({since}), and the fleet knows no "
+        "newer release: let watch_release ask GitHub for it, or deploy a newer version of the fleet"
+    )

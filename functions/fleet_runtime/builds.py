@@ -168,9 +168,7 @@ class ImageRecords:
         for page in pages:
             yield from map(ImageRow.from_item, page["Items"])
 
-    def queue(
-        self, image: Image, *, seen: ImageRow, seconds: int, runner_id: str = ""
-    ) -> bool:
+    def queue(self, image: Image, *, seen: ImageRow, seconds: int, runner_id: str = "") -> bool:
         """Have an image built; False if the row is no longer as it was seen.
 
         Args:

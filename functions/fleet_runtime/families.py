@@ -68,7 +68,7 @@ class Families:
         # one page: there are never more than the few that were made since the last time
         listed = self._ecs.list_task_definitions(familyPrefix=family, status="ACTIVE")
         for other in listed["taskDefinitionArns"]:
-            if other != revision and f"/{family}:" in other:
+            if other != revision:
                 self._deregister(other)
 
     def withdraw(self, family: str, *, image: str) -> None:

@@ -73,7 +73,8 @@ class Upkeep:
             BuildNotStarted: if the default image's build cannot be started just now.
         """
         builder = self.builder
-        if not builder.releases.dead([version], now=builder.images.now):
+        is_known = builder.releases.dead([version], now=builder.images.now)
+        if release.is_version(version) and not is_known:
             # only a runner has said so: nobody is to build the same again
             builder.ledger.write(
                 release.ENTRY,

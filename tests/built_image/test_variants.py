@@ -149,7 +149,7 @@ def test_a_job_installs_python_packages_without_root(
     ]
 
 
-def test_packages_of_the_users_choice(workshop: Workshop) -> None:
+def test_packages_of_the_users_choice(workshop: Workshop, images: dict[str, str]) -> None:
     wheel = workshop.folder / "fleet_probe-1.0-py3-none-any.whl"
     info = "fleet_probe-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as packed:
@@ -160,7 +160,8 @@ def test_packages_of_the_users_choice(workshop: Workshop) -> None:
         tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         packed.writestr(f"{info}/WHEEL", tag)
         packed.writestr(f"{info}/RECORD", "")
-    container = workshop.container(BASE)
+    # an image of ours is a base too, and one that has the system's packages already
+    container = workshop.container(images["base"])
     buildah("copy", "--quiet", container, str(wheel), "/srv/wheels/")
     buildah("commit", "--quiet", container, "localhost/fleet-test/wheels:1")
     image = workshop.build(
@@ -197,17 +198,17 @@ def system(workshop: Workshop) -> str:
     ("script", "left"),
     [
         pytest.param(
-            "useradd --uid 1000 --create-home node; mkdir /home/runner; echo kept >/home/runner/.kept",
+            "useradd --uid 1000 -m node; mkdir /home/runner; echo kept >/home/runner/.kept",
             "/home/node",
             id="a home that is there",
         ),
         pytest.param(
-            "useradd --uid 1001 --create-home runner; echo kept >/home/runner/.kept",
+            "useradd --uid 1001 -m runner; echo kept >/home/runner/.kept",
             "/home/runner",
             id="another id, as in ghcr.io/actions/actions-runner",
         ),
         pytest.param(
-            "useradd --uid 1000 --create-home --home-dir /srv/app app",
+            "useradd --uid 1000 -m --home-dir /srv/app app",
             "/srv/app",
             id="a home of the base's software",
         ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 import build_image
 import dispatch_event
@@ -171,7 +172,7 @@ def test_the_first_to_want_an_image_starts_its_build(aws: Aws, fleet: Fleet) -> 
         "RUNNER_SHA256": "3" * 64,
     }
     row = fleet.row()
-    assert (row["status"], row["build_log_url"]) == ("BUILDING", LOG)
+    assert row["status"] == "BUILDING"
     assert row["build_id"].endswith(":build/fleet-images:1")
     assert (row["image_base"], row["architecture"], row["task_definition"]) == (
         BASE, "X86_64", FAMILY,
@@ -241,7 +242,7 @@ def test_how_many_wait_is_a_metric(fleet: Fleet, capsys: pytest.CaptureFixture[s
     figures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     waiting = [line["BuildsWaiting"] for line in figures if "BuildsWaiting" in line]
     assert waiting == [[0]] * 5 + [[1], [2]] or waiting == [0] * 5 + [1, 2]
-    assert sum("BuildStarted" in line for line in figures) == 5
+    assert sum("ImageBuildStarted" in line for line in figures) == 5
 
 
 def test_a_build_that_ends_before_it_is_noted_stays_ended(aws: Aws, fleet: Fleet) -> None:
@@ -368,6 +369,117 @@ def test_other_trouble_of_aws_is_tried_again_too(aws: Aws, fleet: Fleet) -> None
             fleet.request(runner="fleet-2-1", gone=True)
     finally:
         client("ecr").meta.events.unregister("before-call.ecr", throttle)
+
+
+@pytest.fixture
+def unregistered() -> Iterator[list[str]]:
+    """ECS refuses to register the families that a test names."""
+    refused: list[str] = []
+
+    def refuse(model: Any, params: dict[str, Any], **_: object) -> None:
+        if model.name == "RegisterTaskDefinition":
+            family = json.loads(params["body"])["family"]
+            if any(tag in family for tag in refused):
+                error = {"Code": "AccessDeniedException", "Message": "iam:PassRole"}
+                raise ClientError({"Error": error}, model.name)  # type: ignore[typeddict-item]
+
+    client("ecs").meta.events.register("before-call.ecs", refuse)
+    yield refused
+    client("ecs").meta.events.unregister("before-call.ecs", refuse)
+
+
+@pytest.mark.parametrize("comes_next", ["request", "ended", "schedule", "itself"])
+def test_a_build_that_cannot_be_looked_after_holds_up_no_other(
+    fleet: Fleet, unregistered: list[str], comes_next: str
+) -> None:
+    tags = [f"image-{number:012x}" for number in range(7)]
+    for tag in tags:
+        fleet.join(f"fleet-{tag}", tag=tag)
+        fleet.request(tag, f"fleet-{tag}")
+    unregistered.append(tags[0])
+    for tag in tags[:2]:
+        fleet.codebuild.end(tag)  # nobody hears of it
+    fleet.pass_time(TIMEOUT)
+    match comes_next:
+        case "request":
+            fleet.join(RUNNER)
+            fleet.request()
+        case "ended":
+            fleet(fleet.codebuild.end(tags[4]))
+        case "schedule":
+            fleet(SCHEDULED)
+        case "itself":
+            with pytest.raises(BuildNotStarted, match="PassRole"):
+                fleet.request(tags[0])
+    assert fleet.codebuild.running[-1] in tags[5:]
+    assert fleet.row(tags[1])["status"] == "READY"
+    unregistered.clear()
+    fleet(SCHEDULED)
+    assert fleet.row(tags[0])["status"] == "READY"
+    assert (f"token-fleet-{tags[0]}", "Success") in fleet.told
+
+
+def test_an_end_that_cannot_be_handled_holds_up_no_other(
+    fleet: Fleet, unregistered: list[str]
+) -> None:
+    fleet.codebuild.busy = "ThrottlingException"
+    fleet.join(RUNNER)
+    with pytest.raises(BuildNotStarted):
+        fleet.request()
+    fleet.codebuild.busy = ""
+    fleet.turns.change(lambda turns: replace(turns, jobs=()))
+    fleet.join("fleet-2-1", tag="other-0123456789ab")
+    fleet.request("other-0123456789ab", "fleet-2-1")
+    fleet.turns.change(lambda turns: turns.ask(TAG, is_rebuild=False))
+    unregistered.append("other")
+    event = fleet.codebuild.end("other-0123456789ab")
+    with pytest.raises(ClientError, match="PassRole"):  # Lambda tries an event again
+        fleet(event)
+    assert fleet.codebuild.running == [TAG]
+    unregistered.clear()
+    fleet(event)
+    assert fleet.row("other-0123456789ab")["status"] == "READY"
+
+
+def test_what_cannot_be_looked_after_is_an_error_if_nothing_else_will_come(
+    fleet: Fleet, unregistered: list[str]
+) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    fleet.codebuild.end(TAG)
+    fleet.pass_time(TIMEOUT)
+    unregistered.append(TAG)
+    with pytest.raises(BuildNotStarted, match=f"{TAG}.*PassRole"):
+        fleet(SCHEDULED)
+    fleet.request("other-0123456789ab")
+    fleet(SCHEDULED)
+
+
+def test_a_build_of_a_project_that_was_deployed_away_is_built_by_another(
+    aws: Aws, fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    projects = {"X86_64": "new-images", "ARM64": "new-images-arm64"}
+    environment.setenv("IMAGE_BUILD_PROJECTS", json.dumps(projects))
+    build_image._builder.cache_clear()
+
+    def only_its_own(params: dict[str, Any]) -> Any:
+        if any(not name.startswith("new-") for name in params["ids"]):
+            return "AccessDeniedException"
+        return fleet.codebuild.batch_get(params)
+
+    aws.codebuild.answers["BatchGetBuilds"] = only_its_own
+    fleet.pass_time(TIMEOUT)
+    fleet.join("fleet-2-1", tag="other-0123456789ab")
+    fleet.request("other-0123456789ab", "fleet-2-1")
+    assert [params["projectName"] for params in aws.codebuild.named("StartBuild")] == [
+        "fleet-images", "new-images", "new-images",
+    ]  # fmt: skip
+    assert fleet.row()["build_id"].endswith("build/new-images:3")
+    fleet.codebuild.builds["fleet-images:1"]["buildStatus"] = "STOPPED"
+    fleet(fleet.codebuild.end(TAG))
+    assert (f"token-{RUNNER}", "Success") in fleet.told
 
 
 # --- builders that die ----------------------------------------------------------------------
@@ -610,6 +722,74 @@ def test_the_family_is_the_base_with_another_image(fleet: Fleet) -> None:
     assert made["requiresCompatibilities"] == ["FARGATE"]
 
 
+def test_a_builds_log_is_linked_from_its_start(aws: Aws, fleet: Fleet) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    link = (
+        "https://us-east-1.console.aws.amazon.com/codesuite/codebuild/123456789012/projects/"
+        "fleet-images/build/fleet-images%3A1/log?region=us-east-1"
+    )
+    assert fleet.row()["build_log_url"] == link
+    row = aws.row()
+    assert row is not None
+    assert row["build_log_url"] == link
+
+
+def test_who_joined_in_line_gets_the_link_when_the_build_starts(aws: Aws, fleet: Fleet) -> None:
+    tags = [f"image-{number:012x}" for number in range(6)]
+    for tag in tags:
+        fleet.join(f"fleet-{tag}", tag=tag)
+        fleet.request(tag, f"fleet-{tag}")
+    fleet.join("fleet-2-1", "fleet-gone", tag=tags[5])
+    aws.dynamodb.delete_item(TableName="runners", Key={"runner_id": {"S": "fleet-gone"}})
+    fleet(fleet.codebuild.end(tags[0]))
+    for runner in (f"fleet-{tags[5]}", "fleet-2-1"):
+        row = aws.row(runner)
+        assert row is not None
+        assert row["build_log_url"].endswith("/build/fleet-images%3A6/log?region=us-east-1")
+        assert row["waiting_for"] == "image"
+    assert aws.row("fleet-gone") is None
+
+
+def test_a_link_that_was_not_written_is_made_up_for(aws: Aws, fleet: Fleet) -> None:
+    fleet.join(RUNNER)
+    put = BuildTurns.change
+    with pytest.MonkeyPatch.context() as patch:
+
+        def die(turns: BuildTurns, transition: Any) -> None:
+            if fleet.starts:
+                raise Killed
+            put(turns, transition)
+
+        patch.setattr(BuildTurns, "change", die)
+        with pytest.raises(Killed):
+            fleet.request()
+    aws.park("image", runner_id=RUNNER, task_token=f"token-{RUNNER}")
+    fleet.pass_time(START_SECONDS)
+    fleet(DEPLOYED)
+    assert fleet.starts[0] == TAG
+    assert fleet.starts.count(TAG) == 1
+    row = aws.row()
+    assert row is not None
+    assert row["build_log_url"] == fleet.row()["build_log_url"]
+
+
+def test_another_timeout_is_another_build(
+    aws: Aws, fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    def unclear(_: dict[str, Any]) -> Any:
+        raise fleet_aws_error()
+
+    aws.codebuild.answers["StartBuild"] = unclear
+    for seconds in ("1800", "1800", "3600"):
+        environment.setenv("IMAGE_BUILD_TIMEOUT_SECONDS", seconds)
+        build_image._builder.cache_clear()
+        with pytest.raises(BuildNotStarted):
+            fleet.request()
+    tokens = [params["idempotencyToken"] for params in aws.codebuild.named("StartBuild")]
+    assert tokens[0] == tokens[1] != tokens[2]
+
+
 def test_the_same_end_twice_makes_one_revision(fleet: Fleet) -> None:
     fleet.join(RUNNER)
     fleet.request()
@@ -816,6 +996,96 @@ def test_the_default_image_is_not_rebuilt_with_the_runner_that_was_retired(fleet
     assert fleet.starts == [TAG]
 
 
+def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
+    aws: Aws, fleet: Fleet
+) -> None:
+    fleet(DEPLOYED)
+    tags = list(fleet.starts)
+    for tag in tags:
+        fleet(fleet.codebuild.end(tag))
+    fleet(retired())
+    assert {fleet.row(tag)["status"] for tag in tags} == {"RETIRED"}
+    fleet.join(RUNNER, "fleet-2-1", tag=tags[0])
+    for runner in (RUNNER, "fleet-2-1"):
+        assert fleet.request(tags[0], runner) == "FAILED"
+    assert fleet.starts == tags, "no build that no job could start with"
+    assert {error for _, error, _ in aws.resumed} == {"Image.BuildFailed"}
+    cause = aws.resumed[0][2]
+    assert "GitHub has retired version 2.338.0 of the runner (2027-01-15T08:00:00+00:00)" in cause
+    assert "let watch_release ask GitHub" in cause
+    # what watch_release writes and says then
+    sums = json.dumps({"x64": "a" * 64, "arm64": "b" * 64})
+    fleet.aws.dynamodb.update_item(
+        TableName="ledger",
+        Key={"entry": {"S": "runner-release"}},
+        UpdateExpression="SET version = :v, sha256 = :s, versions = :d",
+        ExpressionAttributeValues={
+            ":v": {"S": "2.339.0"}, ":s": {"S": sums}, ":d": {"S": '{"2.339.0": null}'},
+        },
+    )  # fmt: skip
+    fleet(retired())
+    assert fleet.starts == [*tags, *tags]
+    for tag in tags:
+        fleet(fleet.codebuild.end(tag))
+        assert (fleet.row(tag)["status"], fleet.row(tag)["runner_version"]) == ("READY", "2.339.0")
+
+
+def test_a_runners_word_counts_for_a_day(fleet: Fleet) -> None:
+    fleet.build()
+    fleet(retired())
+    fleet.pass_time(DAY - 1)
+    fleet.join("fleet-2-1")
+    assert fleet.request(runner="fleet-2-1") == "FAILED"
+    fleet.pass_time(1)
+    assert fleet.request(runner="fleet-2-1") == "BUILDING"
+
+
+def test_a_build_with_a_runner_that_is_found_dead_meanwhile_is_not_promoted(fleet: Fleet) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    fleet(retired())
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.row()["status"] == "FAILED"
+    assert fleet.launched() == ""
+
+
+def test_what_is_no_version_is_not_noted(fleet: Fleet) -> None:
+    fleet(retired("the runner's own words"))
+    assert fleet.aws._item("ledger", {"entry": {"S": "runner-release"}}) is None
+
+
+def leave_a_revision(image: str) -> str:
+    """Register a revision and die."""
+    made = client("ecs").register_task_definition(
+        family=FAMILY, containerDefinitions=[{"name": "runner", "image": image, "memory": 512}]
+    )
+    arn: str = made["taskDefinition"]["taskDefinitionArn"]
+    return arn
+
+
+def test_a_retired_image_leaves_no_revision_that_could_be_launched(fleet: Fleet) -> None:
+    leave_a_revision(f"{REPOSITORY}@sha256:{'0' * 64}")
+    fleet.build()
+    leave_a_revision(fleet.launched())
+    fleet(retired())
+    assert fleet.launched() == ""
+
+
+def test_an_image_that_is_ready_is_the_only_one_its_family_launches(fleet: Fleet) -> None:
+    old = f"{REPOSITORY}@sha256:{'0' * 64}"
+    leave_a_revision(old)
+    fleet.join(RUNNER)
+    fleet.request()
+    event = fleet.codebuild.end(TAG, content="c")
+    fleet.pass_time(1)
+    fleet(event)
+    listed = client("ecs").list_task_definitions(familyPrefix=FAMILY)["taskDefinitionArns"]
+    assert listed == [fleet.row()["task_definition_arn"]]
+    leave_a_revision(old)
+    fleet(event)  # told again
+    assert fleet.launched() == f"{REPOSITORY}@{digest_of('c')}"
+
+
 # --- rebuilds and cleaning up ---------------------------------------------------------------
 
 
@@ -977,6 +1247,88 @@ def test_an_image_that_is_wanted_again_is_not_deleted(fleet: Fleet) -> None:
     build_image._builder().images.used(TAG, at=int(fleet.codebuild.now), runner_version="")
     assert not build_image._builder().images.leave(stale)
     assert fleet.row()["status"] == "READY"
+
+
+@contextmanager
+def meanwhile(service: str, operation: str, act: Callable[[], None]) -> Iterator[None]:
+    """Do something right before the first call of an operation is sent."""
+    left = [act]
+
+    def before(model: Any, **_: object) -> None:
+        if model.name == operation and left:
+            left.pop()()
+
+    one = fleet_aws.client(service)  # type: ignore[arg-type]
+    one.meta.events.register(f"before-call.{service}", before)
+    try:
+        yield
+    finally:
+        one.meta.events.unregister(f"before-call.{service}", before)
+    assert not left
+
+
+def test_a_job_that_comes_back_while_its_image_is_deleted_is_served(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.pass_time(60 * DAY)
+    with meanwhile("dynamodb", "DeleteItem", lambda: fleet.join("fleet-2-1")):
+        fleet(SCHEDULED)
+    assert fleet.row()["waiters"] == {"fleet-2-1"}
+    assert fleet.request(runner="fleet-2-1") == "BUILDING"
+    fleet(fleet.codebuild.end(TAG))
+    assert ("token-fleet-2-1", "Success") in fleet.told
+
+
+def test_a_waiter_that_has_long_gone_keeps_no_row(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.join("fleet-2-1")  # and launched it, as it was READY
+    fleet.pass_time(61 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.aws.image(TAG) is None
+
+
+def test_who_asks_for_an_image_without_a_row_waits_for_it(fleet: Fleet) -> None:
+    fleet.aws.park("image", runner_id=RUNNER, task_token=f"token-{RUNNER}")
+    assert fleet.request() == "BUILDING"
+    assert fleet.row()["waiters"] == {RUNNER}
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.told == [(f"token-{RUNNER}", "Success")]
+
+
+def test_nobody_waits_for_what_a_deployment_builds(fleet: Fleet) -> None:
+    fleet(DEPLOYED)
+    assert not any("waiters" in fleet.row(tag) for tag in fleet.starts)
+
+
+def test_an_image_that_a_job_wants_again_is_not_deleted_from_the_registry(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.pass_time(60 * DAY)
+
+    def come_back() -> None:
+        fleet.join("fleet-2-1")
+        assert fleet.request(runner="fleet-2-1") == "BUILDING"
+        # the build finds that the very same is there already
+        fleet(fleet.codebuild.end(TAG, content="c"))
+
+    with meanwhile("ecs", "DeregisterTaskDefinition", come_back):
+        fleet(SCHEDULED)
+    assert fleet.row()["status"] == "READY"
+    assert digest_of("c") == fleet.row()["image_digest"]
+
+
+def test_a_superseded_image_that_was_built_again_is_not_deleted(fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag, content="first")
+    rebuild(fleet, tag)
+    fleet(fleet.codebuild.end(tag, content="second"))
+    stale = build_image._builder().images.find(tag)
+    rebuild(fleet, tag)
+    fleet(fleet.codebuild.end(tag, content="first"))
+    assert fleet.row(tag)["content_tag"] == "first"
+    fleet.pass_time(8 * DAY)
+    upkeep = build_image.Upkeep(builder=build_image._builder())
+    now = int(fleet.codebuild.now)
+    upkeep._delete_superseded(stale, [], before=now)
+    assert digest_of("first") == fleet.row(tag)["image_digest"]
 
 
 def test_whatever_call_the_upkeep_dies_at_it_is_made_up_for(fleet: Fleet) -> None:

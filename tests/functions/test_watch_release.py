@@ -18,7 +18,7 @@ from fleet_runtime.announcement import EventNotTakenError
 from fleet_runtime.github import GitHubUnavailable, Response, RunnerDeprecation, RunnerDownload
 from fleet_runtime.ledger import Ledger
 from fleet_runtime.observability import logger
-from fleet_runtime.release import ENTRY, Release, Releases
+from fleet_runtime.release import ENTRY, Release, Releases, found_dead
 from fleet_runtime.retirement import Retirement
 from fleet_runtime.settings import SettingError
 
@@ -208,8 +208,23 @@ def test_days_left_are_those_of_the_version_in_use_that_ends_first(
     is_used(fleet, "2.337.0", days_ago=30.1)
     assert watch()["days_left"] == 20
     assert days_left(capsys) == [("cdk-runner-fleet", 20)]
-    assert sorted(entry(fleet)["versions"]) == ["2.335.1", "2.336.0", "2.338.0"]
+    assert sorted(entry(fleet)["versions"]) == ["2.335.1", "2.336.0", "2.337.0", "2.338.0"]
     assert told(fleet) == []
+
+
+def test_a_dead_runner_in_an_image_that_is_seldom_used_is_told_and_no_metric(
+    fleet: Aws, twin: GitHubTwin, watch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in ("2.334.0", "2.335.1"):
+        twin.releases.deprecate(version, runtime=in_days(-1))
+    is_used(fleet, "2.334.0", days_ago=59)
+    is_used(fleet, "2.335.1", days_ago=59, status=None)  # brought along: nobody deletes its row
+    is_used(fleet, "2.336.0")
+    assert watch() == {"release": "2.338.0", "days_left": None, "retired": ["2.334.0"]}
+    assert days_left(capsys) == []
+    assert [each["runner_version"] for each in told(fleet)] == ["2.334.0"]
+    is_used(fleet, "2.334.0", days_ago=2)
+    assert watch()["days_left"] < 0
 
 
 def test_only_images_that_jobs_can_start_with_are_in_use(
@@ -298,6 +313,74 @@ def test_a_runner_that_found_out_itself_is_told_without_a_date(aws: Aws) -> None
         "2.334.0", deprecated_at=None
     )
     assert told(aws) == [{"runner_version": "2.334.0", "deprecated_at": None}]
+
+
+def retired(version: str, deprecated_at: str | None = None) -> dict[str, Any]:
+    """The event, by default that of a runner that found out itself."""
+    return {
+        "detail-type": "runner_version_retired",
+        "detail": {"runner_version": version, "deprecated_at": deprecated_at},
+    }
+
+
+def test_images_whose_runner_is_found_dead_follow_as_soon_as_a_newer_one_is_known(
+    fleet: Aws, twin: GitHubTwin, context: Any
+) -> None:
+    is_used(fleet, "2.338.0")
+    watch_release.handler(retired("2.338.0"), context)
+    assert told(fleet) == [], "there is nothing to follow with"
+    twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
+    watch_release.handler(retired("2.338.0"), context)
+    assert entry(fleet)["version"] == "2.340.0"
+    [event] = told(fleet)
+    assert event["runner_version"] == "2.338.0"
+    assert datetime.fromisoformat(event["deprecated_at"]).timestamp() <= time.time()
+    watch_release.handler(retired(*event.values()), context)  # its own, which comes back
+    assert len(told(fleet)) == 1
+
+
+def test_a_look_that_an_event_causes_tells_of_no_other_version(
+    fleet: Aws, twin: GitHubTwin, context: Any
+) -> None:
+    for version in ("2.334.0", "2.338.0"):
+        twin.releases.deprecate(version, runtime=in_days(-1))
+        is_used(fleet, version, status=None)
+    watch_release.handler(retired("2.338.0"), context)
+    watch_release.handler(retired("2.334.0", in_days(-1)), context)
+    assert told(fleet) == []
+
+
+def test_an_event_that_was_not_put_is_put_when_it_is_tried_again(
+    fleet: Aws, twin: GitHubTwin, context: Any
+) -> None:
+    twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
+    failed = [{"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}]
+    taken = fleet.events.answers["PutEvents"]
+    fleet.events.answers["PutEvents"] = {"FailedEntryCount": 1, "Entries": failed}
+    with pytest.raises(EventNotTakenError):
+        watch_release.handler(retired("2.338.0"), context)
+    fleet.events.answers["PutEvents"] = taken
+    watch_release.handler(retired("2.338.0"), context)
+    assert [each["runner_version"] for each in told(fleet)] == ["2.338.0"] * 2
+
+
+def test_what_a_runner_has_found_stands_until_github_has_had_a_day(
+    fleet: Aws, twin: GitHubTwin, watch: Any
+) -> None:
+    now = int(time.time())
+    Ledger(dynamodb=fleet.dynamodb, table="ledger").write(
+        ENTRY, "SET #found = :now", names={"#found": found_dead("2.338.0")}, values={":now": now}
+    )
+    twin.releases.deprecate("2.338.0", runtime=None)
+    watch()
+    known = Releases.from_item(
+        fleet.dynamodb.get_item(TableName="ledger", Key={"entry": {"S": ENTRY}})["Item"],
+        pin=Release.parse(PIN),
+    )
+    since = datetime.fromtimestamp(now, UTC).isoformat()
+    assert known.dates == {"2.338.0": None}
+    assert known.dead(["2.338.0", "2.337.0"], now=now + DAY - 1) == {"2.338.0": since}
+    assert known.dead(["2.338.0"], now=now + DAY) == {}
 
 
 @pytest.mark.parametrize("version", ["", "2.338", "x", "../../../user", "2.338.0\n", "2.338.0?a=b"])

@@ -93,7 +93,7 @@ def test_sigterm_reaches_the_job_and_its_status_counts(
     process = machine.start(fleet, within=namespace)
     wait_until((machine.home / "at_work").exists)
     os.kill(first_process(process), signal.SIGTERM)
-    assert process.wait(timeout=5) == 5
+    assert process.wait(timeout=20) == 5
     assert (machine.home / "told").exists()
 
 
@@ -108,7 +108,7 @@ def test_the_container_ends_with_the_job_whatever_is_left(
     children = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
     assert len(children) == 2  # the job and the heartbeat
     begin = time.monotonic()
-    assert process.wait(timeout=5) == 7
+    assert process.wait(timeout=20) == 7
     assert time.monotonic() - begin < 1
     assert not any(alive(int(child)) for child in children)
 
@@ -120,7 +120,7 @@ def test_sigterm_ends_a_claim_under_way(
     process = machine.start(fleet, within=namespace)
     wait_until(lambda: bool(fleet.requests))
     os.kill(first_process(process), signal.SIGTERM)
-    assert process.wait(timeout=5) == 143
+    assert process.wait(timeout=20) == 143
 
 
 def test_sigterm_ends_a_pause_between_claims(
@@ -131,4 +131,4 @@ def test_sigterm_ends_a_pause_between_claims(
     process = machine.start(fleet, within=namespace)
     wait_until((machine.home / "pausing").exists)
     os.kill(first_process(process), signal.SIGTERM)
-    assert process.wait(timeout=5) == 143
+    assert process.wait(timeout=20) == 143
