@@ -26,7 +26,7 @@ _OWN = "own"
 # what the build itself sets (docker-bake.hcl), or what has a prop of its own
 _RESERVED = {
     "BASE_IMAGE": "base_image",
-    "RUNNER_VERSION": "the library's own release of the runner",
+    "RUNNER_RELEASE": "the library's own release of the runner",
     "RUNNER_SHA256": "the library's own release of the runner",
     "APT_PACKAGES": "apt_packages",
     "PIP_PACKAGES": "pip_packages",

@@ -1,6 +1,6 @@
 """Watches which releases of its runner GitHub supports, before images with an old one stop to work.
 
-GitHub retires a release about eight weeks after the next one, and at once if it has to. Once a day,
+GitHub retires a release eight to ten weeks after it came out, and at once if it has to. Once a day,
 after a deployment and when a runner has found its version retired, this asks which release GitHub
 has everyone install and when it retires the versions that the fleet's images have. The answers
 stand in the ledger, where builds look for their release.

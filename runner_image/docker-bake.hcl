@@ -30,7 +30,7 @@ target "runner" {
   cache-from = ["type=registry,ref=${CACHE}"]
   args = {
     BASE_IMAGE     = OWN == "on" ? "own" : BASE_IMAGE
-    RUNNER_VERSION = RUNNER_VERSION
+    RUNNER_RELEASE = RUNNER_VERSION
     RUNNER_SHA256  = RUNNER_SHA256
     APT_PACKAGES   = APT_PACKAGES
     PIP_PACKAGES   = PIP_PACKAGES

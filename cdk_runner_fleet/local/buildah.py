@@ -207,7 +207,7 @@ class RunnerImages:
         version = variables["RUNNER_VERSION"]
         arguments = {
             "BASE_IMAGE": base,
-            "RUNNER_VERSION": version,
+            "RUNNER_RELEASE": version,
             # actions/runner speaks to GitHub alone: what is run here in its place is built in, too
             "RUNNER_SHA256": archive(recipe / "build" / _ARCHIVE, version=version),
             "RUNNER_ARCHIVE_URL": f"file:///mnt/build/{_ARCHIVE}",

@@ -87,7 +87,7 @@ class Workshop:
     ) -> subprocess.CompletedProcess[str]:
         given = {
             "BASE_IMAGE": base,
-            "RUNNER_VERSION": VERSION,
+            "RUNNER_RELEASE": VERSION,
             "RUNNER_SHA256": self.sha256,
             "RUNNER_ARCHIVE_URL": "file:///mnt/build/runner.tar.gz",
             **arguments,

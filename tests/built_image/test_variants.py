@@ -41,7 +41,6 @@ def test_a_variant_is_told_by_its_configuration(
         "HOME": "/home/runner",
         "RUNNER_HOME": "/home/runner",
         "RUNNER_VERSION": VERSION,
-        "RUNNER_CAPABILITIES": "",
         "ACTIONS_RUNNER_HOOK_JOB_STARTED": "/opt/fleet/job_started.sh",
         "ACTIONS_RUNNER_HOOK_JOB_COMPLETED": "/opt/fleet/job_completed.sh",
     }
@@ -162,6 +161,8 @@ def test_packages_of_the_users_choice(workshop: Workshop, images: dict[str, str]
         packed.writestr(f"{info}/RECORD", "")
     # an image of ours is a base too, and one that has the system's packages already
     container = workshop.container(images["base"])
+    former = ("--env", "RUNNER_VERSION=2.300.0", "--env", "RUNNER_CAPABILITIES=python,probe")
+    buildah("config", *former, container)
     buildah("copy", "--quiet", container, str(wheel), "/srv/wheels/")
     buildah("commit", "--quiet", container, "localhost/fleet-test/wheels:1")
     image = workshop.build(
@@ -169,7 +170,6 @@ def test_packages_of_the_users_choice(workshop: Workshop, images: dict[str, str]
         base="localhost/fleet-test/wheels:1",
         APT_PACKAGES="file  less",
         PIP_PACKAGES="--no-index\n--find-links=/srv/wheels\nfleet-probe >= 1.0",
-        RUNNER_CAPABILITIES="python,probe",
     )
     said = workshop.run(
         image, "bash", "-c", "python -m fleet_probe; command -v file less; stat -c %U /opt/python"
@@ -275,7 +275,7 @@ def test_another_distribution_is_refused_by_its_name(
     [
         ({"RUNNER_SHA256": "0" * 64}, f"and RUNNER_SHA256 is {'0' * 64}"),
         ({"RUNNER_SHA256": ""}, "RUNNER_SHA256: is a build argument without a default"),
-        ({"RUNNER_VERSION": ""}, "RUNNER_VERSION: is a build argument without a default"),
+        ({"RUNNER_RELEASE": ""}, "RUNNER_RELEASE: is a build argument without a default"),
     ],
 )
 def test_an_archive_that_is_not_the_pinned_one_is_refused(
