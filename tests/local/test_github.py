@@ -13,6 +13,8 @@ from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.github import LocalGitHub, settle
 from cdk_runner_fleet.local.twin.handler import Handler
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from fleet_runtime import release
+from tests.properties.laws import ledger_table
 
 JOB = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 
@@ -42,6 +44,12 @@ def fleet() -> Iterator[LocalFleet]:
         "reconcile_minutes": 60,
     }
     with LocalFleet(context=context) as fleet:
+        # nor are those of the watch on releases, which looks after each deployment
+        ledger, entry = ledger_table(fleet), {"entry": {"S": release.ENTRY}}
+        deadline = time.monotonic() + 60
+        while "Item" not in fleet.client("dynamodb").get_item(TableName=ledger, Key=entry):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         yield fleet
 
 

@@ -9,7 +9,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from cdk_runner_fleet.local.fleet import LocalFleet
@@ -17,6 +18,8 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.board import FIRST_JOB_ID
 from cdk_runner_fleet.local.twin.records import Job, Run
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from fleet_runtime.build_turns import START_SECONDS, BuildTurns, Turn
+from fleet_runtime.ledger import Ledger
 from tests.statemachines.rig import hurry
 
 from .laws import broken, collect, ledger_table
@@ -28,6 +31,8 @@ _RETRY_SETTING, _RETRY_SECONDS = "LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.1"
 """ministack's pause before it makes an asynchronous call again; Lambda's is a minute."""
 QUIET_SECONDS = 0.4
 """Longer than what ministack then waits before the second and the third call, 0.1 and 0.2."""
+_STARTING_SECONDS = 5
+"""Whoever has not started a build by then has died: a function takes less than a second here."""
 _STOPPING_SECONDS = 10.0
 """What a task may take to stop once its execution has ended."""
 CONTEXT: Mapping[str, object] = {
@@ -91,6 +96,11 @@ class Stage:
     deeds: list[Deed] = field(default_factory=list)
     _functions: dict[str, str] = field(default_factory=dict)
     _reconciling: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def _turns(self) -> BuildTurns:
+        ledger = Ledger(dynamodb=self.local.client("dynamodb"), table=ledger_table(self.local))
+        return BuildTurns(ledger=ledger, most=0)
 
     @property
     def twin(self) -> GitHubTwin:
@@ -240,7 +250,20 @@ class Stage:
             made = sum(self.stats()["invocations"].values())
             if self.act() or made != before or self.at_work():
                 since, before = time.monotonic(), made
+                self._bury_starters()
             time.sleep(_POLL_SECONDS)
+
+    def _bury_starters(self) -> None:
+        """Turns to build are free again of those who died with them, before a minute and a half."""
+
+        now = int(time.time())
+
+        def bury(turn: Turn) -> Turn:
+            taken = turn.until - START_SECONDS
+            is_dead = not turn.build_id and taken < now - _STARTING_SECONDS
+            return replace(turn, until=min(turn.until, now)) if is_dead else turn
+
+        self._turns.change(lambda turns: replace(turns, held=tuple(map(bury, turns.held))))
 
     def settle(
         self,
