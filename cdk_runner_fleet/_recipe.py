@@ -25,12 +25,12 @@ VARIANTS: Mapping[str, Sequence[str]] = {
 _OWN = "own"
 # what the build itself sets (docker-bake.hcl), or what has a prop of its own
 _RESERVED = {
-    "BASE_IMAGE": "base_image",
+    "BASE_IMAGE": "the prop base_image",
     "RUNNER_RELEASE": "the library's own release of the runner",
     "RUNNER_SHA256": "the library's own release of the runner",
-    "APT_PACKAGES": "apt_packages",
-    "PIP_PACKAGES": "pip_packages",
-    "RUNNER_CAPABILITIES": "capabilities",
+    "APT_PACKAGES": "the prop apt_packages",
+    "PIP_PACKAGES": "the prop pip_packages",
+    "RUNNER_CAPABILITIES": "the prop capabilities",
 }
 _BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Debian policy 5.6.1, and how apt-get takes a version; runner_image/build/packages.sh has it too
@@ -72,12 +72,16 @@ class Recipe:
         own = self.dockerfile_directory
         if own is not None and not (own / "Dockerfile").is_file():
             raise ValueError(
-                f"dockerfile_directory {str(own)!r} has no Dockerfile, name a folder that has one"
+                f"dockerfile_directory {str(own)!r} has no Dockerfile (there is no file "
+                f"{str(own.absolute() / 'Dockerfile')!r}): name the folder that has one"
             )
         for name, value in self.build_args.items():
             _check_build_argument(name, value)
         _check_packages(
-            "apt_packages", self.apt_packages, _APT_PACKAGE, like="libpq-dev or jq=1.7.1-3"
+            "apt_packages",
+            self.apt_packages,
+            _APT_PACKAGE,
+            like="libpq-dev or jq=1.7.1-3 (a-z 0-9 + - . and no more)",
         )
         _check_packages(
             "pip_packages", self.pip_packages, _PIP_PACKAGE, like="requests or awscli>=2,<3"
@@ -134,7 +138,10 @@ def pinned_release() -> str:
 
 def _check_build_argument(name: str, value: str) -> None:
     if name in _RESERVED:
-        raise ValueError(f"build argument {name} is set by the fleet, from {_RESERVED[name]}")
+        raise ValueError(
+            f"build argument {name} is set by the fleet, from {_RESERVED[name]}: "
+            f"leave {value!r} out"
+        )
     if not _BUILD_ARGUMENT.fullmatch(name):
         raise ValueError(
             f"build argument {name!r} cannot be one, use letters, digits and underscores, no digit "

@@ -34,6 +34,12 @@ _REFERENCE = re.compile(
     r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+"
     r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
 )
+# a glob over such references: with the registry, unless its first part is left open
+_GLOB = re.compile(
+    r"[*?\[].*|(localhost|[a-z0-9-]+(\.[a-z0-9-]*)+|[a-z0-9-]+(?=:\d+/))(:\d{1,5})?[/*?\[].*"
+)
+_ELSEWHERE = re.compile(r"(index\.|registry-1\.)?docker\.io/library/.*")
+"""What is only found under another name: official images come from AWS's mirror."""
 # readable part of an image's name: the rules of a tag, with room for the digest behind it
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
 _CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
@@ -64,8 +70,9 @@ class RunnerImage(Construct):
         apt_packages: Debian packages to install as well. Default: what the variant has.
         pip_packages: Python packages to install as well. Default: what the variant has.
         allowed_bases: Globs of the bases that jobs may choose with ``image:``, matched against the
-            full reference. Default: everything on ``public.ecr.aws`` (Docker's official images are
-            taken from its mirror there) and the account's own ECR in this region.
+            full reference, as in ``public.ecr.aws/docker/library/python:*``. Default: everything
+            on ``public.ecr.aws`` (Docker's official images are taken from its mirror there) and
+            the account's own ECR in this region.
         jobs_may_choose: Whether jobs may name a base (``image:<base>``) and have an image built
             on it, by the same recipe. Default: they may.
         repository: Existing ECR repository that built images are pushed to, or that a ready image
@@ -155,6 +162,7 @@ class RunnerImage(Construct):
         self.recipe = ""
         self._source: s3_assets.Asset | None = None
         self._is_bound = False
+        self._is_repository_given = repository is not None
         if builds:
             self.repository = repository or _repository(self)
             self._source = self._stage(recipe)
@@ -210,6 +218,14 @@ class RunnerImage(Construct):
             )
         )
 
+    @property
+    def _content(self) -> str:
+        """What goes into images' tags besides base, runner and architecture."""
+        if not self._is_repository_given:
+            return self.recipe
+        # other fleets may push to it and each deletes what it does not use: no tag is of two
+        return Fn.join("/", [self.recipe, Aws.STACK_ID, self.node.addr])
+
     def _stage(self, recipe: Recipe) -> s3_assets.Asset:
         # beside the other assets: the library's own folder may be read-only, and this has to be
         # there for as long as the cloud assembly
@@ -246,7 +262,7 @@ class RunnerImage(Construct):
                 name: codebuild.BuildEnvironmentVariable(value=value)
                 for name, value in {
                     "RUNNER_REPOSITORY_URL": repository.repository_uri,
-                    "RECIPE_DIGEST": self.recipe,
+                    "RECIPE_DIGEST": self._content,
                     "ARCHITECTURE": architecture,
                 }.items()
             },
@@ -305,13 +321,30 @@ def _allow(project: codebuild.Project, *actions: str, resource: str) -> None:
 
 def _allowed_bases(given: Sequence[str] | None) -> list[str]:
     if given is not None:
+        _check_globs(given)
         return list(given)
     registry = Fn.join("", [Aws.ACCOUNT_ID, ".dkr.ecr.", Aws.REGION, ".", Aws.URL_SUFFIX, "/*"])
     return ["public.ecr.aws/*", Token.as_string(registry)]
 
 
+def _check_globs(values: Sequence[str]) -> None:
+    if isinstance(values, str):
+        raise ValueError(
+            f'allowed_bases {values!r} is one text, give a list such as ["public.ecr.aws/*"]'
+        )
+    for value in values:
+        if Token.is_unresolved(value):
+            continue
+        if not isinstance(value, str) or not _GLOB.fullmatch(value) or _ELSEWHERE.match(value):
+            raise ValueError(
+                f"allowed_bases has {value!r}, which no image matches: write globs over full "
+                f"references, registry and all, such as {_OFFICIAL}/python:* for the official "
+                "image python"
+            )
+
+
 def _check_ready(image_uri: str, **recipe: object) -> None:
-    given = [name for name, value in recipe.items() if value]
+    given = [f"{name} {value!r}" for name, value in recipe.items() if value]
     if given:
         raise ValueError(
             f"image_uri {image_uri!r} is a ready image and {', '.join(given)} would build one: "

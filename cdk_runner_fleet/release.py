@@ -19,6 +19,8 @@ _ALARM_DAYS = 14  # images in use are rebuilt each week: one that lags so far be
 class ReleaseWatch(Construct):
     """Asks GitHub once a day which runners it supports, and rings two weeks before one dies.
 
+    Every hour while there is none that images can be built with.
+
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
@@ -46,7 +48,7 @@ class ReleaseWatch(Construct):
         events.Rule(
             self,
             "Schedule",
-            schedule=events.Schedule.rate(Duration.days(1)),
+            schedule=events.Schedule.rate(Duration.hours(1)),
             targets=[
                 targets.LambdaFunction(
                     self.function.function,

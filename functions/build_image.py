@@ -54,7 +54,8 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
     elif kind == "Scheduled Event":
         upkeep.daily(owner=owner)
     elif kind == "runner_version_retired":
-        upkeep.retired(event["detail"]["runner_version"], owner=owner)
+        detail = event["detail"]
+        upkeep.retired(detail["runner_version"], found_in=detail.get("image_tag", ""), owner=owner)
     else:
         logger.warning("event not used", detail_type=kind)
     return None

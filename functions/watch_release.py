@@ -2,8 +2,9 @@
 
 GitHub retires a release eight to ten weeks after it came out, and at once if it has to. Once a day,
 after a deployment and when a runner has found its version retired, this asks which release GitHub
-has everyone install and when it retires the versions that the fleet's images have. The answers
-stand in the ledger, where builds look for their release.
+has everyone install and when it retires the versions that the fleet's images have. While there is
+none that images can be built with, it asks every hour. The answers stand in the ledger, where
+builds look for their release.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from fleet_runtime.retirement import DETAIL_TYPE, Retirement
 
 IN_USE_SECONDS = 30 * 86400
 """An image that was used since then is in use. It is rebuilt by itself for as long."""
+_LOOK_SECONDS = 22 * 3600
+"""How old what is known of releases gets. Less than a day, so that each has its look."""
 _REMEDY = (
     "give the GitHub App Administration (of a repository) or Self-hosted runners (of an "
     "organization), or the token that runs the fleet what docs/github-access.md says; until then "
@@ -53,6 +56,13 @@ class Watch:
     access: GitHubAccess
     retirement: Retirement
     clock: Callable[[], float] = time.time
+
+    def is_due(self) -> bool:
+        """Whether it is time for the day's look, or builds wait for a release to have."""
+        entry, now = self.ledger.get(ENTRY), self.clock()
+        known = Releases.from_item(entry, pin=self.config.runner_release)
+        is_old = (number(entry, "checked_at") or 0) <= now - _LOOK_SECONDS
+        return is_old or bool(known.dead([known.current.version], now=now))
 
     def run(self) -> dict[str, Any]:
         """Do the day's look.
@@ -87,10 +97,12 @@ class Watch:
             GitHubUnavailable: GitHub does not answer now.
             EventNotTakenError: The bus did not take it.
         """
-        told = self._learn(sorted(self._versions()), self._known())
-        if told.current.version != version:
-            since = datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
-            self.retirement.tell(version, deprecated_at=since)
+        asked = filter(is_version, {*self._versions(), version})
+        told, now = self._learn(sorted(asked), self._known()), self.clock()
+        since = told.dead([version], now=now).get(version)
+        if since or told.current.version != version:
+            now_then = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+            self.retirement.tell(version, deprecated_at=since or now_then)
 
     def _known(self) -> Releases:
         return Releases.from_item(self.ledger.get(ENTRY), pin=self.config.runner_release)
@@ -191,12 +203,16 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any] | None:
         context: Lambda's context.
 
     Returns:
-        What was found, see ``Watch.run``; nothing for ``runner_version_retired``.
+        What was found, see ``Watch.run``; nothing for ``runner_version_retired``, nor in an hour
+        in which no look is due.
 
     Raises:
         GitHubUnavailable: GitHub does not answer now; Lambda tries again.
     """
-    if event.get("detail-type") != DETAIL_TYPE:
+    kind = event.get("detail-type")
+    if kind == "Scheduled Event" and not _watch().is_due():
+        return None
+    if kind != DETAIL_TYPE:
         return _watch().run()
     if event["detail"]["deprecated_at"] is None:
         # one with a date is from here

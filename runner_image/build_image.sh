@@ -102,7 +102,8 @@ BASE_DIGEST=$(docker buildx imagetools inspect --format '{{json .Manifest}}' -- 
 # The tag is made of all that goes into the image: the same tag is the same image.
 content=$(printf '%s\n%s\n%s\n%s\n%s' \
   "$BASE_IMAGE" "$BASE_DIGEST" "$RECIPE_DIGEST" "$RUNNER_VERSION" "$ARCHITECTURE" | sha256sum)
-CONTENT_TAG="$readable-${content:0:12}"
+# 96 bits: a base's name is free text, and must not be found so that another's tag comes out.
+CONTENT_TAG="$readable-${content:0:24}"
 printf 'export CONTENT_TAG=%q BASE_DIGEST=%q\n' "$CONTENT_TAG" "$BASE_DIGEST" >exported
 
 if is_in_ecr "$CONTENT_TAG"; then

@@ -268,7 +268,7 @@ def content_tag(variables: Mapping[str, str], digest: str) -> str:
         variables["ARCHITECTURE"],
     )
     readable = variables["IMAGE_TAG"].rpartition("-")[0]
-    return f"{readable}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:12]}"
+    return f"{readable}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:24]}"
 
 
 def _stored(image: str) -> str:

@@ -289,7 +289,11 @@ class Builder:
         # the registry decides: a build can fail only because another has pushed the same
         digest = self.registry.digest(build.content_tag) if build.content_tag else None
         version = build.runner_version
-        if since := releases.dead([version], now=self.images.now).get(version):
+        dead = releases.dead([version, releases.current.version], now=self.images.now)
+        if version in dead and releases.current.version not in dead:
+            logger.info("built with a release that is retired meanwhile", image_tag=tag)
+            self.images.requeue(tag, build_id=build.build_id, seconds=self._lease)
+        elif since := dead.get(version):
             self._fail(
                 tag,
                 build_id=build.build_id,

@@ -264,9 +264,9 @@ class ImageRecords:
             values={":building": "BUILDING", ":build": build_id, ":expires": self.now + seconds},
         )
 
-    def requeue(self, tag: str, *, build_id: str, seconds: int) -> bool:
-        """Have an image built whose build is not to be found; False if that is not its build."""
-        row = self._update(
+    def requeue(self, tag: str, *, build_id: str, seconds: int) -> None:
+        """Have an image built, or built anew, whose build came to nothing; nobody is told."""
+        self._update(
             tag,
             "SET #status = :queued, lease_expires_at = :expires, queued_at = :now REMOVE build_id",
             condition="#status = :building AND build_id = :build",
@@ -278,7 +278,12 @@ class ImageRecords:
                 ":now": self.now,
             },
         )
-        return row is not None
+        self._update(
+            tag,
+            "SET rebuild_id = :queued",
+            condition="#status = :ready AND rebuild_id = :build",
+            values={":ready": "READY", ":queued": _IN_LINE, ":build": build_id},
+        )
 
     def ready(self, seen: ImageRow, built: Built, *, family: str, revision: str) -> ImageRow | None:
         """Write that an image is there, in place of the one before.
@@ -422,7 +427,7 @@ class ImageRecords:
         """Write that an image must not be launched any more, unless it was built anew."""
         self._update(
             row.tag,
-            "SET #status = :retired, updated_at = :now",
+            "SET #status = :retired, updated_at = :now REMOVE rebuild_id",
             condition="#status = :ready AND runner_version = :version",
             values={
                 ":ready": "READY",
@@ -440,7 +445,7 @@ class ImageRecords:
         """
         left = self._update(
             row.tag,
-            "SET #status = :retired",
+            "SET #status = :retired REMOVE rebuild_id",
             condition="(attribute_not_exists(used_at) OR used_at <= :used)"
             " AND (NOT #status IN (:queued, :building) OR lease_expires_at <= :now)",
             values={

@@ -108,7 +108,9 @@ class Dispatcher:
             # reconciliation tries again when somebody may have mended it
             self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
         if ended.error == _RETIRED and ended.runner_version:
-            self.retirement.tell(ended.runner_version, deprecated_at=None)
+            self.retirement.tell(
+                ended.runner_version, deprecated_at=None, image_tag=ended.image_tag
+            )
         self._note_use(ended)
 
     def execution_input(self, job: Job) -> dict[str, Any] | Refusal:

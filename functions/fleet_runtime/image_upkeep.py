@@ -62,17 +62,25 @@ class Upkeep:
             else:
                 self._delete_superseded(row, rows, before=now - SUPERSEDED_SECONDS)
 
-    def retired(self, version: str, *, owner: str) -> None:
+    def retired(self, version: str, *, found_in: str = "", owner: str) -> None:
         """Launch no image any more whose runner GitHub has retired.
+
+        A runner's word counts for all images if it is of the default image. Jobs choose the bases
+        of the others, and what is in a base could say so of any version: that takes away its own
+        image and no other.
 
         Args:
             version: The runner's version.
+            found_in: The image whose runner has found it; empty if GitHub says so.
             owner: Who asks: the same when it is tried again.
 
         Raises:
             BuildNotStarted: if the default image's build cannot be started just now.
         """
         builder = self.builder
+        if found_in and found_in not in {image.tag for image in self._default_images()}:
+            self._retire(builder.images.find(found_in))
+            return
         is_known = builder.releases.dead([version], now=builder.images.now)
         if release.is_version(version) and not is_known:
             # only a runner has said so: nobody is to build the same again
@@ -83,12 +91,22 @@ class Upkeep:
                 values={":now": builder.images.now},
             )
         for row in builder.images.all():
-            if row.runner_version == version and row.digest and row.status in ("READY", "RETIRED"):
-                logger.warning("image retired", image_tag=row.tag, runner_version=version)
-                builder.images.retire(row)
-                builder.families.withdraw(row.family, image=builder.registry.reference(row.digest))
+            if row.runner_version == version:
+                self._retire(row)
         if builder.releases.current.version != version:
             self.deployed(owner=owner)
+
+    def _retire(self, row: ImageRow) -> None:
+        if not row.digest or row.status not in ("READY", "RETIRED"):
+            return
+        logger.warning("image retired", image_tag=row.tag, runner_version=row.runner_version)
+        self.builder.images.retire(row)
+        self._withdraw(row, image=self.builder.registry.reference(row.digest))
+
+    def _withdraw(self, row: ImageRow, *, image: str) -> None:
+        # executions that began before a deployment launch by the family of then
+        for family in {row.family, f"{self.builder.config.task_family}-{row.tag}"}:
+            self.builder.families.withdraw(family, image=image)
 
     def _is_to_rebuild(self, row: ImageRow, *, now: int) -> bool:
         return (
@@ -110,7 +128,7 @@ class Upkeep:
             return
         logger.info("image deleted", image_tag=row.tag, used_at=row.used_at)
         if row.family:
-            builder.families.withdraw(row.family, image="")
+            self._withdraw(row, image="")
         others = [other for other in rows if other.tag != row.tag]
         for tag in filter(None, (row.content_tag, *row.superseded)):
             if builder.images.find(row.tag).status != "RETIRED":

@@ -21,6 +21,8 @@ _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"}
 _OFFICIAL_MIRROR = "public.ecr.aws/docker"
 """AWS's mirror of Docker's official images, which has no limit on pulls."""
 _READABLE_LENGTH = 60
+_DIGEST_LENGTH = 24
+"""96 bits: whoever may name a base chooses what is digested, and must not find another's name."""
 
 
 def normalise(reference: str) -> str | Refusal:
@@ -98,4 +100,4 @@ def is_current(tag: str, *, base: str, recipe: str, architecture: str) -> bool:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_DIGEST_LENGTH]

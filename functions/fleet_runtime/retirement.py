@@ -22,12 +22,13 @@ class Retirement:
     events: Client
     bus: str
 
-    def tell(self, runner_version: str, *, deprecated_at: str | None) -> None:
+    def tell(self, runner_version: str, *, deprecated_at: str | None, image_tag: str = "") -> None:
         """Say that images with a version are dead.
 
         Args:
             runner_version: The version.
             deprecated_at: Since when, ISO 8601; None if only a runner has said that it is.
+            image_tag: That runner's image; empty if GitHub has said so.
 
         Raises:
             EventNotTakenError: if the bus did not take it.
@@ -36,5 +37,9 @@ class Retirement:
             self.events,
             bus=self.bus,
             detail_type=DETAIL_TYPE,
-            detail={"runner_version": runner_version, "deprecated_at": deprecated_at},
+            detail={
+                "runner_version": runner_version,
+                "deprecated_at": deprecated_at,
+                "image_tag": image_tag,
+            },
         )

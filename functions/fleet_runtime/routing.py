@@ -144,9 +144,13 @@ def _reason(classes: Sequence[_Lacking], image: ImageCapabilities) -> str:
         what = f"no class has all of the labels {shown(', '.join(asked))}, there are {there_are}"
     is_by_image = image.detected and not image.declared and DETECTABLE & {*nowhere[:1]}
     remedy = (
-        "ask for an image that has it, with image:" if is_by_image else "take it out of runs-on"
+        "ask for an image that has it, with image:, or deploy the fleet's own with it "
+        "(runner_image_variant python, node or full)"
+        if is_by_image
+        else "take it out of runs-on, or add it to the labels of a class, or to its capabilities "
+        "if its image has it"
     )
-    return f"{what}: {remedy}, or add it to the labels or capabilities of a class"
+    return f"{what}: {remedy}"
 
 
 def _listed(items: Sequence[str]) -> str:

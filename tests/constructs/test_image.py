@@ -119,12 +119,22 @@ def test_one_project_for_each_architecture_that_a_class_has(everything: Template
         given = {v["Name"]: v["Value"] for v in project["Environment"]["EnvironmentVariables"]}
         is_arm = project["Environment"]["Type"] == "ARM_CONTAINER"
         assert given["ARCHITECTURE"] == ("ARM64" if is_arm else "X86_64")
-        assert len(given["RECIPE_DIGEST"]) == 64
+        recipe, *fleet = given["RECIPE_DIGEST"]["Fn::Join"][1]
+        assert len(recipe) == 64
+        # the repository is somebody else's, so the tags are to be this fleet's own
+        assert fleet[0] == {"Ref": "AWS::StackId"}
+        assert len(fleet[1]) > 8
         assert given["RUNNER_REPOSITORY_URL"]
     settings = environment(everything, "build_image")
-    assert settings["IMAGE_RECIPE"] == given["RECIPE_DIGEST"]
+    assert settings["IMAGE_RECIPE"] == recipe
     assert settings["MAX_BUILDS"] == "3"
     assert settings["BUILD_DEFAULT_IMAGE"] == "on"
+
+
+def test_tags_in_a_repository_of_its_own_are_made_of_content_alone(minimal: Template) -> None:
+    [project] = of_type(minimal, "AWS::CodeBuild::Project")
+    given = {v["Name"]: v["Value"] for v in project["Environment"]["EnvironmentVariables"]}
+    assert given["RECIPE_DIGEST"] == environment(minimal, "build_image")["IMAGE_RECIPE"]
 
 
 def test_build_image_knows_its_projects_and_hears_of_their_builds() -> None:
@@ -242,7 +252,7 @@ def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template
 def test_watch_release_looks_at_once_where_a_version_may_be_dead(minimal: Template) -> None:
     assert heard_by(minimal, "watch_release") == [
         "CloudFormation Stack Status Change",
-        "rate(1 day)",
+        "rate(1 hour)",
         "runner_version_retired",
     ]
 
@@ -485,17 +495,32 @@ def test_capabilities_are_known_where_they_can_be(
     ("props", "message"),
     [
         ({"variant": "ruby"}, "variant 'ruby' is unknown, use one of .*'full'"),
-        ({"image_uri": READY, "variant": "full"}, "variant would build one: leave either out"),
-        ({"image_uri": READY, "apt_packages": ["jq"]}, "apt_packages would build"),
-        ({"image_uri": READY, "base_image": "ghcr.io/o/b:1"}, "base_image would build"),
-        ({"image_uri": READY, "dockerfile_directory": "."}, "dockerfile_directory would build"),
+        (
+            {"image_uri": READY, "variant": "full"},
+            "variant 'full' would build one: leave either out",
+        ),
+        ({"image_uri": READY, "apt_packages": ["jq"]}, r"apt_packages \['jq'\] would build"),
+        (
+            {"image_uri": READY, "base_image": "ghcr.io/o/b:1"},
+            "base_image 'ghcr.io/o/b:1' would build",
+        ),
+        ({"image_uri": READY, "dockerfile_directory": "."}, "dockerfile_directory '.' would build"),
         ({"image_uri": "my runner"}, "'my runner' cannot be pulled"),
         ({"image_uri": READY, "jobs_may_choose": False, "soci": True}, "nothing is built"),
         ({"jobs_may_choose": False, "allowed_bases": ["*"]}, "leave one of them out"),
+        ({"allowed_bases": "public.ecr.aws/*"}, "is one text, give a list"),
+        ({"allowed_bases": ["*", "python:*"]}, "has 'python:.', which no image matches: .*python:"),
+        ({"allowed_bases": ["python:3.12"]}, "which no image matches"),
+        ({"allowed_bases": ["docker.io/library/python:*"]}, "which no image matches"),
+        ({"allowed_bases": [""]}, "which no image matches"),
+        ({"allowed_bases": [1]}, "which no image matches"),
         ({"base_image": "node:24"}, "'node:24' is no full reference .* registry/name:tag"),
         ({"base_image": "ghcr.io/o/b; touch x"}, "no full reference"),
         ({"dockerfile_directory": "/nowhere"}, "'/nowhere' has no Dockerfile"),
-        ({"build_args": {"BASE_IMAGE": "x"}}, "BASE_IMAGE is set by the fleet, from base_image"),
+        (
+            {"build_args": {"BASE_IMAGE": "x"}},
+            "BASE_IMAGE is set by the fleet, from the prop base_image: leave 'x' out",
+        ),
         ({"build_args": {"A.B": "x"}}, "'A.B' cannot be one, use letters"),
         ({"build_args": {"A": "x\ny"}}, "one line of text"),
         ({"build_args": {"A": cdk.Aws.REGION}}, "known when the app is synthesized"),

@@ -959,24 +959,42 @@ def test_a_dead_release_is_not_built(aws: Aws, fleet: Fleet) -> None:
     assert "let watch_release ask GitHub" in aws.resumed[0][2]
 
 
-def retired(version: str = "2.338.0") -> dict[str, Any]:
+def retired(version: str = "2.338.0", found_in: str = "") -> dict[str, Any]:
+    """The event, by default without the image whose runner has found out."""
     return {
         "id": "retired",
         "source": "cdk-runner-fleet",
         "detail-type": "runner_version_retired",
-        "detail": {"runner_version": version, "deprecated_at": None},
+        "detail": {"runner_version": version, "deprecated_at": None, "image_tag": found_in},
     }
 
 
-def test_images_with_a_retired_runner_are_not_launched_any_more(aws: Aws, fleet: Fleet) -> None:
-    fleet.build()
-    fleet.build("old-0123456789ab")
-    aws.dynamodb.update_item(
+def learn_newer(fleet: Fleet) -> None:
+    """What watch_release writes when GitHub offers a newer release."""
+    sums = json.dumps({"x64": "a" * 64, "arm64": "b" * 64})
+    fleet.aws.dynamodb.update_item(
+        TableName="ledger",
+        Key={"entry": {"S": "runner-release"}},
+        UpdateExpression="SET version = :v, sha256 = :s, versions = :d",
+        ExpressionAttributeValues={
+            ":v": {"S": "2.339.0"}, ":s": {"S": sums}, ":d": {"S": '{"2.339.0": null}'},
+        },
+    )  # fmt: skip
+
+
+def with_other_version(fleet: Fleet, tag: str) -> None:
+    fleet.aws.dynamodb.update_item(
         TableName="images",
-        Key={"image_tag": {"S": "old-0123456789ab"}},
+        Key={"image_tag": {"S": tag}},
         UpdateExpression="SET runner_version = :v",
         ExpressionAttributeValues={":v": {"S": "2.337.0"}},
     )
+
+
+def test_images_with_a_retired_runner_are_not_launched_any_more(fleet: Fleet) -> None:
+    fleet.build()
+    fleet.build("old-0123456789ab")
+    with_other_version(fleet, "old-0123456789ab")
     fleet(retired("2.337.0"))
     assert fleet.row("old-0123456789ab")["status"] == "RETIRED"
     assert fleet.launched("fleet-runner-abc-old-0123456789ab") == ""
@@ -1014,20 +1032,99 @@ def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
     assert "GitHub has retired version 2.338.0 of the runner (2027-01-15T08:00:00+00:00)" in cause
     assert "let watch_release ask GitHub" in cause
     # what watch_release writes and says then
-    sums = json.dumps({"x64": "a" * 64, "arm64": "b" * 64})
-    fleet.aws.dynamodb.update_item(
-        TableName="ledger",
-        Key={"entry": {"S": "runner-release"}},
-        UpdateExpression="SET version = :v, sha256 = :s, versions = :d",
-        ExpressionAttributeValues={
-            ":v": {"S": "2.339.0"}, ":s": {"S": sums}, ":d": {"S": '{"2.339.0": null}'},
-        },
-    )  # fmt: skip
+    learn_newer(fleet)
     fleet(retired())
     assert fleet.starts == [*tags, *tags]
     for tag in tags:
         fleet(fleet.codebuild.end(tag))
         assert (fleet.row(tag)["status"], fleet.row(tag)["runner_version"]) == ("READY", "2.339.0")
+
+
+def test_what_a_base_of_a_jobs_choice_says_counts_for_its_own_image_alone(fleet: Fleet) -> None:
+    evil = "evil-0123456789ab"
+    fleet(DEPLOYED)
+    for tag in list(fleet.starts):
+        fleet(fleet.codebuild.end(tag))
+    fleet.build()
+    fleet.build(evil)
+    default, *_ = fleet.starts
+    fleet(retired(found_in=evil))
+    assert fleet.row(evil)["status"] == "RETIRED"
+    assert fleet.launched(f"fleet-runner-abc-{evil}") == ""
+    assert (fleet.row()["status"], fleet.row(default)["status"]) == ("READY", "READY")
+    fleet.join("fleet-2-1", tag="other-0123456789ab")
+    assert fleet.request("other-0123456789ab", "fleet-2-1") == "BUILDING"
+    # and the deployer's own image speaks for all
+    fleet(retired(found_in=default))
+    assert (fleet.row()["status"], fleet.row(default)["status"]) == ("RETIRED", "RETIRED")
+
+
+def test_an_image_that_is_retired_in_line_for_a_rebuild_is_out_of_line(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = [f"r{number}-0123456789ab" for number in range(8)]
+    for tag in tags:
+        fleet.build(tag)
+    fleet.pass_time(7 * DAY)
+    builder = build_image._builder()
+    for tag in tags:
+        builder.rebuild(builder.images.find(tag))
+    builder.advance("daily")
+    assert builder.turns.read().rebuilds, "some wait"
+    fleet(retired())
+    taken, take = [], BuildTurns.take
+
+    def count(turns: BuildTurns, owner: str) -> Any:
+        taken.append(owner)
+        assert len(taken) < 20, "round and round"
+        return take(turns, owner)
+
+    monkeypatch.setattr(BuildTurns, "take", count)
+    fleet(fleet.codebuild.end(fleet.codebuild.running[0]))
+    assert builder.turns.read().rebuilds == ()
+    assert {fleet.row(tag)["status"] for tag in tags} == {"RETIRED"}
+
+
+def test_a_build_with_a_runner_that_died_meanwhile_is_made_again_with_the_newer_one(
+    aws: Aws, fleet: Fleet
+) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    learn_newer(fleet)
+    fleet(retired())
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.row()["status"] == "BUILDING"
+    assert aws.resumed == [], "nobody is told before it is known"
+    fleet(fleet.codebuild.end(TAG))
+    assert (fleet.row()["status"], fleet.row()["runner_version"]) == ("READY", "2.339.0")
+    assert [(token, error) for token, error, _ in aws.resumed] == [(f"token-{RUNNER}", "Success")]
+
+
+def test_a_rebuild_with_a_runner_that_died_meanwhile_is_made_again(fleet: Fleet) -> None:
+    fleet.build()
+    fleet.pass_time(7 * DAY)
+    builder = build_image._builder()
+    builder.images.used(TAG, at=builder.images.now, runner_version="")
+    with_other_version(fleet, TAG)
+    builder.rebuild(builder.images.find(TAG))
+    builder.advance("daily")
+    assert fleet.codebuild.running == [TAG]
+    learn_newer(fleet)
+    fleet(retired())
+    fleet(fleet.codebuild.end(TAG))
+    assert TAG in fleet.codebuild.running
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.row()["runner_version"] == "2.339.0"
+
+
+def test_a_retired_image_is_launched_by_no_family(fleet: Fleet) -> None:
+    fleet.build()
+    former = f"fleet-runner-old-{TAG}"
+    fleet.join("fleet-2-1")
+    fleet.request(runner="fleet-2-1", task_definition=former)
+    assert fleet.launched(former)
+    fleet(retired())
+    assert (fleet.launched(former), fleet.launched()) == ("", "")
 
 
 def test_a_runners_word_counts_for_a_day(fleet: Fleet) -> None:

@@ -464,7 +464,9 @@ def retired(aws: Aws) -> list[dict[str, Any]]:
 def test_a_version_that_github_retired_is_told_of(aws: Aws, dispatch: Any) -> None:
     put_ended(aws, status="FAILED", error="Runner.VersionRetired", cause="exited with 7")
     dispatch(ended("FAILED"))
-    assert retired(aws) == [{"runner_version": "2.338.0", "deprecated_at": None}]
+    assert retired(aws) == [
+        {"runner_version": "2.338.0", "deprecated_at": None, "image_tag": "default-1"}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def tag(
 
 
 def test_names_tell_bases_recipes_and_architectures_apart() -> None:
-    assert re.fullmatch(r"ubuntu-22-04-[0-9a-f]{12}", tag())
+    assert re.fullmatch(r"ubuntu-22-04-[0-9a-f]{24}", tag())
     assert tag() == tag()
     others = {tag(), tag(recipe="r2"), tag(BASE + ".1"), tag(architecture="ARM64")}
     assert len(others) == 4

@@ -75,7 +75,7 @@ def test_the_first_class_that_has_every_label_serves_the_job(asked: list[str], n
 def test_a_job_that_names_a_class_gets_no_other() -> None:
     assert refused("class:small", "docker", "linux") == (
         "class small has no label 'docker', it has linux, x64, shell: take it out of runs-on, "
-        "or add it to the labels or capabilities of a class"
+        "or add it to the labels of a class, or to its capabilities if its image has it"
     )
 
 
@@ -83,7 +83,8 @@ def test_a_label_that_no_class_has_is_named_with_what_the_classes_have() -> None
     assert refused("linux", "gpu", "docker") == (
         "no class has label 'gpu', there are small (linux, x64, shell), "
         "Large (docker, linux, x64, shell), arm (arm64, linux, shell), py (linux, x64, python): "
-        "take it out of runs-on, or add it to the labels or capabilities of a class"
+        "take it out of runs-on, or add it to the labels of a class, or to its capabilities if "
+        "its image has it"
     )
 
 

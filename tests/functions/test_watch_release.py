@@ -310,9 +310,11 @@ def test_an_event_that_the_bus_did_not_take_is_an_error(
 
 def test_a_runner_that_found_out_itself_is_told_without_a_date(aws: Aws) -> None:
     Retirement(events=fleet_aws.client("events"), bus="fleet-bus").tell(
-        "2.334.0", deprecated_at=None
+        "2.334.0", deprecated_at=None, image_tag="node-1"
     )
-    assert told(aws) == [{"runner_version": "2.334.0", "deprecated_at": None}]
+    assert told(aws) == [
+        {"runner_version": "2.334.0", "deprecated_at": None, "image_tag": "node-1"}
+    ]
 
 
 def retired(version: str, deprecated_at: str | None = None) -> dict[str, Any]:
@@ -335,7 +337,9 @@ def test_images_whose_runner_is_found_dead_follow_as_soon_as_a_newer_one_is_know
     [event] = told(fleet)
     assert event["runner_version"] == "2.338.0"
     assert datetime.fromisoformat(event["deprecated_at"]).timestamp() <= time.time()
-    watch_release.handler(retired(*event.values()), context)  # its own, which comes back
+    watch_release.handler(
+        retired(event["runner_version"], event["deprecated_at"]), context
+    )  # its own, which comes back
     assert len(told(fleet)) == 1
 
 
@@ -347,7 +351,44 @@ def test_a_look_that_an_event_causes_tells_of_no_other_version(
         is_used(fleet, version, status=None)
     watch_release.handler(retired("2.338.0"), context)
     watch_release.handler(retired("2.334.0", in_days(-1)), context)
-    assert told(fleet) == []
+    [event] = told(fleet)
+    assert (event["runner_version"], event["image_tag"]) == ("2.338.0", "")
+    assert event["deprecated_at"] == entry(fleet)["versions"]["2.338.0"]
+
+
+SCHEDULED = {"detail-type": "Scheduled Event"}
+
+
+def test_the_schedule_looks_once_a_day(fleet: Aws, twin: GitHubTwin, context: Any) -> None:
+    assert watch_release.handler(SCHEDULED, context)
+    before = twin.requests_served
+    assert watch_release.handler(SCHEDULED, context) is None
+    assert twin.requests_served == before
+    ledger = Ledger(dynamodb=fleet.dynamodb, table="ledger")
+    ledger.write(ENTRY, "SET checked_at = :then", values={":then": int(time.time()) - 22 * 3600})
+    assert watch_release.handler(SCHEDULED, context)
+
+
+def test_the_schedule_looks_each_hour_while_no_release_is_to_be_had(
+    fleet: Aws, twin: GitHubTwin, context: Any
+) -> None:
+    twin.releases.deprecate("2.338.0", runtime=in_days(-1))
+    assert watch_release.handler(SCHEDULED, context)
+    assert watch_release.handler(SCHEDULED, context)
+    twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
+    assert watch_release.handler(SCHEDULED, context)["release"] == "2.340.0"
+    assert watch_release.handler(SCHEDULED, context) is None
+
+
+def test_what_github_says_of_a_version_counts_whoever_asked(
+    fleet: Aws, twin: GitHubTwin, context: Any
+) -> None:
+    # no row has it any more: what its runner said has taken that away
+    twin.releases.deprecate("2.337.0", runtime=in_days(-1))
+    watch_release.handler(retired("2.337.0"), context)
+    assert [each["runner_version"] for each in told(fleet)] == ["2.337.0"]
+    watch_release.handler(retired("../../x"), context)
+    assert "../../x" not in entry(fleet)["versions"]
 
 
 def test_an_event_that_was_not_put_is_put_when_it_is_tried_again(

@@ -81,4 +81,4 @@ def test_the_tag_is_made_as_the_build_in_the_account_makes_it() -> None:
         text=True,
         check=True,
     ).stdout
-    assert buildah.content_tag(variables, digest) == f"ubuntu-24.04-{made[:12]}"
+    assert buildah.content_tag(variables, digest) == f"ubuntu-24.04-{made[:24]}"

@@ -190,7 +190,7 @@ def _read(path: Path) -> str:
 
 def content_tag(base: str = BASE, architecture: str = "X86_64") -> str:
     parts = (base, DIGEST, "d" * 64, "2.338.0", architecture)
-    return "node-20-bookworm-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return "node-20-bookworm-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 def test_it_builds_tries_and_pushes_what_the_base_is_now(machine: Machine) -> None:

@@ -492,7 +492,7 @@ class TestBuilds:
         assert self.ended(deployed, build) == "SUCCEEDED"
         exported = self.exported(deployed, build)
         assert re.fullmatch(r"sha256:[0-9a-f]{64}", exported["BASE_DIGEST"])
-        assert re.fullmatch(r"good-[0-9a-f]{12}", exported["CONTENT_TAG"])
+        assert re.fullmatch(r"good-[0-9a-f]{24}", exported["CONTENT_TAG"])
         image = deployed.emulator.client("ecr").describe_images(
             repositoryName=deployed.outputs["RepositoryName"],
             imageIds=[{"imageTag": exported["CONTENT_TAG"]}],
