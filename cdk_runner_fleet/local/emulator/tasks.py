@@ -19,7 +19,7 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +392,15 @@ def _by_tag(image: str) -> str:
     return f"{image.partition('@')[0].partition(':')[0]}:{known['imageTags'][0]}"
 
 
+def of_copies(sanitize: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Answer with a task as ministack does, while its own thread may be writing to it."""
+
+    def sanitized(obj: Any) -> Any:
+        return sanitize(obj.copy() if isinstance(obj, dict | list) else obj)
+
+    return sanitized
+
+
 def install(
     options: Options,
     faults: Faults,
@@ -404,6 +413,7 @@ def install(
     ecs._docker = types.SimpleNamespace()
     tasks._upstream_run = upstream.replace(ecs, "_run_task", tasks.run_task, takes=("data",))
     upstream.replace(ecs, "_stop_task", tasks.stop_task, takes=("data",))
+    upstream.replace(ecs, "_sanitize", of_copies(ecs._sanitize), takes=("obj",))
     upstream.replace(
         ecs,
         "_run_task_worker",

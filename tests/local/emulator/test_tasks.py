@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from ministack.services import ecs as ecs_service
 
 from cdk_runner_fleet._assets import RUNNER_IMAGE
 from cdk_runner_fleet.local.emulator.launch import runner_launch
 from cdk_runner_fleet.local.emulator.options import Options
+from cdk_runner_fleet.local.emulator.tasks import of_copies
 from tests.local.emulator.harness import Emulator, Events, eventually, unique_sleep
 
 READY_IMAGE = "ghcr.io/octo-org/runner:1"
@@ -120,6 +123,20 @@ def test_stop_asks_first_and_kills_after_the_timeout(ecs: Ecs) -> None:
     assert (task["stopCode"], task["stoppedReason"]) == ("UserInitiated", "enough")
     assert task["containers"][0]["exitCode"] == 137
     assert "asked" in ecs.log(arn).read_text()
+
+
+def test_an_answer_stands_while_the_task_goes_on() -> None:
+    class Growing(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            task["exitCode"] = 0
+            return super().__iter__()
+
+        def copy(self) -> Growing:
+            return self
+
+    task: dict[str, Any] = {"containers": Growing(["runner"]), "_hidden": 1}
+    assert of_copies(ecs_service._sanitize)(task) == {"containers": ["runner"]}
+    assert "exitCode" in task
 
 
 def test_stop_is_idempotent(ecs: Ecs) -> None:
