@@ -190,13 +190,16 @@ def _declared(declaration: Declaration) -> dict[str, Value]:
 
 
 def _denied(runner: Runner, ticket: str) -> Denied | None:
+    if runner.is_between_tasks:
+        # the row still has the claim of the one that stopped: who asks now comes after it
+        return _not_parked()
     if not runner.ticket_hash:
         # the lifecycle removes a used ticket, and has none before it waits for the claim
         if runner.claimed_at is not None:
             return Denied(status=409, reason="claimed already")
         if runner.is_over:
             return _gone("its lifecycle has ended")
-        return Denied(status=503, reason="not waiting yet", retry_after=_NOT_PARKED_SECONDS)
+        return _not_parked()
     if not is_token(ticket, hashed=runner.ticket_hash):
         return Denied(status=403, reason="wrong ticket")
     if runner.claimed_at is not None:
@@ -204,6 +207,10 @@ def _denied(runner: Runner, ticket: str) -> Denied | None:
     if runner.is_over:
         return _gone("its lifecycle has gone on")
     return None
+
+
+def _not_parked() -> Denied:
+    return Denied(status=503, reason="not waiting yet", retry_after=_NOT_PARKED_SECONDS)
 
 
 def _gone(reason: str) -> Denied:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.aws import Client
-from fleet_runtime.items import Item, Value, amount, encode, encode_all, number, text
+from fleet_runtime.items import Item, Value, amount, encode, encode_all, number, text, texts
 
 WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
@@ -54,6 +54,7 @@ class Runner:
     start_input: str
     task_token: str
     task_id: str
+    stopped_tasks: frozenset[str]
     ticket_hash: str
     events_token_hash: str
     claimed_at: int | None
@@ -99,6 +100,7 @@ class Runner:
             start_input=text(item, "start_input"),
             task_token=text(item, "task_token"),
             task_id=text(item, "task_id"),
+            stopped_tasks=texts(item, "stopped_tasks"),
             ticket_hash=text(item, "ticket_hash"),
             events_token_hash=text(item, "events_token_hash"),
             claimed_at=number(item, "claimed_at"),
@@ -128,6 +130,11 @@ class Runner:
     def is_in_line(self) -> bool:
         """Whether it waits for its turn: nothing of it exists yet but its row."""
         return self.waiting_for == TURN and self.released_at is None
+
+    @property
+    def is_between_tasks(self) -> bool:
+        """Whether the task that the row is about has stopped, and it is not about the next yet."""
+        return self.task_id in self.stopped_tasks and not self.is_over
 
     @property
     def waits(self) -> bool:

@@ -17,7 +17,7 @@ import runner_api
 from fleet_runtime.aws import client
 from fleet_runtime.observability import logger
 
-from .conftest import RUNNER, TOKEN, Aws, GitHub, forget
+from .conftest import RUNNER, TASK, TOKEN, Aws, GitHub, forget
 
 JOB = 2832853555
 
@@ -185,6 +185,29 @@ def test_503_until_the_lifecycle_waits(aws: Aws, github: GitHub, post: Any) -> N
     assert (status, headers["retry-after"]) == (503, "1")
     aws.park("runner")
     assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("phase", "ticket"), [("job", "the-ticket"), ("runner", "the-ticket-of-the-next")]
+)
+def test_503_for_the_next_task_until_the_lifecycle_waits_for_it(
+    aws: Aws, post: Any, phase: str, ticket: str
+) -> None:
+    aws.park(phase, stopped_tasks={TASK})
+    status, _, headers = post(CLAIM, token=ticket)
+    assert (status, headers["retry-after"]) == (503, "1")
+    aws.park(
+        "runner",
+        task_id=f"{TASK}-next",
+        ticket_hash=sha256("the-ticket-of-the-next"),
+        stopped_tasks={TASK},
+    )
+    assert post(CLAIM, token="the-ticket-of-the-next")[0] == 200
+
+
+def test_410_for_a_stopped_task_of_a_runner_that_is_over(aws: Aws, post: Any) -> None:
+    aws.put_row(status="FAILED", task_id=TASK, stopped_tasks={TASK})
+    assert post(CLAIM)[0] == 410
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ RUN = """
 [[ "$RUNNER_MANUALLY_TRAP_SIG" == 1 ]] || exit 99
 set -m
 told=""
-trap 'told=yes; kill -INT -- "-$child"' INT TERM
+trap 'told=yes; kill -INT -- "-$!"' INT TERM
 bash "$RUNNER_HOME/work.sh" &
 child=$!
 wait "$child"; status=$?
@@ -88,7 +88,12 @@ def test_sigterm_reaches_the_job_and_its_status_counts(
     machine.script(machine.home / "run.sh", RUN)
     machine.script(
         machine.home / "work.sh",
-        "trap 'touch told; sleep 0.2; exit 5' INT; touch at_work\nwhile :; do sleep 0.02; done",
+        # bash loses a SIGINT to the whole group that comes as its foreground command ends: `wait`
+        """
+        trap 'touch told; sleep 0.2; exit 5' INT
+        touch at_work
+        while :; do sleep 0.1 & wait $!; done
+        """,
     )
     process = machine.start(fleet, within=namespace)
     wait_until((machine.home / "at_work").exists)
