@@ -180,6 +180,15 @@ class Machine:
         return dict(pair.split("=", 1) for pair in pairs if pair)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_signal_ignored() -> None:
+    """A container starts with no signal ignored, what a shell starts with `&` ignores SIGINT.
+
+    A shell script that begins with a signal ignored cannot trap it (POSIX, `trap`).
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     machine = Machine(tmp_path)
