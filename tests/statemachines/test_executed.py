@@ -668,7 +668,9 @@ def test_an_image_that_is_long_in_line_does_not_count_as_not_built(rig: Rig) -> 
     while rig.entered(life.arn).count("StartBuild") < 5:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    life.fail("image", "Runner.Released").end()
+    # no token of a wait this short: it may be over before it is answered
+    life.write(released_at={"N": "1"})
+    assert life.end()["status"] == "SUCCEEDED"
 
 
 def test_who_waits_takes_a_dead_builder_over(rig: Rig) -> None:
