@@ -13,11 +13,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_runtime import settings
-from fleet_runtime.build_turns import BuildNotStarted
-from fleet_runtime.builder import Builder
-from fleet_runtime.builds import Image
-from fleet_runtime.image_upkeep import Upkeep
+from fleet_runtime import environment as settings
+from fleet_runtime.images.build_turns import BuildNotStarted
+from fleet_runtime.images.builder import Builder
+from fleet_runtime.images.rows import Image
+from fleet_runtime.images.upkeep import Upkeep
 from fleet_runtime.observability import logger, observed
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT")

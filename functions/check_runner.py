@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from fleet_runtime import settings
-from fleet_runtime.access import GitHubAccess
-from fleet_runtime.aws import client
-from fleet_runtime.github import GitHubError, Job
+from fleet_runtime import environment as settings
+from fleet_runtime.aws.client import client
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.message import GitHubError, Job
+from fleet_runtime.github.registrations import GitHubRunners
 from fleet_runtime.observability import count, logger, observed
-from fleet_runtime.records import Runner, RunnerRecords
-from fleet_runtime.runners import GitHubRunners
+from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 _GITHUB_SECONDS = 20.0
 """For all that GitHub is asked: the rest of a Lambda's 30 s is for AWS."""

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from fleet_runtime import settings
-from fleet_runtime.dispatcher import Dispatcher
-from fleet_runtime.jobs import Job
+from fleet_runtime import environment as settings
+from fleet_runtime.dispatch.dispatcher import Dispatcher
+from fleet_runtime.job.job import Job
 from fleet_runtime.observability import logger, observed
-from fleet_runtime.signals import StoppedTask
+from fleet_runtime.runner.signals import StoppedTask
 
 _CONTAINER = "runner"
 

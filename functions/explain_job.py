@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from fleet_runtime import explanations, github, settings
-from fleet_runtime.access import GitHubAccess
-from fleet_runtime.aws import client
-from fleet_runtime.explanations import Explanation
-from fleet_runtime.github import GitHubError, GitHubRefused, Request
+from fleet_runtime import environment as settings
+from fleet_runtime.aws.client import client
+from fleet_runtime.explanation import explanation as explanations
+from fleet_runtime.explanation.explanation import Explanation
+from fleet_runtime.explanation.unserved import DETAIL_TYPE
+from fleet_runtime.github import message as github
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.message import GitHubError, GitHubRefused, Request
 from fleet_runtime.observability import count, logger, observed
-from fleet_runtime.records import RunnerRecords
-from fleet_runtime.unserved import DETAIL_TYPE
+from fleet_runtime.runner.rows import RunnerRecords
 
 _HAS_RUNNER = ("in_progress", "completed")
 _ASKING = {"actions": "read"}

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from fleet_runtime import settings, webhook
-from fleet_runtime.eventbus import AwsError, EventBus
-from fleet_runtime.gateway import UnreadableBodyError, answer, header, raw_body
-from fleet_runtime.signature import is_signed
+from fleet_runtime import environment as settings
+from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
+from fleet_runtime.aws.light_client import AwsError, EventBus
+from fleet_runtime.github.signature import is_signed
+from fleet_runtime.job import webhook
 
 LARGEST_BODY = 1024 * 1024
 """Bytes; real ``workflow_job`` payloads have 7 to 12 KB."""

@@ -7,21 +7,21 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from fleet_runtime import settings
-from fleet_runtime.access import GitHubAccess
-from fleet_runtime.aws import client
-from fleet_runtime.deliveries import Redelivery
-from fleet_runtime.dispatcher import Dispatcher
-from fleet_runtime.executions import Executions
-from fleet_runtime.ledger import Ledger
-from fleet_runtime.listing import JobLister
+from fleet_runtime import environment as settings
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.dispatch.dispatcher import Dispatcher
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.etags import Pages
+from fleet_runtime.github.registrations import GitHubRunners
 from fleet_runtime.observability import observed
-from fleet_runtime.pages import Pages
-from fleet_runtime.reconciliation import Reconciliation
-from fleet_runtime.repairs import Repairs
-from fleet_runtime.runners import GitHubRunners
-from fleet_runtime.supply import Supply
-from fleet_runtime.sweeps import Memory, Sweeps
+from fleet_runtime.reconciliation.listing import JobLister
+from fleet_runtime.reconciliation.redelivery import Redelivery
+from fleet_runtime.reconciliation.repairs import Repairs
+from fleet_runtime.reconciliation.run import Reconciliation
+from fleet_runtime.reconciliation.supply import Supply
+from fleet_runtime.reconciliation.sweeps import Memory, Sweeps
+from fleet_runtime.runner.executions import Executions
 
 _HOOKS = {"repos": "repository_hooks", "orgs": "organization_hooks"}
 

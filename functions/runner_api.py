@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from fleet_runtime import settings
-from fleet_runtime.access import GitHubAccess
-from fleet_runtime.aws import client
-from fleet_runtime.claims import Claims, Denied, is_token
-from fleet_runtime.gateway import UnreadableBodyError, answer, header, raw_body
+from fleet_runtime import environment as settings
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.registrations import GitHubRunners
 from fleet_runtime.observability import logger, observed
-from fleet_runtime.records import RunnerRecords
-from fleet_runtime.reports import (
+from fleet_runtime.runner.claims import Claims, Denied, is_token
+from fleet_runtime.runner.reports import (
     EVENTS,
     HEARTBEAT,
     JOB_STARTED,
@@ -22,8 +22,8 @@ from fleet_runtime.reports import (
     read_declaration,
     read_report,
 )
-from fleet_runtime.runners import GitHubRunners
-from fleet_runtime.signals import Signals
+from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.signals import Signals
 
 _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
 

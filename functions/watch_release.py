@@ -16,15 +16,16 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from fleet_runtime import github, settings
-from fleet_runtime.access import GitHubAccess
-from fleet_runtime.aws import Client, client
-from fleet_runtime.github import GitHubRefused, GitHubUnavailable
-from fleet_runtime.items import encode_all, number, text
-from fleet_runtime.ledger import Ledger
+from fleet_runtime import environment as settings
+from fleet_runtime.aws.client import Client, client
+from fleet_runtime.aws.items import encode_all, number, text
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.github import message as github
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
+from fleet_runtime.images.releases import ENTRY, Release, Releases, is_version
+from fleet_runtime.images.retirement import DETAIL_TYPE, Retirement
 from fleet_runtime.observability import gauge, logger, observed
-from fleet_runtime.release import ENTRY, Release, Releases, is_version
-from fleet_runtime.retirement import DETAIL_TYPE, Retirement
 
 IN_USE_SECONDS = 30 * 86400
 """An image that was used since then is in use. It is rebuilt by itself for as long."""

@@ -15,9 +15,9 @@ from aws_cdk import assertions
 from cdk_runner_fleet import RunnerFleet
 from cdk_runner_fleet._function import METRICS_NAMESPACE
 from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
-from fleet_runtime import settings
-from fleet_runtime.catalog import CAPACITIES, FARGATE_SIZES, Catalog
-from fleet_runtime.jobs import Job, execution_input
+from fleet_runtime import environment as settings
+from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
+from fleet_runtime.job.job import Job, execution_input
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
@@ -89,7 +89,14 @@ def test_the_runtime_does_not_import_the_entry_points() -> None:
 
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
-    for name in ("labels", "images", "github", "demand_api", "causes", "explanations"):
+    for name in (
+        "job/labels",
+        "job/image_reference",
+        "github/message",
+        "github/jobs",
+        "explanation/causes",
+        "explanation/explanation",
+    ):
         path = FUNCTIONS / "fleet_runtime" / f"{name}.py"
         roots = {module.split(".")[0] for module in imports(path)}
         assert not roots & {"boto3", "botocore", "aws_lambda_powertools", "urllib3"}, name
@@ -97,12 +104,12 @@ def test_the_pure_modules_need_the_standard_library_alone() -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     for path in sources(FUNCTIONS):
-        if path.name not in {"settings.py"}:
+        if path.name not in {"environment.py"}:
             assert "os.environ" not in path.read_text(encoding="utf-8"), path.name
 
 
 def test_functions_get_the_environment_that_they_read(minimal_environment: dict[str, str]) -> None:
-    text = (FUNCTIONS / "fleet_runtime" / "settings.py").read_text(encoding="utf-8")
+    text = (FUNCTIONS / "fleet_runtime" / "environment.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text))
     lambdas_own = {name for name in read if name.startswith(("AWS_", "POWERTOOLS_", "LOG_LEVEL"))}
     assert read - lambdas_own

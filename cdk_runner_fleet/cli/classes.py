@@ -15,7 +15,7 @@ from cdk_runner_fleet.cli.output import print_json, print_table
 __all__ = ["list_class_sizes"]
 
 _LABELS = {"X86_64": ["linux", "x64"], "ARM64": ["linux", "arm64"]}
-"""What a class has unless the catalog says otherwise, see ``fleet_runtime/catalog.py``."""
+"""What a class has unless the catalog says otherwise, see ``fleet_runtime/job/catalog.py``."""
 
 
 def list_class_sizes(

@@ -29,5 +29,7 @@ def cause_of(error: str) -> Cause:
 @cache
 def _table() -> Callable[[str], tuple[str, str, bool, bool]]:
     # the functions travel with this package, but not on its import path
-    namespace = runpy.run_path(str(_assets.FUNCTIONS / "fleet_runtime" / "causes.py"))
+    namespace = runpy.run_path(
+        str(_assets.FUNCTIONS / "fleet_runtime" / "explanation" / "causes.py")
+    )
     return cast("Callable[[str], tuple[str, str, bool, bool]]", namespace["cause_of"])

@@ -1,7 +1,9 @@
-"""What the fleet's functions share.
+"""What the fleet's functions share, in rooms that import one way.
 
-Imports go one way: entry points -> this package -> stdlib, boto3, Powertools. ``labels``,
-``images``, ``pricing``, ``webhook`` and ``github`` are pure; ``transport`` is the only socket to
-GitHub, ``aws`` and ``eventbus`` are the only ways to AWS, ``settings`` the only reader of the
-environment. Nothing is imported here, so each function loads no more than it uses.
+From the top floor down: ``reconciliation`` -> ``dispatch`` -> ``admission``, ``images``,
+``explanation`` -> ``runner`` -> ``github`` -> ``job`` -> ``observability`` -> ``aws``,
+``environment``. ``job`` is pure; ``github.transport`` is the only socket to GitHub, ``aws.client``
+and ``aws.light_client`` are the only ways to AWS, ``environment`` is the only reader of the
+environment. Nothing is imported here or in a room's ``__init__``, so each function loads no more
+than it uses.
 """

@@ -12,7 +12,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from fleet_runtime import settings
+from fleet_runtime import environment as settings
 
 Handler = Callable[[Mapping[str, Any], Any], Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.values import ARCHITECTURES, RunnerClass
-from fleet_runtime import catalog
-from fleet_runtime.catalog import Catalog
+from fleet_runtime.job import catalog
+from fleet_runtime.job.catalog import Catalog
 
 
 def small(**more: Any) -> RunnerClass:

@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from fleet_runtime.aws import client
+from fleet_runtime.aws.client import client
 
 LOG = "https://console.aws.amazon.com/cloudwatch/home#logEvent:group=builds"
 _ARN = "arn:aws:codebuild:us-east-1:123456789012:build/"

@@ -32,10 +32,10 @@ import receive_webhook
 import reconcile_demand
 import runner_api
 import watch_release
-from fleet_runtime import aws as fleet_aws
-from fleet_runtime import webhook
-from fleet_runtime.scope import Scope
-from fleet_runtime.settings import ImagePolicy
+from fleet_runtime.aws import client as fleet_aws
+from fleet_runtime.environment import ImagePolicy
+from fleet_runtime.job import webhook
+from fleet_runtime.job.scope import Scope
 
 SAMPLES = Path(__file__).parent / "samples"
 WEBHOOK_SECRET = "the-webhook-secret"

@@ -14,12 +14,13 @@ from botocore.exceptions import ClientError
 
 import build_image
 import dispatch_event
-from fleet_runtime import aws as fleet_aws
-from fleet_runtime import builder, settings
-from fleet_runtime.aws import client
-from fleet_runtime.build_turns import START_SECONDS, BuildNotStarted, BuildTurns, Turns
-from fleet_runtime.builds import RETRY_SECONDS, ImageRecords
-from fleet_runtime.ledger import Ledger
+from fleet_runtime import environment as settings
+from fleet_runtime.aws import client as fleet_aws
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.images import builder
+from fleet_runtime.images.build_turns import START_SECONDS, BuildNotStarted, BuildTurns, Turns
+from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
 
 from .builds_stand_in import LOG, Builds, digest_of, event_of, push
 from .conftest import RUNNER, Aws, bus_event, sample
@@ -1191,7 +1192,7 @@ SCHEDULED = {"id": "e", "source": "aws.events", "detail-type": "Scheduled Event"
 
 def current_tag(fleet: Fleet, architecture: str = "X86_64") -> str:
     """The name of an image as it is made today."""
-    from fleet_runtime.images import image_tag  # noqa: PLC0415
+    from fleet_runtime.job.image_reference import image_tag  # noqa: PLC0415
 
     return image_tag(BASE, recipe="0123abcd", architecture=architecture)
 

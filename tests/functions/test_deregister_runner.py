@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import deregister_runner
-from fleet_runtime.github import GitHubRefused, GitHubUnavailable
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 
 from .conftest import RUNNER, Aws, GitHub
 

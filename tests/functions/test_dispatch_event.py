@@ -11,11 +11,11 @@ from unittest.mock import Mock
 import pytest
 
 import dispatch_event
-from fleet_runtime.aws import client
-from fleet_runtime.builds import ImageRecords
-from fleet_runtime.catalog import CatalogError
-from fleet_runtime.records import RunnerRecords
-from fleet_runtime.settings import SettingError
+from fleet_runtime.aws.client import client
+from fleet_runtime.environment import SettingError
+from fleet_runtime.images.rows import ImageRecords
+from fleet_runtime.job.catalog import CatalogError
+from fleet_runtime.runner.rows import RunnerRecords
 
 from .conftest import RUNNER, TASK, Aws, bus_event, forget, job, sample
 

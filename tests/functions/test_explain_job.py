@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import explain_job
-from fleet_runtime.causes import CAUSES
-from fleet_runtime.github import GitHubUnavailable
+from fleet_runtime.explanation.causes import CAUSES
+from fleet_runtime.github.message import GitHubUnavailable
 
 from .conftest import RUNNER, Aws, GitHub, forget
 

@@ -93,7 +93,7 @@ def _is_signed(request: Received) -> bool:
 def light(environment: pytest.MonkeyPatch) -> Iterator[LightAws]:
     server = LightAws()
     environment.setenv("AWS_ENDPOINT_URL", server.stub.url)
-    environment.setattr("fleet_runtime.eventbus._BACKOFF_SECONDS", 0.001)
+    environment.setattr("fleet_runtime.aws.light_client._BACKOFF_SECONDS", 0.001)
     forget()
     yield server
     server.stub.stop()

@@ -21,15 +21,16 @@ from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import read_workflow
-from fleet_runtime import aws as fleet_aws
-from fleet_runtime import demand_api, listing, repairs
-from fleet_runtime.github import GitHubUnavailable, Request, Response
-from fleet_runtime.ledger import Ledger
-from fleet_runtime.listing import JobLister, Listing
-from fleet_runtime.pages import Pages
-from fleet_runtime.records import RunnerRecords
-from fleet_runtime.starts import Starts
-from fleet_runtime.supply import Supply
+from fleet_runtime.admission.starts import Starts
+from fleet_runtime.aws import client as fleet_aws
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.github import jobs as demand_api
+from fleet_runtime.github.etags import Pages
+from fleet_runtime.github.message import GitHubUnavailable, Request, Response
+from fleet_runtime.reconciliation import listing, repairs
+from fleet_runtime.reconciliation.listing import JobLister, Listing
+from fleet_runtime.reconciliation.supply import Supply
+from fleet_runtime.runner.rows import RunnerRecords
 
 from .conftest import ENVIRONMENT, TASK, TOKEN, WEBHOOK_SECRET, Aws, Received, Script, Stub, forget
 

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import runner_api
-from fleet_runtime.aws import client
+from fleet_runtime.aws.client import client
 from fleet_runtime.observability import logger
 
 from .conftest import RUNNER, TASK, TOKEN, Aws, GitHub, forget

@@ -12,15 +12,20 @@ import pytest
 
 import watch_release
 from cdk_runner_fleet.local.twin import ApiFault, GitHubTwin
-from fleet_runtime import aws as fleet_aws
-from fleet_runtime import github
-from fleet_runtime.announcement import EventNotTakenError
-from fleet_runtime.github import GitHubUnavailable, Response, RunnerDeprecation, RunnerDownload
-from fleet_runtime.ledger import Ledger
+from fleet_runtime.aws import client as fleet_aws
+from fleet_runtime.aws.announcements import EventNotTakenError
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.environment import SettingError
+from fleet_runtime.github import message as github
+from fleet_runtime.github.message import (
+    GitHubUnavailable,
+    Response,
+    RunnerDeprecation,
+    RunnerDownload,
+)
+from fleet_runtime.images.releases import ENTRY, Release, Releases, found_dead
+from fleet_runtime.images.retirement import Retirement
 from fleet_runtime.observability import logger
-from fleet_runtime.release import ENTRY, Release, Releases, found_dead
-from fleet_runtime.retirement import Retirement
-from fleet_runtime.settings import SettingError
 
 from .conftest import ENVIRONMENT, Aws, forget
 

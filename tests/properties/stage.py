@@ -18,8 +18,8 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.board import FIRST_JOB_ID
 from cdk_runner_fleet.local.twin.records import Job, Run
 from cdk_runner_fleet.local.twin.workflows import read_workflow
-from fleet_runtime.build_turns import START_SECONDS, BuildTurns, Turn
-from fleet_runtime.ledger import Ledger
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.images.build_turns import START_SECONDS, BuildTurns, Turn
 from tests.statemachines.rig import hurry
 
 from .laws import broken, collect, ledger_table

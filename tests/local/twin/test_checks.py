@@ -12,9 +12,9 @@ import pytest
 
 from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
-from fleet_runtime import explanations
-from fleet_runtime.explanations import Explanation
-from fleet_runtime.github import Request
+from fleet_runtime.explanation import explanation as explanations
+from fleet_runtime.explanation.explanation import Explanation
+from fleet_runtime.github.message import Request
 
 REPOSITORY = "/repos/octo/fleet"
 APP = TwinApp(app_id="7", permissions={"checks": "write"})

@@ -1,0 +1,366 @@
+"""Admission: who may have a runner now.
+
+A runner has a *turn* from before its life begins until after it has ended. Who holds one stands in
+sets on a single entry of the ledger, by fleet, class and repository, and one conditional write
+takes a turn: the sets are small enough, today's budget is not spent, nothing holds the class and
+image back. So no limit is ever passed, however many ask at once, and asking twice takes one turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fleet_runtime.admission.breaker import Breaker, Held, scope_of
+from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
+from fleet_runtime.aws.ledger import TURNS, Ledger
+from fleet_runtime.environment import Limits
+from fleet_runtime.job.catalog import CatalogReader, RunnerClass
+from fleet_runtime.runner.rows import Runner
+
+FLEET = "fleet"
+"""The scope that everybody is in."""
+
+LINE_REST_SECONDS = 60
+"""How long after the last one joined a line that looks empty still counts: indexes lag behind."""
+
+_TRIES = 5
+_KINDS = (FLEET, "class:", "repository:")
+_LAST = "last:"
+_MOST_FORGOTTEN = 500  # of a few characters each: an expression has room for 4 KB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applicant:
+    """A runner that is to be, as far as limits go."""
+
+    runner_id: str
+    class_name: str
+    repository: str
+    image_tag: str
+
+    @classmethod
+    def of_input(cls, document: Mapping[str, Any]) -> Applicant:
+        """The runner of an execution's input."""
+        return cls(
+            runner_id=document["runner_id"],
+            class_name=document["class_name"],
+            repository=document["repository"],
+            image_tag=document["image_tag"],
+        )
+
+    @classmethod
+    def of_row(cls, runner: Runner) -> Applicant:
+        """The runner of a row in line."""
+        return cls(
+            runner_id=runner.runner_id,
+            class_name=runner.class_name,
+            repository=runner.repository,
+            image_tag=runner.image_tag,
+        )
+
+    @property
+    def class_scope(self) -> str:
+        """Its class, as the sets are named."""
+        return f"class:{self.class_name}"
+
+    @property
+    def repository_scope(self) -> str:
+        """Its repository, as the sets are named."""
+        return f"repository:{self.repository}"
+
+    @property
+    def image_scope(self) -> str:
+        """What a breaker holds back."""
+        return scope_of(self.class_name, self.image_tag)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """All that it is in."""
+        return (FLEET, self.class_scope, self.repository_scope, self.image_scope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotYet:
+    """A runner gets no turn now.
+
+    Attributes:
+        scope: What is full or held: the same goes for everybody in it.
+        reason: Why, until when, and what can be done, for people.
+    """
+
+    scope: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """The entry ``turns``.
+
+    Attributes:
+        holders: Runner ids by scope.
+        held: Scopes that a breaker may hold back.
+        last_in_line: Who joined the line last; empty if nobody is in line.
+        joined_at: When, epoch seconds.
+        given: How many turns those in line have had.
+        last_given: Which of them was each repository's last.
+        day: The day that ``spent_usd`` is for, as in ``2026-11-21``, UTC.
+        spent_usd: Estimated cost of the runners that ended on it.
+    """
+
+    holders: Mapping[str, frozenset[str]]
+    held: frozenset[str]
+    last_in_line: str
+    joined_at: int
+    given: int
+    last_given: Mapping[str, int]
+    day: str
+    spent_usd: float
+
+    @classmethod
+    def from_item(cls, item: Item) -> Turns:
+        """Read the entry."""
+        return cls(
+            holders={name: texts(item, name) for name in item if name.startswith(_KINDS)},
+            held=texts(item, "held"),
+            last_in_line=text(item, "line"),
+            joined_at=number(item, "line_at") or 0,
+            given=number(item, "given") or 0,
+            last_given={
+                name.removeprefix(_LAST): number(item, name) or 0
+                for name in item
+                if name.startswith(_LAST)
+            },
+            day=text(item, "day"),
+            spent_usd=amount(item, "spent_usd"),
+        )
+
+    def count(self, scope: str) -> int:
+        """How many hold a turn in a scope."""
+        return len(self.holders.get(scope, ()))
+
+    @property
+    def repositories(self) -> dict[str, int]:
+        """How many runners each repository's jobs have."""
+        prefix = "repository:"
+        return {
+            scope.removeprefix(prefix): len(ids)
+            for scope, ids in self.holders.items()
+            if scope.startswith(prefix)
+        }
+
+
+class Admission:
+    """Gives turns and takes them back.
+
+    Args:
+        ledger: The ledger.
+        breaker: What is held back.
+        catalog: The classes, for how many runners each may have.
+        limits: The other limits.
+    """
+
+    def __init__(
+        self, *, ledger: Ledger, breaker: Breaker, catalog: CatalogReader, limits: Limits
+    ) -> None:
+        self._ledger = ledger
+        self._breaker = breaker
+        self._catalog = catalog
+        self._limits = limits
+
+    def turns(self) -> Turns:
+        """Read who holds a turn, with every write before it."""
+        return Turns.from_item(self._ledger.get(TURNS))
+
+    def admit(self, applicant: Applicant, *, in_line: bool = False) -> NotYet | None:
+        """Give a runner a turn; one that holds a turn is given the same again.
+
+        Args:
+            applicant: The runner.
+            in_line: Whether it stands in line and is next. Others do not overtake those who do.
+
+        Returns:
+            None if it has a turn, or why it has to wait.
+        """
+        for _ in range(_TRIES):
+            if self._take(applicant, in_line=in_line, probe=False):
+                return None
+            turns = self.turns()
+            refused = self._refusal(turns, applicant)
+            if refused:
+                return refused
+            if turns.last_in_line and not in_line:
+                return NotYet(scope=FLEET, reason="other jobs wait before it")
+            if applicant.image_scope in turns.held:
+                answer = self._breaker.ask(applicant.image_scope, applicant.runner_id)
+                if isinstance(answer, Held):
+                    return NotYet(scope=applicant.image_scope, reason=answer.reason)
+                if answer and self._take(applicant, in_line=in_line, probe=True):
+                    return None
+            # what was in the way is so no longer
+        return NotYet(scope=FLEET, reason="many runners start and end just now")
+
+    def closed(self, turns: Turns) -> NotYet | None:
+        """Say why nobody at all gets a turn now; None if somebody may."""
+        budget = self._limits.daily_budget_usd
+        if budget is not None and turns.day == self._today and turns.spent_usd >= budget:
+            tomorrow = datetime.fromtimestamp(self._ledger.now, UTC).date() + timedelta(days=1)
+            return NotYet(
+                scope=FLEET,
+                reason=f"today's runners have cost {turns.spent_usd:.2f} USD of a daily budget of "
+                f"{budget:.2f}: further ones start at {tomorrow} 00:00 UTC, or raise "
+                "daily_budget_usd",
+            )
+        most = self._limits.max_runners
+        if turns.count(FLEET) >= most:
+            return _full(FLEET, "the fleet", turns, most, "max_runners")
+        return None
+
+    def leave(self, runner_id: str, *, cost_usd: float = 0, ended_at: int | None = None) -> Turns:
+        """Take a runner's turn back, if it has one, and count what it cost. Once, however often.
+
+        Args:
+            runner_id: The runner.
+            cost_usd: What it cost.
+            ended_at: When it ended, for the day that it counts for. Default: now.
+
+        Returns:
+            The turns as they are then.
+        """
+        day = _day(ended_at if ended_at is not None else self._ledger.now)
+        for _ in range(_TRIES):
+            turns = self.turns()
+            scopes = [scope for scope, ids in turns.holders.items() if runner_id in ids]
+            if not scopes:
+                return turns
+            names = {f"#s{number}": scope for number, scope in enumerate(scopes)}
+            values: dict[str, Value] = {":me": frozenset({runner_id}), ":id": runner_id}
+            expression = "DELETE " + ", ".join(f"{name} :me" for name in names)
+            condition = "contains(#s0, :id)"
+            if cost_usd and turns.day <= day:
+                # on a new day the count begins again, and it belongs to one day only
+                values |= {":cost": cost_usd, ":day": day}
+                expression += (
+                    " ADD spent_usd :cost"
+                    if turns.day == day
+                    else " SET spent_usd = :cost, #day = :day"
+                )
+                names["#day"] = "day"
+                condition += (
+                    " AND #day = :day"
+                    if turns.day == day
+                    else " AND (attribute_not_exists(#day) OR #day < :day)"
+                )
+            item = self._ledger.update(
+                TURNS, expression, condition=condition, names=names, values=values
+            )
+            if item is not None:
+                return Turns.from_item(item)
+        return self.turns()
+
+    def join_line(self, runner_id: str) -> None:
+        """Note that a runner waits in line: from now on nobody overtakes."""
+        self._ledger.write(
+            TURNS,
+            "SET line = :id, line_at = :now",
+            values={":id": runner_id, ":now": self._ledger.now},
+        )
+
+    def clear_line(self, turns: Turns) -> None:
+        """Note that nobody waits any more, unless somebody has joined of late."""
+        if turns.last_in_line and turns.joined_at <= self._ledger.now - LINE_REST_SECONDS:
+            names = [_LAST + repository for repository in turns.last_given][:_MOST_FORGOTTEN]
+            shown = {f"#r{number}": name for number, name in enumerate(names)}
+            self._ledger.update(
+                TURNS,
+                "REMOVE " + ", ".join(("line", "line_at", *shown)),
+                condition="line = :id AND line_at = :at",
+                names=shown,
+                values={":id": turns.last_in_line, ":at": turns.joined_at},
+            )
+
+    def _take(self, applicant: Applicant, *, in_line: bool, probe: bool) -> bool:
+        scopes = {
+            "#fleet": FLEET,
+            "#class": applicant.class_scope,
+            "#repository": applicant.repository_scope,
+        }
+        limits = {
+            "#fleet": self._limits.max_runners,
+            "#class": self._class_limit(applicant),
+            "#repository": self._limits.max_runners_per_repository,
+        }
+        names = dict(scopes)
+        values: dict[str, Value] = {
+            ":id": applicant.runner_id,
+            ":me": frozenset({applicant.runner_id}),
+        }
+        conditions = []
+        for name, most in limits.items():
+            if most is not None:
+                value = name.replace("#", ":")
+                values[value] = most
+                conditions.append(f"(attribute_not_exists({name}) OR size({name}) < {value})")
+        if self._limits.daily_budget_usd is not None:
+            names["#day"] = "day"
+            values |= {":today": self._today, ":budget": self._limits.daily_budget_usd}
+            conditions.append(
+                "(attribute_not_exists(#day) OR #day <> :today OR spent_usd < :budget)"
+            )
+        if not probe:
+            values[":image"] = applicant.image_scope
+            conditions.append("(attribute_not_exists(held) OR NOT contains(held, :image))")
+        # all scopes, limited or not: a limit that is set later counts those who run then
+        expression = "ADD " + ", ".join(f"{name} :me" for name in scopes)
+        if in_line:
+            names["#last"] = _LAST + applicant.repository
+            values |= {":none": 0, ":one": 1}
+            expression += ", given :one SET #last = if_not_exists(given, :none) + :one"
+        else:
+            conditions.append("attribute_not_exists(line)")
+        item = self._ledger.update(
+            TURNS,
+            expression,
+            condition=f"contains(#fleet, :id) OR {' AND '.join(conditions)}",
+            names=names,
+            values=values,
+        )
+        return item is not None
+
+    def _refusal(self, turns: Turns, applicant: Applicant) -> NotYet | None:
+        if closed := self.closed(turns):
+            return closed
+        most = self._limits.max_runners_per_repository
+        if most is not None and turns.count(applicant.repository_scope) >= most:
+            setting = "max_runners_per_repository"
+            return _full(applicant.repository_scope, applicant.repository, turns, most, setting)
+        most = self._class_limit(applicant)
+        if most is not None and turns.count(applicant.class_scope) >= most:
+            setting = "its max_runners in the class sizes parameter"
+            return _full(
+                applicant.class_scope, f"class {applicant.class_name}", turns, most, setting
+            )
+        return None
+
+    def _class_limit(self, applicant: Applicant) -> int | None:
+        found = self._catalog.catalog().classes.get(applicant.class_name.lower())
+        # a class that is gone or cannot be used any more serves those who asked for it before
+        return found.max_runners if isinstance(found, RunnerClass) else None
+
+    @property
+    def _today(self) -> str:
+        return _day(self._ledger.now)
+
+
+def _day(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).date().isoformat()
+
+
+def _full(scope: str, who: str, turns: Turns, most: int, setting: str) -> NotYet:
+    return NotYet(
+        scope=scope,
+        reason=f"{who} has {turns.count(scope)} of at most {most} runners: "
+        f"the next starts when one has ended, or raise {setting}",
+    )

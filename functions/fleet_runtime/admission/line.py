@@ -1,0 +1,82 @@
+"""The line of jobs that wait for their turn: whose turn is next. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from fleet_runtime.runner.rows import Runner
+
+
+class Line:
+    """Runners in line, in fair order: of the repository with the fewest runners the oldest job.
+
+    Of repositories with as many, the one whose last turn is longest ago: else one that has jobs
+    enough could keep a small limit to itself, as each of its runners leaves it with the fewest.
+
+    Args:
+        waiting: The runners in line, in any order.
+        running: How many runners each repository's jobs have.
+        given: How many turns were given.
+        last_given: Which of them was each repository's last; 0 for those that are not named.
+    """
+
+    def __init__(
+        self,
+        waiting: Iterable[Runner],
+        *,
+        running: Mapping[str, int],
+        given: int,
+        last_given: Mapping[str, int],
+    ) -> None:
+        self._running = Counter(running)
+        self._given = given
+        self._last_given = Counter(last_given)
+        self._waiting: dict[str, deque[Runner]] = defaultdict(deque)
+        for runner in sorted(waiting, key=_age):
+            self._waiting[runner.repository].append(runner)
+        self._passed: list[Runner] = []
+
+    def next(self) -> Runner | None:
+        """Take the next one out of the line; None if nobody is left."""
+        if not self._waiting:
+            return None
+        repository = min(self._waiting, key=self._claim)
+        runner = self._waiting[repository].popleft()
+        if not self._waiting[repository]:
+            del self._waiting[repository]
+        return runner
+
+    def started(self, runner: Runner) -> None:
+        """Count a runner that has got its turn: its repository's next job comes later for it."""
+        self._running[runner.repository] += 1
+        self._given += 1
+        self._last_given[runner.repository] = self._given
+
+    def passed(self, runner: Runner) -> None:
+        """Let a runner wait on, as nobody can tell when its limit lets it through."""
+        self._passed.append(runner)
+
+    def first(self, most: int) -> Sequence[Runner]:
+        """List those who wait on, those next in turn first, as if each got its turn in order."""
+        rest = Line(
+            [*self._passed, *(one for some in self._waiting.values() for one in some)],
+            running=self._running,
+            given=self._given,
+            last_given=self._last_given,
+        )
+        return list(islice(rest._in_order(), most))
+
+    def _claim(self, repository: str) -> tuple[int, int, tuple[int, str]]:
+        oldest = self._waiting[repository][0]
+        return (self._running[repository], self._last_given[repository], _age(oldest))
+
+    def _in_order(self) -> Iterable[Runner]:
+        while runner := self.next():
+            self.started(runner)
+            yield runner
+
+
+def _age(runner: Runner) -> tuple[int, str]:
+    return (runner.queued_at or 0, runner.runner_id)

@@ -1,0 +1,283 @@
+"""Beginnings and ends of runners: the one way in, through admission, and the one way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fleet_runtime.admission.admission import Admission, Applicant, NotYet
+from fleet_runtime.admission.breaker import Breaker
+from fleet_runtime.admission.line import Line
+from fleet_runtime.aws.client import Client, client
+from fleet_runtime.aws.items import Value
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.environment import DispatchEvent
+from fleet_runtime.job.catalog import CatalogReader
+from fleet_runtime.observability import count, gauge, logger
+from fleet_runtime.runner.rows import IN_LINE, Runner, RunnerRecords
+
+PLACES = 25
+"""How many in line are told their place: further back it changes too often to be worth a write."""
+
+_MOST_READ = 5000
+"""Rows in line that one look reads: some ten pages of the index, a second or two."""
+_MOST_STARTS = 100
+"""Runners that one look starts: a few seconds of a function's thirty. Each end looks again."""
+
+_RELEASED = "the runner was not wanted any more"
+_UNBORN = "the execution was stopped before it could take its row over"
+
+_COPIED = (
+    "repository",
+    "job_id",
+    "run_id",
+    "run_attempt",
+    "job_name",
+    "workflow_name",
+    "job_url",
+    "head_sha",
+    "runner_labels",
+    "class_name",
+    "architecture",
+    "needs",
+    "image_tag",
+    "queued_at",
+    "queued_delivery",
+    "queued_received_at",
+)
+"""What a row in line has of the execution's input, under the same names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The runner's life has begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InLine:
+    """The runner waits for its turn; its row says so too."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The runner was started before, or its job is over: nothing was done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts:
+    """Starts runners as far as the limits allow, and whoever waits when one has ended.
+
+    Attributes:
+        records: The runners.
+        admission: The turns.
+        breaker: What is held back.
+        stepfunctions: A Step Functions client.
+        state_machine_arn: The lifecycle.
+        row_ttl_seconds: How long a row stays.
+    """
+
+    records: RunnerRecords
+    admission: Admission
+    breaker: Breaker
+    stepfunctions: Client
+    state_machine_arn: str
+    row_ttl_seconds: int
+
+    @classmethod
+    def of(cls, config: DispatchEvent, *, records: RunnerRecords, catalog: CatalogReader) -> Self:
+        """Make it from a function's settings."""
+        ledger = Ledger(dynamodb=client("dynamodb"), table=config.ledger_table)
+        breaker = Breaker(ledger=ledger, records=records)
+        return cls(
+            records=records,
+            admission=Admission(
+                ledger=ledger, breaker=breaker, catalog=catalog, limits=config.limits
+            ),
+            breaker=breaker,
+            stepfunctions=client("stepfunctions"),
+            state_machine_arn=config.state_machine_arn,
+            row_ttl_seconds=config.row_ttl_seconds,
+        )
+
+    def start(self, document: Mapping[str, Any]) -> Started | InLine | Known:
+        """Begin a runner's life, or put it in line.
+
+        Args:
+            document: The execution's input.
+        """
+        refused = self.admission.admit(Applicant.of_input(document))
+        if refused is None:
+            return self._begin(document)
+        runner_id = document["runner_id"]
+        new = self._join_line(document, reason=refused.reason)
+        runner = self.records.find(runner_id)
+        if runner is None or not runner.is_in_line:
+            return Known()
+        self.admission.join_line(runner_id)
+        # a turn may have come back since: whoever gave it back saw nobody in line
+        started = self.next_in_line(newcomer=runner)
+        if runner_id in started:
+            return Started()
+        if new:
+            logger.info("job in line", runner_id=runner_id, reason=refused.reason)
+            count("JobInLine")
+        return InLine(reason=refused.reason)
+
+    def next_in_line(self, *, newcomer: Runner | None = None) -> tuple[str, ...]:
+        """Start whoever is next in line, as many as there are turns. Two may do so at once.
+
+        Args:
+            newcomer: A runner that joined the line just now, which the index may not have yet.
+
+        Returns:
+            The ids of the runners that were started.
+        """
+        turns = self.admission.turns()
+        closed = self.admission.closed(turns)
+        brief = newcomer is not None and closed is not None
+        waiting = [*self.records.live(IN_LINE, most=PLACES + 1 if brief else _MOST_READ)]
+        if brief and len(waiting) > PLACES:
+            # nobody can start, and the newcomer's place is further back than is told
+            return ()
+        waiting = [runner for runner in waiting if not self._end_released(runner)]
+        if newcomer and all(newcomer.runner_id != one.runner_id for one in waiting):
+            waiting.append(newcomer)
+        if not waiting:
+            self.admission.clear_line(turns)
+            return ()
+        if not turns.last_in_line:
+            # who joined last did not get as far as to say so
+            self.admission.join_line(waiting[-1].runner_id)
+        line = Line(
+            waiting, running=turns.repositories, given=turns.given, last_given=turns.last_given
+        )
+        full = {closed.scope: closed} if closed else {}
+        started: list[str] = []
+        while len(started) < _MOST_STARTS and (runner := line.next()):
+            refused = _refused(runner, full) or self._start_waiting(runner)
+            if isinstance(refused, NotYet):
+                full[refused.scope] = refused
+                line.passed(runner)
+            elif isinstance(refused, Started):
+                started.append(runner.runner_id)
+                line.started(runner)
+        self._tell_places(line, waiting, full)
+        return tuple(started)
+
+    def ended(self, runner_id: str) -> Runner | None:
+        """Take a runner's turn back, count its cost, learn from its failure, start the next.
+
+        For a runner of which nothing runs any more. Twice is as good as once.
+
+        Returns:
+            Its row, if there is one.
+        """
+        runner = self.records.find(runner_id)
+        if runner and runner.has_ended:
+            self.breaker.ended(runner)
+            turns = self.admission.leave(
+                runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at
+            )
+        else:
+            turns = self.admission.leave(runner_id)
+        gauge("BudgetSpentUsd", turns.spent_usd, who=self.state_machine_arn.rpartition(":")[2])
+        if turns.last_in_line:
+            self.next_in_line()
+        return runner
+
+    def _begin(self, document: Mapping[str, Any]) -> Started | Known:
+        runner_id = document["runner_id"]
+        try:
+            self.stepfunctions.start_execution(
+                stateMachineArn=self.state_machine_arn,
+                name=runner_id,
+                input=json.dumps(document),
+            )
+        except self.stepfunctions.exceptions.ExecutionAlreadyExists:
+            logger.info("runner exists", runner_id=runner_id)
+            runner = self.records.find(runner_id)
+            if runner and runner.is_in_line and not self._is_open(runner_id):
+                values = {"status": "FAILED", "error": "Runner.ExecutionEnded", "cause": _UNBORN}
+                runner = self.records.leave_line(runner_id, values=values)
+            if runner and runner.has_ended:
+                # its end has been told already, so nobody else gives this turn back
+                self.admission.leave(runner_id)
+            return Known()
+        logger.info("runner started", runner_id=runner_id, class_name=document["class_name"])
+        return Started()
+
+    def _is_open(self, runner_id: str) -> bool:
+        execution_arn = self.state_machine_arn.replace(":stateMachine:", ":execution:")
+        described = self.stepfunctions.describe_execution(
+            executionArn=f"{execution_arn}:{runner_id}"
+        )
+        return bool(described["status"] == "RUNNING")
+
+    def _join_line(self, document: Mapping[str, Any], *, reason: str) -> bool:
+        now = self.records.now
+        values: dict[str, Value] = {
+            **{name: document[name] for name in _COPIED if name in document},
+            "timestamp": now,
+            "in_line_at": now,
+            "job_status": "queued",
+            "waiting_reason": reason,
+            "start_input": json.dumps({**document, "in_line_at": now}),
+            "expires_at": now + self.row_ttl_seconds,
+        }
+        return self.records.join_line(document["runner_id"], values=values)
+
+    def _start_waiting(self, waiting: Runner) -> Started | Known | NotYet:
+        runner = self.records.find(waiting.runner_id)
+        if runner is None or not runner.is_in_line:
+            return Known()
+        document = self._read_input(runner)
+        if document is None:
+            return Known()
+        refused = self.admission.admit(Applicant.of_row(runner), in_line=True)
+        return refused or self._begin(document)
+
+    def _read_input(self, runner: Runner) -> Mapping[str, Any] | None:
+        """Read the input of a row in line. One that cannot be read is ended: others wait behind."""
+        try:
+            document: dict[str, Any] = json.loads(runner.start_input)
+            if document["runner_id"] != runner.runner_id:
+                raise ValueError(f"it is of {document['runner_id']!r}")
+            document["class_name"]
+        except (ValueError, KeyError, TypeError) as error:
+            cause = f"start_input of its row cannot be read, {type(error).__name__}: {error}"
+            logger.error("runner not started", runner_id=runner.runner_id, cause=cause)
+            values = {"status": "FAILED", "error": "Runner.Runtime", "cause": cause}
+            self.records.leave_line(runner.runner_id, values=values)
+            return None
+        return document
+
+    def _end_released(self, runner: Runner) -> bool:
+        """End a row in line that was released, if whoever did so died before its second write."""
+        if runner.released_at is None:
+            return False
+        values = {"status": "OFFLINE", "end_reason": _RELEASED}
+        self.records.leave_line(runner.runner_id, values=values)
+        return True
+
+    def _tell_places(
+        self, line: Line, waiting: Sequence[Runner], full: Mapping[str, NotYet]
+    ) -> None:
+        first = line.first(PLACES)
+        for place, runner in enumerate(first, start=1):
+            refused = _refused(runner, full)
+            reason = refused.reason if refused else runner.waiting_reason
+            if (place, reason) != (runner.queue_place, runner.waiting_reason):
+                self.records.move_in_line(runner.runner_id, place=place, reason=reason)
+        for runner in waiting:
+            if runner.queue_place is not None and runner not in first:
+                reason = runner.waiting_reason
+                self.records.move_in_line(runner.runner_id, place=None, reason=reason)
+
+
+def _refused(runner: Runner, full: Mapping[str, NotYet]) -> NotYet | None:
+    scopes = Applicant.of_row(runner).scopes
+    return next((full[scope] for scope in scopes if scope in full), None)

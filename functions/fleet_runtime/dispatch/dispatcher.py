@@ -1,0 +1,216 @@
+"""What the fleet does about a job: starts a runner for it, or signals one.
+
+Behind the fleet's events, and behind reconciliation, which says again what a lost event said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet_runtime import environment as settings
+from fleet_runtime.admission.starts import Known, Starts
+from fleet_runtime.aws.client import Client, client
+from fleet_runtime.aws.items import Value
+from fleet_runtime.explanation import causes
+from fleet_runtime.explanation.unserved import Unserved
+from fleet_runtime.images.retirement import Retirement
+from fleet_runtime.images.rows import ImageRecords
+from fleet_runtime.job import labels
+from fleet_runtime.job.catalog import CatalogReader
+from fleet_runtime.job.job import Job, execution_input
+from fleet_runtime.job.labels import Refusal
+from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.name import first_runner_id, replacement_input, swap
+from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
+from fleet_runtime.runner.signals import Signals
+
+_CANCELLED = "the job was cancelled before a runner had it"
+_TAKEN = "the job has another runner"
+_RETIRED = "Runner.VersionRetired"
+
+_USE_SECONDS = 3600
+"""How often one process writes down that an image is in use: whoever asks, asks for days."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatcher:
+    """Handles what GitHub says about jobs: each may come twice, late, or in any order."""
+
+    config: settings.DispatchEvent
+    catalog: CatalogReader
+    records: RunnerRecords
+    signals: Signals
+    starts: Starts
+    unserved: Unserved
+    images: ImageRecords
+    retirement: Retirement
+    stepfunctions: Client
+    _used_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(cls, config: settings.DispatchEvent) -> Dispatcher:
+        """Make it from a function's settings."""
+        stepfunctions, events = client("stepfunctions"), client("events")
+        records = RunnerRecords(dynamodb=client("dynamodb"), table=config.runner_table)
+        catalog = CatalogReader(ssm=client("ssm"), parameter=config.class_sizes_param)
+        return cls(
+            config=config,
+            catalog=catalog,
+            records=records,
+            signals=Signals(records=records, stepfunctions=stepfunctions),
+            starts=Starts.of(config, records=records, catalog=catalog),
+            unserved=Unserved(events=events, bus=config.event_bus_name),
+            images=ImageRecords(dynamodb=client("dynamodb"), table=config.image_table),
+            retirement=Retirement(events=events, bus=config.event_bus_name),
+            stepfunctions=stepfunctions,
+        )
+
+    def job(self, job: Job) -> None:
+        """Handle what GitHub says about a job."""
+        if job.action == "queued":
+            self._start(job)
+        elif job.action == "in_progress" and job.runner_name:
+            # by the runner's name: GitHub may have given it another job than its own
+            runner = self.signals.started(
+                job.runner_name, started_at=job.started_at, job=job.identity | job.stamp
+            )
+            self._make_up_for(job, runner)
+        elif job.action == "completed" and job.runner_name:
+            runner = self.signals.completed(
+                job.runner_name,
+                started_at=job.started_at,
+                completed_at=job.completed_at,
+                conclusion=job.conclusion or "completed",
+                job=job.identity | job.stamp,
+            )
+            # once more: this event may be the first of the two to come
+            self._make_up_for(job, runner)
+        elif job.action == "completed":
+            values = {"job_status": job.conclusion or "completed", **job.stamp}
+            self._release(job, cause=_CANCELLED, values=values)
+
+    def ended(self, runner_id: str, *, status: str) -> None:
+        """Handle the end of a runner's execution.
+
+        Args:
+            runner_id: The runner.
+            status: How it ended. An execution that was stopped or timed out has left things behind
+                unless its row says otherwise: reconciliation takes them away, and then its turn.
+        """
+        if status in ("ABORTED", "TIMED_OUT"):
+            runner = self.records.find(runner_id)
+            if runner and not runner.has_ended:
+                return
+        ended = self.starts.ended(runner_id)
+        if ended is None:
+            return
+        if ended.status == "FAILED" and causes.is_permanent(ended.error):
+            # reconciliation tries again when somebody may have mended it
+            self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
+        if ended.error == _RETIRED and ended.runner_version:
+            self.retirement.tell(
+                ended.runner_version, deprecated_at=None, image_tag=ended.image_tag
+            )
+        self._note_use(ended)
+
+    def execution_input(self, job: Job) -> dict[str, Any] | Refusal:
+        """Work out the lifecycle's input for a queued job, or why it cannot be served."""
+        return execution_input(
+            job, catalog=self.catalog.catalog(), config=self.config, now=self.records.now
+        )
+
+    def refuse(self, job: Job, refusal: Refusal) -> None:
+        """Write down why a job cannot be served, and have its author told."""
+        runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        now = self.records.now
+        row = {
+            **self._row(job),
+            **job.stamp,
+            "status": "FAILED",
+            "error": REFUSED,
+            "cause": refusal.reason,
+            "job_status": "queued",
+            "queued_at": job.created_at if job.created_at is not None else now,
+            "ended_at": now,
+            "cost_usd": 0,
+        }
+        if self.records.create(runner_id, values=row):
+            logger.warning("job refused", runner_id=runner_id, reason=refusal.reason)
+            count("JobRefused")
+        else:
+            known = self.records.find(runner_id)
+            if known is None or known.error != REFUSED:
+                # it has a runner: what it asks for is gone only since
+                return
+        # whoever wrote the row may not have come so far
+        self.unserved.tell(
+            {"runner_id": runner_id, **row}, error=REFUSED, cause=refusal.reason, final=True
+        )
+
+    def _note_use(self, runner: Runner) -> None:
+        """Write down that a runner's image is in use: others are neither rebuilt nor kept."""
+        now = self.records.now
+        tag = runner.image_tag
+        if runner.launched_at is None or now < self._used_at.get(tag, 0) + _USE_SECONDS:
+            return
+        self.images.used(tag, at=now, runner_version=runner.runner_version)
+        self._used_at[tag] = now
+
+    def _start(self, job: Job) -> None:
+        document = self.execution_input(job)
+        if isinstance(document, Refusal):
+            self.refuse(job, document)
+        else:
+            self.starts.start(document)
+
+    def _make_up_for(self, job: Job, runner: Runner | None) -> None:
+        """See to it that each job keeps a runner when this one has taken another's."""
+        own_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        if runner is None or first_runner_id(runner.runner_id) == own_id:
+            return
+        own = self.records.find(own_id)
+        if own and swap(own, runner):
+            return
+        if runner.released_at is None:
+            document = replacement_input(
+                runner,
+                stepfunctions=self.stepfunctions,
+                state_machine_arn=self.config.state_machine_arn,
+            )
+            if not isinstance(self.starts.start(document), Known):
+                logger.info("runner replaced", runner_id=runner.runner_id, by=document["runner_id"])
+                count("RunnerReplaced")
+        self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
+
+    def _release(self, job: Job, *, cause: str, values: Mapping[str, Value]) -> None:
+        runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        released = self.signals.released(
+            runner_id,
+            cause=cause,
+            values=values,
+            first=self._row(job) | {"status": "OFFLINE"},
+        )
+        if released:
+            logger.info("runner released", runner_id=runner_id)
+            return
+        request = labels.read(job.labels)
+        if isinstance(request, Refusal):
+            return
+        # its runner has another job, whose own runner is now one too many
+        stand_in = self.signals.release_stand_in(
+            runner_id, waiting_labels=request.waiting_labels, cause=cause
+        )
+        if stand_in:
+            logger.info("runner released", runner_id=stand_in.runner_id, in_place_of=runner_id)
+
+    def _row(self, job: Job) -> dict[str, Value]:
+        now = self.records.now
+        texts = [label for label in job.labels if isinstance(label, str)]
+        return {
+            **job.identity,
+            "timestamp": now,
+            "runner_labels": ",".join(texts)[: labels.MAX_TOTAL_LENGTH],
+            "expires_at": now + self.config.row_ttl_seconds,
+        }

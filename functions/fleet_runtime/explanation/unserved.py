@@ -1,0 +1,64 @@
+"""Says on the fleet's bus that a job will have no runner, so that its author is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleet_runtime.aws.announcements import announce
+from fleet_runtime.aws.client import Client
+from fleet_runtime.aws.items import Value
+from fleet_runtime.runner.rows import Runner
+
+DETAIL_TYPE = "job_unserved"
+
+_ABOUT = (
+    "runner_id",
+    "repository",
+    "job_id",
+    "run_id",
+    "run_attempt",
+    "job_name",
+    "job_url",
+    "head_sha",
+)
+WAITS = "Job.Waits"
+"""The error of a runner that has waited for long. It is no end, and stands on no row."""
+
+_LONGEST_CAUSE = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unserved:
+    """Puts ``job_unserved`` events. Saying the same twice does no harm: it is explained once.
+
+    Attributes:
+        events: An EventBridge client.
+        bus: Name of the fleet's bus.
+    """
+
+    events: Client
+    bus: str
+
+    def tell(
+        self, row: Runner | Mapping[str, Value], *, error: str, cause: str, final: bool
+    ) -> None:
+        """Say that a job has no runner.
+
+        Args:
+            row: The row of the runner that it will not have.
+            error: One of ``causes.CAUSES``.
+            cause: What went wrong.
+            final: Whether no other runner will be tried for it.
+
+        Raises:
+            EventNotTakenError: if the bus did not take it.
+        """
+        said: Mapping[str, object] = vars(row) if isinstance(row, Runner) else row
+        detail = {name: said[name] for name in _ABOUT}
+        announce(
+            self.events,
+            bus=self.bus,
+            detail_type=DETAIL_TYPE,
+            detail=detail | {"error": error, "cause": cause[:_LONGEST_CAUSE], "final": final},
+        )

@@ -1,0 +1,103 @@
+"""Task-definition families: one for each image, launched by its newest revision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet_runtime.aws.client import Client
+
+_CONTAINER = "runner"
+
+
+class Families:
+    """Makes the families of images from the base task definition.
+
+    Args:
+        ecs: An ECS client.
+        base: The base task definition.
+    """
+
+    def __init__(self, *, ecs: Client, base: str) -> None:
+        self._ecs = ecs
+        self._base = base
+
+    def register(self, family: str, *, image: str, architecture: str) -> str:
+        """Launch another image by a family from now on.
+
+        Args:
+            family: The family, which is made if there is none.
+            image: Reference of the image by its digest.
+            architecture: ``X86_64`` or ``ARM64``.
+
+        Returns:
+            ARN of the revision. If the newest one has this image already it is that.
+        """
+        newest = self._newest(family)
+        if newest and _image(newest) == image:
+            return str(newest["taskDefinitionArn"])
+        base = self._ecs.describe_task_definition(taskDefinition=self._base)["taskDefinition"]
+        taken = self._ecs.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
+        clone = {key: base[key] for key in taken.members if key in base}
+        containers = [
+            {**one, "image": image} if one["name"] == _CONTAINER else one
+            for one in base["containerDefinitions"]
+        ]
+        platform = {
+            "operatingSystemFamily": "LINUX",
+            **base.get("runtimePlatform", {}),
+            "cpuArchitecture": architecture,
+        }
+        made = self._ecs.register_task_definition(
+            **clone
+            | {"family": family, "containerDefinitions": containers, "runtimePlatform": platform}
+        )
+        return str(made["taskDefinition"]["taskDefinitionArn"])
+
+    def keep_only(self, revision: str) -> None:
+        """Take all other revisions of a family away. Tasks that run with them run on.
+
+        A family is launched by its newest revision: one that is left over from a registration
+        that came to nothing would be launched once this one is gone.
+
+        Args:
+            revision: ARN of the revision; nothing happens if it is empty.
+        """
+        if not revision:
+            return
+        family = revision.rpartition("/")[2].rpartition(":")[0]
+        # one page: there are never more than the few that were made since the last time
+        listed = self._ecs.list_task_definitions(familyPrefix=family, status="ACTIVE")
+        for other in listed["taskDefinitionArns"]:
+            if other != revision:
+                self._deregister(other)
+
+    def withdraw(self, family: str, *, image: str) -> None:
+        """Let a family launch nothing any more, unless its newest revision is of another image.
+
+        Args:
+            family: The family.
+            image: Reference of the image by its digest; empty for any.
+        """
+        newest = self._newest(family)
+        if newest is None or (image and _image(newest) != image):
+            return
+        # this one last: until then it is tried again
+        self.keep_only(newest["taskDefinitionArn"])
+        self._deregister(newest["taskDefinitionArn"])
+
+    def _deregister(self, revision: str) -> None:
+        self._ecs.deregister_task_definition(taskDefinition=revision)
+
+    def _newest(self, family: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._ecs.describe_task_definition(taskDefinition=family)[
+                "taskDefinition"
+            ]
+        except self._ecs.exceptions.ClientException:
+            return None
+        return found if found["status"] == "ACTIVE" else None
+
+
+def _image(definition: dict[str, Any]) -> str:
+    containers = definition["containerDefinitions"]
+    return str(next(one["image"] for one in containers if one["name"] == _CONTAINER))

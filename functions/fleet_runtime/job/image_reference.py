@@ -1,0 +1,103 @@
+"""Image references that jobs name: their one spelling, the allow-list and their names. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from fleet_runtime.job.labels import Refusal, shown
+
+# https://github.com/distribution/reference: the grammar of references, less upper-case domains
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    r"(?:(?P<domain>(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+|[a-z0-9-]+(?=:\d))(?::\d{1,5})?)/)?"
+    rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_OFFICIAL_MIRROR = "public.ecr.aws/docker"
+"""AWS's mirror of Docker's official images, which has no limit on pulls."""
+_READABLE_LENGTH = 60
+_DIGEST_LENGTH = 24
+"""96 bits: whoever may name a base chooses what is digested, and must not find another's name."""
+
+
+def normalise(reference: str) -> str | Refusal:
+    """Spell an image reference in the one way that the allow-list is matched against.
+
+    Docker Hub's official images become those of AWS's mirror, other names without a registry get
+    ``docker.io``, and a reference with neither tag nor digest gets ``:latest``.
+
+    Args:
+        reference: What a job wrote behind ``image:``, hostile.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        return Refusal(
+            reason=f"image {shown(reference)} is not an image reference, "
+            "write it as registry/name:tag in lower case, for example image:ubuntu:24.04"
+        )
+    domain, path = match["domain"] or "docker.io", match["path"]
+    if domain in _DOCKER_HUB:
+        name, official = path.removeprefix("library/"), path.startswith("library/")
+        if "/" not in name and (official or "/" not in path):
+            domain, path = _OFFICIAL_MIRROR, f"library/{name}"
+        else:
+            domain = "docker.io"
+    tag, digest = match["tag"], match["digest"]
+    suffix = (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+    return f"{domain}/{path}{suffix or ':latest'}"
+
+
+def allowed(reference: str, *, globs: Sequence[str], building: bool) -> str | Refusal:
+    """Normalise the image a job asks for, if it may have it.
+
+    Args:
+        reference: What a job wrote behind ``image:``, hostile.
+        globs: Allow-list; ``*`` stands for any characters, slashes included.
+        building: Whether the fleet builds images at all.
+    """
+    normalised = normalise(reference)
+    if isinstance(normalised, Refusal):
+        return normalised
+    if not building:
+        return Refusal(
+            reason=f"image {shown(reference)} cannot be had, image building is off: take the "
+            "image: label out of runs-on, or deploy with image_build_project true"
+        )
+    if not any(fnmatchcase(normalised, glob) for glob in globs):
+        return Refusal(
+            reason=f"image {shown(reference)} ({shown(normalised, limit=300)}) is not allowed, "
+            f"use one of {', '.join(globs) or 'none'}, or add it to allowed_images"
+        )
+    return normalised
+
+
+def image_tag(base: str, *, recipe: str, architecture: str, readable: str | None = None) -> str:
+    """Name the image that is built from ``base``, without asking a registry.
+
+    Args:
+        base: Normalised reference of the base image.
+        recipe: Digest of all else that goes into the image but the runner's release.
+        architecture: ``X86_64`` or ``ARM64``.
+        readable: What stands before the digest. Default: the last part of ``base``.
+
+    Returns:
+        A name of letters, digits, ``_`` and ``-``, so that it can stand in the name of a
+        task-definition family too.
+    """
+    name = readable or base.rpartition("/")[2].partition("@")[0]
+    sanitised = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:_READABLE_LENGTH].strip("-")
+    return f"{sanitised or 'image'}-{_digest(base, recipe, architecture)}"
+
+
+def is_current(tag: str, *, base: str, recipe: str, architecture: str) -> bool:
+    """Whether an image of this name is made by this recipe, not by an earlier one."""
+    return tag.rpartition("-")[2] == _digest(base, recipe, architecture)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_DIGEST_LENGTH]

@@ -1,0 +1,158 @@
+"""Which class of runner serves a job: one that has all that the job's labels ask for. Pure.
+
+A class has its labels, and as labels the capabilities of its runners. What these are is said by
+the first of three that says anything, the same ones that the container's entrypoint asks: the
+image's own declaration, the class's, and what is found in the image. Where that is not known
+before the image runs, the job is served all the same and the runner's claim decides.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from fleet_runtime.job.catalog import Catalog, RunnerClass
+from fleet_runtime.job.labels import Refusal, RunnerRequest, shown
+
+DETECTABLE = frozenset({"shell", "python", "node", "native"})
+"""What an image can be found to have, see ``runner_image/capabilities.sh``."""
+
+_MOST_LISTED = 8
+"""Classes and labels that a refusal lists, of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCapabilities:
+    """What is known of an image before it runs, lower-cased.
+
+    Attributes:
+        declared: What it declares; empty if it declares nothing.
+        detected: What will be found in it; empty if only the image itself can tell.
+    """
+
+    declared: Collection[str]
+    detected: Collection[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A job's class.
+
+    Attributes:
+        runner_class: The class.
+        needs: Labels of the job that the image itself has to say it has, in the job's order: it may
+            declare less than its class does.
+        is_sure: Whether nothing but such a declaration stands against it.
+    """
+
+    runner_class: RunnerClass
+    needs: tuple[str, ...]
+    is_sure: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lacking:
+    """A class that cannot serve a job, with the labels that it lacks and those that it has."""
+
+    name: str
+    labels: tuple[str, ...]
+    had: tuple[str, ...]
+
+
+def route(
+    request: RunnerRequest,
+    *,
+    catalog: Catalog,
+    image: ImageCapabilities,
+    architectures: Sequence[str],
+) -> Route | Refusal:
+    """Find the class for a job: the one it names, or the first of the catalog that has it all.
+
+    A class that surely has it all comes before one of which only the image can tell.
+
+    Args:
+        request: What the job asks for.
+        catalog: The classes.
+        image: The image that the job gets.
+        architectures: Those that there is such an image for.
+
+    Returns:
+        The class, or what the classes lack.
+    """
+    names = catalog.classes if request.class_name is None else (request.class_name,)
+    found = [catalog.find(name) for name in names]
+    usable = [one for one in found if isinstance(one, RunnerClass)]
+    unusable = [one for one in found if isinstance(one, Refusal)]
+    tried = [_try(one, request, image, architectures) for one in usable]
+    if routes := [one for one in tried if isinstance(one, Route)]:
+        return min(routes, key=lambda one: not one.is_sure)
+    if refused := [one for one in tried if isinstance(one, Refusal)]:
+        return refused[0]
+    lacking = [one for one in tried if isinstance(one, _Lacking)]
+    reasons = [_reason(lacking, image)] if lacking else []
+    return Refusal(reason="; ".join(reasons + [one.reason for one in unusable[:1]]))
+
+
+def _try(
+    runner_class: RunnerClass,
+    request: RunnerRequest,
+    image: ImageCapabilities,
+    architectures: Sequence[str],
+) -> Route | _Lacking | Refusal:
+    known = image.declared or runner_class.capabilities or image.detected
+    left = [tag for tag in request.tags if tag not in {*runner_class.labels, *known}]
+    deferred = () if known else tuple(tag for tag in left if tag in DETECTABLE)
+    lacking = tuple(tag for tag in left if tag not in deferred)
+    if lacking:
+        had = dict.fromkeys((*sorted(runner_class.labels), *sorted(known)))
+        return _Lacking(name=runner_class.name, labels=lacking, had=tuple(had))
+    if runner_class.architecture not in architectures:
+        return Refusal(
+            reason=f"class {shown(runner_class.name)} cannot be used, it is "
+            f"{runner_class.architecture} and the fleet has images for "
+            f"{', '.join(architectures) or 'no architecture'}: take another class, or deploy with "
+            f"one of {runner_class.architecture} in runner_class_sizes, so that there are images "
+            "for it"
+        )
+    needs = (
+        ()
+        if image.declared
+        else tuple(
+            tag
+            for tag in request.tags
+            if tag in {*deferred, *runner_class.capabilities} - {*runner_class.labels}
+        )
+    )
+    return Route(runner_class=runner_class, needs=needs, is_sure=not deferred)
+
+
+def _reason(classes: Sequence[_Lacking], image: ImageCapabilities) -> str:
+    """Say what classes lack, and what they have; those that have the same are listed together."""
+    first, *others = classes
+    nowhere = [tag for tag in first.labels if all(tag in one.labels for one in others)]
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for one in classes:
+        alike[one.had].append(one.name)
+    there_are = _listed([f"{_listed(names)} ({_listed(had)})" for had, names in alike.items()])
+    if not others:
+        what = f"class {first.name} has no label {shown(nowhere[0])}, it has {_listed(first.had)}"
+    elif nowhere:
+        what = f"no class has label {shown(nowhere[0])}, there are {there_are}"
+    else:
+        asked = dict.fromkeys(tag for one in classes for tag in one.labels)
+        what = f"no class has all of the labels {shown(', '.join(asked))}, there are {there_are}"
+    is_by_image = image.detected and not image.declared and DETECTABLE & {*nowhere[:1]}
+    remedy = (
+        "ask for an image that has it, with image:, or deploy the fleet's own with it "
+        "(runner_image_variant python, node or full)"
+        if is_by_image
+        else "take it out of runs-on, or add it to the labels of a class, or to its capabilities "
+        "if its image has it"
+    )
+    return f"{what}: {remedy}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = len(items) - _MOST_LISTED
+    return ", ".join(items[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,264 @@
+"""What lost events left behind, and jobs whose runner is gone.
+
+A repair says again what the lost event would have said, through the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleet_runtime.aws.items import texts
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.dispatch.dispatcher import Dispatcher
+from fleet_runtime.github import jobs as demand_api
+from fleet_runtime.github import message as github
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.message import GitHubRefused, failure
+from fleet_runtime.job.job import Job
+from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.rows import Runner
+
+_MOST_LOOKUPS = 20
+"""Jobs that are asked for one by one in a run."""
+_MOST_PAGES = 10
+"""Of a run's jobs: a run that has 1,000 or more is left to GitHub."""
+_LOST = "lost"
+
+# a person ended the runner, or the job would end the next one too
+_DELIBERATE = frozenset({"Runner.JobTimeout", "Runner.Terminated"})
+_OUT_OF_MEMORY = "OutOfMemory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repairs:
+    """Repairs rows by what GitHub says, and jobs by what the rows say.
+
+    Attributes:
+        dispatcher: What the fleet does about a job.
+        access: GitHub.
+        ledger: Where lost jobs that are to be run again are kept until they can be.
+        grace: Seconds; what changed more recently is left alone.
+        rerun_lost_jobs: Whether a job whose runner is gone is run again.
+    """
+
+    dispatcher: Dispatcher
+    access: GitHubAccess
+    ledger: Ledger
+    grace: int
+    rerun_lost_jobs: bool
+    _looked_up_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+
+    def started(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+        """Tell runners that their job has started; returns those that did not know."""
+        repaired = []
+        for job in jobs:
+            runner = live.get(job.runner_name or "")
+            if job.action == "in_progress" and runner and runner.started_at is None:
+                self._say(job, runner)
+                repaired.append(runner.runner_id)
+        return repaired
+
+    def completed(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+        """Tell runners that their job has ended; returns those that did not know.
+
+        Only those are asked for whose job is not listed any more: first those not asked for yet,
+        then those asked for longest ago, and of these the oldest.
+
+        Raises:
+            GitHubError: if GitHub does not say.
+        """
+        before = self.ledger.now - self.grace
+        repaired = []
+        for job in jobs:
+            ended = live.get(job.runner_name or "") if job.action == "completed" else None
+            if ended and ended.completed_at is None and (job.completed_at or 0) <= before:
+                self._say(job, ended)
+                repaired.append(ended.runner_id)
+        listed = {job.job_id for job in jobs}
+        unseen = [
+            runner
+            for runner in live.values()
+            if runner.started_at is not None
+            and runner.started_at <= before
+            and runner.completed_at is None
+            and runner.job_id not in listed
+        ]
+        for runner in self._next_looked_up(unseen):
+            found = self._look_up(runner)
+            if found and found.action == "completed" and found.runner_name == runner.runner_id:
+                self._say(found, runner)
+                repaired.append(runner.runner_id)
+        return repaired
+
+    def lost(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+        """Find jobs that GitHub takes for running though their runner is gone.
+
+        GitHub cancels one that was acquired and never started after about 15 minutes, and fails
+        one whose runner went away. Neither is ever given to another runner.
+
+        Returns:
+            The runners whose job is found to be lost now.
+        """
+        prefix = f"{self.dispatcher.config.runner_name_prefix}-"
+        found = []
+        for job in jobs:
+            name = job.runner_name or ""
+            if job.action != "in_progress" or not name.startswith(prefix) or name in live:
+                continue
+            runner = self.dispatcher.records.find(name)
+            if runner is None or not self._is_lost(runner, job):
+                continue
+            if self._note_lost(runner, job):
+                found.append(name)
+            if self._may_rerun(runner, attempt=job.run_attempt):
+                self._cancel(job)
+        return found
+
+    def has_lost(self) -> bool:
+        """Whether a lost job waits to be run again."""
+        return self.rerun_lost_jobs and bool(texts(self.ledger.get(_LOST), "runners"))
+
+    def rerun(self) -> list[str]:
+        """Run lost jobs again whose run has ended, each once; returns their runners.
+
+        Once is the first attempt alone: what runs again is another attempt, with a runner and a
+        row of its own, and that is not run again whatever becomes of it.
+
+        Raises:
+            GitHubUnavailable: if GitHub cannot be asked now.
+        """
+        if not self.rerun_lost_jobs:
+            return []
+        again = []
+        for name in sorted(texts(self.ledger.get(_LOST), "runners"))[:_MOST_LOOKUPS]:
+            runner = self.dispatcher.records.find(name)
+            try:
+                if runner and not self._rerun(runner):
+                    continue
+            except GitHubRefused as error:
+                logger.warning("lost job not run again", runner_id=name, error=str(error))
+            else:
+                again.append(name)
+            self.ledger.write(_LOST, "DELETE runners :me", values={":me": frozenset({name})})
+        return again
+
+    def _say(self, job: Job, runner: Runner) -> None:
+        logger.warning("event was lost", runner_id=runner.runner_id, action=job.action)
+        count("EventRepaired")
+        self.dispatcher.job(job)
+
+    def _next_looked_up(self, unseen: Sequence[Runner]) -> Sequence[Runner]:
+        """Choose those whose turn it is to be asked for, so that each has one."""
+        before = self._looked_up_at
+        chosen = sorted(
+            unseen, key=lambda one: (before.get(one.runner_id, 0), one.started_at or 0)
+        )[:_MOST_LOOKUPS]
+        now = dict.fromkeys((one.runner_id for one in chosen), self.ledger.now)
+        kept = {one.runner_id: before.get(one.runner_id, 0) for one in unseen} | now
+        before.clear()
+        before.update(kept)
+        return chosen
+
+    def _look_up(self, runner: Runner) -> Job | None:
+        if runner.job_id is None or not runner.repository:
+            return None
+        request = github.get_job(repository=runner.repository, job_id=runner.job_id)
+        response = self.access.send(request, repository=runner.repository)
+        return demand_api.read_listed_job(response, repository=runner.repository)
+
+    def _is_lost(self, runner: Runner, job: Job) -> bool:
+        return (
+            runner.has_ended
+            and runner.completed_at is None
+            and (runner.ended_at or 0) <= self.ledger.now - self.grace
+            and (job.started_at or 0) <= self.ledger.now - self.grace
+        )
+
+    def _note_lost(self, runner: Runner, job: Job) -> bool:
+        if self._may_rerun(runner, attempt=job.run_attempt):
+            self.ledger.write(
+                _LOST, "ADD runners :me", values={":me": frozenset({runner.runner_id})}
+            )
+        first = self.dispatcher.records.update(
+            runner.runner_id,
+            values={**job.identity, "lost_at": self.ledger.now},
+            condition="attribute_exists(runner_id) AND attribute_not_exists(lost_at)",
+        )
+        if first is None:
+            return False
+        logger.error("job lost", runner_id=runner.runner_id, job_id=job.job_id)
+        count("JobLost")
+        return True
+
+    def _may_rerun(self, runner: Runner, *, attempt: int | None) -> bool:
+        return (
+            self.rerun_lost_jobs
+            and attempt == 1
+            and runner.error not in _DELIBERATE
+            and _OUT_OF_MEMORY not in runner.cause
+        )
+
+    def _cancel(self, job: Job) -> None:
+        """End the run now instead of in 15 minutes, if nothing else of it would end with it."""
+        if not self._is_alone(job) or self._is_online(job.runner_name or ""):
+            return
+        request = demand_api.force_cancel(repository=job.repository, run_id=job.run_id)
+        response = self.access.send(request, repository=job.repository)
+        # 409: it has ended meanwhile
+        if response.status not in (202, 409):
+            raise failure(response)
+        logger.warning("run cancelled", run_id=job.run_id, job_id=job.job_id)
+
+    def _is_alone(self, job: Job) -> bool:
+        """Whether GitHub says now that the job goes on, and that no other of its run does.
+
+        The listing is up to minutes old, and of a run with more jobs than pages not whole.
+        """
+        unfinished: list[int] = []
+        for page in range(1, _MOST_PAGES + 1):
+            request = demand_api.list_jobs(repository=job.repository, run_id=job.run_id, page=page)
+            response = self.access.send(request, repository=job.repository)
+            listed = demand_api.read_jobs(response, repository=job.repository)
+            unfinished += [one.job_id for one in listed if one.action != "completed"]
+            if len(listed) < github.PAGE_SIZE:
+                return unfinished == [job.job_id]
+        return False
+
+    def _is_online(self, name: str) -> bool:
+        """Whether GitHub hears from a runner. It calls one busy until it has given its job up."""
+        request = github.find_runner(scope=self.access.runners_path, name=name)
+        listed = github.read_runners(self.access.send(request, repository=None))
+        return any(one.name == name and one.status == "online" for one in listed)
+
+    def _rerun(self, runner: Runner) -> bool:
+        """Run a lost job again, once; False if its run has not ended yet."""
+        repository, run_id = runner.repository, runner.run_id
+        if not repository or run_id is None or runner.job_id is None:
+            return True
+        if not self._may_rerun(runner, attempt=runner.run_attempt):
+            return True
+        response = self.access.send(
+            demand_api.get_run(repository=repository, run_id=run_id), repository=repository
+        )
+        attempt = demand_api.read_ended_attempt(response)
+        if attempt is None:
+            return False
+        job = self._look_up(runner)
+        # a later attempt: this was done before, or a person did it
+        if job is None or job.conclusion == "success" or attempt != runner.run_attempt:
+            return True
+        response = self.access.send(
+            demand_api.rerun_job(repository=repository, job_id=runner.job_id),
+            repository=repository,
+        )
+        if response.status != 201:
+            raise failure(response)
+        self.dispatcher.records.update(
+            runner.runner_id,
+            values={"rerun_requested_at": self.ledger.now},
+            condition="attribute_exists(lost_at)",
+        )
+        logger.warning("lost job runs again", runner_id=runner.runner_id, job_id=runner.job_id)
+        count("JobRerun")
+        return True

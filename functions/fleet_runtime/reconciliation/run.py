@@ -1,0 +1,400 @@
+"""One run of reconciliation: what GitHub, the rows, Step Functions and ECS say, brought together.
+
+First it only reads. Where nothing is to be done that is all, and nothing was written. What it does
+then, it does under a lease, step by step: a step that fails stops none that does not need it, and
+what there is no time for comes next time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fleet_runtime.aws.announcements import EventNotTakenError
+from fleet_runtime.aws.items import texts
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.github import jobs as demand_api
+from fleet_runtime.github import message as github
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.credentials import CredentialsError
+from fleet_runtime.github.etags import Pages
+from fleet_runtime.github.message import GitHubError, GitHubRefused
+from fleet_runtime.job import labels
+from fleet_runtime.job.catalog import CatalogError
+from fleet_runtime.job.job import Job
+from fleet_runtime.observability import count, logger
+from fleet_runtime.reconciliation.demand import GiveUp, Start, balance
+from fleet_runtime.reconciliation.listing import GONE, JobLister, Listing
+from fleet_runtime.reconciliation.redelivery import Due, Redelivery
+from fleet_runtime.reconciliation.repairs import Repairs
+from fleet_runtime.reconciliation.supply import Supply
+from fleet_runtime.reconciliation.sweeps import Sweeps
+from fleet_runtime.runner.rows import IN_LINE, STARTED, Runner, RunnerRecords
+
+FULL_SECONDS = 900
+"""Everything is looked at at least this often, whatever seems to be idle."""
+LEASE = "reconcile"
+
+_MOST_ROWS = 5000
+_MOST_STARTS = 100
+_RECENT_REPOSITORIES = 30
+_SETTLING_GRACES = 6
+"""Graces after the last work: one more than what is left over has to be old, see ``sweeps``."""
+_ASKING_SECONDS = 50
+"""For listing jobs at GitHub: less than half of the function's time, the rest is for acting."""
+_HOOKS_SECONDS = 15
+"""For listing deliveries, which is the lesser half of looking."""
+_LAST_SECONDS = 10
+"""No step begins in the function's last seconds: one request to GitHub may take 8."""
+_MOST_WAITS = 20
+"""Long waits that are explained in a run: nobody is in a hurry to read them."""
+_NO_TIME = "no time left"
+_REPOSITORIES = "repositories"
+
+_PASSING = (
+    GitHubError,
+    CredentialsError,
+    CatalogError,
+    EventNotTakenError,
+    BotoCoreError,
+    ClientError,
+)
+"""What may go wrong in a step without being a fault of this program."""
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What a run has done.
+
+    Attributes:
+        started: Runners that were missing.
+        released: Runners that no job needed.
+        redelivered: GUIDs of deliveries that were asked for again.
+        repaired: Runners whose events were lost, and those whose job is lost.
+        swept: What was left over: runners, tasks, registrations, turns.
+        explained: Runners whose jobs will have no further one, which their authors are told.
+        failed: What went wrong, by step.
+        skipped: Why nothing was done; empty if something was.
+    """
+
+    started: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    redelivered: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
+    explained: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """What was seen before anything is done."""
+
+    now: int
+    live: dict[str, Runner]
+    jobs: tuple[Job, ...]
+    is_complete: bool
+    due: Sequence[Due]
+
+    @property
+    def fleets_jobs(self) -> list[Job]:
+        """Jobs for the fleet; those of GitHub's own runners are not."""
+        return [job for job in self.jobs if labels.ignored(job.labels) is None]
+
+
+class Reconciliation:
+    """Reconciles. Kept between runs, for what it remembers of GitHub's lists.
+
+    Args:
+        records: The runners.
+        ledger: The fleet's ledger.
+        access: GitHub.
+        hooks_access: The same with what the redelivery may do.
+        lister: Lists GitHub's jobs.
+        pages: What its lists said last.
+        redelivery: Has failed deliveries repeated.
+        repairs: Repairs what lost events left.
+        supply: Starts and releases runners.
+        sweeps: Makes what ends leftovers, for one run.
+        prefix: What the runners' names begin with.
+        grace: Seconds; what is younger is left alone.
+        clock: Seconds that only go up. Default: the system's.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: RunnerRecords,
+        ledger: Ledger,
+        access: GitHubAccess,
+        hooks_access: GitHubAccess,
+        lister: JobLister,
+        pages: Pages,
+        redelivery: Redelivery,
+        repairs: Repairs,
+        supply: Supply,
+        sweeps: Callable[[], Sweeps],
+        prefix: str,
+        grace: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records = records
+        self._ledger = ledger
+        self._access = access
+        self._hooks_access = hooks_access
+        self._lister = lister
+        self._pages = pages
+        self._redelivery = redelivery
+        self._repairs = repairs
+        self._supply = supply
+        self._sweeps = sweeps
+        self._prefix = prefix
+        self._grace = grace
+        self._clock = clock
+        self._gone: frozenset[str] = frozenset()
+        self._full_at = float("-inf")
+        self._busy_until = float("-inf")
+
+    def run(self, *, owner: str, seconds: float) -> Report:
+        """Reconcile once, unless another run is at it.
+
+        Args:
+            owner: Whose lease it is, different for each run.
+            seconds: After which this process is stopped.
+
+        Raises:
+            ValueError, KeyError: if there was a row that could not be read; after all else was
+                done.
+        """
+        report = Report()
+        ends_at = self._clock() + seconds
+        is_full = self._clock() - self._full_at >= FULL_SECONDS
+        if is_full:
+            self._pages.forget()
+            self._redelivery.forget()
+            self._gone = frozenset()
+        left = seconds - _LAST_SECONDS
+        with self._access.within(left), self._hooks_access.within(left):
+            view = self._look(report)
+            if self._has_work(view):
+                # on until what the last work left behind has come of age
+                self._busy_until = self._clock() + _SETTLING_GRACES * self._grace
+            elif not is_full and self._clock() >= self._busy_until:
+                report.skipped = "nothing to do"
+            try:
+                if not report.skipped:
+                    self._act_alone(view, report, owner=owner, ends_at=ends_at, is_full=is_full)
+            finally:
+                logger.info("reconciled", report=vars(report))
+        return report
+
+    def ended(self, runner_id: str) -> Report:
+        """Clean up after an execution that was aborted or timed out."""
+        report = Report()
+        with _step("execution", report):
+            report.swept += self._sweeps().execution(runner_id)
+        logger.info("cleaned up", runner_id=runner_id, report=vars(report))
+        return report
+
+    def _look(self, report: Report) -> _View:
+        # what comes up while GitHub is asked is younger than the list
+        now = self._records.now
+        live = self._live()
+        due: Sequence[Due] = ()
+        listing = Listing(jobs=(), is_complete=False, gone=frozenset())
+        with _step("jobs", report), self._access.within(_ASKING_SECONDS):
+            listing = self._list(live, report)
+        if not listing.is_complete:
+            report.failed.setdefault("jobs", "GitHub did not list all jobs: nothing is released")
+            count("ListingIncomplete")
+        with _step("deliveries", report), self._hooks_access.within(_HOOKS_SECONDS):
+            due = self._redelivery.due()
+        return _View(
+            now=now, live=live, jobs=listing.jobs, is_complete=listing.is_complete, due=due
+        )
+
+    def _live(self) -> dict[str, Runner]:
+        rows = [
+            row
+            for state in (STARTED, IN_LINE)
+            for row in self._records.live(state, most=_MOST_ROWS)
+        ]
+        return {row.runner_id: row for row in rows}
+
+    def _list(self, live: Mapping[str, Runner], report: Report) -> Listing:
+        path = self._access.runners_path
+        if path.startswith("/repos/"):
+            return self._lister.jobs([path.removeprefix("/repos/")])
+        known = texts(self._ledger.get(_REPOSITORIES), "names")
+        recent: list[str] | None = None
+        with _step("repositories", report):
+            recent = self._lister.active_repositories(count=_RECENT_REPOSITORIES)
+        # what was gone is asked for again with everything else, not before
+        busy = {row.repository for row in live.values() if row.repository} - self._gone
+        listing = self._lister.jobs(sorted({*known, *(recent or ()), *busy} - self._gone))
+        self._gone |= listing.gone
+        self._remember(listing, known=known, busy=busy)
+        return replace(listing, is_complete=listing.is_complete and recent is not None)
+
+    def _remember(self, listing: Listing, *, known: frozenset[str], busy: Iterable[str]) -> None:
+        """Keep the repositories that have jobs for the fleet: only changes are written."""
+        served = {job.repository for job in listing.jobs if labels.ignored(job.labels) is None}
+        new, gone = {*served, *busy} - known - listing.gone, known & listing.gone
+        if new:
+            self._ledger.write(_REPOSITORIES, "ADD #names :new", **_names(":new", frozenset(new)))
+        if gone:
+            self._ledger.write(_REPOSITORIES, "DELETE #names :gone", **_names(":gone", gone))
+
+    def _has_work(self, view: _View) -> bool:
+        queued = any(job.action != "completed" for job in view.fleets_jobs)
+        return bool(
+            view.live or queued or any(due.failed for due in view.due) or self._repairs.has_lost()
+        )
+
+    def _act_alone(
+        self, view: _View, report: Report, *, owner: str, ends_at: float, is_full: bool
+    ) -> None:
+        # a run that is cut cannot give its lease back: it ends with the process
+        seconds = max(1, math.ceil(ends_at - self._clock()))
+        if not self._ledger.take_lease(LEASE, owner=owner, seconds=seconds):
+            report.skipped = "another run is at it"
+            return
+        if is_full:
+            # whatever fails: a full run each time would use GitHub's quota up
+            self._full_at = self._clock()
+        try:
+            self._act(view, report, until=ends_at - _LAST_SECONDS)
+        finally:
+            self._ledger.drop_lease(LEASE, owner=owner)
+
+    def _act(self, view: _View, report: Report, *, until: float) -> None:
+        faults: list[Exception] = []
+        for name, step in self._steps(view, report):
+            if self._clock() >= until:
+                report.failed.setdefault(name, _NO_TIME)
+                continue
+            try:
+                with _step(name, report):
+                    step()
+            except (ValueError, KeyError) as error:
+                # a row that cannot be read must be seen to, and must not keep all others waiting
+                report.failed[name] = f"{type(error).__name__}: {error}"
+                faults.append(error)
+        if faults:
+            raise faults[0]
+
+    def _steps(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield the steps, the most urgent first: jobs that wait, before what may take long."""
+        yield "started", partial(self._hear_started, view, report)
+        queued = [job for job in view.fleets_jobs if job.action == "queued"]
+        found = balance(
+            queued,
+            # repaired rows are no supply any more
+            [row for row in view.live.values() if row.runner_id not in report.repaired],
+            prefix=self._prefix,
+            now=view.now,
+            grace=self._grace,
+        )
+        for job in (*found.missing, *found.fresh)[:_MOST_STARTS]:
+            yield "missing", partial(self._serve, job, report, is_fresh=job in found.fresh)
+        # half a list of jobs must never end a runner
+        for runner in found.surplus if view.is_complete else ():
+            yield "surplus", partial(self._release, runner, report)
+        yield "line", partial(self._serve_line, report)
+        for due in view.due:
+            yield "deliveries", partial(self._redeliver, due, report)
+        yield from self._repairing(view, report)
+        yield from self._sweeping(view, report)
+        waiting = [row for row in view.live.values() if row.waits and row.wait_explained_at is None]
+        waiting.sort(key=lambda row: row.recorded_at or 0)
+        for runner in waiting[:_MOST_WAITS]:
+            yield "waits", partial(self._explain_wait, runner, report)
+
+    def _hear_started(self, view: _View, report: Report) -> None:
+        report.repaired += self._repairs.started(view.fleets_jobs, view.live)
+
+    def _serve(self, job: Job, report: Report, *, is_fresh: bool) -> None:
+        outcome = self._supply.serve(job, is_fresh=is_fresh)
+        if isinstance(outcome, Start):
+            report.started.append(outcome.runner_id)
+        elif isinstance(outcome, GiveUp):
+            report.explained.append(outcome.last.runner_id)
+
+    def _release(self, runner: Runner, report: Report) -> None:
+        if not self._is_wanted(runner) and self._supply.release(runner):
+            report.released.append(runner.runner_id)
+
+    def _is_wanted(self, runner: Runner) -> bool:
+        """Ask GitHub once more whether the runner's own job is queued: a list may be behind."""
+        if runner.job_id is None or not runner.repository:
+            return False
+        request = github.get_job(repository=runner.repository, job_id=runner.job_id)
+        try:
+            job = demand_api.read_listed_job(
+                self._access.send(request, repository=runner.repository),
+                repository=runner.repository,
+            )
+        except GitHubRefused as error:
+            if error.status not in GONE:
+                raise
+            return False
+        return job is not None and job.action == "queued"
+
+    def _serve_line(self, report: Report) -> None:
+        report.started += self._supply.dispatcher.starts.next_in_line()
+
+    def _redeliver(self, due: Due, report: Report) -> None:
+        report.redelivered += self._redelivery.redeliver(due)
+
+    def _repairing(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
+        repairs: dict[str, Callable[[], list[str]]] = {
+            "completed": partial(self._repairs.completed, view.jobs, view.live),
+            "lost": partial(self._repairs.lost, view.jobs, view.live),
+            "rerun": self._repairs.rerun,
+        }
+        for name, repair in repairs.items():
+            yield name, partial(_extend, report.repaired, repair)
+
+    def _sweeping(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
+        sweeps = self._sweeps()
+        steps: dict[str, Callable[[Mapping[str, Runner]], list[str]]] = {
+            "executions": sweeps.executions,
+            "tasks": sweeps.tasks,
+            "registrations": sweeps.registrations,
+            "turns": sweeps.turns,
+        }
+        for name, sweep in steps.items():
+            yield name, partial(_extend, report.swept, partial(sweep, view.live))
+
+    def _explain_wait(self, runner: Runner, report: Report) -> None:
+        # its turn may have come since it was seen
+        row = self._records.find(runner.runner_id)
+        if row and self._supply.explain_wait(row):
+            report.explained.append(row.runner_id)
+
+
+def _extend(done: list[str], step: Callable[[], list[str]]) -> None:
+    done += step()
+
+
+@contextmanager
+def _step(name: str, report: Report) -> Iterator[None]:
+    """Note what goes wrong in a step, and go on."""
+    try:
+        yield
+    except _PASSING as error:
+        report.failed[name] = f"{type(error).__name__}: {error}"
+        logger.warning("step failed", step=name, error=report.failed[name])
+        count("ReconcileStepFailed")
+
+
+def _names(name: str, values: frozenset[str]) -> dict[str, Any]:
+    return {"names": {"#names": "names"}, "values": {name: values}}

@@ -1,0 +1,139 @@
+"""Brings supply into line with demand: starts runners that are missing, releases the surplus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleet_runtime.admission.starts import Known
+from fleet_runtime.dispatch.dispatcher import Dispatcher
+from fleet_runtime.explanation.causes import is_permanent
+from fleet_runtime.explanation.unserved import WAITS
+from fleet_runtime.job.job import Job
+from fleet_runtime.job.labels import Refusal
+from fleet_runtime.observability import count, logger
+from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
+from fleet_runtime.runner.executions import Executions
+from fleet_runtime.runner.name import next_runner_id
+from fleet_runtime.runner.rows import REFUSED, Runner
+
+_MOST_TRIED = 50
+"""Runners of one job that are looked at. Only those taken by other jobs make it so many."""
+_MOST_NAMES = 5
+"""Names that are tried at once for a runner, if executions of those names ended without a row."""
+_LONG_WAIT_SECONDS = 600
+"""About when somebody who pushed a commit looks why nothing has happened."""
+_SURPLUS = "no queued job needs this runner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supply:
+    """Starts and releases runners.
+
+    Attributes:
+        dispatcher: What the fleet does about a job.
+        executions: The runners' lives.
+        grace: Seconds; pauses between one job's runners scale with it.
+        ceiling: How many runners may follow a job's first one that ended without a job.
+    """
+
+    dispatcher: Dispatcher
+    executions: Executions
+    grace: int
+    ceiling: int
+
+    def serve(self, job: Job, *, is_fresh: bool = False) -> Start | GiveUp | None:
+        """Start a runner for a queued job that lacks one, unless it has had its share.
+
+        Args:
+            job: The job.
+            is_fresh: Whether only its first runner may be started, which its own event would start
+                under the same name.
+
+        Returns:
+            What was done; None if there is nothing to do now.
+        """
+        name = job.runner_id(prefix=self.dispatcher.config.runner_name_prefix)
+        tried = self._tried(name)
+        if tried and is_fresh:
+            return None
+        document = self.dispatcher.execution_input(job)
+        if isinstance(document, Refusal):
+            if not tried:
+                self.dispatcher.refuse(job, document)
+            elif tried[-1].error == REFUSED:
+                # whoever refused it may not have come as far as to say so
+                return self._give_up(tried[-1], tried=1)
+            return None
+        # a job that could not be served before may be served now, under its first name
+        if tried and tried[-1].error != REFUSED:
+            decision = self._next(tried, job)
+            if isinstance(decision, GiveUp):
+                return self._give_up(decision.last, tried=len(tried))
+            if isinstance(decision, Wait):
+                self._explain(tried[-1])
+                logger.info("runner not started", job_id=job.job_id, reason=decision.reason)
+                return None
+            name = decision.runner_id
+        return self._start(document, name=name)
+
+    def explain_wait(self, runner: Runner) -> bool:
+        """Have a job's author told why its runner has waited for long; returns whether it has."""
+        long_ago = self.dispatcher.records.now - _LONG_WAIT_SECONDS
+        is_long = runner.waits and (runner.recorded_at or 0) <= long_ago
+        if not is_long or runner.wait_explained_at is not None:
+            return False
+        self.dispatcher.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason, final=False)
+        return True
+
+    def release(self, runner: Runner) -> bool:
+        """Release a runner, unless a job has started on it."""
+        released = self.dispatcher.signals.released(
+            runner.runner_id, cause=_SURPLUS, values={}, first={}
+        )
+        if released is None:
+            return False
+        logger.warning("runner was surplus", runner_id=runner.runner_id)
+        count("SurplusReleased")
+        return True
+
+    def _tried(self, base: str) -> Sequence[Runner]:
+        tried: list[Runner] = []
+        name = base
+        while len(tried) < _MOST_TRIED and (runner := self.dispatcher.records.find(name)):
+            tried.append(runner)
+            name = next_runner_id(name)
+        return tried
+
+    def _next(self, tried: Sequence[Runner], job: Job) -> Start | Wait | GiveUp:
+        now = self.dispatcher.records.now
+        return next_try(tried, job, now=now, grace=self.grace, ceiling=self.ceiling)
+
+    def _start(self, document: Mapping[str, Any], *, name: str) -> Start | None:
+        for _ in range(_MOST_NAMES):
+            outcome = self.dispatcher.starts.start({**document, "runner_id": name})
+            if not isinstance(outcome, Known):
+                logger.warning("runner was missing", runner_id=name)
+                count("DemandMissing")
+                return Start(runner_id=name)
+            if self.executions.is_open(name):
+                return None
+            # its life ended before it had a row
+            name = next_runner_id(name)
+        return None
+
+    def _explain(self, last: Runner) -> None:
+        """Have the author told what somebody has to mend, if its own event did not."""
+        if is_permanent(last.error) and last.explained_at is None:
+            self.dispatcher.unserved.tell(last, error=last.error, cause=last.cause, final=False)
+
+    def _give_up(self, last: Runner, *, tried: int) -> GiveUp | None:
+        if last.given_up_at is not None:
+            return None
+        cause = last.cause or "no job came to it"
+        if tried > 1:
+            cause = f"{tried} runners came to nothing, the last one so: {cause}"
+        error = last.error or "Runner.NoJobCame"
+        self.dispatcher.unserved.tell(last, error=error, cause=cause, final=True)
+        return GiveUp(last=last)

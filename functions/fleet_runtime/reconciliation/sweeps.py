@@ -1,0 +1,298 @@
+"""What nobody else would end: tasks, registrations, rows and turns of lives that are over.
+
+The lifecycle ends all of this itself. What is left is what an execution that was aborted, or a
+call that failed for good, left behind. Nothing that may have a job is ever touched: who is busy,
+only GitHub knows, and where it does not say, nothing is stopped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from fleet_runtime.admission.starts import Starts
+from fleet_runtime.aws.client import Client
+from fleet_runtime.github.message import RegisteredRunner
+from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.executions import Executions, read_prices
+from fleet_runtime.runner.rows import STARTED, Runner, RunnerRecords
+
+ERROR = "Runner.ExecutionEnded"
+_CAUSE = (
+    "the execution of this runner's lifecycle ended ({}) before the runner did: see its history in "
+    "the Step Functions console; nothing of the runner is left"
+)
+
+_SETTLED_GRACES = 5
+"""Graces after which a life without a trace is over: indexes and lists have caught up by then."""
+_MOST = 50
+"""Things of each kind that are looked at one by one in a run."""
+_MOST_TASK_PAGES = 20
+_SHORTEST_BILLED_SECONDS = 60
+"""https://aws.amazon.com/fargate/pricing/: one minute at the least, as the state machine counts."""
+_GONE = frozenset({"InvalidParameterException", "ClientException"})
+"""What ECS answers for a task that it does not know any more."""
+
+
+class Sightings:
+    """Since when this process has seen things that do not tell their age themselves."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+
+    def are_older(self, names: Iterable[str], *, than: float, now: float) -> frozenset[str]:
+        """Note what is seen now, forget the rest; returns what has been seen for long enough."""
+        self._seen = {name: self._seen.get(name, now) for name in names}
+        return frozenset(name for name, since in self._seen.items() if now - since >= than)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What the process remembers between runs."""
+
+    registrations: Sightings = field(default_factory=Sightings)
+    holders: Sightings = field(default_factory=Sightings)
+
+
+class Sweeps:
+    """Ends what is left over. Made for one run: it asks GitHub for its runners once.
+
+    Args:
+        records: The runners.
+        starts: Takes turns back.
+        executions: The runners' lives.
+        github: The runners at GitHub.
+        ecs: An ECS client.
+        cluster_arn: Where the runners' tasks are.
+        prefix: What the runners' names begin with.
+        grace: Seconds; what is younger is left alone.
+        row_ttl_seconds: How long a row stays.
+        memory: What the process remembers.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: RunnerRecords,
+        starts: Starts,
+        executions: Executions,
+        github: GitHubRunners,
+        ecs: Client,
+        cluster_arn: str,
+        prefix: str,
+        grace: int,
+        row_ttl_seconds: int,
+        memory: Memory,
+    ) -> None:
+        self._records = records
+        self._starts = starts
+        self._executions = executions
+        self._github = github
+        self._ecs = ecs
+        self._cluster_arn = cluster_arn
+        self._name = re.compile(rf"{re.escape(prefix)}-\d+-\d+(-r\d+)?")
+        self._grace = grace
+        self._row_ttl_seconds = row_ttl_seconds
+        self._memory = memory
+
+    def execution(self, runner_id: str) -> list[str]:
+        """End what an execution left that ended by itself; returns the runner, if it did.
+
+        Raises:
+            GitHubError: if GitHub does not say whether the runner is busy.
+        """
+        runner = self._records.find(runner_id)
+        if runner is None or runner.live != STARTED:
+            self._starts.ended(runner_id)
+            return []
+        return [runner_id] if self._end(runner) else []
+
+    def executions(self, live: Mapping[str, Runner]) -> list[str]:
+        """End the runners whose execution has ended without them; returns those.
+
+        Raises:
+            GitHubError: if GitHub does not say whether they are busy.
+        """
+        before = self._records.now - _SETTLED_GRACES * self._grace
+        settled = [one for one in live.values() if one.live == STARTED and _changed(one) <= before]
+        if not settled:
+            return []
+        open_ones = self._executions.open()
+        ended = [one for one in settled if one.runner_id not in open_ones]
+        return [one.runner_id for one in ended[:_MOST] if self._end(one)]
+
+    def tasks(self, live: Mapping[str, Runner]) -> list[str]:
+        """Stop tasks whose runner is over, or has another task; returns their ARNs.
+
+        Raises:
+            GitHubError: if GitHub does not say whether their runners are busy.
+        """
+        now = self._records.now
+        stray: list[tuple[str, str]] = []
+        for task in self._running_tasks():
+            name = task.get("startedBy", "")
+            age = now - task["createdAt"].timestamp()
+            if not self._name.fullmatch(name) or age < self._grace or len(stray) == _MOST:
+                continue
+            runner = live.get(name) or self._records.find(name)
+            # a task that was started a moment ago is not on the row yet
+            is_its_own = runner and runner.task_id in ("", task["taskArn"])
+            is_old = age >= _SETTLED_GRACES * self._grace
+            if runner is None or runner.has_ended or (is_old and not is_its_own):
+                stray.append((name, task["taskArn"]))
+        stopped = []
+        for name, task_arn in stray:
+            if name in self._busy:
+                logger.warning("stray task is busy", runner_id=name, task_id=task_arn)
+            elif self._stop(task_arn):
+                stopped.append(task_arn)
+        return stopped
+
+    def registrations(self, live: Mapping[str, Runner]) -> list[str]:
+        """Remove runners at GitHub that nothing belongs to any more; returns their names.
+
+        Raises:
+            GitHubError: if GitHub does not do it.
+        """
+        now = self._records.now
+        own = [one for one in self._registered if self._name.fullmatch(one.name) and not one.busy]
+        own = [one for one in own if one.name not in live][:_MOST]
+        rows = {one.name: self._records.find(one.name) for one in own}
+        # nobody knows it: another fleet's, perhaps, which it would have taken online by then
+        unknown = [one.name for one in own if rows[one.name] is None and one.status == "offline"]
+        old_unknown = self._memory.registrations.are_older(
+            unknown, than=_SETTLED_GRACES * self._grace, now=now
+        )
+        removed = []
+        for one in own:
+            row = rows[one.name]
+            if one.name not in old_unknown and not (row and self._is_long_over(row)):
+                continue
+            if not self._github.remove(name=one.name, github_runner_id=one.github_runner_id):
+                logger.warning("registration left over", runner_id=one.name)
+                count("RunnersSwept")
+                removed.append(one.name)
+        return removed
+
+    def turns(self, live: Mapping[str, Runner]) -> list[str]:
+        """Take turns back from runners that are over or never were; returns those."""
+        holders = frozenset().union(*self._starts.admission.turns().holders.values())
+        unsure = sorted(holders - set(live))[:_MOST]
+        rows = {name: self._records.find(name) for name in unsure}
+        never_were = self._memory.holders.are_older(
+            [name for name, row in rows.items() if row is None],
+            than=_SETTLED_GRACES * self._grace,
+            now=self._records.now,
+        )
+        left = []
+        for name, row in rows.items():
+            if name in never_were or (row and self._is_long_over(row)):
+                logger.warning("turn left over", runner_id=name)
+                self._starts.ended(name)
+                left.append(name)
+        return left
+
+    def _is_long_over(self, runner: Runner) -> bool:
+        before = self._records.now - self._grace
+        return runner.has_ended and (runner.ended_at or 0) <= before
+
+    def _end(self, runner: Runner) -> bool:
+        described = self._executions.describe(runner.runner_id)
+        status = described["status"] if described else "no trace"
+        if status == "RUNNING":
+            return False
+        # its registration first: GitHub refuses that while it has a job
+        if self._github.remove(name=runner.runner_id, github_runner_id=runner.github_runner_id):
+            logger.warning("runner without an execution is busy", runner_id=runner.runner_id)
+            return False
+        for task_arn in self._tasks_of(runner):
+            self._stop(task_arn)
+        now = self._records.now
+        ended = self._records.update(
+            runner.runner_id,
+            values={
+                "status": "FAILED",
+                "error": ERROR,
+                "cause": _CAUSE.format(status),
+                "ended_at": now,
+                "cost_usd": _cost(runner, read_prices(described), now=now),
+                "expires_at": now + self._row_ttl_seconds,
+            },
+            remove=(
+                "live",
+                "task_token",
+                "waiting_for",
+                "waiting_labels",
+                "waiting_reason",
+                "ticket_hash",
+                "events_token_hash",
+            ),
+            condition="live = :started",
+            operands={":started": STARTED},
+        )
+        self._starts.ended(runner.runner_id)
+        if ended is None:
+            return False
+        logger.warning("runner without an execution ended", runner_id=runner.runner_id)
+        count("RunnersSwept")
+        return True
+
+    def _tasks_of(self, runner: Runner) -> list[str]:
+        # one may have been started that the row never heard of
+        answer = self._ecs.list_tasks(cluster=self._cluster_arn, startedBy=runner.runner_id)
+        return sorted({*answer["taskArns"], *([runner.task_id] if runner.task_id else [])})
+
+    def _running_tasks(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        page: dict[str, str] = {}
+        for _ in range(_MOST_TASK_PAGES):
+            answer = self._ecs.list_tasks(
+                cluster=self._cluster_arn, desiredStatus="RUNNING", maxResults=100, **page
+            )
+            if answer["taskArns"]:
+                described = self._ecs.describe_tasks(
+                    cluster=self._cluster_arn, tasks=answer["taskArns"]
+                )
+                found += described["tasks"]
+            if "nextToken" not in answer:
+                break
+            page = {"nextToken": answer["nextToken"]}
+        return found
+
+    def _stop(self, task_arn: str) -> bool:
+        try:
+            self._ecs.stop_task(cluster=self._cluster_arn, task=task_arn, reason=ERROR)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE:
+                raise
+            return False
+        logger.warning("task left over", task_id=task_arn)
+        count("RunnersSwept")
+        return True
+
+    @cached_property
+    def _registered(self) -> list[RegisteredRunner]:
+        return self._github.runners()
+
+    @property
+    def _busy(self) -> frozenset[str]:
+        return frozenset(one.name for one in self._registered if one.busy)
+
+
+def _changed(runner: Runner) -> int:
+    """When the row changed last, as far as its times tell."""
+    times = (runner.recorded_at, runner.launched_at, runner.claimed_at, runner.started_at)
+    return max(time or 0 for time in (*times, runner.completed_at))
+
+
+def _cost(runner: Runner, prices: Mapping[str, float], *, now: int) -> float:
+    if runner.launched_at is None:
+        return 0
+    seconds = max(_SHORTEST_BILLED_SECONDS, now - runner.launched_at)
+    return round(prices.get(runner.capacity_provider, 0) * seconds, 6)

@@ -1,0 +1,226 @@
+"""A task claims its registration at GitHub: once, at the moment it has booted."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fleet_runtime.aws.items import Value
+from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
+from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.reports import Declaration, Report
+from fleet_runtime.runner.rows import Runner, RunnerRecords
+from fleet_runtime.runner.signals import Signals
+
+_NOT_PARKED_SECONDS = 1
+"""The lifecycle parks within a second of starting the task."""
+_GITHUB_SECONDS = 20.0
+"""For all that a claim asks GitHub: the rest of a Lambda's 30 s is for AWS."""
+_LONGEST_RETRY_AFTER_SECONDS = 60
+"""A task that waits is billed, and its job may be cancelled meanwhile: it asks again, GitHub's
+limits notwithstanding, which this process keeps without asking GitHub."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Granted:
+    """The claim is good. Both texts are credentials."""
+
+    encoded_jit_config: str = field(repr=False)
+    events_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denied:
+    """The claim is not good.
+
+    Attributes:
+        status: 403 wrong ticket, 404 no such runner, 409 claimed before, 410 not wanted any more,
+            503 not just now.
+        reason: What the task logs.
+        retry_after: Seconds to wait before claiming again, with a 503.
+    """
+
+    status: int
+    reason: str
+    retry_after: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """Answers claims: rows on one side, GitHub on the other."""
+
+    records: RunnerRecords
+    signals: Signals
+    github: GitHubRunners
+
+    def claim(self, runner_id: str, *, ticket: str, declaration: Declaration) -> Granted | Denied:
+        """Register a runner just in time for the task that holds its ticket."""
+        runner = self.records.find(runner_id)
+        if runner is None:
+            return Denied(status=404, reason="no such runner")
+        if denied := _denied(runner, ticket):
+            return denied
+        if not self.records.take_ticket(runner, values=_declared(declaration)):
+            # somebody was faster by a moment: the row says who
+            runner = self.records.find(runner_id) or runner
+            return _denied(runner, ticket) or _gone("its lifecycle has gone on")
+        try:
+            with self.github.access.within(_GITHUB_SECONDS):
+                return self._use_ticket(runner, declaration)
+        except (BotoCoreError, ClientError):
+            # AWS, not the runner, is at fault: it may ask again
+            self.records.return_ticket(runner)
+            raise
+
+    def heartbeat(self, runner_id: str, *, token: str, report: Report) -> Denied | None:
+        """Let a runner say that it lives: one write, and a read only if that is refused."""
+        if self.signals.heartbeat(
+            runner_id,
+            events_token_hash=digest(token),
+            load=report.load,
+            runner_version=report.runner_version,
+        ):
+            return None
+        runner = self.records.find(runner_id)
+        if runner is None:
+            return Denied(status=404, reason="no such runner")
+        if runner.has_ended:
+            return _gone("its lifecycle has ended")
+        return Denied(status=403, reason="wrong token")
+
+    def _use_ticket(self, runner: Runner, declaration: Declaration) -> Granted | Denied:
+        # before anything is asked of GitHub: a runner that cannot do its job is not registered
+        if missing := [need for need in runner.needs if need not in declaration.capabilities]:
+            return self._refuse_image(runner, declaration, missing=", ".join(missing))
+        if self._is_job_gone(runner):
+            self.signals.released(
+                runner.runner_id,
+                cause="the job had ended before its runner was there",
+                values={},
+                first={},
+            )
+            return _gone("its job has ended")
+        return self._register(runner, heartbeat_seconds=declaration.heartbeat_seconds)
+
+    def _refuse_image(self, runner: Runner, declaration: Declaration, *, missing: str) -> Denied:
+        found = ", ".join(declaration.capabilities) or "nothing"
+        cause = (
+            f"the job asks for {missing}, and image {runner.image_tag} declares {found}: ask for "
+            "an image that has it, with image:, or take the label out of runs-on; if the image "
+            "does have it, set RUNNER_CAPABILITIES in it"
+        )
+        self.signals.capability_missing(runner, cause=cause)
+        logger.error("capability missing", runner_id=runner.runner_id, cause=cause)
+        count("CapabilityMissing")
+        return _gone(f"its image does not declare {missing}")
+
+    def _is_job_gone(self, runner: Runner) -> bool:
+        if runner.job_id is None or not runner.repository:
+            return False
+        try:
+            job = self.github.job(runner.job_id, repository=runner.repository)
+        except GitHubError as error:
+            # fail open: a runner too many costs cents, a runner too few a job
+            logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
+            return False
+        return job.status == "completed" and not job.runner_name
+
+    def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
+        try:
+            registration = self.github.register(name=runner.runner_id, labels=runner.runner_labels)
+        except GitHubUnavailable as error:
+            self.records.return_ticket(runner)
+            logger.warning("github unavailable", runner_id=runner.runner_id, error=str(error))
+            count("GitHubUnavailable")
+            return Denied(
+                status=503,
+                reason="GitHub is not available",
+                retry_after=min(error.retry_after, _LONGEST_RETRY_AFTER_SECONDS),
+            )
+        except GitHubRefused as error:
+            cause = f"the runner could not be registered: {error}{_remedy(error.status)}"
+            self.signals.registration_refused(runner, cause=cause)
+            logger.error("registration refused", runner_id=runner.runner_id, error=str(error))
+            count("RegistrationRefused")
+            return _gone("GitHub refused its registration")
+        events_token = secrets.token_urlsafe(32)
+        if self.signals.claimed(
+            runner,
+            github_runner_id=registration.github_runner_id,
+            events_token_hash=digest(events_token),
+            heartbeat_seconds=heartbeat_seconds,
+        ):
+            logger.info("claimed", runner_id=runner.runner_id)
+            return Granted(
+                encoded_jit_config=registration.encoded_jit_config, events_token=events_token
+            )
+        self._unregister(runner, registration.github_runner_id)
+        return _gone("its lifecycle has gone on")
+
+    def _unregister(self, runner: Runner, github_runner_id: int) -> None:
+        try:
+            self.github.remove(name=runner.runner_id, github_runner_id=github_runner_id)
+        except GitHubError as error:
+            # GitHub removes an ephemeral runner that never connected by itself within a day
+            logger.warning("runner not removed", runner_id=runner.runner_id, error=str(error))
+
+
+def digest(token: str) -> str:
+    """Hash a ticket or a token the way rows keep it."""
+    return sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def is_token(token: str, *, hashed: str) -> bool:
+    """Compare a ticket or a token with its hash in constant time; an empty hash fits nothing."""
+    return bool(hashed) and hmac.compare_digest(digest(token), hashed)
+
+
+def _declared(declaration: Declaration) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    if declaration.capabilities:
+        values["capabilities"] = ",".join(declaration.capabilities)
+    if declaration.runner_version:
+        values["runner_version"] = declaration.runner_version
+    return values
+
+
+def _denied(runner: Runner, ticket: str) -> Denied | None:
+    if runner.is_between_tasks:
+        # the row still has the claim of the one that stopped: who asks now comes after it
+        return _not_parked()
+    if not runner.ticket_hash:
+        # the lifecycle removes a used ticket, and has none before it waits for the claim
+        if runner.claimed_at is not None:
+            return Denied(status=409, reason="claimed already")
+        if runner.is_over:
+            return _gone("its lifecycle has ended")
+        return _not_parked()
+    if not is_token(ticket, hashed=runner.ticket_hash):
+        return Denied(status=403, reason="wrong ticket")
+    if runner.claimed_at is not None:
+        return Denied(status=409, reason="claimed already")
+    if runner.is_over:
+        return _gone("its lifecycle has gone on")
+    return None
+
+
+def _not_parked() -> Denied:
+    return Denied(status=503, reason="not waiting yet", retry_after=_NOT_PARKED_SECONDS)
+
+
+def _gone(reason: str) -> Denied:
+    return Denied(status=410, reason=f"the runner is not wanted any more: {reason}")
+
+
+def _remedy(status: int) -> str:
+    if status == 401:
+        return " (the token is wrong or has expired: put a valid one into its secret)"
+    if status in (403, 404):
+        return " (the token needs write access to the fleet's self-hosted runners)"
+    # 0: the fleet's own words, which have the remedy
+    return " (see GitHub's message)" if status else ""

@@ -1,0 +1,356 @@
+"""Runners' rows: one a runner, from the moment its job is queued until its TTL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleet_runtime.aws.client import Client
+from fleet_runtime.aws.items import Item, Value, amount, encode, encode_all, number, text, texts
+
+WAITING_INDEX = "waiting-index"
+LIVE_INDEX = "live-index"
+
+IN_LINE = "in_line"
+STARTED = "started"
+"""The two values of ``live``; a runner that is over has none."""
+
+TURN = "turn"
+"""What a runner in line waits for."""
+
+CAPACITY = "capacity"
+"""What a runner waits for that ECS had no room for."""
+
+REFUSED = "Job.CannotBeServed"
+"""The error of a job that never had a runner. It may be served later: images and classes change."""
+
+_ENDED = frozenset({"OFFLINE", "FAILED"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """A runner's row, as far as the functions use it. Empty or None: the row lacks it."""
+
+    runner_id: str
+    status: str
+    live: str
+    repository: str
+    class_name: str
+    image_tag: str
+    needs: tuple[str, ...]
+    runner_version: str
+    runner_labels: tuple[str, ...]
+    job_id: int | None
+    job_name: str
+    job_url: str
+    run_id: int | None
+    run_attempt: int | None
+    head_sha: str
+    github_runner_id: int | None
+    waiting_for: str
+    waiting_reason: str
+    queue_place: int | None
+    start_input: str
+    task_token: str
+    task_id: str
+    stopped_tasks: frozenset[str]
+    ticket_hash: str
+    events_token_hash: str
+    claimed_at: int | None
+    started_at: int | None
+    completed_at: int | None
+    last_heartbeat: int | None
+    released_at: int | None
+    queued_at: int | None
+    recorded_at: int | None
+    launched_at: int | None
+    capacity_provider: str
+    ended_at: int | None
+    cost_usd: float
+    error: str
+    cause: str
+    explained_at: int | None
+    wait_explained_at: int | None
+    given_up_at: int | None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Runner:
+        """Read a row."""
+        return cls(
+            runner_id=text(item, "runner_id"),
+            status=text(item, "status"),
+            live=text(item, "live"),
+            repository=text(item, "repository"),
+            class_name=text(item, "class_name"),
+            image_tag=text(item, "image_tag"),
+            needs=_words(item, "needs"),
+            runner_version=text(item, "runner_version"),
+            runner_labels=_words(item, "runner_labels"),
+            job_id=number(item, "job_id"),
+            job_name=text(item, "job_name"),
+            job_url=text(item, "job_url"),
+            run_id=number(item, "run_id"),
+            run_attempt=number(item, "run_attempt"),
+            head_sha=text(item, "head_sha"),
+            github_runner_id=number(item, "github_runner_id"),
+            waiting_for=text(item, "waiting_for"),
+            waiting_reason=text(item, "waiting_reason"),
+            queue_place=number(item, "queue_place"),
+            start_input=text(item, "start_input"),
+            task_token=text(item, "task_token"),
+            task_id=text(item, "task_id"),
+            stopped_tasks=texts(item, "stopped_tasks"),
+            ticket_hash=text(item, "ticket_hash"),
+            events_token_hash=text(item, "events_token_hash"),
+            claimed_at=number(item, "claimed_at"),
+            started_at=number(item, "started_at"),
+            completed_at=number(item, "completed_at"),
+            last_heartbeat=number(item, "last_heartbeat"),
+            released_at=number(item, "released_at"),
+            queued_at=number(item, "queued_at"),
+            recorded_at=number(item, "timestamp"),
+            launched_at=number(item, "launched_at"),
+            capacity_provider=text(item, "capacity_provider"),
+            ended_at=number(item, "ended_at"),
+            cost_usd=amount(item, "cost_usd"),
+            error=text(item, "error"),
+            cause=text(item, "cause"),
+            explained_at=number(item, "explained_at"),
+            wait_explained_at=number(item, "wait_explained_at"),
+            given_up_at=number(item, "given_up_at"),
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its life has ended, with all that belongs to it."""
+        return self.status in _ENDED
+
+    @property
+    def is_in_line(self) -> bool:
+        """Whether it waits for its turn: nothing of it exists yet but its row."""
+        return self.waiting_for == TURN and self.released_at is None
+
+    @property
+    def is_between_tasks(self) -> bool:
+        """Whether the task that the row is about has stopped, and it is not about the next yet."""
+        return self.task_id in self.stopped_tasks and not self.is_over
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for its turn or for capacity, so that nothing runs of it."""
+        return self.waiting_for in (TURN, CAPACITY) and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come of this runner."""
+        return self.has_ended or self.released_at is not None
+
+
+class RunnerRecords:
+    """The runner table.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: Name of the table.
+        clock: Epoch seconds. Default: the system's.
+    """
+
+    def __init__(
+        self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._clock = clock
+
+    @property
+    def now(self) -> int:
+        """Epoch seconds."""
+        return int(self._clock())
+
+    def find(self, runner_id: str) -> Runner | None:
+        """Read a row, with every write before it."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(runner_id), ConsistentRead=True
+        )
+        return Runner.from_item(answer["Item"]) if "Item" in answer else None
+
+    def waiting(self, *, waiting_labels: str) -> Sequence[str]:
+        """List runners that wait for a job with these labels. The index may lag behind."""
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=WAITING_INDEX,
+            KeyConditionExpression="waiting_labels = :labels",
+            ExpressionAttributeValues={":labels": encode(waiting_labels)},
+        )
+        return [text(item, "runner_id") for item in answer["Items"]]
+
+    def live(self, state: str, *, most: int) -> Sequence[Runner]:
+        """List runners that are ``IN_LINE`` or ``STARTED``, those with the oldest job first.
+
+        Args:
+            state: Which of the two.
+            most: How many rows to read at most.
+
+        Returns:
+            The rows as the index has them: it may lag behind.
+        """
+        found: list[Runner] = []
+        page: dict[str, object] = {}
+        while len(found) < most:
+            answer = self._dynamodb.query(
+                TableName=self._table,
+                IndexName=LIVE_INDEX,
+                KeyConditionExpression="live = :state",
+                ExpressionAttributeValues={":state": encode(state)},
+                Limit=most - len(found),
+                **page,
+            )
+            found += map(Runner.from_item, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                break
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return found
+
+    def join_line(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
+        """Write a row that waits for its turn, new or in place of a refused job's.
+
+        Returns:
+            False if there is a row already.
+        """
+        waiting: dict[str, Value] = {
+            **values,
+            "status": "STARTING",
+            "live": IN_LINE,
+            "waiting_for": TURN,
+        }
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={**_key(runner_id), **encode_all(waiting)},
+                ConditionExpression="attribute_not_exists(runner_id)"
+                " OR (#error = :refused AND attribute_not_exists(released_at))",
+                ExpressionAttributeNames={"#error": "error"},
+                ExpressionAttributeValues={":refused": encode(REFUSED)},
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def move_in_line(self, runner_id: str, *, place: int | None, reason: str) -> None:
+        """Write how far in front a runner in line is and why it waits; None: too far behind."""
+        self.update(
+            runner_id,
+            values={"waiting_reason": reason} | ({} if place is None else {"queue_place": place}),
+            remove=("queue_place",) if place is None else (),
+            condition="waiting_for = :turn AND attribute_not_exists(released_at)",
+            operands={":turn": TURN},
+        )
+
+    def leave_line(self, runner_id: str, *, values: Mapping[str, Value]) -> Runner | None:
+        """End a runner in line with what its row is to say; None if it is not in line."""
+        return self.update(
+            runner_id,
+            values={"ended_at": self.now, "cost_usd": 0, **values},
+            remove=("live", "waiting_for", "waiting_reason", "queue_place", "start_input"),
+            condition="waiting_for = :turn",
+            operands={":turn": TURN},
+        )
+
+    def create(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
+        """Write a new row; False if there is one already."""
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={**_key(runner_id), **encode_all(values)},
+                ConditionExpression="attribute_not_exists(runner_id)",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def take_ticket(self, runner: Runner, *, values: Mapping[str, Value]) -> bool:
+        """Use a claim ticket up; False if another claim came first, or the phase is over.
+
+        Args:
+            runner: The runner that claims.
+            values: What else its row is to say from then on.
+        """
+        taken = self.update(
+            runner.runner_id,
+            values={**values, "claimed_at": self.now},
+            condition="ticket_hash = :ticket AND waiting_for = :phase"
+            " AND attribute_not_exists(claimed_at) AND attribute_not_exists(released_at)",
+            operands={":ticket": runner.ticket_hash, ":phase": "runner"},
+        )
+        return taken is not None
+
+    def return_ticket(self, runner: Runner) -> None:
+        """Make a ticket good again after a claim that GitHub could not serve just now."""
+        self.update(
+            runner.runner_id,
+            remove=("claimed_at",),
+            condition="ticket_hash = :ticket",
+            operands={":ticket": runner.ticket_hash},
+        )
+
+    def update(
+        self,
+        runner_id: str,
+        *,
+        condition: str,
+        operands: Mapping[str, Value] | None = None,
+        values: Mapping[str, Value] | None = None,
+        first: Mapping[str, Value] | None = None,
+        add: Mapping[str, Value] | None = None,
+        remove: Sequence[str] = (),
+    ) -> Runner | None:
+        """Write to a row.
+
+        Args:
+            runner_id: The row.
+            condition: When to write at all.
+            operands: What stands behind the condition's ``:names``.
+            values: What the row is to say.
+            first: What it is to say unless it says something already.
+            add: What to add to its sets.
+            remove: What it is to say no longer.
+
+        Returns:
+            The whole row after the write, or None if the condition did not hold.
+        """
+        values, first, add = values or {}, first or {}, add or {}
+        clauses = {
+            "SET": [f"#{name} = :{name}" for name in values]
+            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in first],
+            "ADD": [f"#{name} :{name}" for name in add],
+            "REMOVE": [f"#{name}" for name in remove],
+        }
+        written = {**values, **first, **add}
+        operands = {**{f":{name}": value for name, value in written.items()}, **(operands or {})}
+        optional = {"ExpressionAttributeValues": encode_all(operands)} if operands else {}
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(runner_id),
+                UpdateExpression=" ".join(
+                    f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts
+                ),
+                ConditionExpression=condition,
+                # for every attribute: "status" and others are reserved words
+                ExpressionAttributeNames={f"#{name}": name for name in (*written, *remove)},
+                ReturnValues="ALL_NEW",
+                **optional,
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return None
+        return Runner.from_item(answer["Attributes"])
+
+
+def _words(item: Item, name: str) -> tuple[str, ...]:
+    joined = text(item, name)
+    return tuple(joined.split(",")) if joined else ()
+
+
+def _key(runner_id: str) -> dict[str, dict[str, object]]:
+    return {"runner_id": encode(runner_id)}

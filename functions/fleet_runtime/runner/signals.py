@@ -1,0 +1,350 @@
+"""Signals: what happens to a runner, told to its lifecycle.
+
+A signal is always one ``UpdateItem`` that returns the row as it is then, and after that, if the
+row is parked in a phase which the signal ends, a ``SendTask*``. The lifecycle parks with the
+condition that its signal has not come. Both are atomic writes to one row, so whichever comes
+first, the other sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from fleet_runtime.aws.client import Client
+from fleet_runtime.aws.items import Value
+from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.rows import TURN, Runner, RunnerRecords
+
+LONGEST_CAUSE = 1000
+"""Characters of a cause that are kept; Step Functions takes 32,768, people read one line."""
+
+_TOO_LATE = frozenset({"TaskTimedOut", "InvalidToken", "TaskDoesNotExist"})
+_HAS_ROW = "attribute_exists(runner_id)"
+
+# actions/runner says so with this code if ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE is set
+_VERSION_RETIRED = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppedTask:
+    """What ECS says about a task that stopped. Times are epoch seconds."""
+
+    runner_id: str
+    task_arn: str
+    stopped_at: int
+    stop_code: str
+    reason: str
+    exit_code: int | None
+
+
+class Signals:
+    """Writes signals to rows and resumes the lifecycles that wait for them."""
+
+    def __init__(self, *, records: RunnerRecords, stepfunctions: Client) -> None:
+        self._records = records
+        self._stepfunctions = stepfunctions
+
+    def claimed(
+        self,
+        runner: Runner,
+        *,
+        github_runner_id: int,
+        events_token_hash: str,
+        heartbeat_seconds: int,
+    ) -> bool:
+        """Signal that the runner is registered.
+
+        Args:
+            runner: The runner.
+            github_runner_id: Its id at GitHub.
+            events_token_hash: What its reports are told by.
+            heartbeat_seconds: How often it will send a heartbeat; 0 for never.
+
+        Returns:
+            False if nobody waits for it any more.
+        """
+        row = self._records.update(
+            runner.runner_id,
+            values={
+                "claimed_at": self._records.now,
+                "github_runner_id": github_runner_id,
+                "events_token_hash": events_token_hash,
+            },
+            condition="ticket_hash = :ticket AND waiting_for = :phase"
+            " AND attribute_not_exists(released_at)",
+            operands={":ticket": runner.ticket_hash, ":phase": "runner"},
+        )
+        return row is not None and self._succeed(
+            row, signal="claimed", heartbeat_seconds=heartbeat_seconds
+        )
+
+    def registration_refused(self, runner: Runner, *, cause: str) -> None:
+        """Signal that GitHub will not register the runner, ever."""
+        self._fail(runner, error="Runner.RegistrationRefused", cause=cause)
+
+    def capability_missing(self, runner: Runner, *, cause: str) -> None:
+        """Signal that the runner's image cannot do what its job asks for."""
+        self._fail(runner, error="Runner.CapabilityMissing", cause=cause)
+
+    def heartbeat(
+        self, runner_id: str, *, events_token_hash: str, load: float | None, runner_version: str
+    ) -> bool:
+        """Note that the runner lives, and let its lifecycle go on waiting for the job's end.
+
+        One write checks the token as well, so that a heartbeat costs no read. DynamoDB compares the
+        hashes in a time of its own making, which tells nothing: whoever could learn from it where
+        two hashes differ would still have to find a token that has such a hash.
+
+        Args:
+            runner_id: The runner.
+            events_token_hash: Of the token that came with the heartbeat.
+            load: The runner's load, None if it did not say.
+            runner_version: The runner's version, empty if it did not say.
+
+        Returns:
+            False if the runner has no such token: its lifecycle takes it away at its end.
+        """
+        row = self._records.update(
+            runner_id,
+            values={"last_heartbeat": self._records.now} | ({} if load is None else {"load": load}),
+            first=_version(runner_version),
+            condition="events_token_hash = :token",
+            operands={":token": events_token_hash},
+        )
+        if row and row.waiting_for == "completion":
+            try:
+                self._stepfunctions.send_task_heartbeat(taskToken=row.task_token)
+            except ClientError as error:
+                # the job has just ended, or the lifecycle is asking GitHub for the runner
+                if not _is_too_late(error):
+                    raise
+        return row is not None
+
+    def started(
+        self,
+        runner_id: str,
+        *,
+        started_at: int | None,
+        job: Mapping[str, Value],
+        runner_version: str = "",
+    ) -> Runner | None:
+        """Signal that a job started on the runner.
+
+        Args:
+            runner_id: The runner that has the job, whichever job it was started for.
+            started_at: When the job started. Default: now.
+            job: What the row is to say about the job.
+            runner_version: The runner's version, for a row that does not know it yet.
+
+        Returns:
+            The row, or None if there is none or its job has ended already.
+        """
+        row = self._records.update(
+            runner_id,
+            values={**job, "job_status": "in_progress"},
+            first={"started_at": started_at or self._records.now, **_version(runner_version)},
+            condition=f"{_HAS_ROW} AND attribute_not_exists(completed_at)",
+        )
+        if row and row.waiting_for == "job":
+            self._succeed(row, signal="started")
+        return row
+
+    def completed(
+        self,
+        runner_id: str,
+        *,
+        started_at: int | None,
+        completed_at: int | None,
+        conclusion: str,
+        job: Mapping[str, Value],
+    ) -> Runner | None:
+        """Signal that the runner's job ended; None if there is no such row."""
+        ended = completed_at or self._records.now
+        row = self._records.update(
+            runner_id,
+            values={**job, "job_status": conclusion},
+            first={"started_at": started_at or ended, "completed_at": ended},
+            condition=_HAS_ROW,
+        )
+        if row and row.waiting_for in ("job", "completion"):
+            self._succeed(row, signal="completed")
+        return row
+
+    def reported_completion(self, runner_id: str, *, runner_version: str) -> None:
+        """Note that the runner's hook saw the job's end.
+
+        No signal: the runner still has to tell GitHub, and stopping it now would spoil that.
+        """
+        self._records.update(
+            runner_id,
+            values={"hook_completed_at": self._records.now},
+            first=_version(runner_version),
+            condition=_HAS_ROW,
+        )
+
+    def stopped(self, task: StoppedTask) -> Runner | None:
+        """Signal that a task stopped; None if no runner's row knows it."""
+        values: dict[str, Value] = {
+            "stopped_at": task.stopped_at,
+            "stop_code": task.stop_code,
+            "stopped_reason": task.reason,
+        }
+        if task.exit_code is not None:
+            values["exit_code"] = task.exit_code
+        row = self._records.update(
+            task.runner_id,
+            values=values,
+            add={"stopped_tasks": frozenset({task.task_arn})},
+            condition=_HAS_ROW,
+        )
+        if row is None or row.task_id != task.task_arn:
+            return row
+        if row.waiting_for not in ("runner", "job", "completion"):
+            return row
+        # a runner that Spot or a person stops winds down and exits 0 too
+        code = task.exit_code if task.stop_code == "EssentialContainerExited" else None
+        if row.waiting_for == "completion" and (code == 0 or row.completed_at is not None):
+            self._succeed(row, signal="stopped")
+        elif code == _VERSION_RETIRED and row.started_at is None:
+            # a job could exit with any code, and never gets as far on a retired runner
+            version = row.runner_version or "(its version is not known)"
+            cause = f"GitHub no longer serves runner {version} of image {row.image_tag}"
+            self._fail(row, error="Runner.VersionRetired", cause=f"{cause}: {task.reason}")
+        else:
+            error = "Runner.TaskExited" if code == 0 else "Runner.TaskStopped"
+            self._fail(row, error=error, cause=task.reason)
+        return row
+
+    def released(
+        self, runner_id: str, *, cause: str, values: Mapping[str, Value], first: Mapping[str, Value]
+    ) -> Runner | None:
+        """Signal that the runner is not wanted any more.
+
+        A runner whose row does not exist yet gets one now, so that its lifecycle, if it still
+        begins, ends at once.
+
+        Args:
+            runner_id: The runner.
+            cause: Why.
+            values: What else the row is to say.
+            first: What it is to say unless it says something already: a whole row.
+
+        Returns:
+            The row, or None if the runner has started a job: then nothing was done.
+        """
+        row = self._records.update(
+            runner_id,
+            values=values,
+            first={**first, "released_at": self._records.now},
+            condition="attribute_not_exists(started_at)",
+        )
+        if row and row.waiting_for in ("capacity", "image", "runner", "job"):
+            self._fail(row, error="Runner.Released", cause=cause)
+        elif row and row.waiting_for == TURN:
+            # no lifecycle that could end it
+            self._records.leave_line(runner_id, values={"status": "OFFLINE", "end_reason": cause})
+        return row
+
+    def release_stand_in(self, runner_id: str, *, waiting_labels: str, cause: str) -> Runner | None:
+        """Release a waiting runner in place of one that took another job. Once for each runner.
+
+        Args:
+            runner_id: The runner that took another job.
+            waiting_labels: Its labels.
+            cause: Why.
+
+        Returns:
+            The runner that was released, if one was waiting.
+        """
+        once = self._records.update(
+            runner_id,
+            values={"stand_in_released_at": self._records.now},
+            condition=f"{_HAS_ROW} AND attribute_not_exists(stand_in_released_at)",
+        )
+        if once is None:
+            return None
+        for waiting in self._records.waiting(waiting_labels=waiting_labels):
+            # the index may lag behind: the condition decides
+            row = self._records.update(
+                waiting,
+                values={"released_at": self._records.now},
+                condition="waiting_for = :phase AND attribute_not_exists(started_at)"
+                " AND attribute_not_exists(released_at)",
+                operands={":phase": "job"},
+            )
+            if row:
+                self._fail(row, error="Runner.Released", cause=cause)
+                return row
+        return None
+
+    def image_ended(self, runner_id: str, *, error: str, log_url: str) -> Runner | None:
+        """Signal that the image the runner waits for is ready, or why it will not be.
+
+        Args:
+            runner_id: The runner.
+            error: Why there is no image; empty if there is one.
+            log_url: Where the build's log is; empty if nothing was built.
+        """
+        values: dict[str, Value] = {"image_ended_at": self._records.now}
+        if error:
+            values["image_error"] = error
+        if log_url:
+            values["build_log_url"] = log_url
+        row = self._records.update(
+            runner_id,
+            values=values,
+            # an image that failed before may have been built now
+            remove=() if error else ("image_error",),
+            condition=_HAS_ROW,
+        )
+        if row and row.waiting_for == "image":
+            if error:
+                self._fail(row, error="Image.BuildFailed", cause=error)
+            else:
+                self._succeed(row, signal="image_ended")
+        return row
+
+    def _succeed(self, runner: Runner, *, signal: str, **more: int) -> bool:
+        return self._send(
+            runner,
+            self._stepfunctions.send_task_success,
+            {"output": json.dumps({"signal": signal, **more})},
+        )
+
+    def _fail(self, runner: Runner, *, error: str, cause: str) -> bool:
+        return self._send(
+            runner,
+            self._stepfunctions.send_task_failure,
+            {"error": error, "cause": cause[:LONGEST_CAUSE]},
+        )
+
+    def _send(self, runner: Runner, call: Callable[..., object], result: Mapping[str, str]) -> bool:
+        try:
+            call(taskToken=runner.task_token, **result)
+        except ClientError as error:
+            if not _is_too_late(error):
+                raise
+            # the same signal came before, or a timeout did: the lifecycle has gone on
+            logger.info(
+                "signal too late",
+                runner_id=runner.runner_id,
+                phase=runner.waiting_for,
+                result=result,
+                code=error.response["Error"]["Code"],
+            )
+            count("SignalTooLate")
+            return False
+        return True
+
+
+def _is_too_late(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] in _TOO_LATE
+
+
+def _version(runner_version: str) -> dict[str, Value]:
+    """The version for a row that lacks it: the claim's, made before any job, stands."""
+    return {"runner_version": runner_version} if runner_version else {}
