@@ -1,23 +1,28 @@
 """The entrypoint's own time: from its start until the fleet has its claim.
 
+    python -m benchmarks.entrypoint_start
+
 The shipped script against a fleet on loopback, which answers that the job is gone. The time is that
 of bash and curl: with the capabilities declared, and with a look for them in the image.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-ENTRYPOINT = Path(__file__).resolve().parent.parent / "runner_image" / "entrypoint.sh"
+from cdk_runner_fleet._assets import RUNNER_IMAGE
+
+ENTRYPOINT = RUNNER_IMAGE / "entrypoint.sh"
 ROUNDS = 20
 TARGET_SECONDS = 0.3
 
@@ -42,8 +47,11 @@ def _seconds(environment: dict[str, str]) -> float:
     return _Fleet.claimed_at - begin
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the times and the target."""
+    parser = argparse.ArgumentParser(prog="benchmarks.entrypoint_start")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args(arguments or [])
     server = HTTPServer(("127.0.0.1", 0), _Fleet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     environment = {
@@ -55,10 +63,10 @@ def main() -> None:
     }
     declared = {**environment, "RUNNER_CAPABILITIES": "shell,python"}
     _seconds(environment)
-    rounds = [(_seconds(declared), _seconds(environment)) for _ in range(ROUNDS)]
+    rounds = [(_seconds(declared), _seconds(environment)) for _ in range(given.rounds)]
     server.shutdown()
     server.server_close()
-    table = Table(title=f"entrypoint.sh, start to claim received, {ROUNDS} rounds")
+    table = Table(title=f"entrypoint.sh, start to claim received, {given.rounds} rounds")
     for column in ("capabilities", "median s", "worst s"):
         table.add_column(column)
     for name, times in zip(("declared", "looked for"), zip(*rounds, strict=True), strict=True):
@@ -68,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

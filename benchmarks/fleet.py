@@ -1,7 +1,12 @@
-"""The local fleet: start, counts per job, a hundred jobs at once against ten, memory."""
+"""The local fleet: start, counts per job, a hundred jobs at once against ten, memory.
+
+python -m benchmarks.fleet
+python -m benchmarks.fleet --jobs 1          # one batch of so many
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
@@ -15,6 +20,7 @@ from rich.table import Table
 
 from cdk_runner_fleet.local.fleet import LocalFleet
 
+BATCHES = [1, 10, 100]
 JOB = """
   job-{index}:
     runs-on: [self-hosted]
@@ -111,13 +117,16 @@ def run_jobs(fleet: LocalFleet, jobs: int) -> Run:
     )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print the figures; fail if a job did."""
+    parser = argparse.ArgumentParser(prog="benchmarks.fleet")
+    parser.add_argument("--jobs", type=int, nargs="+", default=BATCHES)
+    batches = parser.parse_args(arguments or []).jobs
     begin = time.monotonic()
     with LocalFleet(context={"github_repo": "octo-org/octo-repo"}) as fleet:
         ready = time.monotonic() - begin
         run_jobs(fleet, 1)  # the default image is built, each function has run once
-        runs = [run_jobs(fleet, jobs) for jobs in (1, 10, 100)]
+        runs = [run_jobs(fleet, jobs) for jobs in batches]
     table = Table(title=f"local fleet, ready after {ready:.1f} s")
     columns = ("jobs", "succeeded", "s/job", "transitions/job", "invocations/job")
     for column in (*columns, "webhook to WAITING_FOR_JOB s", "emulator MB"):
@@ -133,12 +142,13 @@ def main() -> None:
             f"{run.rss_mb:.0f}",
         )
     Console().print(table)
-    _, ten, hundred = runs
-    ratio = (hundred.seconds / hundred.jobs) / (ten.seconds / ten.jobs)
-    Console().print(f"time per job at 100 : at 10 = {ratio:.2f}")
+    if len(runs) > 1:
+        *_, few, many = runs
+        ratio = (many.seconds / many.jobs) / (few.seconds / few.jobs)
+        Console().print(f"time per job at {many.jobs} : at {few.jobs} = {ratio:.2f}")
     if any(run.succeeded != run.jobs for run in runs):
         sys.exit("not every job succeeded")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -24,9 +24,8 @@ from dataclasses import dataclass, field
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
 from cdk_runner_fleet.local.twin.records import Job
-from tests.properties.laws import broken, collect, every_job_was_started_or_explained, job_of, told
-from tests.properties.script import NO_CAPACITY
-from tests.properties.stage import Deed, JobSpec, Stage, open_stage
+from testbed.laws import broken, collect, every_job_was_started_or_explained, job_of, told
+from testbed.stage import NO_CAPACITY, Deed, JobSpec, Stage, open_stage
 
 RECONCILE_SECONDS = 5.0
 GRACE_SECONDS = 2

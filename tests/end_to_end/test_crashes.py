@@ -19,8 +19,8 @@ import pytest
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job
-from tests.properties.laws import ledger_table
-from tests.properties.stage import Deed, JobSpec, Stage, changed, open_stage
+from testbed.laws import ledger_table
+from testbed.stage import Deed, JobSpec, Stage, changed, open_stage
 
 CALLS_AT_ONCE = 5
 MOST_CALLS = 60

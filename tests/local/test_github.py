@@ -14,7 +14,7 @@ from cdk_runner_fleet.local.github import LocalGitHub, settle
 from cdk_runner_fleet.local.twin.handler import Handler
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.images import releases as release
-from tests.properties.laws import ledger_table
+from testbed.laws import ledger_table
 
 JOB = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 

@@ -8,11 +8,9 @@ from typing import Literal
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
 from cdk_runner_fleet.local.twin.records import Job, Run
+from testbed.laws import job_of
+from testbed.stage import NO_CAPACITY, QUIET_SECONDS, Deed, JobSpec, Stage
 
-from .laws import job_of
-from .stage import QUIET_SECONDS, Deed, JobSpec, Stage
-
-NO_CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different AZ."
 DELAY_SECONDS = 0.6
 
 Person = Literal["cancels_at_once", "cancels_running", "reruns"]

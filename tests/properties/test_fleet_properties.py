@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from testbed.stage import Stage, open_stage
+
 from .script import Act, Answer, Crash, Script, play
-from .stage import Stage, open_stage
 
 FEW = 12
 PLAYS = int(os.environ.get("FLEET_PLAYS", FEW))

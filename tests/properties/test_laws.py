@@ -9,8 +9,7 @@ import pytest
 
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import JobLeg, JobSpec, Workflow
-
-from .laws import Evidence, broken
+from testbed.laws import Evidence, broken
 
 JOB, NAME = 41, "fleet-41-1"
 

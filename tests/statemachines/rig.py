@@ -24,6 +24,7 @@ from botocore.config import Config
 
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
+from testbed.stage import hurry
 
 PATIENCE_SECONDS = 30
 _STAND_IN = """
@@ -305,19 +306,6 @@ class Rig:
     def running_tasks(self) -> list[str]:
         arns: list[str] = self.ecs.list_tasks(cluster=self.cluster)["taskArns"]
         return arns
-
-
-def hurry(definition: str) -> str:
-    """The same machine with short pauses, so that a test can see the last try."""
-    machine = json.loads(definition)
-    machine["States"]["AwaitCapacity"]["TimeoutSeconds"] = 1
-    for state in machine["States"].values():
-        if state["Type"] == "Wait":
-            state["Seconds"] = 1
-        for retry in state.get("Retry", []):
-            if "MaxDelaySeconds" in retry:
-                retry.update(IntervalSeconds=1, MaxDelaySeconds=2, BackoffRate=1.1)
-    return json.dumps(machine)
 
 
 def open_rig(folder: Path) -> tuple[subprocess.Popen[str], Rig]:

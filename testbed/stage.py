@@ -20,11 +20,11 @@ from cdk_runner_fleet.local.twin.records import Job, Run
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.images.build_turns import START_SECONDS, BuildTurns, Turn
-from tests.statemachines.rig import hurry
-
-from .laws import broken, collect, ledger_table
+from testbed.laws import broken, collect, ledger_table
 
 REPOSITORY = "octo-org/octo-repo"
+NO_CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different AZ."
+"""ECS's own words."""
 _PATIENCE_SECONDS = 90.0
 _POLL_SECONDS = 0.05
 _RETRY_SETTING, _RETRY_SECONDS = "LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.1"
@@ -255,7 +255,6 @@ class Stage:
 
     def _bury_starters(self) -> None:
         """Turns to build are free again of those who died with them, before a minute and a half."""
-
         now = int(time.time())
 
         def bury(turn: Turn) -> Turn:
@@ -326,6 +325,19 @@ class Stage:
 def changed(report: Mapping[str, Any]) -> bool:
     """Whether a pass of reconciliation did anything, or failed to."""
     return "errorType" in report or any(isinstance(did, list) and did for did in report.values())
+
+
+def hurry(definition: str) -> str:
+    """The same machine with short pauses, so that its last try comes soon."""
+    machine = json.loads(definition)
+    machine["States"]["AwaitCapacity"]["TimeoutSeconds"] = 1
+    for state in machine["States"].values():
+        if state["Type"] == "Wait":
+            state["Seconds"] = 1
+        for retry in state.get("Retry", []):
+            if "MaxDelaySeconds" in retry:
+                retry.update(IntervalSeconds=1, MaxDelaySeconds=2, BackoffRate=1.1)
+    return json.dumps(machine)
 
 
 @contextmanager
