@@ -1,7 +1,8 @@
 """Lambda: the template's Python functions in real ``awslambdaric`` processes.
 
 Each function has a bounded pool of warm workers; a call that finds none free waits, where AWS
-would start another one. Workers hold the session of the function's own role.
+would start another one. Workers hold the session of the function's own role. They are forked from a
+zygote where that makes no difference to them.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ from . import access, upstream
 from .faults import Faults
 from .options import REGION, Options
 from .runtime_api import Call, Desk, Result, RuntimeApi, error_payload
+from .zygote import Fork, Zygote
 
 _LOG = logging.getLogger(__name__)
 # AWS gives the Init phase 10 s; a laptop with a hundred processes at work may need more.
 _INIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+
+Process = subprocess.Popen[bytes] | Fork
 
 
 @dataclass(kw_only=True)
@@ -63,7 +67,7 @@ class Worker:
         self,
         *,
         api: RuntimeApi,
-        code: Path,
+        start: Callable[[dict[str, str]], Process],
         config: dict[str, Any],
         environment: dict[str, str],
         log_file: Path,
@@ -79,14 +83,7 @@ class Worker:
         self._log_file = log_file.open("a")
         self.desk: Desk
         self.desk, port = api.open_desk()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", config.get("Handler", "")],
-            cwd=code,
-            env={**environment, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        self._process = start({**environment, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"})
         api.run(self._collect_output())
 
     async def _collect_output(self) -> None:
@@ -201,7 +198,7 @@ class Worker:
 
     def _kill(self) -> None:
         if self.alive:
-            self._process.send_signal(signal.SIGKILL)
+            self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
@@ -282,6 +279,7 @@ class Functions:
         self._lock = threading.Lock()
         self._pools: dict[str, Pool] = {}
         self._code: dict[str, Path] = {}
+        self._zygotes: dict[str, Zygote] = {}
         self._workers: WeakValueDictionary[str, Worker] = WeakValueDictionary()
         self.running = 0
         self.invocations: Counter[str] = Counter()
@@ -321,8 +319,11 @@ class Functions:
         """Stop every worker."""
         with self._lock:
             pools, self._pools = list(self._pools.values()), {}
+            zygotes, self._zygotes = list(self._zygotes.values()), {}
         for pool in pools:
             pool.stop()
+        for zygote in zygotes:
+            zygote.stop()
 
     def _pool(self, func: dict[str, Any], config: dict[str, Any]) -> Pool:
         identity = {
@@ -351,7 +352,7 @@ class Functions:
         logs.mkdir(parents=True, exist_ok=True)
         worker = Worker(
             api=self._api,
-            code=code,
+            start=functools.partial(self._start_process, config, code),
             config=config,
             environment=worker_environment(config, code, self._options.endpoint),
             log_file=logs / f"{config['FunctionName']}.log",
@@ -359,6 +360,31 @@ class Functions:
         )
         self._workers[worker.access_key_id] = worker
         return worker
+
+    def _start_process(
+        self, config: dict[str, Any], code: Path, environment: dict[str, str]
+    ) -> Process:
+        handler = config.get("Handler", "")
+        if sys.platform == "linux":
+            zygote = self._zygote(config)
+            if zygote.suits(environment, code):
+                return zygote.fork(handler, environment=environment, folder=code)
+        return subprocess.Popen(
+            [sys.executable, "-m", "awslambdaric", handler],
+            cwd=code,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def _zygote(self, config: dict[str, Any]) -> Zygote:
+        environment = runtime_environment(config, self._options.endpoint)
+        runtime = environment["AWS_EXECUTION_ENV"]
+        with self._lock:
+            if runtime not in self._zygotes:
+                self._zygotes[runtime] = Zygote(environment)
+            return self._zygotes[runtime]
 
     def _unpacked(self, archive: bytes) -> Path:
         digest = hashlib.sha256(archive).hexdigest()[:16]
@@ -371,36 +397,44 @@ class Functions:
             return self._code[digest]
 
 
-def worker_environment(config: dict[str, Any], code: Path, endpoint: str) -> dict[str, str]:
-    """The environment of a function, as Lambda sets it, with the emulator's endpoint.
+def runtime_environment(config: dict[str, Any], endpoint: str) -> dict[str, str]:
+    """What the environments of all functions of a runtime have in common.
 
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
-    name = config["FunctionName"]
-    keys = access.role_session(config["Role"], session_name=name[:64], holder=uuid.uuid4().hex)
     return {
         "PATH": os.environ.get("PATH", ""),
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
-        "PYTHONPATH": str(code),
         "PYTHONUNBUFFERED": "1",
-        "LAMBDA_TASK_ROOT": str(code),
-        "_HANDLER": config.get("Handler", ""),
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{config.get('Runtime', 'python')}",
-        "AWS_LAMBDA_FUNCTION_NAME": name,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(config.get("MemorySize", 128)),
-        "AWS_LAMBDA_FUNCTION_VERSION": config.get("Version", "$LATEST"),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
-        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": keys.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-        "AWS_SESSION_TOKEN": keys.session_token or "",
         # There is no X-Ray daemon here.
         "POWERTOOLS_TRACE_DISABLED": "true",
         "AWS_XRAY_SDK_ENABLED": "false",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+
+
+def worker_environment(config: dict[str, Any], code: Path, endpoint: str) -> dict[str, str]:
+    """The environment of a function, as Lambda sets it, with the emulator's endpoint."""
+    name = config["FunctionName"]
+    keys = access.role_session(config["Role"], session_name=name[:64], holder=uuid.uuid4().hex)
+    return {
+        **runtime_environment(config, endpoint),
+        "PYTHONPATH": str(code),
+        "LAMBDA_TASK_ROOT": str(code),
+        "_HANDLER": config.get("Handler", ""),
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(config.get("MemorySize", 128)),
+        "AWS_LAMBDA_FUNCTION_VERSION": config.get("Version", "$LATEST"),
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": keys.session_token or "",
         **(config.get("Environment") or {}).get("Variables", {}),
         "AWS_ENDPOINT_URL": endpoint,
     }
