@@ -208,3 +208,17 @@ def test_both_sides_know_the_same_fargate_sizes() -> None:
         cpu: list(sizes) for cpu, sizes in FARGATE_SIZES.items()
     }
     assert CAPACITY_PROVIDERS == CAPACITIES
+
+
+# what stands beside a fleet on this machine alone
+LOCAL_COMMANDS = {"local", "run_view", "session"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [each for each in sources(PACKAGE / "cli") if each.stem not in LOCAL_COMMANDS],
+    ids=lambda path: path.stem,
+)
+def test_commands_on_aws_need_nothing_of_the_local_fleet(path: Path) -> None:
+    used = {name for name in imports(path) if f"{name}.".startswith("cdk_runner_fleet.local.")}
+    assert used == set()

@@ -14,7 +14,7 @@ from cdk_runner_fleet.cli.errors import FleetError, explain
 from cdk_runner_fleet.cli.references import JobReference
 from cdk_runner_fleet.cli.rows import Row, plain_row, public_row
 from cdk_runner_fleet.cli.timeline import Evidence, shown
-from cdk_runner_fleet.local.history import read_steps
+from cdk_runner_fleet.history import read_steps
 
 __all__ = ["collect"]
 

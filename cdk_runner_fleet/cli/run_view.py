@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cdk_runner_fleet.cli.output import print_table, status_text
-from cdk_runner_fleet.local.history import PHASES, Step
+from cdk_runner_fleet.history import PHASES, Step
 from cdk_runner_fleet.local.watch import Change, JobState, RunWatch
 
 __all__ = ["RunView", "print_report"]

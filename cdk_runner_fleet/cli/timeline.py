@@ -9,7 +9,7 @@ from typing import Any
 
 from cdk_runner_fleet.cli.remedies import cause_of
 from cdk_runner_fleet.cli.rows import Row
-from cdk_runner_fleet.local.history import Step
+from cdk_runner_fleet.history import Step
 
 __all__ = ["Entry", "Evidence", "Verdict", "judge", "tell"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cdk_runner_fleet.local.history import phase_seconds
+from cdk_runner_fleet.history import phase_seconds
 from cdk_runner_fleet.local.watch import JobState
 
 __all__ = ["job_report", "run_report"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
+from cdk_runner_fleet.history import Step, read_steps
 from cdk_runner_fleet.local.fleet import LocalFleet
-from cdk_runner_fleet.local.history import Step, read_steps
 
 __all__ = ["Change", "JobState", "RunWatch"]
 

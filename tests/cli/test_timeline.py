@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.cli.timeline import Evidence, judge, shown, tell
-from cdk_runner_fleet.local.history import Step
+from cdk_runner_fleet.history import Step
 
 JOB = 456
 RUNNER = "fleet-456-1"

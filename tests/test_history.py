@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cdk_runner_fleet._assets import STATE_MACHINE
-from cdk_runner_fleet.local.history import PHASES, phase_seconds, read_steps
+from cdk_runner_fleet.history import PHASES, phase_seconds, read_steps
 
 
 class History:
