@@ -10,7 +10,7 @@ from typing import Any
 
 from fleet_runtime import environment as settings
 from fleet_runtime.dispatch.dispatcher import Dispatcher
-from fleet_runtime.job.job import Job
+from fleet_runtime.job.job import JobEvent
 from fleet_runtime.observability import logger, observed
 from fleet_runtime.runner.signals import StoppedTask
 
@@ -31,7 +31,7 @@ def handler(event: Mapping[str, Any], context: object) -> None:  # noqa: ARG001
     """
     kind, detail = event["detail-type"], event["detail"]
     if kind == "workflow_job":
-        _dispatcher().job(Job.from_detail(detail))
+        _dispatcher().handle(JobEvent.from_detail(detail))
     elif kind == "ECS Task State Change":
         if detail["lastStatus"] == "STOPPED" and detail.get("startedBy"):
             _dispatcher().signals.stopped(_stopped_task(detail))

@@ -17,7 +17,8 @@ from cdk_runner_fleet._function import METRICS_NAMESPACE
 from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import environment as settings
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
-from fleet_runtime.job.job import Job, execution_input
+from fleet_runtime.job.job import Job, JobEvent
+from fleet_runtime.job.offer import execution_input
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
@@ -136,7 +137,6 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     )
     read = set(re.findall(r"\$states\.input\.(\w+)", json.dumps(machine["States"])))
     job = Job(
-        action="queued",
         repository="o/r",
         job_id=1,
         run_id=2,
@@ -144,12 +144,14 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         name="build",
         workflow_name="ci",
         labels=("self-hosted",),
+        status="queued",
         conclusion=None,
         runner_name=None,
         created_at=1,
         started_at=None,
         completed_at=None,
         url="",
+        head_sha="",
     )
     config = settings.DispatchEvent(
         runner_table="t",
@@ -174,7 +176,7 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         ),
     )
     catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')
-    written = execution_input(job, catalog=catalog, config=config, now=1)
+    written = execution_input(JobEvent.missed(job), catalog=catalog, config=config, now=1)
     assert isinstance(written, dict)
     # the line adds when a runner joined it, see starts.py
     assert set(written) == read - {"in_line_at"}

@@ -531,17 +531,6 @@ def test_a_cancelled_jobs_row_names_the_delivery_too(aws: Aws, dispatch: Any) ->
     assert (row["completed_delivery"], row["completed_received_at"]) == ("d", 1781551342)
 
 
-def test_an_event_of_an_older_version_names_none(aws: Aws, context: Any) -> None:
-    aws.park("job")
-    event = bus_event(sample("in_progress"))
-    del event["detail"]["received_at"], event["detail"]["job"]["head_sha"]
-    dispatch_event.handler(event, context)
-    row = aws.row()
-    assert row is not None
-    assert row["job_status"] == "in_progress"
-    assert "in_progress_delivery" not in row
-
-
 def test_signals_go_by_the_runners_name(aws: Aws, dispatch: Any) -> None:
     aws.park("job", runner_labels="self-hosted,linux")
     aws.put_row(runner_id="fleet-999-1", runner_labels="self-hosted,linux")

@@ -19,8 +19,9 @@ from fleet_runtime.images.retirement import Retirement
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.job import labels
 from fleet_runtime.job.catalog import CatalogReader
-from fleet_runtime.job.job import Job, execution_input
+from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
+from fleet_runtime.job.offer import execution_input
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.name import first_runner_id, replacement_input, swap
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
@@ -67,28 +68,29 @@ class Dispatcher:
             stepfunctions=stepfunctions,
         )
 
-    def job(self, job: Job) -> None:
-        """Handle what GitHub says about a job."""
-        if job.action == "queued":
-            self._start(job)
-        elif job.action == "in_progress" and job.runner_name:
+    def handle(self, event: JobEvent) -> None:
+        """Handle what happened to a job."""
+        job = event.job
+        if event.action == "queued":
+            self._start(event)
+        elif event.action == "in_progress" and job.runner_name:
             # by the runner's name: GitHub may have given it another job than its own
             runner = self.signals.started(
-                job.runner_name, started_at=job.started_at, job=job.identity | job.stamp
+                job.runner_name, started_at=job.started_at, job=job.identity | event.stamp
             )
             self._make_up_for(job, runner)
-        elif job.action == "completed" and job.runner_name:
+        elif event.action == "completed" and job.runner_name:
             runner = self.signals.completed(
                 job.runner_name,
                 started_at=job.started_at,
                 completed_at=job.completed_at,
                 conclusion=job.conclusion or "completed",
-                job=job.identity | job.stamp,
+                job=job.identity | event.stamp,
             )
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
-        elif job.action == "completed":
-            values = {"job_status": job.conclusion or "completed", **job.stamp}
+        elif event.action == "completed":
+            values = {"job_status": job.conclusion or "completed", **event.stamp}
             self._release(job, cause=_CANCELLED, values=values)
 
     def ended(self, runner_id: str, *, status: str) -> None:
@@ -115,19 +117,20 @@ class Dispatcher:
             )
         self._note_use(ended)
 
-    def execution_input(self, job: Job) -> dict[str, Any] | Refusal:
+    def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:
         """Work out the lifecycle's input for a queued job, or why it cannot be served."""
         return execution_input(
-            job, catalog=self.catalog.catalog(), config=self.config, now=self.records.now
+            queued, catalog=self.catalog.catalog(), config=self.config, now=self.records.now
         )
 
-    def refuse(self, job: Job, refusal: Refusal) -> None:
+    def refuse(self, event: JobEvent, refusal: Refusal) -> None:
         """Write down why a job cannot be served, and have its author told."""
+        job = event.job
         runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
         now = self.records.now
         row = {
             **self._row(job),
-            **job.stamp,
+            **event.stamp,
             "status": "FAILED",
             "error": REFUSED,
             "cause": refusal.reason,
@@ -158,10 +161,10 @@ class Dispatcher:
         self.images.used(tag, at=now, runner_version=runner.runner_version)
         self._used_at[tag] = now
 
-    def _start(self, job: Job) -> None:
-        document = self.execution_input(job)
+    def _start(self, queued: JobEvent) -> None:
+        document = self.execution_input(queued)
         if isinstance(document, Refusal):
-            self.refuse(job, document)
+            self.refuse(queued, document)
         else:
             self.starts.start(document)
 

@@ -21,8 +21,8 @@ from fleet_runtime.github.message import (
     failure,
     read_document,
 )
-from fleet_runtime.job import labels, webhook
-from fleet_runtime.job.job import Job
+from fleet_runtime.job import labels
+from fleet_runtime.job.job import Job, UnreadableJobError
 
 OPEN_RUNS = ("queued", "in_progress", "waiting")
 """Statuses of runs that may have jobs for the fleet. A run that waits for an approval may have
@@ -140,8 +140,6 @@ def read_ended_attempt(response: Response) -> int | None:
 def read_jobs(response: Response, *, repository: str) -> list[Job]:
     """Read the answer to ``list_jobs``: all jobs, those of GitHub's own runners too.
 
-    What happened to each of them, its ``action``, is its status.
-
     Raises:
         GitHubError: if the list is not there, or a job in it cannot be read.
     """
@@ -216,14 +214,10 @@ def _get(path: str, query: Mapping[str, object]) -> Request:
 
 
 def _job(found: Mapping[str, Any], *, repository: str) -> Job:
-    job_labels = found.get("labels")
     try:
-        if not isinstance(job_labels, list):
-            raise webhook.BadDeliveryError("labels is no list")
-        detail = webhook.trimmed(found, job_labels)
-    except webhook.BadDeliveryError as error:
-        raise GitHubUnavailable(f"GitHub listed a job that cannot be read: {error}") from error
-    return Job.from_detail({"action": detail["status"], "repository": repository, "job": detail})
+        return Job.read(found, repository=repository)
+    except UnreadableJobError as error:
+        raise GitHubUnavailable(f"GitHub told of a job that cannot be read: {error}") from error
 
 
 def _whole_list(value: object) -> list[dict[str, Any]]:

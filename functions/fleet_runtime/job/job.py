@@ -1,30 +1,42 @@
-"""Workflow jobs as they come over the bus, and what starts a runner for one. Pure."""
+"""Workflow jobs as GitHub tells of them, and what happened to one. Pure."""
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.environment import DispatchEvent
-from fleet_runtime.job import image_reference as images
-from fleet_runtime.job import labels, pricing, routing
-from fleet_runtime.job.catalog import Catalog
-from fleet_runtime.job.labels import Refusal
-from fleet_runtime.job.routing import ImageCapabilities
+from fleet_runtime.job import labels
+from fleet_runtime.job.labels import shown
+
+_LARGEST_ID = 2**63 - 1
+_LARGEST_ATTEMPT = 10_000
+_TEXT_LENGTH = 200
+_URL_LENGTH = 500
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""A commit's SHA-1 or SHA-256: it becomes part of a path at GitHub."""
+_LABELS_BYTES = 4096
+"""More than labels.MAX_TOTAL_LENGTH: labels cut here are still refused behind the bus."""
+
+
+class UnreadableJobError(Exception):
+    """A ``workflow_job`` lacks what each has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A workflow job at GitHub, from the detail of a bus event. Times are epoch seconds.
+    """A workflow job at GitHub. Texts are cut short, times are epoch seconds.
 
     Attributes:
-        head_sha: The commit it runs for; empty where events of an older version lack it.
-        delivery: GitHub's id of the webhook delivery that told of it; empty if none did.
-        received_at: When that came.
+        repository: ``owner/name``.
+        labels: What stands in ``runs-on``; None in place of what is no text.
+        status: ``queued``, ``in_progress``, ``completed``, ``waiting`` or another of GitHub's.
+        runner_name: The runner that has it or had it, None while none has.
+        head_sha: The commit it runs for; empty where GitHub does not tell.
     """
 
-    action: str
     repository: str
     job_id: int
     run_id: int
@@ -32,39 +44,39 @@ class Job:
     name: str
     workflow_name: str
     labels: tuple[object, ...]
+    status: str
     conclusion: str | None
     runner_name: str | None
     created_at: int | None
     started_at: int | None
     completed_at: int | None
     url: str
-    head_sha: str = ""
-    delivery: str = ""
-    received_at: int | None = None
+    head_sha: str
 
     @classmethod
-    def from_detail(cls, detail: Mapping[str, Any]) -> Job:
-        """Read the detail that ``receive_webhook`` wrote; raises KeyError for any other."""
-        job = detail["job"]
+    def read(cls, document: Mapping[str, Any], *, repository: str) -> Job:
+        """Read a ``workflow_job``, alike in webhooks and in answers of the REST API.
+
+        Raises:
+            UnreadableJobError: if it lacks what each has.
+        """
         return cls(
-            action=detail["action"],
-            repository=detail["repository"],
-            job_id=int(job["id"]),
-            run_id=int(job["run_id"]),
-            run_attempt=int(job["run_attempt"]),
-            name=job["name"],
-            workflow_name=job["workflow_name"],
-            labels=tuple(job["labels"]),
-            conclusion=job["conclusion"],
-            runner_name=job["runner_name"],
-            created_at=job["created_at"],
-            started_at=job["started_at"],
-            completed_at=job["completed_at"],
-            url=job["html_url"],
-            # an event of an older version, on its way or in the archive, lacks these
-            head_sha=job.get("head_sha", ""),
-            delivery=detail.get("delivery", ""),
-            received_at=detail.get("received_at"),
+            repository=repository,
+            job_id=_whole(document, "id", largest=_LARGEST_ID),
+            run_id=_whole(document, "run_id", largest=_LARGEST_ID),
+            # old servers do not tell
+            run_attempt=_whole(document, "run_attempt", largest=_LARGEST_ATTEMPT, default=1),
+            name=cut(document.get("name")),
+            workflow_name=cut(document.get("workflow_name")),
+            labels=_labels(document.get("labels")),
+            status=cut(document.get("status")),
+            conclusion=cut(document.get("conclusion")) or None,
+            runner_name=cut(document.get("runner_name")) or None,
+            created_at=_epoch(document.get("created_at")),
+            started_at=_epoch(document.get("started_at")),
+            completed_at=_epoch(document.get("completed_at")),
+            url=cut(document.get("html_url"), length=_URL_LENGTH),
+            head_sha=_sha(document.get("head_sha")),
         )
 
     def runner_id(self, *, prefix: str) -> str:
@@ -85,6 +97,81 @@ class Job:
             "head_sha": self.head_sha,
         }
 
+
+@dataclass(frozen=True, kw_only=True)
+class JobEvent:
+    """Something that happened to a job.
+
+    Attributes:
+        action: ``queued``, ``in_progress`` or ``completed``.
+        job: The job, as it was then.
+        delivery: GitHub's id of the webhook delivery that told of it; empty if none did.
+        received_at: When that came, epoch seconds; None if none did.
+    """
+
+    action: str
+    job: Job
+    delivery: str = ""
+    received_at: int | None = None
+
+    @classmethod
+    def missed(cls, job: Job) -> JobEvent:
+        """The event that would have told what a job's status tells: actions are called alike."""
+        return cls(action=job.status, job=job)
+
+    @classmethod
+    def from_detail(cls, detail: Mapping[str, Any]) -> JobEvent:
+        """Read the detail that ``to_detail`` made; raises KeyError for any other."""
+        job = detail["job"]
+        return cls(
+            action=detail["action"],
+            job=Job(
+                repository=detail["repository"],
+                job_id=int(job["id"]),
+                run_id=int(job["run_id"]),
+                run_attempt=int(job["run_attempt"]),
+                name=job["name"],
+                workflow_name=job["workflow_name"],
+                labels=tuple(job["labels"]),
+                status=job["status"],
+                conclusion=job["conclusion"],
+                runner_name=job["runner_name"],
+                created_at=job["created_at"],
+                started_at=job["started_at"],
+                completed_at=job["completed_at"],
+                url=job["html_url"],
+                head_sha=job["head_sha"],
+            ),
+            delivery=detail["delivery"],
+            received_at=detail["received_at"],
+        )
+
+    def to_detail(self) -> dict[str, Any]:
+        """The detail of the bus event: under 8 KB, and named as GitHub names it."""
+        job = self.job
+        return {
+            "action": self.action,
+            "delivery": self.delivery,
+            "received_at": self.received_at,
+            "repository": job.repository,
+            "job": {
+                "id": job.job_id,
+                "run_id": job.run_id,
+                "run_attempt": job.run_attempt,
+                "name": job.name,
+                "workflow_name": job.workflow_name,
+                "labels": list(job.labels),
+                "status": job.status,
+                "conclusion": job.conclusion,
+                "runner_name": job.runner_name,
+                "created_at": job.created_at,
+                "started_at": job.started_at,
+                "completed_at": job.completed_at,
+                "html_url": job.url,
+                "head_sha": job.head_sha,
+            },
+        }
+
     @property
     def stamp(self) -> dict[str, str | int]:
         """What a row says about the delivery of this event; nothing if none brought it."""
@@ -96,104 +183,49 @@ class Job:
         }
 
 
-def execution_input(
-    job: Job, *, catalog: Catalog, config: DispatchEvent, now: int
-) -> dict[str, Any] | Refusal:
-    """Work out the lifecycle's input for a queued job.
-
-    Returns:
-        The input, or why the job cannot be served.
-    """
-    request = labels.read(job.labels)
-    if isinstance(request, Refusal):
-        return request
-    image = _image(request.image, config)
-    if isinstance(image, Refusal):
-        return image
-    route = routing.route(
-        request, catalog=catalog, image=image.capabilities, architectures=config.architectures
-    )
-    if isinstance(route, Refusal):
-        return route
-    runner_class = route.runner_class
-    return {
-        "runner_id": job.runner_id(prefix=config.runner_name_prefix),
-        **job.identity,
-        "runner_labels": request.runner_labels,
-        "waiting_labels": request.waiting_labels,
-        "class_name": runner_class.name,
-        "cpu": str(runner_class.cpu),
-        "memory": str(runner_class.memory),
-        "architecture": runner_class.architecture,
-        "capabilities": ",".join(runner_class.capabilities),
-        "needs": ",".join(route.needs),
-        "capacity": list(runner_class.capacity),
-        "usd_per_second": {
-            capacity: pricing.usd_per_second(
-                cpu=runner_class.cpu,
-                memory=runner_class.memory,
-                architecture=runner_class.architecture,
-                capacity=capacity,
-            )
-            for capacity in runner_class.capacity
-        },
-        **image.launched(runner_class.architecture, config),
-        "queued_at": job.created_at if job.created_at is not None else now,
-        "queued_delivery": job.delivery,
-        "queued_received_at": job.received_at if job.received_at is not None else now,
-    }
+def cut(value: object, *, length: int = _TEXT_LENGTH) -> str:
+    """Shorten a text that somebody else wrote; empty if it is none."""
+    if not isinstance(value, str):
+        return ""
+    # JSON can spell lone surrogates, which no AWS API takes
+    return value[:length].encode("utf-8", "replace").decode()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Image:
-    """The image that a job gets.
-
-    Attributes:
-        base: Normalised reference of what it is built from; a ready image has none.
-        readable: What its name begins with; empty for the last part of ``base``.
-        capabilities: What is known of it before it runs.
-    """
-
-    base: str
-    readable: str
-    capabilities: ImageCapabilities
-
-    def launched(self, architecture: str, config: DispatchEvent) -> dict[str, str]:
-        """Say what is launched: what the execution's input has of the image."""
-        if not self.base:
-            tag, task_definition = self.readable, config.default_task_definitions[architecture]
-        else:
-            tag = images.image_tag(
-                self.base,
-                recipe=config.image_recipe,
-                architecture=architecture,
-                readable=self.readable,
-            )
-            task_definition = f"{config.task_family}-{tag}"
-        return {"image_tag": tag, "image_base": self.base, "task_definition": task_definition}
+def _whole(job: Mapping[str, Any], key: str, *, largest: int, default: int | None = None) -> int:
+    value = job.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+        raise UnreadableJobError(f"workflow_job.{key} is {shown(value)} and not a number from 1")
+    return value
 
 
-def _image(reference: str | None, config: DispatchEvent) -> _Image | Refusal:
-    base, readable = config.default_image_base, config.runner_image_tag
-    detected = config.detected_capabilities
-    if reference is not None:
-        allowed = images.allowed(
-            reference, globs=config.images.allowed, building=config.images.building
-        )
-        if isinstance(allowed, Refusal):
-            return allowed
-        # what is found in the image of somebody's choice, nobody knows before
-        base, readable, detected = allowed, "", frozenset()
-    elif config.default_task_definitions:
-        base = ""
-    elif not config.images.building:
-        return Refusal(
-            reason="the fleet has no runner image, deploy with image_build_project true or name a "
-            "ready image as runner_image"
-        )
-    return _Image(
-        base=base,
-        readable=readable,
-        # the recipe declares the same for every image that it makes
-        capabilities=ImageCapabilities(declared=config.image_capabilities, detected=detected),
-    )
+def _labels(value: object) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise UnreadableJobError(f"workflow_job.labels is {shown(value)} and not a list")
+    kept: list[object] = []
+    room = _LABELS_BYTES
+    for label in value[: labels.MAX_LABELS + 1]:
+        length = labels.MAX_LABEL_LENGTH + 1
+        short = cut(label, length=length) if isinstance(label, str) else None
+        kept.append(short)
+        room -= len((short or "").encode())
+        if room < 0:
+            break
+    return tuple(kept)
+
+
+def _sha(value: object) -> str:
+    return value if isinstance(value, str) and _SHA.fullmatch(value) else ""
+
+
+def _epoch(value: object) -> int | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp())

@@ -31,8 +31,7 @@ class Listing:
     """What GitHub said.
 
     Attributes:
-        jobs: The jobs of runs that are not over, those of GitHub's own runners too. What happened
-            to each, its ``action``, is its status.
+        jobs: The jobs of runs that are not over, those of GitHub's own runners too.
         is_complete: Whether these are all. If not, a job may be there that is not listed.
         gone: Repositories that are not there, or not for the fleet to see.
     """

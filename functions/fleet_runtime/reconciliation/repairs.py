@@ -15,7 +15,7 @@ from fleet_runtime.github import jobs as demand_api
 from fleet_runtime.github import message as github
 from fleet_runtime.github.client import GitHubAccess
 from fleet_runtime.github.message import GitHubRefused, failure
-from fleet_runtime.job.job import Job
+from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import Runner
 
@@ -54,7 +54,7 @@ class Repairs:
         repaired = []
         for job in jobs:
             runner = live.get(job.runner_name or "")
-            if job.action == "in_progress" and runner and runner.started_at is None:
+            if job.status == "in_progress" and runner and runner.started_at is None:
                 self._say(job, runner)
                 repaired.append(runner.runner_id)
         return repaired
@@ -71,7 +71,7 @@ class Repairs:
         before = self.ledger.now - self.grace
         repaired = []
         for job in jobs:
-            ended = live.get(job.runner_name or "") if job.action == "completed" else None
+            ended = live.get(job.runner_name or "") if job.status == "completed" else None
             if ended and ended.completed_at is None and (job.completed_at or 0) <= before:
                 self._say(job, ended)
                 repaired.append(ended.runner_id)
@@ -86,7 +86,7 @@ class Repairs:
         ]
         for runner in self._next_looked_up(unseen):
             found = self._look_up(runner)
-            if found and found.action == "completed" and found.runner_name == runner.runner_id:
+            if found and found.status == "completed" and found.runner_name == runner.runner_id:
                 self._say(found, runner)
                 repaired.append(runner.runner_id)
         return repaired
@@ -104,7 +104,7 @@ class Repairs:
         found = []
         for job in jobs:
             name = job.runner_name or ""
-            if job.action != "in_progress" or not name.startswith(prefix) or name in live:
+            if job.status != "in_progress" or not name.startswith(prefix) or name in live:
                 continue
             runner = self.dispatcher.records.find(name)
             if runner is None or not self._is_lost(runner, job):
@@ -144,9 +144,10 @@ class Repairs:
         return again
 
     def _say(self, job: Job, runner: Runner) -> None:
-        logger.warning("event was lost", runner_id=runner.runner_id, action=job.action)
+        event = JobEvent.missed(job)
+        logger.warning("event was lost", runner_id=runner.runner_id, action=event.action)
         count("EventRepaired")
-        self.dispatcher.job(job)
+        self.dispatcher.handle(event)
 
     def _next_looked_up(self, unseen: Sequence[Runner]) -> Sequence[Runner]:
         """Choose those whose turn it is to be asked for, so that each has one."""
@@ -220,7 +221,7 @@ class Repairs:
             request = demand_api.list_jobs(repository=job.repository, run_id=job.run_id, page=page)
             response = self.access.send(request, repository=job.repository)
             listed = demand_api.read_jobs(response, repository=job.repository)
-            unfinished += [one.job_id for one in listed if one.action != "completed"]
+            unfinished += [one.job_id for one in listed if one.status != "completed"]
             if len(listed) < github.PAGE_SIZE:
                 return unfinished == [job.job_id]
         return False

@@ -254,7 +254,7 @@ class Reconciliation:
             self._ledger.write(_REPOSITORIES, "DELETE #names :gone", **_names(":gone", gone))
 
     def _has_work(self, view: _View) -> bool:
-        queued = any(job.action != "completed" for job in view.fleets_jobs)
+        queued = any(job.status != "completed" for job in view.fleets_jobs)
         return bool(
             view.live or queued or any(due.failed for due in view.due) or self._repairs.has_lost()
         )
@@ -294,7 +294,7 @@ class Reconciliation:
     def _steps(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield the steps, the most urgent first: jobs that wait, before what may take long."""
         yield "started", partial(self._hear_started, view, report)
-        queued = [job for job in view.fleets_jobs if job.action == "queued"]
+        queued = [job for job in view.fleets_jobs if job.status == "queued"]
         found = balance(
             queued,
             # repaired rows are no supply any more
@@ -346,7 +346,7 @@ class Reconciliation:
             if error.status not in GONE:
                 raise
             return False
-        return job is not None and job.action == "queued"
+        return job is not None and job.status == "queued"
 
     def _serve_line(self, report: Report) -> None:
         report.started += self._supply.dispatcher.starts.next_in_line()

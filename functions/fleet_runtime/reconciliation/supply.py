@@ -10,7 +10,7 @@ from fleet_runtime.admission.starts import Known
 from fleet_runtime.dispatch.dispatcher import Dispatcher
 from fleet_runtime.explanation.causes import is_permanent
 from fleet_runtime.explanation.unserved import WAITS
-from fleet_runtime.job.job import Job
+from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
@@ -58,10 +58,11 @@ class Supply:
         tried = self._tried(name)
         if tried and is_fresh:
             return None
-        document = self.dispatcher.execution_input(job)
+        queued = JobEvent.missed(job)
+        document = self.dispatcher.execution_input(queued)
         if isinstance(document, Refusal):
             if not tried:
-                self.dispatcher.refuse(job, document)
+                self.dispatcher.refuse(queued, document)
             elif tried[-1].error == REFUSED:
                 # whoever refused it may not have come as far as to say so
                 return self._give_up(tried[-1], tried=1)

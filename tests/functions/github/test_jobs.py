@@ -10,8 +10,9 @@ import pytest
 
 from fleet_runtime.github import jobs as demand_api
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Response
+from fleet_runtime.job.job import JobEvent
 
-from ..conftest import sample
+from ..conftest import bus_event, sample
 
 
 def answer(document: object, *, status: int = 200, **headers: str) -> Response:
@@ -67,10 +68,7 @@ def test_refusals_are_told_from_trouble(name: str, status: int, error: type[Exce
 
 def test_a_listed_job_is_one_from_a_webhook() -> None:
     (job,) = demand_api.read_jobs(answer({"jobs": [listed_job()]}), repository="octo-org/example")
-    assert (job.action, job.repository) == ("queued", "octo-org/example")
-    assert job.runner_id(prefix="fleet") == "fleet-2832853555-1"
-    assert job.labels == ("self-hosted", "linux")
-    assert job.stamp == {}, "no delivery told of it"
+    assert job == JobEvent.from_detail(bus_event(sample("queued"))["detail"]).job
 
 
 @pytest.mark.parametrize("change", [{"labels": None}, {"run_id": "x"}, {"id": 0}])

@@ -18,7 +18,6 @@ PLAIN, MEDIUM = ("self-hosted",), ("self-hosted", "class:medium")
 
 def job(job_id: int, *, labels: tuple[object, ...] = PLAIN, age: int = 600, **changes: Any) -> Job:
     values: dict[str, Any] = {
-        "action": "queued",
         "repository": "o/r",
         "job_id": job_id,
         "run_id": 1,
@@ -26,12 +25,14 @@ def job(job_id: int, *, labels: tuple[object, ...] = PLAIN, age: int = 600, **ch
         "name": "build",
         "workflow_name": "ci",
         "labels": labels,
+        "status": "queued",
         "conclusion": None,
         "runner_name": None,
         "created_at": NOW - age,
         "started_at": NOW - age,
         "completed_at": None,
         "url": "",
+        "head_sha": "",
     }
     return Job(**{**values, **changes})
 
