@@ -22,6 +22,7 @@ test-image: setup ## build every variant of the runner image and run it; needs r
 check: setup ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/format_lifecycle.py --check
 	$(BIN)/mypy cdk_runner_fleet app.py
 	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
 	$(BIN)/shellcheck runner_image/*.sh runner_image/build/*.sh tools/*.sh .ci/run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from jsonata import Jsonata
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 
 State = dict[str, Any]
+ROOT = Path(__file__).parents[2]
 STOP_BRANCH = ["StopFailedTask", "DeregisterRunner", "RecordFailed", "FailRunner"]
 
 
@@ -241,5 +243,6 @@ def test_asl_validator_accepts_it_and_refuses_a_dangling_target(
     assert "RunJobs" in refused.stdout + refused.stderr
 
 
-def test_the_file_is_formatted_as_json_writes_it(source: str) -> None:
-    assert source == json.dumps(json.loads(source), indent=2, ensure_ascii=False) + "\n"
+def test_the_file_is_in_its_house_format(source: str) -> None:
+    tool = runpy.run_path(str(ROOT / "tools" / "format_lifecycle.py"))
+    assert source == tool["formatted"](json.loads(source)), "python tools/format_lifecycle.py"
