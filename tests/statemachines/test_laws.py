@@ -130,11 +130,17 @@ def test_what_the_runner_signals_is_never_retried(machine: State) -> None:
             )
 
 
-def test_no_cause_or_error_of_a_catch_is_taken_for_granted(machine: State) -> None:
+def test_no_cause_of_a_failure_is_taken_for_granted(machine: State) -> None:
     """A time-out may come without a Cause, and reading an undefined field fails the state."""
+    rules = [rule for state in machine["States"].values() for rule in state.get("Choices", [])]
+    guarded = {text for rule in rules for text in strings(rule) if _asks_first(rule["Condition"])}
     for text in strings(machine):
-        if "$states.errorOutput.Cause" in text:
-            assert "$exists($states.errorOutput.Cause)" in text or "$join([" in text, text
+        if re.search(r"\$(states\.errorOutput|failure)\.Cause", text):
+            assert _asks_first(text) or "$join([" in text or text in guarded, text
+
+
+def _asks_first(expression: str) -> bool:
+    return bool(re.search(r"\$exists\(\$(states\.errorOutput|failure)\.Cause\)", expression))
 
 
 def test_every_sdk_call_exists_with_these_parameters(machine: State) -> None:
