@@ -508,13 +508,10 @@ def test_a_runner_released_in_line_does_not_start(rig: Rig) -> None:
     assert rig.start(runner_id="fleet-91-1").path() == ["RecordRunner", "EndQuietly"]
 
 
-def test_an_input_of_an_older_version_still_starts_a_runner(rig: Rig) -> None:
-    """A deployment in the middle: the old dispatch_event knows nothing of the new fields."""
+def test_a_runner_that_stood_in_no_line_has_no_time_in_it(rig: Rig) -> None:
     life = rig.start()
     life.parked("runner")
-    row = life.row()
-    assert (row["head_sha"], row["queued_delivery"], row["in_line_at"]) == ("", "", "0")
-    assert row["queued_received_at"] == row["queued_at"]
+    assert life.row()["in_line_at"] == "0"
     life.fail("runner", "Runner.Terminated").end()
 
 
