@@ -8,6 +8,11 @@ import sys
 import venv
 from pathlib import Path
 
+NODE_PACKAGES = (
+    "asl-validator@4.0.0",  # the schema of the Amazon States Language
+    "jsonata@2.0.6",  # the version that Step Functions implements: what it refuses, AWS refuses
+)
+
 
 def main(folder: Path) -> None:
     """Create ``folder`` as a virtual environment that everything in the Makefile runs in."""
@@ -25,6 +30,13 @@ def main(folder: Path) -> None:
         [*pip, "install", "--editable", ".[local]", "--group", "dev"], cwd=root, check=True
     )
     _link_node(python, folder / "node")
+    node = [str(folder / "node" / "node"), str(folder / "node" / "npm")]
+    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(
+        [*node, "install", "--prefix", str(folder), "--ignore-scripts", *quiet, *NODE_PACKAGES],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def _link_node(python: Path, folder: Path) -> None:

@@ -4,6 +4,9 @@ moto writes the state's data into the *source text* of the expression before it 
 quote in a job's label could become code. Here values are bound as variables and an expression is
 parsed once, from the state machine's file alone: nothing that data holds is ever parsed.
 
+Step Functions implements JSONata 2.0.6. The parser underneath is of a later version: what that one
+reads and 2.0.6 does not is refused here too.
+
 Step Functions' own functions: https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
 """
 
@@ -22,7 +25,10 @@ from typing import Any
 
 from jsonata import functions as jsonata_functions
 from jsonata.jsonata import Jsonata
+from jsonata.tokenizer import Tokenizer
 from jsonata.utils import Utils
+
+from . import upstream
 
 _ALGORITHMS = {
     "MD5": "md5",
@@ -32,10 +38,28 @@ _ALGORITHMS = {
     "SHA-512": "sha512",
 }
 _MOST_RANGE_ITEMS = 1000  # quota of $range, as of States.ArrayRange
+_LATER_OPERATORS = ("??", "?:")  # of JSONata 2.1.0
+
+
+class ParseError(Exception):
+    """The expression is none of JSONata 2.0.6; Step Functions refuses the whole definition."""
 
 
 class EvaluationError(Exception):
     """The expression failed or gave nothing that JSON can hold (States.QueryEvaluationError)."""
+
+
+def _next_token(self: Tokenizer, prefix: bool) -> Tokenizer.Token | None:
+    """The next token of JSONata 2.0.6, in which ``??`` and ``?:`` are two tokens each."""
+    token = _next_token_of_later(self, prefix)
+    if token is not None and token.type == "operator" and token.value in _LATER_OPERATORS:
+        self.position -= 1
+        return self.create("operator", "?")
+    return token
+
+
+# not in an install(): whoever evaluates an expression here gets this version's parser
+_next_token_of_later = upstream.replace(Tokenizer, "next", _next_token, takes=("self", "prefix"))
 
 
 def _partition(array: Any, size: Any) -> list[list[Any]]:
@@ -108,7 +132,10 @@ _FUNCTIONS = {
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(expression: str) -> Jsonata:
-    compiled = Jsonata(expression)
+    try:
+        compiled = Jsonata(expression)
+    except Exception as error:
+        raise ParseError(f"{_said(error)}, in {expression!r}") from error
     for name, function in _FUNCTIONS.items():
         compiled.register_lambda(name, function)
     # undefined and null are two things in Step Functions: the first is an error.
@@ -146,22 +173,34 @@ def _plain_output(value: Any, expression: str) -> Any:
     )
 
 
+def _said(error: Exception) -> str:
+    code = getattr(error, "error", None)
+    return f"{code}: {error}" if isinstance(code, str) else str(error)
+
+
+def parse(expression: str) -> None:
+    """Look whether JSONata 2.0.6 can read an expression, without its ``{% %}``.
+
+    Raises:
+        ParseError: it cannot.
+    """
+    _compiled(expression)
+
+
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """Evaluate an expression, without its ``{% %}``, over variables named without their ``$``.
 
     Raises:
+        ParseError: JSONata 2.0.6 cannot read it.
         EvaluationError: it fails, is undefined, or gives a function.
     """
+    compiled = _compiled(expression)
     try:
-        compiled = _compiled(expression)
         result = compiled.evaluate(None, {name: _plain_input(v) for name, v in variables.items()})
     except EvaluationError:
         raise
     except Exception as error:
-        code = getattr(error, "error", None)
-        raise EvaluationError(
-            f"{code}: {error}" if isinstance(code, str) else str(error)
-        ) from error
+        raise EvaluationError(_said(error)) from error
     if result is None:
         raise EvaluationError(
             f"The JSONata expression '{expression}' returned nothing (undefined)."

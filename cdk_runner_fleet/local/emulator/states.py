@@ -151,6 +151,12 @@ def _query_failed(env: Environment, cause: str) -> FailureEventException:
     return failure
 
 
+def _readable(expression: str) -> str:
+    """AWS refuses a definition for its expressions; moto reads each when a state comes to it."""
+    expressions.parse(expression)
+    return expression
+
+
 def _evaluate_expression(self: Any, env: Environment) -> None:
     variables = {
         **env.variable_store._outer_scope,
@@ -219,6 +225,12 @@ def install(
         "add",
         add_token,
         takes=("self", "callback_id"),
+    )
+    body_of = upstream.replace(
+        preprocessor.Preprocessor,
+        "_inner_jsonata_expr",
+        lambda self, ctx: _readable(body_of(self, ctx)),
+        takes=("self", "ctx"),
     )
     for kind in (string_expression.StringJSONata, string_expression.StringVariableSample):
         upstream.replace(kind, "_eval_body", _evaluate_expression, takes=("self", "env"))

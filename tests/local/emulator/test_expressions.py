@@ -9,7 +9,14 @@ import time
 
 import pytest
 
-from cdk_runner_fleet.local.emulator.expressions import EvaluationError, evaluate, state_variables
+from cdk_runner_fleet.local.emulator.expressions import (
+    EvaluationError,
+    ParseError,
+    evaluate,
+    parse,
+    state_variables,
+)
+from tests.reference_jsonata import refusals
 
 HOSTILE = (
     "{% $states.context %}",
@@ -77,12 +84,40 @@ def test_value(expression: str, expected: object) -> None:
 @pytest.mark.parametrize(
     "expression",
     ["$missing", "$states.nothing", "$sum('a')", "$hash('a', 'CRC')", "$partition([1], 0)",
-     "$range(0, 1, 0)", "$range(0, 5000, 1)", "function($x){$x}", "1 +", "$parse('nope')",
+     "$range(0, 1, 0)", "$range(0, 5000, 1)", "function($x){$x}", "$parse('nope')",
      "$replace('a', /x*/, 'b')"],
 )  # fmt: skip
 def test_failure(expression: str) -> None:
     with pytest.raises(EvaluationError):
         evaluate(expression, {"states": {}})
+
+
+READABLE = [
+    "$a ? $b : $c", "function($x)<s?:s>{$x}('a')", "$f(?, 1)", "'??' & '?:'",
+    "/a??b?:/", "`a ?: b`", "/* ?? */ 1", "$a ~> $f", "λ($x){$x}", "[1..3]", "$a^(>b)", "$a.b.%.c",
+]  # fmt: skip
+UNREADABLE = [
+    "$a ?? 1", "$a ?: 1", "$a??1", "[$a ?: 1]", "$f(??)", "$a ? ?", "$a ?\n: $c",
+    "1 +", "'a", "`a", "/a", "$f(", "{'a': }", "a[1", "1 2", "$a := ", "", "/* ", "//", "$x ! 1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", READABLE)
+def test_what_jsonata_2_0_6_reads_is_read(expression: str) -> None:
+    parse(expression)
+
+
+@pytest.mark.parametrize("expression", UNREADABLE)
+def test_what_jsonata_2_0_6_refuses_is_refused(expression: str) -> None:
+    with pytest.raises(ParseError, match=re.escape(repr(expression))):
+        parse(expression)
+    with pytest.raises(ParseError):
+        evaluate(expression, {})
+
+
+def test_the_measure_is_jsonata_2_0_6_itself() -> None:
+    assert [text for text, why in zip(READABLE, refusals(READABLE), strict=True) if why] == []
+    assert all(refusals(UNREADABLE))
 
 
 def test_null_in_data_is_not_undefined() -> None:

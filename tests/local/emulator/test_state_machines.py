@@ -301,6 +301,26 @@ class TestEnds:
             emulator.start(one({"Type": "Task", "Resource": "arn:aws:nothing", "Bogus": 1}))
         assert code(refused) == "InvalidDefinition"
 
+    @pytest.mark.parametrize(
+        "state",
+        [
+            {"Type": "Pass", "Output": "{% $states.input.a ?? 1 %}", "End": True},
+            {"Type": "Pass", "Output": {"a": [{"b": "{% 1 + %}"}]}, "End": True},
+            {"Type": "Pass", "Assign": {"a": "{% $states.input.a ?: 1 %}"}, "End": True},
+            {"Type": "Wait", "Seconds": "{% $states.input.a ?? 1 %}", "End": True},
+            {"Type": "Fail", "Cause": "{% $states.input.a ?? 1 %}"},
+            {"Type": "Choice", "Choices": [{"Condition": "{% $a ?? true %}", "Next": "Only"}]},
+            {**park("t", "a"), "TimeoutSeconds": "{% $states.input.a ?? 1 %}"},
+            {**park("t", "a"), "Arguments": {"TableName": "{% $states.input.a ?? 1 %}"}},
+        ],
+    )
+    def test_definition_with_an_expression_that_cannot_be_read_is_refused(
+        self, emulator: Emulator, state: dict[str, Any]
+    ) -> None:
+        with pytest.raises(ClientError, match=r"S0[0-9]+: .*, in '") as refused:
+            emulator.start(one(state))
+        assert code(refused) == "InvalidDefinition"
+
     def test_history_of_a_task(self, emulator: Emulator) -> None:
         table = emulator.table()
         state = {
