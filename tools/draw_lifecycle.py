@@ -1,7 +1,7 @@
-"""Draw the shipped state machine into the README, as a Mermaid picture.
+"""Draw the shipped state machine into docs/lifecycle.md: a Mermaid picture and a table of states.
 
 Where a state goes by itself is a full line, its choices and catches are dotted ones.
-tests/test_docs.py fails when the picture and the file differ; ``python tools/draw_lifecycle.py``
+tests/test_docs.py fails when the page and the file differ; ``python tools/draw_lifecycle.py``
 draws it again.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "lifecycle.md"
 BEGIN, END = "<!-- lifecycle: begin -->", "<!-- lifecycle: end -->"
 
 
@@ -40,16 +41,23 @@ def _ways_off(state: dict[str, Any]) -> Iterator[str]:
             yield rule["Next"]
 
 
-def drawn_readme() -> str:
-    """The README with the picture drawn anew."""
+def describe(machine: dict[str, Any]) -> str:
+    """The machine's states with their comments, as a Markdown table."""
+    lines = ["| state | what it does |", "|---|---|"]
+    lines += [f"| `{name}` | {state['Comment']} |" for name, state in machine["States"].items()]
+    return "\n".join(lines)
+
+
+def drawn_page() -> str:
+    """The page with the machine drawn anew."""
     machine = json.loads(
         (ROOT / "statemachines" / "runner_lifecycle.asl.json").read_text(encoding="utf-8")
     )
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, rest = readme.split(BEGIN)
+    page = PAGE.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{draw(machine)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{draw(machine)}\n\n{describe(machine)}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    (ROOT / "README.md").write_text(drawn_readme(), encoding="utf-8")
+    PAGE.write_text(drawn_page(), encoding="utf-8")
