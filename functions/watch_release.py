@@ -17,14 +17,15 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import environment as settings
-from fleet_runtime.aws.client import Client, client
-from fleet_runtime.aws.items import encode_all, number, text
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.items import number
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.github import message as github
 from fleet_runtime.github.client import GitHubAccess
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.images.releases import ENTRY, Release, Releases, is_version
 from fleet_runtime.images.retirement import DETAIL_TYPE, Retirement
+from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.observability import gauge, logger, observed
 
 IN_USE_SECONDS = 30 * 86400
@@ -44,7 +45,7 @@ class Watch:
 
     Attributes:
         config: Settings.
-        dynamodb: For the images' rows.
+        images: The images' rows.
         ledger: The ledger.
         access: GitHub.
         retirement: Says which versions are dead.
@@ -52,7 +53,7 @@ class Watch:
     """
 
     config: settings.WatchRelease
-    dynamodb: Client
+    images: ImageRecords
     ledger: Ledger
     access: GitHubAccess
     retirement: Retirement
@@ -121,22 +122,14 @@ class Watch:
     def _versions(self) -> dict[str, bool]:
         """The versions in the images that a job may start with, and whether one has of late."""
         since = int(self.clock()) - IN_USE_SECONDS
-        pages = self.dynamodb.get_paginator("scan").paginate(
-            TableName=self.config.image_table,
-            ProjectionExpression="runner_version, used_at",
-            # an image that is not built by the fleet has no status, and is never deleted
-            FilterExpression="#status = :ready"
-            " OR (attribute_not_exists(#status) AND used_at >= :since)",
-            ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues=encode_all({":since": since, ":ready": "READY"}),
-        )
         versions: dict[str, bool] = {}
-        for row in (row for page in pages for row in page["Items"]):
-            version = text(row, "runner_version")
+        for row in self.images.all():
+            is_used = row.used_at >= since
+            # an image that is not built by the fleet has no status, and is never deleted
+            is_launched = row.status == "READY" or (not row.status and is_used)
             # a runner has said it, and it goes into a path
-            if is_version(version):
-                is_used = (number(row, "used_at") or 0) >= since
-                versions[version] = versions.get(version, False) or is_used
+            if is_launched and is_version(row.runner_version):
+                versions[row.runner_version] = versions.get(row.runner_version, False) or is_used
         return versions
 
     def _ask(self, versions: Sequence[str], known: Releases) -> Releases:
@@ -188,7 +181,7 @@ def _watch() -> Watch:
     config = settings.watch_release()
     return Watch(
         config=config,
-        dynamodb=client("dynamodb"),
+        images=ImageRecords(dynamodb=client("dynamodb"), table=config.image_table),
         ledger=Ledger(dynamodb=client("dynamodb"), table=config.ledger_table),
         access=GitHubAccess.of(config.github),
         retirement=Retirement(events=client("events"), bus=config.event_bus_name),

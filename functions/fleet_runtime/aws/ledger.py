@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from fleet_runtime.aws.client import Client
-from fleet_runtime.aws.items import Item, Value, encode, encode_all
+from fleet_runtime.aws.items import Item, Value
+from fleet_runtime.aws.table import Table
 
 TURNS = "turns"
 """The entry with who holds a turn, and with all else that decides who gets the next one."""
@@ -27,22 +28,16 @@ class Ledger:
     def __init__(
         self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
-        self._clock = clock
+        self._table = Table(dynamodb=dynamodb, name=table, key="entry", clock=clock)
 
     @property
     def now(self) -> int:
         """Epoch seconds."""
-        return int(self._clock())
+        return self._table.now
 
     def get(self, entry: str) -> Item:
         """Read an entry, with every write before it; empty if there is none."""
-        answer = self._dynamodb.get_item(
-            TableName=self._table, Key=_key(entry), ConsistentRead=True
-        )
-        item: Item = answer.get("Item", {})
-        return item
+        return self._table.get(entry)
 
     def write(
         self,
@@ -57,13 +52,13 @@ class Ledger:
         Args:
             entry: The entry.
             expression: DynamoDB's update expression.
-            names: What stands behind its ``#names``.
+            names: What stands behind those of its ``#names`` that are not the attribute's own.
             values: What stands behind its ``:values``.
 
         Returns:
             The whole entry after the write.
         """
-        return self._update(entry, {"UpdateExpression": expression}, names=names, values=values)
+        return self._table.write(entry, expression, names=names, values=values)
 
     def update(
         self,
@@ -75,19 +70,13 @@ class Ledger:
         values: Mapping[str, Value] | None = None,
     ) -> Item | None:
         """Write to an entry, like ``write``, if a condition holds; None if it does not."""
-        said = {"UpdateExpression": expression, "ConditionExpression": condition}
-        try:
-            return self._update(entry, said, names=names, values=values)
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
+        return self._table.write_if(
+            entry, expression, condition=condition, names=names, values=values
+        )
 
     def delete(self, entry: str) -> Item:
         """Take an entry away; returns it as it was, empty if there was none."""
-        answer = self._dynamodb.delete_item(
-            TableName=self._table, Key=_key(entry), ReturnValues="ALL_OLD"
-        )
-        item: Item = answer.get("Attributes", {})
-        return item
+        return self._table.delete(entry)
 
     def take_lease(self, name: str, *, owner: str, seconds: int) -> bool:
         """Become the only one who does a thing; False if somebody else is at it.
@@ -98,52 +87,20 @@ class Ledger:
             seconds: How long the lease holds if it is not dropped.
         """
         now = self.now
-        taken = self.update(
+        taken = self._table.update(
             f"lease/{name}",
-            "SET #owner = :owner, held_until = :until, expires_at = :expires",
-            condition="attribute_not_exists(entry) OR held_until <= :now OR #owner = :owner",
-            names={"#owner": "owner"},
             values={
-                ":owner": owner,
-                ":now": now,
-                ":until": now + seconds,
-                ":expires": now + seconds + LEASE_MEMORY_SECONDS,
+                "owner": owner,
+                "held_until": now + seconds,
+                "expires_at": now + seconds + LEASE_MEMORY_SECONDS,
             },
+            condition="attribute_not_exists(entry) OR held_until <= :now OR #owner = :owner",
+            operands={":now": now},
         )
         return taken is not None
 
     def drop_lease(self, name: str, *, owner: str) -> None:
         """Give a lease back, unless it ran out and is another's by now."""
-        self.update(
-            f"lease/{name}",
-            "SET held_until = :now",
-            condition="#owner = :owner",
-            names={"#owner": "owner"},
-            values={":owner": owner, ":now": self.now},
+        self._table.update(
+            f"lease/{name}", values={"held_until": self.now}, expected={"owner": owner}
         )
-
-    def _update(
-        self,
-        entry: str,
-        said: Mapping[str, object],
-        *,
-        names: Mapping[str, str] | None,
-        values: Mapping[str, Value] | None,
-    ) -> Item:
-        optional: dict[str, object] = {
-            "ExpressionAttributeNames": names,
-            "ExpressionAttributeValues": encode_all(values or {}),
-        }
-        answer = self._dynamodb.update_item(
-            TableName=self._table,
-            Key=_key(entry),
-            ReturnValues="ALL_NEW",
-            **said,
-            **{name: given for name, given in optional.items() if given},
-        )
-        item: Item = answer["Attributes"]
-        return item
-
-
-def _key(entry: str) -> dict[str, dict[str, object]]:
-    return {"entry": encode(entry)}

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fleet_runtime.aws.client import Client
-from fleet_runtime.aws.items import Item, Value, encode, encode_all, number, numbers, text, texts
+from fleet_runtime.aws.items import Item, Value, number, numbers, text, texts
+from fleet_runtime.aws.table import Table
 
 RETRY_SECONDS = 300
 """How long an image that could not be built is not tried again."""
@@ -25,6 +26,15 @@ _LONGEST_WAIT_SECONDS = 86400
 """A runner that joined an image's waiters so long ago does not wait for it any more."""
 _IN_LINE = "QUEUED"
 """A rebuild's id until it has one."""
+_ATTEMPTS = (
+    "lease_expires_at",
+    "queued_at",
+    "build_error",
+    "retry_at",
+    "rebuild_id",
+    "rebuild_error",
+)
+"""What a row says of attempts to build the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,29 +154,20 @@ class ImageRecords:
     def __init__(
         self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
-        self._clock = clock
+        self._table = Table(dynamodb=dynamodb, name=table, key="image_tag", clock=clock)
 
     @property
     def now(self) -> int:
         """Epoch seconds."""
-        return int(self._clock())
+        return self._table.now
 
     def find(self, tag: str) -> ImageRow:
         """Read a row, with every write before it; all empty if there is none."""
-        answer = self._dynamodb.get_item(
-            TableName=self._table, Key={"image_tag": encode(tag)}, ConsistentRead=True
-        )
-        return ImageRow.from_item(answer.get("Item") or {"image_tag": encode(tag)})
+        return ImageRow.from_item(self._table.get(tag) or {"image_tag": {"S": tag}})
 
     def all(self) -> Iterator[ImageRow]:
         """Read every row."""
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table, ConsistentRead=True
-        )
-        for page in pages:
-            yield from map(ImageRow.from_item, page["Items"])
+        return map(ImageRow.from_item, self._table.scan())
 
     def queue(self, image: Image, *, seen: ImageRow, seconds: int, runner_id: str = "") -> bool:
         """Have an image built; False if the row is no longer as it was seen.
@@ -178,43 +179,39 @@ class ImageRecords:
             runner_id: A runner that waits for it, and may not be on the row's list any more;
                 empty if none does.
         """
-        condition = "#status = :seen" if seen.status else "attribute_not_exists(#status)"
-        values: dict[str, Value] = {":seen": seen.status} if seen.status else {}
-        if seen.status in ("QUEUED", "BUILDING"):
-            condition += " AND lease_expires_at <= :now"
-        elif seen.digest:
-            condition += " AND image_digest = :digest"
-            values[":digest"] = seen.digest
-        row = self._update(
+        is_queued, is_under_way = seen.status == "QUEUED", seen.status in ("QUEUED", "BUILDING")
+        since: dict[str, Value] = {"queued_at": self.now}
+        values: dict[str, Value] = {
+            "status": "QUEUED",
+            "image_base": image.base,
+            "architecture": image.architecture,
+            "task_definition": image.family,
+            "lease_expires_at": self.now + seconds,
+            "used_at": self.now,
+            "updated_at": self.now,
+        }
+        expected: dict[str, Value | None] = {"status": seen.status or None}
+        if seen.digest and not is_under_way:
+            expected["image_digest"] = seen.digest
+        row = self._table.update(
             image.tag,
-            "SET #status = :queued, image_base = :base, architecture = :architecture,"
-            " task_definition = :family, lease_expires_at = :expires, used_at = :now,"
-            " updated_at = :now, queued_at = "
-            + ("if_not_exists(queued_at, :now)" if seen.status == "QUEUED" else ":now")
-            + " REMOVE build_id, build_log_url, build_error, retry_at"
-            + (" ADD waiters :me" if runner_id else ""),
-            condition=condition,
-            values=values
-            | ({":me": frozenset({runner_id})} if runner_id else {})
-            | {
-                ":queued": "QUEUED",
-                ":base": image.base,
-                ":architecture": image.architecture,
-                ":family": image.family,
-                ":expires": self.now + seconds,
-                ":now": self.now,
-            },
+            values=values if is_queued else values | since,
+            first=since if is_queued else {},
+            add={"waiters": frozenset({runner_id})} if runner_id else {},
+            remove=("build_id", "build_log_url", "build_error", "retry_at"),
+            expected=expected,
+            condition="lease_expires_at <= :now" if is_under_way else "",
+            operands={":now": self.now} if is_under_way else {},
         )
         return row is not None
 
     def queue_rebuild(self, row: ImageRow) -> bool:
         """Have a READY image built anew; False if it is not as it was seen."""
-        seen, values = _built_as(row)
-        queued = self._update(
+        queued = self._table.update(
             row.tag,
-            "SET rebuild_id = :rebuild REMOVE rebuild_error",
-            condition=f"#status = :ready AND {seen}",
-            values={":rebuild": _IN_LINE, ":ready": "READY", **values},
+            values={"rebuild_id": _IN_LINE},
+            remove=("rebuild_error",),
+            expected={"status": "READY", "built_at": row.built_at or None},
         )
         return queued is not None
 
@@ -233,56 +230,47 @@ class ImageRecords:
             The row of an image that is built for the first time, with all who wait for it.
         """
         if row.status == "QUEUED":
-            return self._update(
+            written = self._table.update(
                 row.tag,
-                "SET #status = :building, build_id = :build, build_log_url = :log,"
-                " lease_expires_at = :expires, updated_at = :now",
-                condition="#status = :queued",
                 values={
-                    ":building": "BUILDING",
-                    ":queued": "QUEUED",
-                    ":build": build_id,
-                    ":log": log_url,
-                    ":expires": self.now + seconds,
-                    ":now": self.now,
+                    "status": "BUILDING",
+                    "build_id": build_id,
+                    "build_log_url": log_url,
+                    "lease_expires_at": self.now + seconds,
+                    "updated_at": self.now,
                 },
+                expected={"status": "QUEUED"},
             )
-        self._update(
-            row.tag,
-            "SET rebuild_id = :build",
-            condition="rebuild_id = :queued",
-            values={":build": build_id, ":queued": _IN_LINE},
+            return _row(written)
+        self._table.update(
+            row.tag, values={"rebuild_id": build_id}, expected={"rebuild_id": _IN_LINE}
         )
         return None
 
     def extend(self, tag: str, *, build_id: str, seconds: int) -> None:
         """Hold the lease of a build that takes its time."""
-        self._update(
+        self._table.update(
             tag,
-            "SET lease_expires_at = :expires",
-            condition="#status = :building AND build_id = :build",
-            values={":building": "BUILDING", ":build": build_id, ":expires": self.now + seconds},
+            values={"lease_expires_at": self.now + seconds},
+            expected={"status": "BUILDING", "build_id": build_id},
         )
 
     def requeue(self, tag: str, *, build_id: str, seconds: int) -> None:
         """Have an image built, or built anew, whose build came to nothing; nobody is told."""
-        self._update(
+        self._table.update(
             tag,
-            "SET #status = :queued, lease_expires_at = :expires, queued_at = :now REMOVE build_id",
-            condition="#status = :building AND build_id = :build",
             values={
-                ":queued": "QUEUED",
-                ":building": "BUILDING",
-                ":build": build_id,
-                ":expires": self.now + seconds,
-                ":now": self.now,
+                "status": "QUEUED",
+                "lease_expires_at": self.now + seconds,
+                "queued_at": self.now,
             },
+            remove=("build_id",),
+            expected={"status": "BUILDING", "build_id": build_id},
         )
-        self._update(
+        self._table.update(
             tag,
-            "SET rebuild_id = :queued",
-            condition="#status = :ready AND rebuild_id = :build",
-            values={":ready": "READY", ":queued": _IN_LINE, ":build": build_id},
+            values={"rebuild_id": _IN_LINE},
+            expected={"status": "READY", "rebuild_id": build_id},
         )
 
     def ready(self, seen: ImageRow, built: Built, *, family: str, revision: str) -> ImageRow | None:
@@ -300,66 +288,53 @@ class ImageRecords:
         superseded = {tag: at for tag, at in seen.superseded.items() if tag != built.content_tag}
         if seen.content_tag and seen.content_tag != built.content_tag:
             superseded[seen.content_tag] = self.now
-        condition, values = _built_as(seen)
-        return self._update(
+        written = self._table.update(
             seen.tag,
-            "SET #status = :ready, content_tag = :content, image_digest = :digest,"
-            " base_digest = :base, runner_version = :version, task_definition = :family,"
-            " task_definition_arn = :revision, build_id = :build, build_log_url = :log,"
-            " built_at = :now, updated_at = :now, superseded = :superseded"
-            " REMOVE lease_expires_at, queued_at, build_error, retry_at, rebuild_id, rebuild_error",
-            condition=condition,
             values={
-                ":ready": "READY",
-                ":content": built.content_tag,
-                ":digest": built.digest,
-                ":base": built.base_digest,
-                ":version": built.runner_version,
-                ":family": family,
-                ":revision": revision,
-                ":build": built.build_id,
-                ":log": built.log_url,
-                ":now": self.now,
-                ":superseded": superseded,
-                **values,
+                "status": "READY",
+                "content_tag": built.content_tag,
+                "image_digest": built.digest,
+                "base_digest": built.base_digest,
+                "runner_version": built.runner_version,
+                "task_definition": family,
+                "task_definition_arn": revision,
+                "build_id": built.build_id,
+                "build_log_url": built.log_url,
+                "built_at": self.now,
+                "updated_at": self.now,
+                "superseded": superseded,
             },
+            remove=_ATTEMPTS,
+            expected={"built_at": seen.built_at or None},
         )
+        return _row(written)
 
     def moved(self, seen: ImageRow, *, family: str, revision: str) -> ImageRow | None:
         """Write that a READY image is launched by another family; None if it is not it by now."""
-        return self._update(
+        written = self._table.update(
             seen.tag,
-            "SET task_definition = :family, task_definition_arn = :revision, updated_at = :now",
-            condition="#status = :ready AND image_digest = :digest",
             values={
-                ":ready": "READY",
-                ":digest": seen.digest,
-                ":family": family,
-                ":revision": revision,
-                ":now": self.now,
+                "task_definition": family,
+                "task_definition_arn": revision,
+                "updated_at": self.now,
             },
+            expected={"status": "READY", "image_digest": seen.digest},
         )
+        return _row(written)
 
     def outdated(self, seen: ImageRow, content_tag: str) -> None:
         """Note an image in the registry that has no use: a newer one came first."""
-        superseded = {**seen.superseded, content_tag: self.now}
-        self._update(
+        self._table.update(
             seen.tag,
-            "SET superseded = :superseded",
-            condition="content_tag = :content",
-            values={":superseded": superseded, ":content": seen.content_tag},
+            values={"superseded": {**seen.superseded, content_tag: self.now}},
+            expected={"content_tag": seen.content_tag},
         )
 
     def forget_superseded(self, seen: ImageRow, tags: frozenset[str]) -> None:
         """Strike off former images that are no longer in the registry."""
-        self._update(
-            seen.tag,
-            "SET superseded = :left",
-            condition="superseded = :seen",
-            values={
-                ":left": {tag: at for tag, at in seen.superseded.items() if tag not in tags},
-                ":seen": seen.superseded,
-            },
+        left = {tag: at for tag, at in seen.superseded.items() if tag not in tags}
+        self._table.update(
+            seen.tag, values={"superseded": left}, expected={"superseded": seen.superseded}
         )
 
     def failed(
@@ -385,56 +360,50 @@ class ImageRecords:
         Returns:
             The row, with all who wait for it, or None if it is READY or another build is at it.
         """
-        return self._update(
+        written = self._table.update(
             tag,
-            "SET #status = :failed, build_error = :error, build_log_url = :log, retry_at = :retry,"
-            " updated_at = :now REMOVE lease_expires_at, rebuild_id",
+            values={
+                "status": "FAILED",
+                "build_error": error,
+                "build_log_url": log_url,
+                "retry_at": self.now + retry_seconds,
+                "updated_at": self.now,
+            },
+            remove=("lease_expires_at", "rebuild_id"),
             condition="#status IN (:queued, :building, :failed, :retired)"
             " AND (build_id = :build OR rebuild_id = :build"
             " OR (attribute_not_exists(build_id) AND"
             " (attribute_not_exists(queued_at) OR queued_at <= :started)))",
-            values={
+            operands={
                 ":queued": "QUEUED",
                 ":building": "BUILDING",
                 ":failed": "FAILED",
                 ":retired": "RETIRED",
                 ":build": build_id,
                 ":started": int(started_at),
-                ":error": error,
-                ":log": log_url,
-                ":retry": self.now + retry_seconds,
-                ":now": self.now,
             },
         )
+        return _row(written)
 
     def rebuild_failed(self, tag: str, *, build_id: str, error: str) -> bool:
         """Write that an image could not be built anew; it stays READY. False if it was not it."""
-        row = self._update(
+        row = self._table.update(
             tag,
-            "SET rebuild_error = :error, updated_at = :now REMOVE rebuild_id",
-            condition="#status = :ready AND rebuild_id IN (:build, :queued)",
-            values={
-                ":ready": "READY",
-                ":build": build_id,
-                ":queued": _IN_LINE,
-                ":error": error,
-                ":now": self.now,
-            },
+            values={"rebuild_error": error, "updated_at": self.now},
+            remove=("rebuild_id",),
+            expected={"status": "READY"},
+            condition="rebuild_id IN (:build, :queued)",
+            operands={":build": build_id, ":queued": _IN_LINE},
         )
         return row is not None
 
     def retire(self, row: ImageRow) -> None:
         """Write that an image must not be launched any more, unless it was built anew."""
-        self._update(
+        self._table.update(
             row.tag,
-            "SET #status = :retired, updated_at = :now REMOVE rebuild_id",
-            condition="#status = :ready AND runner_version = :version",
-            values={
-                ":ready": "READY",
-                ":retired": "RETIRED",
-                ":version": row.runner_version,
-                ":now": self.now,
-            },
+            values={"status": "RETIRED", "updated_at": self.now},
+            remove=("rebuild_id",),
+            expected={"status": "READY", "runner_version": row.runner_version},
         )
 
     def leave(self, row: ImageRow) -> bool:
@@ -443,13 +412,13 @@ class ImageRecords:
         Returns:
             False if it is used again.
         """
-        left = self._update(
+        left = self._table.update(
             row.tag,
-            "SET #status = :retired REMOVE rebuild_id",
+            values={"status": "RETIRED"},
+            remove=("rebuild_id",),
             condition="(attribute_not_exists(used_at) OR used_at <= :used)"
             " AND (NOT #status IN (:queued, :building) OR lease_expires_at <= :now)",
-            values={
-                ":retired": "RETIRED",
+            operands={
                 ":queued": "QUEUED",
                 ":building": "BUILDING",
                 ":used": row.used_at,
@@ -460,24 +429,17 @@ class ImageRecords:
 
     def delete(self, row: ImageRow) -> None:
         """Delete the row of an image that was given up, unless somebody wants it again."""
-        try:
-            self._dynamodb.delete_item(
-                TableName=self._table,
-                Key={"image_tag": encode(row.tag)},
-                ConditionExpression="#status = :retired"
-                " AND (attribute_not_exists(used_at) OR used_at <= :used)"
-                " AND (attribute_not_exists(waiters) OR updated_at <= :gone)",
-                ExpressionAttributeNames={"#status": "status"},
-                ExpressionAttributeValues=encode_all(
-                    {
-                        ":retired": "RETIRED",
-                        ":used": row.used_at,
-                        ":gone": self.now - _LONGEST_WAIT_SECONDS,
-                    }
-                ),
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return
+        self._table.delete(
+            row.tag,
+            condition="#status = :retired"
+            " AND (attribute_not_exists(used_at) OR used_at <= :used)"
+            " AND (attribute_not_exists(waiters) OR updated_at <= :gone)",
+            operands={
+                ":retired": "RETIRED",
+                ":used": row.used_at,
+                ":gone": self.now - _LONGEST_WAIT_SECONDS,
+            },
+        )
 
     def used(self, tag: str, *, at: int, runner_version: str) -> None:
         """Note that a runner of this image was at work.
@@ -488,53 +450,22 @@ class ImageRecords:
             runner_version: What the runner said it is; empty if it said nothing. What the fleet
                 has built itself it knows better: a runner may be from the build before.
         """
-        said: dict[str, Value] = {":version": runner_version} if runner_version else {}
-        taken = self._update(
-            tag,
-            "SET used_at = :at" + (", runner_version = :version" if said else ""),
-            condition="attribute_not_exists(content_tag)",
-            values={":at": at, **said},
+        said: dict[str, Value] = {"runner_version": runner_version} if runner_version else {}
+        taken = self._table.update(
+            tag, values={"used_at": at, **said}, expected={"content_tag": None}
         )
         if taken is None:
-            self._update(
-                tag,
-                "SET used_at = :at",
-                condition="attribute_exists(content_tag)",
-                values={":at": at},
+            self._table.update(
+                tag, values={"used_at": at}, condition="attribute_exists(content_tag)"
             )
 
     def told(self, tag: str, *, waiters: frozenset[str]) -> None:
         """Strike off those who waited and have been told. Who came since stays on the list."""
         if waiters:
-            self._update(
-                tag,
-                "DELETE waiters :waiters",
-                condition="attribute_exists(image_tag)",
-                values={":waiters": waiters},
+            self._table.update(
+                tag, discard={"waiters": waiters}, condition="attribute_exists(image_tag)"
             )
 
-    def _update(
-        self, tag: str, expression: str, *, condition: str, values: Mapping[str, Value]
-    ) -> ImageRow | None:
-        names = {"#status": "status"}  # a reserved word
-        used = {name: names[name] for name in names if name in expression + condition}
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key={"image_tag": encode(tag)},
-                UpdateExpression=expression,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=encode_all(values),
-                ReturnValues="ALL_NEW",
-                **({"ExpressionAttributeNames": used} if used else {}),
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        return ImageRow.from_item(answer["Attributes"])
 
-
-def _built_as(seen: ImageRow) -> tuple[str, dict[str, Value]]:
-    """The condition that an image has not been built since, and its operands."""
-    if seen.built_at:
-        return "built_at = :seen", {":seen": seen.built_at}
-    return "attribute_not_exists(built_at)", {}
+def _row(item: Item | None) -> ImageRow | None:
+    return None if item is None else ImageRow.from_item(item)

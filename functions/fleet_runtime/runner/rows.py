@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.aws.client import Client
-from fleet_runtime.aws.items import Item, Value, amount, encode, encode_all, number, text, texts
+from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
+from fleet_runtime.aws.table import Table
 
 WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
@@ -159,31 +160,22 @@ class RunnerRecords:
     def __init__(
         self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
-        self._clock = clock
+        self._table = Table(dynamodb=dynamodb, name=table, key="runner_id", clock=clock)
 
     @property
     def now(self) -> int:
         """Epoch seconds."""
-        return int(self._clock())
+        return self._table.now
 
     def find(self, runner_id: str) -> Runner | None:
         """Read a row, with every write before it."""
-        answer = self._dynamodb.get_item(
-            TableName=self._table, Key=_key(runner_id), ConsistentRead=True
-        )
-        return Runner.from_item(answer["Item"]) if "Item" in answer else None
+        item = self._table.get(runner_id)
+        return Runner.from_item(item) if item else None
 
-    def waiting(self, *, waiting_labels: str) -> Sequence[str]:
+    def waiting(self, *, waiting_labels: str) -> Iterator[str]:
         """List runners that wait for a job with these labels. The index may lag behind."""
-        answer = self._dynamodb.query(
-            TableName=self._table,
-            IndexName=WAITING_INDEX,
-            KeyConditionExpression="waiting_labels = :labels",
-            ExpressionAttributeValues={":labels": encode(waiting_labels)},
-        )
-        return [text(item, "runner_id") for item in answer["Items"]]
+        rows = self._table.query(WAITING_INDEX, attribute="waiting_labels", value=waiting_labels)
+        return (text(item, "runner_id") for item in rows)
 
     def live(self, state: str, *, most: int) -> Sequence[Runner]:
         """List runners that are ``IN_LINE`` or ``STARTED``, those with the oldest job first.
@@ -195,22 +187,8 @@ class RunnerRecords:
         Returns:
             The rows as the index has them: it may lag behind.
         """
-        found: list[Runner] = []
-        page: dict[str, object] = {}
-        while len(found) < most:
-            answer = self._dynamodb.query(
-                TableName=self._table,
-                IndexName=LIVE_INDEX,
-                KeyConditionExpression="live = :state",
-                ExpressionAttributeValues={":state": encode(state)},
-                Limit=most - len(found),
-                **page,
-            )
-            found += map(Runner.from_item, answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                break
-            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-        return found
+        rows = self._table.query(LIVE_INDEX, attribute="live", value=state, most=most)
+        return [Runner.from_item(item) for item in rows]
 
     def join_line(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
         """Write a row that waits for its turn, new or in place of a refused job's.
@@ -224,18 +202,13 @@ class RunnerRecords:
             "live": IN_LINE,
             "waiting_for": TURN,
         }
-        try:
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item={**_key(runner_id), **encode_all(waiting)},
-                ConditionExpression="attribute_not_exists(runner_id)"
-                " OR (#error = :refused AND attribute_not_exists(released_at))",
-                ExpressionAttributeNames={"#error": "error"},
-                ExpressionAttributeValues={":refused": encode(REFUSED)},
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return self._table.put(
+            runner_id,
+            waiting,
+            condition="attribute_not_exists(runner_id)"
+            " OR (#error = :refused AND attribute_not_exists(released_at))",
+            operands={":refused": REFUSED},
+        )
 
     def move_in_line(self, runner_id: str, *, place: int | None, reason: str) -> None:
         """Write how far in front a runner in line is and why it waits; None: too far behind."""
@@ -259,15 +232,7 @@ class RunnerRecords:
 
     def create(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
         """Write a new row; False if there is one already."""
-        try:
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item={**_key(runner_id), **encode_all(values)},
-                ConditionExpression="attribute_not_exists(runner_id)",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return self._table.create(runner_id, values)
 
     def take_ticket(self, runner: Runner, *, values: Mapping[str, Value]) -> bool:
         """Use a claim ticket up; False if another claim came first, or the phase is over.
@@ -319,38 +284,18 @@ class RunnerRecords:
         Returns:
             The whole row after the write, or None if the condition did not hold.
         """
-        values, first, add = values or {}, first or {}, add or {}
-        clauses = {
-            "SET": [f"#{name} = :{name}" for name in values]
-            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in first],
-            "ADD": [f"#{name} :{name}" for name in add],
-            "REMOVE": [f"#{name}" for name in remove],
-        }
-        written = {**values, **first, **add}
-        operands = {**{f":{name}": value for name, value in written.items()}, **(operands or {})}
-        optional = {"ExpressionAttributeValues": encode_all(operands)} if operands else {}
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_key(runner_id),
-                UpdateExpression=" ".join(
-                    f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts
-                ),
-                ConditionExpression=condition,
-                # for every attribute: "status" and others are reserved words
-                ExpressionAttributeNames={f"#{name}": name for name in (*written, *remove)},
-                ReturnValues="ALL_NEW",
-                **optional,
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return None
-        return Runner.from_item(answer["Attributes"])
+        item = self._table.update(
+            runner_id,
+            condition=condition,
+            operands=operands,
+            values=values,
+            first=first,
+            add=add,
+            remove=remove,
+        )
+        return Runner.from_item(item) if item is not None else None
 
 
 def _words(item: Item, name: str) -> tuple[str, ...]:
     joined = text(item, name)
     return tuple(joined.split(",")) if joined else ()
-
-
-def _key(runner_id: str) -> dict[str, dict[str, object]]:
-    return {"runner_id": encode(runner_id)}
