@@ -6,6 +6,7 @@ import io
 import json
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,13 +37,16 @@ def bootstrap(clients: Clients, *, account: str, region: str) -> None:
     )
 
 
-def deploy(clients: Clients, assembly: Path, *, stack: str) -> dict[str, str]:
+def deploy(
+    clients: Clients, assembly: Path, *, stack: str, parameters: Mapping[str, str]
+) -> dict[str, str]:
     """Upload the assets of `stack` and create it; returns its outputs.
 
     Args:
         clients: Clients with an administrator's credentials.
         assembly: A cloud assembly (`cdk.out`).
         stack: The stack's name.
+        parameters: The template's parameters that have no default.
 
     Raises:
         LocalFleetError: the stack could not be created; names the resources and reasons.
@@ -52,6 +56,9 @@ def deploy(clients: Clients, assembly: Path, *, stack: str) -> dict[str, str]:
     cloudformation.create_stack(
         StackName=stack,
         TemplateURL=template_url,  # as a body it would be longer than CloudFormation takes
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+        ],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
     )
     deadline = time.monotonic() + _DEPLOY_SECONDS

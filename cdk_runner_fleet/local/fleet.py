@@ -6,39 +6,34 @@ import json
 import os
 import secrets
 import socket
-import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 
+from cdk_runner_fleet.local.assembly import GITHUB_URL_PARAMETER, STACK, Synthesis
 from cdk_runner_fleet.local.buildah import missing_tools
 from cdk_runner_fleet.local.deploy import bootstrap, deploy
 from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION, Images
 from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
 from cdk_runner_fleet.local.github import LocalGitHub, settle
-from cdk_runner_fleet.local.node import find_node
 from cdk_runner_fleet.local.processes import child, undisturbed
 from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.workflows import Workflow
 
 __all__ = ["LocalFleet"]
 
-_STACK = "RunnerFleet"
-_SYNTH_SECONDS = 180.0
-_SETTINGS_EXIT_CODE = 2  # of cdk_runner_fleet.local.synth
-_LAST_WORDS = 4000
-
 
 class LocalFleet:
     """A fleet that lives as long as its `with` block; nothing of it is left afterwards.
 
-    Synthesizes the stack of `app.py`, deploys the template into the emulator and starts the GitHub
-    twin.
+    Synthesizes the stack of `app.py`, or takes the assembly that was kept when it last did with the
+    same settings and sources, deploys the template into the emulator and starts the GitHub twin.
 
     Args:
         context: Settings by their names in `cdk.json`, stronger than those of a `cdk.json` in the
@@ -81,6 +76,10 @@ class LocalFleet:
     ) -> None:
         if "github_api_url" in (context or {}):
             raise SettingsError("github_api_url is this fleet's own, name a server with github_url")
+        if github_url and urlsplit(github_url).scheme not in ("http", "https"):
+            raise SettingsError(
+                f"github_url {github_url!r} is not a URL, use one such as http://127.0.0.1:3000"
+            )
         if images == "buildah" and (missing := missing_tools()):
             raise SettingsError(missing)
         self.region = REGION
@@ -179,43 +178,19 @@ class LocalFleet:
                 )
             )
             self.github_url = self.twin.url
-        # both take seconds, so they start side by side
-        synth, errors = self._start_synth(
-            parts, folder, {**context, "github_api_url": self.github_url}
-        )
+        # both may take seconds, so they start side by side
+        synthesis = parts.enter_context(Synthesis(folder, context))
         self._start_emulator(parts, folder)
         bootstrap(self, account=ACCOUNT, region=REGION)
-        _await_synth(synth, errors)
-        self.outputs = deploy(self, folder / "cdk.out", stack=_STACK)
+        self.outputs = deploy(
+            self,
+            synthesis.result(),
+            stack=STACK,
+            parameters={GITHUB_URL_PARAMETER: self.github_url.rstrip("/")},
+        )
         self._fill_secrets()
         if self.twin:
             self.twin.webhook_url = self.webhook_url
-
-    def _start_synth(
-        self, parts: ExitStack, folder: Path, context: Mapping[str, object]
-    ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-        errors = parts.enter_context((folder / "synth.log").open("w+b"))
-        environment = {
-            **os.environ,
-            "JSII_NODE": find_node(),
-            # `make synth` and the tests validate the template; here it takes half of the start
-            "CDK_VALIDATION": "false",
-        }
-        environment.pop("CDK_CONTEXT_JSON", None)  # of an app that this one is started from
-        synth = parts.enter_context(
-            child(
-                "cdk_runner_fleet.local.synth",
-                str(folder / "cdk.out"),
-                environment=environment,
-                folder=folder,
-                errors=errors,
-            )
-        )
-        assert synth.stdin is not None  # noqa: S101 - narrows the type
-        with suppress(BrokenPipeError):  # it ended at once: its exit status is looked at later
-            synth.stdin.write(json.dumps(context).encode())
-            synth.stdin.close()
-        return synth, errors
 
     def _start_emulator(self, parts: ExitStack, folder: Path) -> None:
         port = self.endpoint_url.rpartition(":")[2]
@@ -273,16 +248,3 @@ def _cdk_json_context() -> dict[str, object]:
     except (AttributeError, ValueError) as error:
         raise SettingsError(f"{path.resolve()} is not a cdk.json: {error}") from error
     return dict(context)
-
-
-def _await_synth(synth: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-    try:
-        status = synth.wait(_SYNTH_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise LocalFleetError(f"synthesis took more than {_SYNTH_SECONDS:g} seconds") from error
-    if status:
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()
-        if status == _SETTINGS_EXIT_CODE:
-            raise SettingsError(said)
-        raise LocalFleetError(f"synthesis failed with status {status}:\n{said[-_LAST_WORDS:]}")

@@ -14,10 +14,9 @@ from dataclasses import fields
 import aws_cdk as cdk
 
 from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.local.assembly import GITHUB_URL_PARAMETER, STACK
 from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
 from cdk_runner_fleet.stack import RunnerFleetStack
-
-STACK = "RunnerFleet"
 
 
 def synthesize(outdir: str, context: dict[str, object]) -> None:
@@ -31,8 +30,10 @@ def synthesize(outdir: str, context: dict[str, object]) -> None:
     unknown = sorted(key for key in context if key not in known and not {*":/"} & {*key})
     if unknown:
         raise ValueError(f"unknown settings {unknown}, use some of {sorted(known)}")
+    context = {**context, "github_api_url": cdk.Fn.ref(GITHUB_URL_PARAMETER)}
     app = cdk.App(outdir=outdir, context=context, analytics_reporting=False)
-    RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
+    stack = RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
+    cdk.CfnParameter(stack, GITHUB_URL_PARAMETER)
     app.synth()
 
 

@@ -34,7 +34,10 @@ def test_up_says_one_line_and_ends_at_a_signal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["local.synth", "local.emulator"])
-def test_up_is_stopped_while_it_starts(tmp_path: Path, part: str) -> None:
+def test_up_is_stopped_while_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # nothing kept: there is a synth
     up = start("local", "up", folder=tmp_path)
     while not any(part in each for each in left_behind(tmp_path)):
         assert up.poll() is None

@@ -37,7 +37,7 @@ from . import access, upstream
 from .faults import Faults
 from .options import REGION, Options
 from .runtime_api import Call, Desk, Result, RuntimeApi, error_payload
-from .zygote import Fork, Zygote
+from .zygote import Fork, Zygote, ZygoteEndedError
 
 _LOG = logging.getLogger(__name__)
 # AWS gives the Init phase 10 s; a laptop with a hundred processes at work may need more.
@@ -293,6 +293,11 @@ class Functions:
             self.running += 1
         try:
             result, log = self._pool(func, config).invoke(event, request_id)
+        except ZygoteEndedError as error:
+            result, log = (
+                Result(payload=error_payload("Sandbox.Ended", str(error)), failed=True),
+                "",
+            )
         finally:
             with self._lock:
                 self.running -= 1

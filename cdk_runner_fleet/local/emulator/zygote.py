@@ -56,8 +56,14 @@ _SERVICE_FILES = ("service-2", "endpoint-rule-set-1")
 _SHARED_FILES = ("endpoints", "partitions", "sdk-default-configuration", "_retry")
 # What the interpreter and the C library read when a process starts.
 _READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_")
+# Ctrl-C is for who started the emulator; once it may have children, the end of its socket ends it.
+_NOT_FOR_IT = (signal.SIGINT, signal.SIGTERM)
 _MESSAGE_BYTES = 2**18
 _STATUS_BYTES = 4
+
+
+class ZygoteEndedError(RuntimeError):
+    """There is no zygote any more to fork from."""
 
 
 class Fork:
@@ -132,6 +138,9 @@ class Zygote:
         Args:
             environment: the worker's.
             folder: the worker's code.
+
+        Raises:
+            ZygoteEndedError: it has been stopped, or ended by itself.
         """
         facts = self._learn()
         brought = {path.name.partition(".")[0] for path in folder.iterdir()}
@@ -149,6 +158,9 @@ class Zygote:
             handler: the function's, as ``module.function``.
             environment: all of its environment.
             folder: its code and working directory.
+
+        Raises:
+            ZygoteEndedError: it has been stopped, or ended by itself.
         """
         worker = {
             "handler": handler,
@@ -157,25 +169,33 @@ class Zygote:
         }
         reading, writing = os.pipe()
         line, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(
-                self._control, [json.dumps(worker).encode()], [writing, theirs.fileno()]
-            )
-        os.close(writing)
-        return Fork(line, os.fdopen(reading, "rb", buffering=0))
+        fork = Fork(line, os.fdopen(reading, "rb", buffering=0))
+        try:
+            message = json.dumps(worker).encode()
+            socket.send_fds(self._control, [message], [writing, theirs.fileno()])
+        except OSError as error:
+            raise ZygoteEndedError("the zygote has been stopped") from error
+        finally:
+            os.close(writing)
+            theirs.close()
+        return fork
 
     def stop(self) -> None:
         """End it and the workers that are left."""
         self._control.close()
+        self._process.terminate()  # heard while it still imports
         self._process.wait()
 
     def _learn(self) -> dict[str, Any]:
         """What it tells about itself when it is ready: names read, modules, variables it set."""
         with self._lock:
             if not self._facts:
-                said = self._control.recv(_MESSAGE_BYTES)
+                try:
+                    said = self._control.recv(_MESSAGE_BYTES)
+                except OSError as error:
+                    raise ZygoteEndedError("the zygote has been stopped") from error
                 if not said:
-                    raise RuntimeError(f"the zygote ended with status {self._process.wait()}")
+                    raise ZygoteEndedError(f"the zygote ended with {self._process.wait()}")
                 facts = json.loads(said)
                 facts["added"] = {
                     name: value
@@ -199,7 +219,8 @@ class _Forker:
         self._wakes.setblocking(False)
         signal.set_wakeup_fd(self._wakes.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, so that it wakes
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started the emulator
+        for number in _NOT_FOR_IT:
+            signal.signal(number, signal.SIG_IGN)
 
     def serve(self) -> tuple[dict[str, Any], int] | None:
         """Until the emulator is gone: None. In a fork: what to be, and where to print to."""
@@ -249,6 +270,7 @@ class _Forker:
         """In a fork: close all that is the zygote's, and take signals as a new process does."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._selector.close()
         for each in (self._control, self._woken, self._wakes, *self._lines.values()):
