@@ -91,7 +91,7 @@ class FleetBus(Construct):
         )
 
     def deliver_ended_runners(self, function: FleetFunction, *, state_machine_arn: str) -> None:
-        """Send the end of each execution of the state machine to ``function``, whatever end."""
+        """Send the end of each execution that ran its course to ``function``."""
         self._rule(
             "EndedRunners",
             function,
@@ -100,7 +100,8 @@ class FleetBus(Construct):
                 detail_type=["Step Functions Execution Status Change"],
                 detail={
                     "stateMachineArn": [state_machine_arn],
-                    "status": ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"],
+                    # reconciliation hears of those that were stopped: it ends what they left
+                    "status": ["SUCCEEDED", "FAILED"],
                 },
             ),
         )

@@ -13,9 +13,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_runtime import environment as settings
+from fleet_runtime import environment
 from fleet_runtime.images.build_turns import BuildNotStarted
-from fleet_runtime.images.builder import Builder
+from fleet_runtime.images.builder import Builder, Settings
 from fleet_runtime.images.rows import Image
 from fleet_runtime.images.upkeep import Upkeep
 from fleet_runtime.observability import logger, observed
@@ -25,7 +25,7 @@ _ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT")
 
 @cache
 def _builder() -> Builder:
-    return Builder.of(settings.build_image())
+    return Builder.of(environment.read(Settings))
 
 
 @observed

@@ -6,25 +6,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from fleet_runtime import environment as settings
-from fleet_runtime.aws.client import client
-from fleet_runtime.github.client import GitHubAccess
-from fleet_runtime.github.registrations import GitHubRunners
-from fleet_runtime.observability import logger, observed
-from fleet_runtime.runner.rows import RunnerRecords
-
-_GITHUB_SECONDS = 20.0
-"""For all that GitHub is asked: the rest of a Lambda's 30 s is for AWS."""
+from fleet_runtime import environment
+from fleet_runtime.observability import observed
+from fleet_runtime.runner.registered import RegisteredRunners, Settings
 
 
 @cache
-def _records() -> RunnerRecords:
-    return RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_api().runner_table)
-
-
-@cache
-def _github() -> GitHubRunners:
-    return GitHubRunners(GitHubAccess.of(settings.runner_api().github))
+def _runners() -> RegisteredRunners:
+    return RegisteredRunners.of(environment.read(Settings))
 
 
 @observed
@@ -42,12 +31,4 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, bool]:  # no
         GitHubUnavailable: GitHub cannot be asked now; the state machine retries.
         GitHubRefused: GitHub will not let the fleet do this.
     """
-    runner_id: str = event["runner_id"]
-    runner = _records().find(runner_id)
-    github = _github()
-    with github.access.within(_GITHUB_SECONDS):
-        busy = github.remove(
-            name=runner_id, github_runner_id=runner.github_runner_id if runner else None
-        )
-    logger.info("deregistered", runner_id=runner_id, busy=busy)
-    return {"busy": busy}
+    return {"busy": _runners().deregister(event["runner_id"])}

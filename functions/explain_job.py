@@ -3,157 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from fleet_runtime import environment as settings
-from fleet_runtime.aws.client import client
-from fleet_runtime.explanation import explanation as explanations
-from fleet_runtime.explanation.explanation import Explanation
+from fleet_runtime import environment
+from fleet_runtime.explanation.explainer import Explainer, Settings
 from fleet_runtime.explanation.unserved import DETAIL_TYPE
-from fleet_runtime.github import message as github
-from fleet_runtime.github.client import GitHubAccess
-from fleet_runtime.github.message import GitHubError, GitHubRefused, Request
-from fleet_runtime.observability import count, logger, observed
-from fleet_runtime.runner.rows import RunnerRecords
-
-_HAS_RUNNER = ("in_progress", "completed")
-_ASKING = {"actions": "read"}
-_REMEDY = (
-    "give the GitHub App Checks: write, or the token Commit statuses: write, or set "
-    "explain_at_github to false"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explainer:
-    """Explains each job that gets no runner once.
-
-    Attributes:
-        config: Settings.
-        records: The runners' rows.
-        asking: GitHub, to be asked about jobs.
-        telling: GitHub, to be told. An App that may not be told anything is still answered.
-    """
-
-    config: settings.ExplainJob
-    records: RunnerRecords
-    asking: GitHubAccess
-    telling: GitHubAccess
-
-    def explain(self, detail: Mapping[str, Any]) -> None:
-        """Handle a ``job_unserved`` event, which may come twice, or when the job is served.
-
-        Raises:
-            GitHubUnavailable: GitHub cannot be told now; nothing is written, so that the same
-                event tells it later.
-        """
-        about = Explanation.from_detail(detail)
-        if not self._is_news(about):
-            logger.info("nothing to explain", runner_id=about.runner_id)
-            return
-        if self._has_runner(about, job_id=int(detail["job_id"])):
-            logger.info("job has a runner", runner_id=about.runner_id)
-            return
-        explained_as = self._tell(about)
-        logger.warning(
-            "job unserved",
-            runner_id=about.runner_id,
-            error=about.error,
-            cause=about.cause,
-            explained_as=explained_as,
-        )
-        if about.waits:
-            self.records.update(
-                about.runner_id,
-                values={"wait_explained_at": self.records.now},
-                condition="attribute_exists(live)",
-            )
-            return
-        mark = "given_up_at" if about.final else "explained_at"
-        first = self.records.update(
-            about.runner_id,
-            values={mark: self.records.now, "explained_as": explained_as},
-            condition=f"attribute_exists(runner_id) AND attribute_not_exists({mark})"
-            " AND attribute_not_exists(live)",
-        )
-        if first:
-            count("JobUnserved")
-
-    def view(self, job_id: int, *, repository: str) -> dict[str, Any]:
-        """Say what GitHub says of a job, or why it does not: ``{"error": …}``."""
-        try:
-            return explanations.read_job_view(self._ask(repository, job_id))
-        except GitHubRefused as error:
-            hint = "; is it one of this fleet's, and may its credentials see it?"
-            return {"error": f"{error}{hint if error.status == 404 else ''}"}
-        except GitHubError as error:
-            return {"error": str(error)}
-
-    def _is_news(self, about: Explanation) -> bool:
-        runner = self.records.find(about.runner_id)
-        if about.waits:
-            return bool(runner and runner.waits and runner.wait_explained_at is None)
-        if runner is None:
-            return True
-        told = runner.given_up_at if about.final else runner.given_up_at or runner.explained_at
-        return runner.has_ended and told is None
-
-    def _has_runner(self, about: Explanation, *, job_id: int) -> bool:
-        """Whether the job got another runner, or was cancelled, before it could be explained."""
-        if not self.config.explain_at_github:
-            return False
-        try:
-            job = github.read_job(self._ask(about.repository, job_id))
-        except GitHubRefused as error:
-            # no permission to look is none to keep quiet
-            logger.warning("job not found", runner_id=about.runner_id, error=str(error))
-            return False
-        return job.status in _HAS_RUNNER
-
-    def _tell(self, about: Explanation) -> str:
-        """Tell it at GitHub; returns how: ``check_run``, ``commit_status`` or only the ``log``."""
-        if not self.config.explain_at_github or not about.head_sha:
-            return "log"
-        try:
-            self._post(explanations.create_check_run(about), about)
-        except GitHubRefused:
-            # check runs are for Apps alone
-            return self._tell_by_status(about)
-        return "check_run"
-
-    def _tell_by_status(self, about: Explanation) -> str:
-        try:
-            self._post(explanations.create_commit_status(about), about)
-        except GitHubRefused as error:
-            logger.error(
-                "not explained at GitHub",
-                runner_id=about.runner_id,
-                error=str(error),
-                remedy=_REMEDY,
-            )
-            count("ExplainRefused")
-            return "log"
-        return "commit_status"
-
-    def _post(self, request: Request, about: Explanation) -> None:
-        explanations.read_created(self.telling.send(request, repository=about.repository))
-
-    def _ask(self, repository: str, job_id: int) -> github.Response:
-        request = github.get_job(repository=repository, job_id=job_id)
-        return self.asking.send(request, repository=repository)
+from fleet_runtime.observability import observed
 
 
 @cache
 def _explainer() -> Explainer:
-    config = settings.explain_job()
-    return Explainer(
-        config=config,
-        records=RunnerRecords(dynamodb=client("dynamodb"), table=config.runner_table),
-        asking=GitHubAccess.of(replace(config.github, permissions=_ASKING)),
-        telling=GitHubAccess.of(config.github),
-    )
+    return Explainer.of(environment.read(Settings))
 
 
 @observed

@@ -11,14 +11,17 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fleet_runtime import environment as settings
+from fleet_runtime import environment
 from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
-from fleet_runtime.aws.light_client import AwsError, EventBus
+from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
 from fleet_runtime.github.signature import is_signed
 from fleet_runtime.job import webhook
+from fleet_runtime.job.image_reference import ImagePolicy
+from fleet_runtime.job.scope import Scope
 
 LARGEST_BODY = 1024 * 1024
 """Bytes; real ``workflow_job`` payloads have 7 to 12 KB."""
@@ -26,11 +29,22 @@ _SECRET_SECONDS = 10.0
 """A secret that did not match is read again after this, so that forgeries cost no calls."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Whose deliveries are taken, and where they go."""
+
+    event_bus_name: str
+    webhook_secret_arn: str
+    github_scope: Scope
+    images: ImagePolicy
+    aws: AwsAccess
+
+
 class Receiver:
     """Answers deliveries. Holds the webhook's secret between invocations, and nothing else."""
 
-    def __init__(self, *, config: settings.ReceiveWebhook, bus: EventBus) -> None:
-        self._config = config
+    def __init__(self, *, settings: Settings, bus: EventBus) -> None:
+        self._settings = settings
         self._bus = bus
         self._secrets: tuple[str, ...] = ()
         self._checked_at = float("-inf")
@@ -54,13 +68,13 @@ class Receiver:
                 event=header(event, "x-github-event"),
                 delivery=header(event, "x-github-delivery"),
                 received_at=int(time.time()),
-                scope=self._config.github_scope,
-                policy=self._config.images,
+                scope=self._settings.github_scope,
+                policy=self._settings.images,
             )
             if isinstance(verdict, webhook.Ignored):
                 return _message(200, verdict.reason)
             self._bus.put(
-                bus=self._config.event_bus_name,
+                bus=self._settings.event_bus_name,
                 source="cdk-runner-fleet",
                 detail_type="workflow_job",
                 detail=verdict.detail,
@@ -91,13 +105,13 @@ class Receiver:
         return bool(previous) and is_signed(body, signature=signature, secret=previous or "")
 
     def _read_secret(self, stage: str) -> str | None:
-        return self._bus.secret(self._config.webhook_secret_arn, stage=stage)
+        return self._bus.secret(self._settings.webhook_secret_arn, stage=stage)
 
 
 @cache
 def _receiver() -> Receiver:
-    config = settings.receive_webhook()
-    return Receiver(config=config, bus=EventBus(access=config.aws))
+    settings = environment.read(Settings)
+    return Receiver(settings=settings, bus=EventBus(access=settings.aws))
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001

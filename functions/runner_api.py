@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fleet_runtime import environment as settings
+from fleet_runtime import environment
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
 from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.registrations import GitHubRunners
 from fleet_runtime.observability import logger, observed
 from fleet_runtime.runner.claims import Claims, Denied, is_token
@@ -28,14 +30,22 @@ from fleet_runtime.runner.signals import Signals
 _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where runners' rows are, and how GitHub is asked."""
+
+    runner_table: str
+    connection: Connection
+
+
 @cache
 def _claims() -> Claims:
-    config = settings.runner_api()
-    records = RunnerRecords(dynamodb=client("dynamodb"), table=config.runner_table)
+    settings = environment.read(Settings)
+    records = RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table)
     return Claims(
         records=records,
         signals=Signals(records=records, stepfunctions=client("stepfunctions")),
-        github=GitHubRunners(GitHubAccess.of(config.github)),
+        github=GitHubRunners(GitHubAccess.of(settings.connection)),
     )
 
 

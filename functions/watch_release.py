@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from fleet_runtime import environment as settings
+from fleet_runtime import environment
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.items import number
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.github import message as github
 from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.images.releases import ENTRY, Release, Releases, is_version
 from fleet_runtime.images.retirement import DETAIL_TYPE, Retirement
@@ -40,20 +41,31 @@ _REMEDY = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where images' rows and the ledger are, whom to tell and ask, and the library's release."""
+
+    ledger_table: str
+    image_table: str
+    event_bus_name: str
+    runner_release: Release
+    connection: Connection
+
+
+@dataclass(frozen=True, kw_only=True)
 class Watch:
     """Compares the runners in the fleet's images with what GitHub supports.
 
     Attributes:
-        config: Settings.
         images: The images' rows.
+        pin: The library's own release of the runner.
         ledger: The ledger.
         access: GitHub.
         retirement: Says which versions are dead.
         clock: Epoch seconds. Default: the system's.
     """
 
-    config: settings.WatchRelease
     images: ImageRecords
+    pin: Release
     ledger: Ledger
     access: GitHubAccess
     retirement: Retirement
@@ -62,7 +74,7 @@ class Watch:
     def is_due(self) -> bool:
         """Whether it is time for the day's look, or builds wait for a release to have."""
         entry, now = self.ledger.get(ENTRY), self.clock()
-        known = Releases.from_item(entry, pin=self.config.runner_release)
+        known = Releases.from_item(entry, pin=self.pin)
         is_old = (number(entry, "checked_at") or 0) <= now - _LOOK_SECONDS
         return is_old or bool(known.dead([known.current.version], now=now))
 
@@ -107,7 +119,7 @@ class Watch:
             self.retirement.tell(version, deprecated_at=since or now_then)
 
     def _known(self) -> Releases:
-        return Releases.from_item(self.ledger.get(ENTRY), pin=self.config.runner_release)
+        return Releases.from_item(self.ledger.get(ENTRY), pin=self.pin)
 
     def _learn(self, versions: Sequence[str], known: Releases) -> Releases:
         """Ask GitHub, and keep what it says; what is known already if it refuses to say."""
@@ -178,13 +190,13 @@ class Watch:
 
 @cache
 def _watch() -> Watch:
-    config = settings.watch_release()
+    settings = environment.read(Settings)
     return Watch(
-        config=config,
-        images=ImageRecords(dynamodb=client("dynamodb"), table=config.image_table),
-        ledger=Ledger(dynamodb=client("dynamodb"), table=config.ledger_table),
-        access=GitHubAccess.of(config.github),
-        retirement=Retirement(events=client("events"), bus=config.event_bus_name),
+        images=ImageRecords(dynamodb=client("dynamodb"), table=settings.image_table),
+        pin=settings.runner_release,
+        ledger=Ledger(dynamodb=client("dynamodb"), table=settings.ledger_table),
+        access=GitHubAccess.of(settings.connection),
+        retirement=Retirement(events=client("events"), bus=settings.event_bus_name),
     )
 
 

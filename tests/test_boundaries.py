@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import aws_cdk as cdk
 import pytest
@@ -15,10 +17,11 @@ from aws_cdk import assertions
 from cdk_runner_fleet import RunnerFleet
 from cdk_runner_fleet._function import METRICS_NAMESPACE
 from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
-from fleet_runtime import environment as settings
+from fleet_runtime import environment, observability
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
+from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
-from fleet_runtime.job.offer import execution_input
+from fleet_runtime.job.offer import Offer, execution_input
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
@@ -35,6 +38,8 @@ ROOMS = [
     "registry",
     "release",
 ]
+
+LONG_ENTRY_POINTS = {"build_image.py", "receive_webhook.py", "runner_api.py", "watch_release.py"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -83,51 +88,127 @@ def test_functions_do_not_import_the_constructs() -> None:
         assert not roots & {"cdk_runner_fleet", "aws_cdk", "constructs"}, path.name
 
 
+RUNTIME = FUNCTIONS / "fleet_runtime"
+_FLOORS: list[set[str]] = [
+    {"environment"},
+    {"aws"},
+    {"observability"},
+    {"job"},
+    {"github"},
+    {"runner"},
+    {"admission", "images", "explanation"},
+    {"dispatch"},
+    {"reconciliation"},
+]
+"""The runtime's rooms from the bottom up: a room may import from those below its own floor."""
+MAY_IMPORT = {
+    room: set[str]().union(*_FLOORS[:floor])
+    for floor, rooms in enumerate(_FLOORS)
+    for room in rooms
+}
+"""ROOM -> may import. What is less than all below stands here:"""
+MAY_IMPORT["aws"] = set()
+MAY_IMPORT["job"] = set()
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(RUNTIME).parts[0].removesuffix(".py")
+
+
+def _rooms_used(path: Path) -> set[str]:
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("fleet_runtime.")}
+    return used - {_room(path)}
+
+
+def test_every_room_of_the_runtime_stands_in_the_table() -> None:
+    rooms = {_room(path) for path in sources(RUNTIME)} - {"__init__"}
+    assert rooms == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_rooms_of_the_runtime_import_one_way(room: str) -> None:
+    for path in sources(RUNTIME):
+        if _room(path) == room:
+            assert _rooms_used(path) <= MAY_IMPORT[room], path.relative_to(RUNTIME)
+
+
+def test_importing_a_room_imports_nothing() -> None:
+    for path in RUNTIME.glob("*/__init__.py"):
+        assert not path.read_text(encoding="utf-8"), path
+
+
+def test_entry_points_read_their_event_and_make_one_call() -> None:
+    for path in FUNCTIONS.glob("*.py"):
+        if path.name in LONG_ENTRY_POINTS:
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 60, f"{path.name} has {len(lines)} lines: what it does is a room's"
+
+
 def test_the_runtime_does_not_import_the_entry_points() -> None:
     entry_points = {path.stem for path in FUNCTIONS.glob("*.py")}
-    for path in sources(FUNCTIONS / "fleet_runtime"):
+    for path in sources(FUNCTIONS):
         assert not {name.split(".")[0] for name in imports(path)} & entry_points, path.name
 
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
-    for name in (
-        "job/labels",
-        "job/image_reference",
-        "github/message",
-        "github/jobs",
-        "explanation/causes",
-        "explanation/explanation",
-    ):
-        path = FUNCTIONS / "fleet_runtime" / f"{name}.py"
-        roots = {module.split(".")[0] for module in imports(path)}
-        assert not roots & {"boto3", "botocore", "aws_lambda_powertools", "urllib3"}, name
+    pure = ["job", "github/message", "github/jobs", "explanation/causes", "explanation/explanation"]
+    for name in pure:
+        path = RUNTIME / name
+        for module in sources(path) if path.is_dir() else [path.with_suffix(".py")]:
+            roots = {each.split(".")[0] for each in imports(module)}
+            impure = {"boto3", "botocore", "aws_lambda_powertools", "urllib3", "http", "socket"}
+            assert not roots & impure, module
 
 
 def test_the_environment_is_read_in_one_place() -> None:
     for path in sources(FUNCTIONS):
-        if path.name not in {"environment.py"}:
+        if path != RUNTIME / "environment.py":
             assert "os.environ" not in path.read_text(encoding="utf-8"), path.name
 
 
-def test_functions_get_the_environment_that_they_read(minimal_environment: dict[str, str]) -> None:
-    text = (FUNCTIONS / "fleet_runtime" / "environment.py").read_text(encoding="utf-8")
-    read = set(re.findall(r'"([A-Z][A-Z0-9_]{3,})"', text))
-    lambdas_own = {name for name in read if name.startswith(("AWS_", "POWERTOOLS_", "LOG_LEVEL"))}
-    assert read - lambdas_own
-    assert read - lambdas_own <= set(minimal_environment)
-    assert {k for k in minimal_environment if not k.startswith(("POWERTOOLS_", "LOG_"))} <= read
+def _variables(settings: type) -> set[str]:
+    """The environment variables that settings are filled from."""
+    found: set[str] = set()
+    for name, kind in get_type_hints(settings).items():
+        found |= _variables(kind) if environment.is_group(kind) else {name.upper()}
+    return found
+
+
+def test_functions_get_the_environment_that_they_read(
+    environments: dict[str, dict[str, str]],
+) -> None:
+    for name, given in environments.items():
+        settings = importlib.import_module(name).Settings
+        read = {key for key in _variables(settings) if not key.startswith("AWS_")}
+        observed = _variables(observability.Telemetry) | {"LOG_LEVEL"}
+        assert set(given) - observed <= read, name
+        optional = {key for key in read if hasattr(settings, key.lower())}
+        missing = read - set(given) - optional
+        # what has a default in a group of settings may be missing too
+        assert all(_has_default(settings, key.lower()) for key in missing), (name, missing)
+
+
+def _has_default(settings: type, name: str) -> bool:
+    return hasattr(settings, name) or any(
+        _has_default(kind, name)
+        for kind in get_type_hints(settings).values()
+        if environment.is_group(kind)
+    )
 
 
 @pytest.fixture(scope="module")
-def minimal_environment() -> dict[str, str]:
-    """Every variable that the constructs give to any function."""
+def environments() -> dict[str, dict[str, str]]:
+    """What the constructs give to each function, by the name of its module."""
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
     RunnerFleet(stack, "Fleet", github_repo="o/r")
     functions = assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function")
     return {
-        key: function["Properties"]["Handler"]
+        function["Properties"]["Handler"].removesuffix(".handler"): function["Properties"][
+            "Environment"
+        ]["Variables"]
         for function in functions.values()
-        for key in function["Properties"]["Environment"]["Variables"]
+        if function["Properties"]["Runtime"].startswith("python")
     }
 
 
@@ -153,13 +234,7 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         url="",
         head_sha="",
     )
-    config = settings.DispatchEvent(
-        runner_table="t",
-        ledger_table="l",
-        image_table="i",
-        event_bus_name="b",
-        state_machine_arn="a",
-        class_sizes_param="p",
+    offer = Offer(
         runner_name_prefix="fleet",
         task_family="f",
         default_task_definitions={},
@@ -169,14 +244,10 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         image_capabilities=frozenset(),
         detected_capabilities=frozenset(),
         architectures=("X86_64",),
-        images=settings.ImagePolicy(allowed=(), building=True),
-        row_ttl_seconds=1,
-        limits=settings.Limits(
-            max_runners=1, max_runners_per_repository=None, daily_budget_usd=None
-        ),
+        policy=ImagePolicy(allowed_images=(), image_building=True),
     )
     catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')
-    written = execution_input(JobEvent.missed(job), catalog=catalog, config=config, now=1)
+    written = execution_input(JobEvent.missed(job), catalog=catalog, offer=offer, now=1)
     assert isinstance(written, dict)
     # the line adds when a runner joined it, see starts.py
     assert set(written) == read - {"in_line_at"}

@@ -7,18 +7,35 @@ and JIT configurations are never arguments of a log call, and a trace captures n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from fleet_runtime import environment as settings
+from fleet_runtime import environment
 
 Handler = Callable[[Mapping[str, Any], Any], Any]
 
-_TELEMETRY = settings.telemetry()
 
-logger = Logger(service=_TELEMETRY.service)
+@dataclass(frozen=True, kw_only=True)
+class Telemetry:
+    """Names that logs and metrics carry.
+
+    Attributes:
+        powertools_service_name: The function's.
+        powertools_metrics_namespace: The metrics'.
+        aws_xray_daemon_address: Set by Lambda where X-Ray can be reached, and nowhere else.
+    """
+
+    powertools_service_name: str = "cdk-runner-fleet"
+    powertools_metrics_namespace: str = "RunnerFleet"
+    aws_xray_daemon_address: str = ""
+
+
+_TELEMETRY = environment.read(Telemetry)
+
+logger = Logger(service=_TELEMETRY.powertools_service_name)
 
 
 def count(name: str) -> None:
@@ -35,10 +52,13 @@ def gauge(name: str, value: float, *, who: str | None = None) -> None:
         who: Its only dimension: whose it is. Default: this function's.
     """
     with single_metric(
-        name=name, unit=MetricUnit.Count, value=value, namespace=_TELEMETRY.namespace
+        name=name,
+        unit=MetricUnit.Count,
+        value=value,
+        namespace=_TELEMETRY.powertools_metrics_namespace,
     ) as metric:
         if who is None:
-            metric.add_dimension(name="service", value=_TELEMETRY.service)
+            metric.add_dimension(name="service", value=_TELEMETRY.powertools_service_name)
         else:
             metric.add_dimension(name="who", value=who)
 
@@ -46,11 +66,11 @@ def gauge(name: str, value: float, *, who: str | None = None) -> None:
 def observed(handler: Handler) -> Handler:
     """Give a handler its context in the logs and, where X-Ray listens, a trace."""
     with_context: Handler = logger.inject_lambda_context(handler, clear_state=True)
-    if not _TELEMETRY.tracing:
+    if not _TELEMETRY.aws_xray_daemon_address:
         return with_context
     # imported only here: the X-Ray SDK is heavy, and comes with the layer alone
     from aws_lambda_powertools import Tracer  # noqa: PLC0415
 
-    tracer = Tracer(service=_TELEMETRY.service, auto_patch=False)
+    tracer = Tracer(service=_TELEMETRY.powertools_service_name, auto_patch=False)
     traced: Handler = tracer.capture_lambda_handler(with_context, capture_response=False)
     return traced

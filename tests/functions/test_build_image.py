@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 import build_image
 import dispatch_event
-from fleet_runtime import environment as settings
+from fleet_runtime import environment
 from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
@@ -136,12 +136,12 @@ def fleet(aws: Aws, context: Any, monkeypatch: pytest.MonkeyPatch) -> Fleet:
         return codebuild.now
 
     ledger = Ledger(dynamodb=aws.dynamodb, table="ledger", clock=clock)
-    turns = BuildTurns(ledger=ledger, most=settings.build_image().max_builds)
+    turns = BuildTurns(ledger=ledger, most=environment.read(builder.Settings).max_builds)
 
     @cache
     def timed() -> builder.Builder:
         return replace(
-            builder.Builder.of(settings.build_image()),
+            builder.Builder.of(environment.read(builder.Settings)),
             images=ImageRecords(dynamodb=aws.dynamodb, table="images", clock=clock),
             ledger=ledger,
             turns=turns,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import check_runner
-from check_runner import RunnerOffline
+from fleet_runtime.runner.registered import RunnerOffline
 
 from .conftest import RUNNER, Aws, GitHub
 

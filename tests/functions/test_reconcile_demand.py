@@ -748,6 +748,21 @@ def test_an_execution_that_was_stopped_leaves_nothing(world: World) -> None:
     assert world.reconcile(event)["swept"] == []
 
 
+@pytest.mark.parametrize("row", [None, {"status": "OFFLINE", "live": None, "ended_at": 5}])
+def test_a_stopped_execution_gives_its_turn_back(world: World, row: dict[str, Any] | None) -> None:
+    if row:
+        world.row("fleet-1-1", **row)
+    world.aws.dynamodb.put_item(
+        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": {"SS": ["fleet-1-1"]}}
+    )
+    event = {
+        "detail-type": "Step Functions Execution Status Change",
+        "detail": {"name": "fleet-1-1", "status": "TIMED_OUT"},
+    }
+    assert world.reconcile(event)["swept"] == []
+    assert "fleet" not in world.entry("turns")
+
+
 def test_a_stopped_execution_is_found_without_its_event(world: World) -> None:
     world.row("fleet-1-1", status="RUNNING", started_at=int(time.time()) - 60)
     world.execution("TIMED_OUT")

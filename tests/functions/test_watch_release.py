@@ -421,7 +421,7 @@ def test_what_a_runner_has_found_stands_until_github_has_had_a_day(
     watch()
     known = Releases.from_item(
         fleet.dynamodb.get_item(TableName="ledger", Key={"entry": {"S": ENTRY}})["Item"],
-        pin=Release.parse(PIN),
+        pin=Release.of(PIN),
     )
     since = datetime.fromtimestamp(now, UTC).isoformat()
     assert known.dates == {"2.338.0": None}
@@ -564,7 +564,7 @@ def test_a_date_is_read_with_its_zone_and_may_be_missing() -> None:
         assert read(response({"runtime_deprecates_at": date})) == RunnerDeprecation(
             runtime_deprecates_at=date
         )
-        known = Releases(current=Release.parse(PIN), dates={"1.2.3": date})
+        known = Releases(current=Release.of(PIN), dates={"1.2.3": date})
         midnight = datetime(2026, 9, 1, tzinfo=UTC).timestamp()
         start = midnight - (2 * 3600 if date.endswith("+02:00") else 0)
         assert known.days_left(["1.2.3"], now=start - DAY) == 1

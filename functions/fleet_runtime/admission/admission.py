@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleet_runtime.admission.breaker import Breaker, Held, scope_of
+from fleet_runtime.admission.catalog_reader import CatalogReader
+from fleet_runtime.admission.limits import Limits
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
 from fleet_runtime.aws.ledger import TURNS, Ledger
-from fleet_runtime.environment import Limits
-from fleet_runtime.job.catalog import CatalogReader, RunnerClass
+from fleet_runtime.job.catalog import RunnerClass
 from fleet_runtime.runner.rows import Runner
 
 FLEET = "fleet"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from fleet_runtime.admission.admission import Admission, Applicant, NotYet
 from fleet_runtime.admission.breaker import Breaker
 from fleet_runtime.admission.line import Line
-from fleet_runtime.aws.client import Client, client
+from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
-from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.environment import DispatchEvent
-from fleet_runtime.job.catalog import CatalogReader
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import IN_LINE, Runner, RunnerRecords
 
@@ -86,22 +83,6 @@ class Starts:
     stepfunctions: Client
     state_machine_arn: str
     row_ttl_seconds: int
-
-    @classmethod
-    def of(cls, config: DispatchEvent, *, records: RunnerRecords, catalog: CatalogReader) -> Self:
-        """Make it from a function's settings."""
-        ledger = Ledger(dynamodb=client("dynamodb"), table=config.ledger_table)
-        breaker = Breaker(ledger=ledger, records=records)
-        return cls(
-            records=records,
-            admission=Admission(
-                ledger=ledger, breaker=breaker, catalog=catalog, limits=config.limits
-            ),
-            breaker=breaker,
-            stepfunctions=client("stepfunctions"),
-            state_machine_arn=config.state_machine_arn,
-            row_ttl_seconds=config.row_ttl_seconds,
-        )
 
     def start(self, document: Mapping[str, Any]) -> Started | InLine | Known:
         """Begin a runner's life, or put it in line.

@@ -10,13 +10,12 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-
-from fleet_runtime.environment import AwsAccess
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -26,6 +25,35 @@ _DEADLINE_SECONDS = 7.0
 _ATTEMPT_SECONDS = 3.0
 _ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwsAccess:
+    """Region, endpoint and credentials as Lambda hands them to a function.
+
+    ``access_key``, ``secret_key`` and ``token`` are the names that botocore's signers read.
+    """
+
+    aws_region: str
+    aws_access_key_id: str
+    aws_secret_access_key: str = field(repr=False)
+    aws_session_token: str = field(default="", repr=False)
+    aws_endpoint_url: str = ""
+
+    @property
+    def access_key(self) -> str:
+        """The id of the key."""
+        return self.aws_access_key_id
+
+    @property
+    def secret_key(self) -> str:
+        """The key."""
+        return self.aws_secret_access_key
+
+    @property
+    def token(self) -> str | None:
+        """The session's token; None for a key that is no session's."""
+        return self.aws_session_token or None
 
 
 class AwsError(Exception):
@@ -122,7 +150,7 @@ class EventBus:
         raise AssertionError("the last attempt returns or raises")
 
     def _send(self, service: _Service, operation: str, document: object) -> tuple[int, bytes]:
-        url = self._access.endpoint_url or _endpoint(service.name, self._access.region)
+        url = self._access.aws_endpoint_url or _endpoint(service.name, self._access.aws_region)
         parts = urlsplit(url)
         if not parts.hostname:
             raise AwsError(f"AWS_ENDPOINT_URL is {url!r}, use an http or https URL")
@@ -137,7 +165,7 @@ class EventBus:
         )
         # all that the signer reads of credentials, without importing their providers
         credentials = cast("ReadOnlyCredentials", self._access)
-        SigV4Auth(credentials, service.name, self._access.region).add_auth(request)
+        SigV4Auth(credentials, service.name, self._access.aws_region).add_auth(request)
         connect = (
             http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
         )

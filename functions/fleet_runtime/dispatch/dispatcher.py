@@ -9,19 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet_runtime import environment as settings
+from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.starts import Known, Starts
-from fleet_runtime.aws.client import Client, client
+from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
 from fleet_runtime.explanation import causes
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.images.retirement import Retirement
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.job import labels
-from fleet_runtime.job.catalog import CatalogReader
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
-from fleet_runtime.job.offer import execution_input
+from fleet_runtime.job.offer import Offer, execution_input
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.name import first_runner_id, replacement_input, swap
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
@@ -37,9 +36,23 @@ _USE_SECONDS = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatcher:
-    """Handles what GitHub says about jobs: each may come twice, late, or in any order."""
+    """Handles what GitHub says about jobs: each may come twice, late, or in any order.
 
-    config: settings.DispatchEvent
+    Attributes:
+        offer: What jobs may have.
+        catalog: The classes.
+        records: The runners.
+        signals: Resumes their lifecycles.
+        starts: Begins and ends their lives.
+        unserved: Tells of jobs that get no runner.
+        images: Where it stands that an image is in use.
+        retirement: Tells of versions of the runner that GitHub no longer serves.
+        stepfunctions: A Step Functions client.
+        state_machine_arn: The lifecycle.
+        row_ttl_seconds: How long a row stays.
+    """
+
+    offer: Offer
     catalog: CatalogReader
     records: RunnerRecords
     signals: Signals
@@ -48,25 +61,9 @@ class Dispatcher:
     images: ImageRecords
     retirement: Retirement
     stepfunctions: Client
+    state_machine_arn: str
+    row_ttl_seconds: int
     _used_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
-
-    @classmethod
-    def of(cls, config: settings.DispatchEvent) -> Dispatcher:
-        """Make it from a function's settings."""
-        stepfunctions, events = client("stepfunctions"), client("events")
-        records = RunnerRecords(dynamodb=client("dynamodb"), table=config.runner_table)
-        catalog = CatalogReader(ssm=client("ssm"), parameter=config.class_sizes_param)
-        return cls(
-            config=config,
-            catalog=catalog,
-            records=records,
-            signals=Signals(records=records, stepfunctions=stepfunctions),
-            starts=Starts.of(config, records=records, catalog=catalog),
-            unserved=Unserved(events=events, bus=config.event_bus_name),
-            images=ImageRecords(dynamodb=client("dynamodb"), table=config.image_table),
-            retirement=Retirement(events=events, bus=config.event_bus_name),
-            stepfunctions=stepfunctions,
-        )
 
     def handle(self, event: JobEvent) -> None:
         """Handle what happened to a job."""
@@ -93,18 +90,12 @@ class Dispatcher:
             values = {"job_status": job.conclusion or "completed", **event.stamp}
             self._release(job, cause=_CANCELLED, values=values)
 
-    def ended(self, runner_id: str, *, status: str) -> None:
-        """Handle the end of a runner's execution.
+    def execution_ended(self, runner_id: str) -> None:
+        """Handle the end of a runner's execution that ran its course.
 
-        Args:
-            runner_id: The runner.
-            status: How it ended. An execution that was stopped or timed out has left things behind
-                unless its row says otherwise: reconciliation takes them away, and then its turn.
+        One that was stopped or timed out may have left things behind: reconciliation takes them
+        away, and its turn.
         """
-        if status in ("ABORTED", "TIMED_OUT"):
-            runner = self.records.find(runner_id)
-            if runner and not runner.has_ended:
-                return
         ended = self.starts.ended(runner_id)
         if ended is None:
             return
@@ -120,13 +111,13 @@ class Dispatcher:
     def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:
         """Work out the lifecycle's input for a queued job, or why it cannot be served."""
         return execution_input(
-            queued, catalog=self.catalog.catalog(), config=self.config, now=self.records.now
+            queued, catalog=self.catalog.catalog(), offer=self.offer, now=self.records.now
         )
 
     def refuse(self, event: JobEvent, refusal: Refusal) -> None:
         """Write down why a job cannot be served, and have its author told."""
         job = event.job
-        runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        runner_id = job.runner_id(prefix=self.offer.runner_name_prefix)
         now = self.records.now
         row = {
             **self._row(job),
@@ -170,7 +161,7 @@ class Dispatcher:
 
     def _make_up_for(self, job: Job, runner: Runner | None) -> None:
         """See to it that each job keeps a runner when this one has taken another's."""
-        own_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        own_id = job.runner_id(prefix=self.offer.runner_name_prefix)
         if runner is None or first_runner_id(runner.runner_id) == own_id:
             return
         own = self.records.find(own_id)
@@ -180,7 +171,7 @@ class Dispatcher:
             document = replacement_input(
                 runner,
                 stepfunctions=self.stepfunctions,
-                state_machine_arn=self.config.state_machine_arn,
+                state_machine_arn=self.state_machine_arn,
             )
             if not isinstance(self.starts.start(document), Known):
                 logger.info("runner replaced", runner_id=runner.runner_id, by=document["runner_id"])
@@ -188,7 +179,7 @@ class Dispatcher:
         self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
 
     def _release(self, job: Job, *, cause: str, values: Mapping[str, Value]) -> None:
-        runner_id = job.runner_id(prefix=self.config.runner_name_prefix)
+        runner_id = job.runner_id(prefix=self.offer.runner_name_prefix)
         released = self.signals.released(
             runner_id,
             cause=cause,
@@ -215,5 +206,5 @@ class Dispatcher:
             **job.identity,
             "timestamp": now,
             "runner_labels": ",".join(texts)[: labels.MAX_TOTAL_LENGTH],
-            "expires_at": now + self.config.row_ttl_seconds,
+            "expires_at": now + self.row_ttl_seconds,
         }

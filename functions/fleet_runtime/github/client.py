@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager
 from hashlib import sha256
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.environment import App, GitHub
 from fleet_runtime.github import message as github
 from fleet_runtime.github.app_keys import AppToken, KmsKey, PemKey
 from fleet_runtime.github.apps import Installation
 from fleet_runtime.github.caller import Caller
+from fleet_runtime.github.connection import App, Connection
 from fleet_runtime.github.credentials import PersonalAccessToken, Secret
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request, Response
 from fleet_runtime.github.rate_limits import LimitReachedError
@@ -57,42 +57,45 @@ class GitHubAccess:
         self._clock = clock
 
     @classmethod
-    def of(cls, settings: GitHub) -> GitHubAccess:
-        """Make it from a function's settings.
+    def of(cls, connection: Connection) -> GitHubAccess:
+        """Reach GitHub as a function's settings say.
 
         Raises:
             ValueError: if the API's URL is none, or the certificate authority is none.
         """
-        parameter = settings.ca_parameter
+        parameter = connection.github_ca_param
         ca = client("ssm").get_parameter(Name=parameter) if parameter else None
-        transport = Transport(api_url=settings.api_url, ca=ca["Parameter"]["Value"] if ca else None)
-        if not settings.apps:
-            token = PersonalAccessToken(_secret(settings.token_secret_arn))
+        transport = Transport(
+            api_url=connection.github_api_url, ca=ca["Parameter"]["Value"] if ca else None
+        )
+        if not connection.github_apps:
+            token = PersonalAccessToken(_secret(connection.github_token_secret_arn))
             callers = [Caller(credential=token, transport=transport)]
             apps = []
         else:
             apps = [
-                Caller(credential=_app_token(app), transport=transport) for app in settings.apps
+                Caller(credential=_app_token(app), transport=transport)
+                for app in connection.github_apps
             ]
             callers = [
                 Caller(
                     credential=Installation(
                         app_id=app.app_id,
                         caller=caller,
-                        scope=settings.scope,
-                        permissions=settings.permissions,
+                        scope=connection.github_scope,
+                        permissions=connection.github_permissions or {},
                         installation_id=app.installation_id,
                     ),
                     transport=transport,
                 )
-                for app, caller in zip(settings.apps, apps, strict=True)
+                for app, caller in zip(connection.github_apps, apps, strict=True)
             ]
         return cls(
             transport=transport,
-            scope=settings.scope,
+            scope=connection.github_scope,
             callers=callers,
             app=apps[0] if apps else None,
-            runner_group=settings.runner_group,
+            runner_group=connection.runner_group,
         )
 
     @property
@@ -196,6 +199,12 @@ class GitHubAccess:
 
 def _rank(scope: Scope, caller: Caller) -> bytes:
     return sha256(f"{scope.path} {caller.who}".encode()).digest()
+
+
+def _authority(parameter: str) -> str | None:
+    if not parameter:
+        return None
+    return str(client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
 
 
 def _secret(arn: str) -> Secret:

@@ -7,12 +7,11 @@ a waiter that has heard nothing for as long as a build takes, or the daily upkee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_runtime import environment as settings
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.images import releases as release
@@ -25,7 +24,7 @@ from fleet_runtime.images.codebuild import (
 )
 from fleet_runtime.images.families import Families
 from fleet_runtime.images.registry import ImageRegistry
-from fleet_runtime.images.releases import Releases
+from fleet_runtime.images.releases import Release, Releases
 from fleet_runtime.images.rows import RETRY_SECONDS, Built, Image, ImageRecords, ImageRow
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import RunnerRecords
@@ -46,10 +45,45 @@ class _Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of ``build_image``.
+
+    Attributes:
+        max_builds: How many builds there may be at a time, at least 1.
+        image_build_projects: CodeBuild's projects by architecture.
+        runner_release: The library's own release of the runner.
+        build_default_image: Whether the default image is built, not a ready one.
+
+    Raises:
+        ValueError: if ``max_builds`` is 0: nothing would ever be built.
+    """
+
+    image_table: str
+    runner_table: str
+    ledger_table: str
+    max_builds: int
+    image_build_projects: Mapping[str, str]
+    runner_release: Release
+    build_default_image: bool
+    ecr_repository_name: str
+    runner_repository_url: str
+    task_definition_arn: str
+    task_family: str
+    default_image_base: str
+    runner_image_tag: str
+    image_recipe: str
+    image_build_timeout_seconds: int
+
+    def __post_init__(self) -> None:
+        if self.max_builds == 0:
+            raise ValueError("max_builds is 0, it must be more, as nothing would ever be built")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Builder:
     """Builds images and makes the task-definition families that launch them."""
 
-    config: settings.BuildImage
+    config: Settings
     images: ImageRecords
     ledger: Ledger
     turns: BuildTurns
@@ -60,7 +94,7 @@ class Builder:
     runners: RunnerRecords
 
     @classmethod
-    def of(cls, config: settings.BuildImage) -> Builder:
+    def of(cls, config: Settings) -> Builder:
         """Make it from the function's settings."""
         dynamodb = client("dynamodb")
         ledger = Ledger(dynamodb=dynamodb, table=config.ledger_table)

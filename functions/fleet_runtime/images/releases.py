@@ -43,7 +43,20 @@ class Release:
     sha256: Mapping[str, str]
 
     @classmethod
-    def parse(cls, document: Any) -> Release:
+    def parse(cls, text: str) -> Release:
+        """Read the JSON of a release, see ``of``.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"it is no release of the runner: {error}") from error
+        return cls.of(document)
+
+    @classmethod
+    def of(cls, document: Any) -> Release:
         """Read ``{"version": "2.338.0", "sha256": {"x64": …, "arm64": …}}``.
 
         Raises:
@@ -78,7 +91,7 @@ class Release:
         if len(versions) != 1:
             return None
         try:
-            return cls.parse({"version": versions.pop(), "sha256": sums})
+            return cls.of({"version": versions.pop(), "sha256": sums})
         except ValueError:
             return None
 

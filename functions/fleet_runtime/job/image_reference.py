@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fleet_runtime.job.labels import Refusal, shown
@@ -23,6 +23,20 @@ _OFFICIAL_MIRROR = "public.ecr.aws/docker"
 _READABLE_LENGTH = 60
 _DIGEST_LENGTH = 24
 """96 bits: whoever may name a base chooses what is digested, and must not find another's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePolicy:
+    """Which images jobs may ask for.
+
+    Attributes:
+        allowed_images: Globs, matched against the normalised reference; ``*`` stands for any
+            characters, slashes included.
+        image_building: Whether images are built at all.
+    """
+
+    allowed_images: tuple[str, ...]
+    image_building: bool
 
 
 def normalise(reference: str) -> str | Refusal:
@@ -52,26 +66,25 @@ def normalise(reference: str) -> str | Refusal:
     return f"{domain}/{path}{suffix or ':latest'}"
 
 
-def allowed(reference: str, *, globs: Sequence[str], building: bool) -> str | Refusal:
+def allowed(reference: str, *, policy: ImagePolicy) -> str | Refusal:
     """Normalise the image a job asks for, if it may have it.
 
     Args:
         reference: What a job wrote behind ``image:``, hostile.
-        globs: Allow-list; ``*`` stands for any characters, slashes included.
-        building: Whether the fleet builds images at all.
+        policy: Which images there may be.
     """
     normalised = normalise(reference)
     if isinstance(normalised, Refusal):
         return normalised
-    if not building:
+    if not policy.image_building:
         return Refusal(
             reason=f"image {shown(reference)} cannot be had, image building is off: take the "
             "image: label out of runs-on, or deploy with image_build_project true"
         )
-    if not any(fnmatchcase(normalised, glob) for glob in globs):
+    if not any(fnmatchcase(normalised, glob) for glob in policy.allowed_images):
         return Refusal(
             reason=f"image {shown(reference)} ({shown(normalised, limit=300)}) is not allowed, "
-            f"use one of {', '.join(globs) or 'none'}, or add it to allowed_images"
+            f"use one of {', '.join(policy.allowed_images) or 'none'}, or add it to allowed_images"
         )
     return normalised
 

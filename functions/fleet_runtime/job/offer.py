@@ -1,28 +1,59 @@
-"""What starts a runner for a job: the lifecycle's input. Pure."""
+"""What the fleet offers to jobs, and the lifecycle's input for a job that takes it. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.environment import DispatchEvent
-from fleet_runtime.job import image_reference as images
-from fleet_runtime.job import labels, pricing, routing
+from fleet_runtime.job import image_reference, labels, pricing, routing
 from fleet_runtime.job.catalog import Catalog
+from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.job import JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.routing import ImageCapabilities
 
 
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """The images that a fleet's runners have, and the names of what they are launched by.
+
+    Attributes:
+        runner_name_prefix: What the runners' names begin with.
+        task_family: What the names of the images' task-definition families begin with.
+        default_task_definitions: Those of the ready image by architecture; empty if the default
+            image is built.
+        default_image_base: What the default image is built from.
+        runner_image_tag: What the default image's name begins with.
+        image_recipe: Digest of the recipe; empty where nothing is built.
+        image_capabilities: What the fleet's images declare; empty if they declare nothing.
+        detected_capabilities: What will be found in the default image; empty if only the image
+            itself can tell.
+        architectures: Those that there are images for.
+        policy: Which other images jobs may ask for.
+    """
+
+    runner_name_prefix: str
+    task_family: str
+    default_task_definitions: Mapping[str, str]
+    default_image_base: str
+    runner_image_tag: str
+    image_recipe: str = ""
+    image_capabilities: frozenset[str]
+    detected_capabilities: frozenset[str]
+    architectures: tuple[str, ...]
+    policy: ImagePolicy
+
+
 def execution_input(
-    queued: JobEvent, *, catalog: Catalog, config: DispatchEvent, now: int
+    queued: JobEvent, *, catalog: Catalog, offer: Offer, now: int
 ) -> dict[str, Any] | Refusal:
     """Work out the lifecycle's input for a job that is queued.
 
     Args:
         queued: The event that tells of it.
         catalog: The runner classes.
-        config: What the fleet has.
+        offer: What the fleet offers.
         now: Epoch seconds: where the event tells no times.
 
     Returns:
@@ -32,17 +63,17 @@ def execution_input(
     request = labels.read(job.labels)
     if isinstance(request, Refusal):
         return request
-    image = _image(request.image, config)
+    image = _image(request.image, offer)
     if isinstance(image, Refusal):
         return image
     route = routing.route(
-        request, catalog=catalog, image=image.capabilities, architectures=config.architectures
+        request, catalog=catalog, image=image.capabilities, architectures=offer.architectures
     )
     if isinstance(route, Refusal):
         return route
     runner_class = route.runner_class
     return {
-        "runner_id": job.runner_id(prefix=config.runner_name_prefix),
+        "runner_id": job.runner_id(prefix=offer.runner_name_prefix),
         **job.identity,
         "runner_labels": request.runner_labels,
         "waiting_labels": request.waiting_labels,
@@ -62,7 +93,7 @@ def execution_input(
             )
             for capacity in runner_class.capacity
         },
-        **image.launched(runner_class.architecture, config),
+        **image.launched(runner_class.architecture, offer),
         "queued_at": job.created_at if job.created_at is not None else now,
         "queued_delivery": queued.delivery,
         "queued_received_at": queued.received_at if queued.received_at is not None else now,
@@ -83,35 +114,33 @@ class _Image:
     readable: str
     capabilities: ImageCapabilities
 
-    def launched(self, architecture: str, config: DispatchEvent) -> dict[str, str]:
+    def launched(self, architecture: str, offer: Offer) -> dict[str, str]:
         """Say what is launched: what the execution's input has of the image."""
         if not self.base:
-            tag, task_definition = self.readable, config.default_task_definitions[architecture]
+            tag, task_definition = self.readable, offer.default_task_definitions[architecture]
         else:
-            tag = images.image_tag(
+            tag = image_reference.image_tag(
                 self.base,
-                recipe=config.image_recipe,
+                recipe=offer.image_recipe,
                 architecture=architecture,
                 readable=self.readable,
             )
-            task_definition = f"{config.task_family}-{tag}"
+            task_definition = f"{offer.task_family}-{tag}"
         return {"image_tag": tag, "image_base": self.base, "task_definition": task_definition}
 
 
-def _image(reference: str | None, config: DispatchEvent) -> _Image | Refusal:
-    base, readable = config.default_image_base, config.runner_image_tag
-    detected = config.detected_capabilities
+def _image(reference: str | None, offer: Offer) -> _Image | Refusal:
+    base, readable = offer.default_image_base, offer.runner_image_tag
+    detected = _lowered(offer.detected_capabilities)
     if reference is not None:
-        allowed = images.allowed(
-            reference, globs=config.images.allowed, building=config.images.building
-        )
+        allowed = image_reference.allowed(reference, policy=offer.policy)
         if isinstance(allowed, Refusal):
             return allowed
         # what is found in the image of somebody's choice, nobody knows before
         base, readable, detected = allowed, "", frozenset()
-    elif config.default_task_definitions:
+    elif offer.default_task_definitions:
         base = ""
-    elif not config.images.building:
+    elif not offer.policy.image_building:
         return Refusal(
             reason="the fleet has no runner image, deploy with image_build_project true or name a "
             "ready image as runner_image"
@@ -120,5 +149,11 @@ def _image(reference: str | None, config: DispatchEvent) -> _Image | Refusal:
         base=base,
         readable=readable,
         # the recipe declares the same for every image that it makes
-        capabilities=ImageCapabilities(declared=config.image_capabilities, detected=detected),
+        capabilities=ImageCapabilities(
+            declared=_lowered(offer.image_capabilities), detected=detected
+        ),
     )
+
+
+def _lowered(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)

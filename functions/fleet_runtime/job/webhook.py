@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.environment import ImagePolicy
 from fleet_runtime.job import image_reference as images
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent, UnreadableJobError, cut
@@ -50,7 +49,7 @@ def read(
     delivery: str,
     received_at: int,
     scope: Scope,
-    policy: ImagePolicy,
+    policy: images.ImagePolicy,
 ) -> Accepted | Ignored:
     """Read a delivery whose signature is good.
 
@@ -119,11 +118,11 @@ def _payload(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def _refusal(job_labels: list[object], policy: ImagePolicy) -> Refusal | None:
+def _refusal(job_labels: list[object], policy: images.ImagePolicy) -> Refusal | None:
     request = labels.read(job_labels)
     if isinstance(request, Refusal):
         return request
     if request.image is None:
         return None
-    image = images.allowed(request.image, globs=policy.allowed, building=policy.building)
+    image = images.allowed(request.image, policy=policy)
     return image if isinstance(image, Refusal) else None

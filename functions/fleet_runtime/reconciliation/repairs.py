@@ -17,7 +17,7 @@ from fleet_runtime.github.client import GitHubAccess
 from fleet_runtime.github.message import GitHubRefused, failure
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.observability import count, logger
-from fleet_runtime.runner.rows import Runner
+from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 _MOST_LOOKUPS = 20
 """Jobs that are asked for one by one in a run."""
@@ -36,16 +36,20 @@ class Repairs:
 
     Attributes:
         dispatcher: What the fleet does about a job.
+        records: The runners.
         access: GitHub.
         ledger: Where lost jobs that are to be run again are kept until they can be.
         grace: Seconds; what changed more recently is left alone.
+        prefix: What the runners' names begin with.
         rerun_lost_jobs: Whether a job whose runner is gone is run again.
     """
 
     dispatcher: Dispatcher
+    records: RunnerRecords
     access: GitHubAccess
     ledger: Ledger
     grace: int
+    prefix: str
     rerun_lost_jobs: bool
     _looked_up_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
@@ -100,13 +104,13 @@ class Repairs:
         Returns:
             The runners whose job is found to be lost now.
         """
-        prefix = f"{self.dispatcher.config.runner_name_prefix}-"
+        prefix = f"{self.prefix}-"
         found = []
         for job in jobs:
             name = job.runner_name or ""
             if job.status != "in_progress" or not name.startswith(prefix) or name in live:
                 continue
-            runner = self.dispatcher.records.find(name)
+            runner = self.records.find(name)
             if runner is None or not self._is_lost(runner, job):
                 continue
             if self._note_lost(runner, job):
@@ -132,7 +136,7 @@ class Repairs:
             return []
         again = []
         for name in sorted(texts(self.ledger.get(_LOST), "runners"))[:_MOST_LOOKUPS]:
-            runner = self.dispatcher.records.find(name)
+            runner = self.records.find(name)
             try:
                 if runner and not self._rerun(runner):
                     continue
@@ -181,7 +185,7 @@ class Repairs:
             self.ledger.write(
                 _LOST, "ADD runners :me", values={":me": frozenset({runner.runner_id})}
             )
-        first = self.dispatcher.records.update(
+        first = self.records.update(
             runner.runner_id,
             values={**job.identity, "lost_at": self.ledger.now},
             condition="attribute_exists(runner_id) AND attribute_not_exists(lost_at)",
@@ -255,7 +259,7 @@ class Repairs:
         )
         if response.status != 201:
             raise failure(response)
-        self.dispatcher.records.update(
+        self.records.update(
             runner.runner_id,
             values={"rerun_requested_at": self.ledger.now},
             condition="attribute_exists(lost_at)",

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fleet_runtime.admission.starts import Starts
 from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
@@ -70,7 +71,7 @@ _PASSING = (
 
 
 @dataclass(kw_only=True)
-class Report:
+class Done:
     """What a run has done.
 
     Attributes:
@@ -123,7 +124,8 @@ class Reconciliation:
         redelivery: Has failed deliveries repeated.
         repairs: Repairs what lost events left.
         supply: Starts and releases runners.
-        sweeps: Makes what ends leftovers, for one run.
+        starts: Begins the lives of those in line.
+        sweeps: Ends leftovers.
         prefix: What the runners' names begin with.
         grace: Seconds; what is younger is left alone.
         clock: Seconds that only go up. Default: the system's.
@@ -141,7 +143,8 @@ class Reconciliation:
         redelivery: Redelivery,
         repairs: Repairs,
         supply: Supply,
-        sweeps: Callable[[], Sweeps],
+        starts: Starts,
+        sweeps: Sweeps,
         prefix: str,
         grace: int,
         clock: Callable[[], float] = time.monotonic,
@@ -155,6 +158,7 @@ class Reconciliation:
         self._redelivery = redelivery
         self._repairs = repairs
         self._supply = supply
+        self._starts = starts
         self._sweeps = sweeps
         self._prefix = prefix
         self._grace = grace
@@ -163,7 +167,7 @@ class Reconciliation:
         self._full_at = float("-inf")
         self._busy_until = float("-inf")
 
-    def run(self, *, owner: str, seconds: float) -> Report:
+    def run(self, *, owner: str, seconds: float) -> Done:
         """Reconcile once, unless another run is at it.
 
         Args:
@@ -174,7 +178,7 @@ class Reconciliation:
             ValueError, KeyError: if there was a row that could not be read; after all else was
                 done.
         """
-        report = Report()
+        done = Done()
         ends_at = self._clock() + seconds
         is_full = self._clock() - self._full_at >= FULL_SECONDS
         if is_full:
@@ -183,39 +187,39 @@ class Reconciliation:
             self._gone = frozenset()
         left = seconds - _LAST_SECONDS
         with self._access.within(left), self._hooks_access.within(left):
-            view = self._look(report)
+            view = self._look(done)
             if self._has_work(view):
                 # on until what the last work left behind has come of age
                 self._busy_until = self._clock() + _SETTLING_GRACES * self._grace
             elif not is_full and self._clock() >= self._busy_until:
-                report.skipped = "nothing to do"
+                done.skipped = "nothing to do"
             try:
-                if not report.skipped:
-                    self._act_alone(view, report, owner=owner, ends_at=ends_at, is_full=is_full)
+                if not done.skipped:
+                    self._act_alone(view, done, owner=owner, ends_at=ends_at, is_full=is_full)
             finally:
-                logger.info("reconciled", report=vars(report))
-        return report
+                logger.info("reconciled", report=vars(done))
+        return done
 
-    def ended(self, runner_id: str) -> Report:
+    def execution_ended(self, runner_id: str) -> Done:
         """Clean up after an execution that was aborted or timed out."""
-        report = Report()
-        with _step("execution", report):
-            report.swept += self._sweeps().execution(runner_id)
-        logger.info("cleaned up", runner_id=runner_id, report=vars(report))
-        return report
+        done = Done()
+        with _step("execution", done):
+            done.swept += self._sweeps.execution(runner_id)
+        logger.info("cleaned up", runner_id=runner_id, report=vars(done))
+        return done
 
-    def _look(self, report: Report) -> _View:
+    def _look(self, done: Done) -> _View:
         # what comes up while GitHub is asked is younger than the list
         now = self._records.now
         live = self._live()
         due: Sequence[Due] = ()
         listing = Listing(jobs=(), is_complete=False, gone=frozenset())
-        with _step("jobs", report), self._access.within(_ASKING_SECONDS):
-            listing = self._list(live, report)
+        with _step("jobs", done), self._access.within(_ASKING_SECONDS):
+            listing = self._list(live, done)
         if not listing.is_complete:
-            report.failed.setdefault("jobs", "GitHub did not list all jobs: nothing is released")
+            done.failed.setdefault("jobs", "GitHub did not list all jobs: nothing is released")
             count("ListingIncomplete")
-        with _step("deliveries", report), self._hooks_access.within(_HOOKS_SECONDS):
+        with _step("deliveries", done), self._hooks_access.within(_HOOKS_SECONDS):
             due = self._redelivery.due()
         return _View(
             now=now, live=live, jobs=listing.jobs, is_complete=listing.is_complete, due=due
@@ -229,13 +233,13 @@ class Reconciliation:
         ]
         return {row.runner_id: row for row in rows}
 
-    def _list(self, live: Mapping[str, Runner], report: Report) -> Listing:
+    def _list(self, live: Mapping[str, Runner], done: Done) -> Listing:
         path = self._access.runners_path
         if path.startswith("/repos/"):
             return self._lister.jobs([path.removeprefix("/repos/")])
         known = texts(self._ledger.get(_REPOSITORIES), "names")
         recent: list[str] | None = None
-        with _step("repositories", report):
+        with _step("repositories", done):
             recent = self._lister.active_repositories(count=_RECENT_REPOSITORIES)
         # what was gone is asked for again with everything else, not before
         busy = {row.repository for row in live.values() if row.repository} - self._gone
@@ -260,77 +264,77 @@ class Reconciliation:
         )
 
     def _act_alone(
-        self, view: _View, report: Report, *, owner: str, ends_at: float, is_full: bool
+        self, view: _View, done: Done, *, owner: str, ends_at: float, is_full: bool
     ) -> None:
         # a run that is cut cannot give its lease back: it ends with the process
         seconds = max(1, math.ceil(ends_at - self._clock()))
         if not self._ledger.take_lease(LEASE, owner=owner, seconds=seconds):
-            report.skipped = "another run is at it"
+            done.skipped = "another run is at it"
             return
         if is_full:
             # whatever fails: a full run each time would use GitHub's quota up
             self._full_at = self._clock()
         try:
-            self._act(view, report, until=ends_at - _LAST_SECONDS)
+            self._act(view, done, until=ends_at - _LAST_SECONDS)
         finally:
             self._ledger.drop_lease(LEASE, owner=owner)
 
-    def _act(self, view: _View, report: Report, *, until: float) -> None:
+    def _act(self, view: _View, done: Done, *, until: float) -> None:
         faults: list[Exception] = []
-        for name, step in self._steps(view, report):
+        for name, step in self._steps(view, done):
             if self._clock() >= until:
-                report.failed.setdefault(name, _NO_TIME)
+                done.failed.setdefault(name, _NO_TIME)
                 continue
             try:
-                with _step(name, report):
+                with _step(name, done):
                     step()
             except (ValueError, KeyError) as error:
                 # a row that cannot be read must be seen to, and must not keep all others waiting
-                report.failed[name] = f"{type(error).__name__}: {error}"
+                done.failed[name] = f"{type(error).__name__}: {error}"
                 faults.append(error)
         if faults:
             raise faults[0]
 
-    def _steps(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _steps(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield the steps, the most urgent first: jobs that wait, before what may take long."""
-        yield "started", partial(self._hear_started, view, report)
+        yield "started", partial(self._hear_started, view, done)
         queued = [job for job in view.fleets_jobs if job.status == "queued"]
         found = balance(
             queued,
             # repaired rows are no supply any more
-            [row for row in view.live.values() if row.runner_id not in report.repaired],
+            [row for row in view.live.values() if row.runner_id not in done.repaired],
             prefix=self._prefix,
             now=view.now,
             grace=self._grace,
         )
         for job in (*found.missing, *found.fresh)[:_MOST_STARTS]:
-            yield "missing", partial(self._serve, job, report, is_fresh=job in found.fresh)
+            yield "missing", partial(self._serve, job, done, is_fresh=job in found.fresh)
         # half a list of jobs must never end a runner
         for runner in found.surplus if view.is_complete else ():
-            yield "surplus", partial(self._release, runner, report)
-        yield "line", partial(self._serve_line, report)
+            yield "surplus", partial(self._release, runner, done)
+        yield "line", partial(self._serve_line, done)
         for due in view.due:
-            yield "deliveries", partial(self._redeliver, due, report)
-        yield from self._repairing(view, report)
-        yield from self._sweeping(view, report)
+            yield "deliveries", partial(self._redeliver, due, done)
+        yield from self._repairing(view, done)
+        yield from self._sweeping(view, done)
         waiting = [row for row in view.live.values() if row.waits and row.wait_explained_at is None]
         waiting.sort(key=lambda row: row.recorded_at or 0)
         for runner in waiting[:_MOST_WAITS]:
-            yield "waits", partial(self._explain_wait, runner, report)
+            yield "waits", partial(self._explain_wait, runner, done)
 
-    def _hear_started(self, view: _View, report: Report) -> None:
-        report.repaired += self._repairs.started(view.fleets_jobs, view.live)
+    def _hear_started(self, view: _View, done: Done) -> None:
+        done.repaired += self._repairs.started(view.fleets_jobs, view.live)
 
-    def _serve(self, job: Job, report: Report, *, is_fresh: bool) -> None:
+    def _serve(self, job: Job, done: Done, *, is_fresh: bool) -> None:
         outcome = self._supply.serve(job, is_fresh=is_fresh)
         if isinstance(outcome, Start):
-            report.started.append(outcome.runner_id)
+            done.started.append(outcome.runner_id)
         elif isinstance(outcome, GiveUp):
-            report.explained.append(outcome.last.runner_id)
+            done.explained.append(outcome.last.runner_id)
 
-    def _release(self, runner: Runner, report: Report) -> None:
+    def _release(self, runner: Runner, done: Done) -> None:
         if not self._is_wanted(runner) and self._supply.release(runner):
-            report.released.append(runner.runner_id)
+            done.released.append(runner.runner_id)
 
     def _is_wanted(self, runner: Runner) -> bool:
         """Ask GitHub once more whether the runner's own job is queued: a list may be behind."""
@@ -348,51 +352,53 @@ class Reconciliation:
             return False
         return job is not None and job.status == "queued"
 
-    def _serve_line(self, report: Report) -> None:
-        report.started += self._supply.dispatcher.starts.next_in_line()
+    def _serve_line(self, done: Done) -> None:
+        done.started += self._starts.next_in_line()
 
-    def _redeliver(self, due: Due, report: Report) -> None:
-        report.redelivered += self._redelivery.redeliver(due)
+    def _redeliver(self, due: Due, done: Done) -> None:
+        done.redelivered += self._redelivery.redeliver(due)
 
-    def _repairing(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
+    def _repairing(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
         repairs: dict[str, Callable[[], list[str]]] = {
             "completed": partial(self._repairs.completed, view.jobs, view.live),
             "lost": partial(self._repairs.lost, view.jobs, view.live),
             "rerun": self._repairs.rerun,
         }
         for name, repair in repairs.items():
-            yield name, partial(_extend, report.repaired, repair)
+            yield name, partial(_extend, done.repaired, repair)
 
-    def _sweeping(self, view: _View, report: Report) -> Iterator[tuple[str, Callable[[], None]]]:
-        sweeps = self._sweeps()
-        steps: dict[str, Callable[[Mapping[str, Runner]], list[str]]] = {
-            "executions": sweeps.executions,
-            "tasks": sweeps.tasks,
-            "registrations": sweeps.registrations,
-            "turns": sweeps.turns,
+    def _sweeping(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
+        sweeps, live = self._sweeps, view.live
+        # asked for once, by whichever needs it first
+        registered = cache(sweeps.registered)
+        steps: dict[str, Callable[[], list[str]]] = {
+            "executions": partial(sweeps.executions, live),
+            "tasks": partial(sweeps.tasks, live, registered=registered),
+            "registrations": partial(sweeps.registrations, live, registered=registered),
+            "turns": partial(sweeps.turns, live),
         }
         for name, sweep in steps.items():
-            yield name, partial(_extend, report.swept, partial(sweep, view.live))
+            yield name, partial(_extend, done.swept, sweep)
 
-    def _explain_wait(self, runner: Runner, report: Report) -> None:
+    def _explain_wait(self, runner: Runner, done: Done) -> None:
         # its turn may have come since it was seen
         row = self._records.find(runner.runner_id)
         if row and self._supply.explain_wait(row):
-            report.explained.append(row.runner_id)
+            done.explained.append(row.runner_id)
 
 
-def _extend(done: list[str], step: Callable[[], list[str]]) -> None:
-    done += step()
+def _extend(names: list[str], step: Callable[[], list[str]]) -> None:
+    names += step()
 
 
 @contextmanager
-def _step(name: str, report: Report) -> Iterator[None]:
+def _step(name: str, done: Done) -> Iterator[None]:
     """Note what goes wrong in a step, and go on."""
     try:
         yield
     except _PASSING as error:
-        report.failed[name] = f"{type(error).__name__}: {error}"
-        logger.warning("step failed", step=name, error=report.failed[name])
+        done.failed[name] = f"{type(error).__name__}: {error}"
+        logger.warning("step failed", step=name, error=done.failed[name])
         count("ReconcileStepFailed")
 
 

@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.admission.starts import Known
+from fleet_runtime.admission.starts import Known, Starts
 from fleet_runtime.dispatch.dispatcher import Dispatcher
 from fleet_runtime.explanation.causes import is_permanent
-from fleet_runtime.explanation.unserved import WAITS
+from fleet_runtime.explanation.unserved import WAITS, Unserved
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
 from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.name import next_runner_id
-from fleet_runtime.runner.rows import REFUSED, Runner
+from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
+from fleet_runtime.runner.signals import Signals
 
 _MOST_TRIED = 50
 """Runners of one job that are looked at. Only those taken by other jobs make it so many."""
@@ -33,13 +34,23 @@ class Supply:
 
     Attributes:
         dispatcher: What the fleet does about a job.
+        records: The runners.
+        starts: Begins their lives.
+        signals: Tells their lifecycles.
+        unserved: Tells of jobs that get no runner.
         executions: The runners' lives.
+        prefix: What the runners' names begin with.
         grace: Seconds; pauses between one job's runners scale with it.
         ceiling: How many runners may follow a job's first one that ended without a job.
     """
 
     dispatcher: Dispatcher
+    records: RunnerRecords
+    starts: Starts
+    signals: Signals
+    unserved: Unserved
     executions: Executions
+    prefix: str
     grace: int
     ceiling: int
 
@@ -54,7 +65,7 @@ class Supply:
         Returns:
             What was done; None if there is nothing to do now.
         """
-        name = job.runner_id(prefix=self.dispatcher.config.runner_name_prefix)
+        name = job.runner_id(prefix=self.prefix)
         tried = self._tried(name)
         if tried and is_fresh:
             return None
@@ -81,18 +92,16 @@ class Supply:
 
     def explain_wait(self, runner: Runner) -> bool:
         """Have a job's author told why its runner has waited for long; returns whether it has."""
-        long_ago = self.dispatcher.records.now - _LONG_WAIT_SECONDS
+        long_ago = self.records.now - _LONG_WAIT_SECONDS
         is_long = runner.waits and (runner.recorded_at or 0) <= long_ago
         if not is_long or runner.wait_explained_at is not None:
             return False
-        self.dispatcher.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason, final=False)
+        self.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason, final=False)
         return True
 
     def release(self, runner: Runner) -> bool:
         """Release a runner, unless a job has started on it."""
-        released = self.dispatcher.signals.released(
-            runner.runner_id, cause=_SURPLUS, values={}, first={}
-        )
+        released = self.signals.released(runner.runner_id, cause=_SURPLUS, values={}, first={})
         if released is None:
             return False
         logger.warning("runner was surplus", runner_id=runner.runner_id)
@@ -102,18 +111,18 @@ class Supply:
     def _tried(self, base: str) -> Sequence[Runner]:
         tried: list[Runner] = []
         name = base
-        while len(tried) < _MOST_TRIED and (runner := self.dispatcher.records.find(name)):
+        while len(tried) < _MOST_TRIED and (runner := self.records.find(name)):
             tried.append(runner)
             name = next_runner_id(name)
         return tried
 
     def _next(self, tried: Sequence[Runner], job: Job) -> Start | Wait | GiveUp:
-        now = self.dispatcher.records.now
+        now = self.records.now
         return next_try(tried, job, now=now, grace=self.grace, ceiling=self.ceiling)
 
     def _start(self, document: Mapping[str, Any], *, name: str) -> Start | None:
         for _ in range(_MOST_NAMES):
-            outcome = self.dispatcher.starts.start({**document, "runner_id": name})
+            outcome = self.starts.start({**document, "runner_id": name})
             if not isinstance(outcome, Known):
                 logger.warning("runner was missing", runner_id=name)
                 count("DemandMissing")
@@ -127,7 +136,7 @@ class Supply:
     def _explain(self, last: Runner) -> None:
         """Have the author told what somebody has to mend, if its own event did not."""
         if is_permanent(last.error) and last.explained_at is None:
-            self.dispatcher.unserved.tell(last, error=last.error, cause=last.cause, final=False)
+            self.unserved.tell(last, error=last.error, cause=last.cause, final=False)
 
     def _give_up(self, last: Runner, *, tried: int) -> GiveUp | None:
         if last.given_up_at is not None:
@@ -136,5 +145,5 @@ class Supply:
         if tried > 1:
             cause = f"{tried} runners came to nothing, the last one so: {cause}"
         error = last.error or "Runner.NoJobCame"
-        self.dispatcher.unserved.tell(last, error=error, cause=cause, final=True)
+        self.unserved.tell(last, error=error, cause=cause, final=True)
         return GiveUp(last=last)

@@ -8,9 +8,7 @@ only GitHub knows, and where it does not say, nothing is stopped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -40,6 +38,10 @@ _GONE = frozenset({"InvalidParameterException", "ClientException"})
 """What ECS answers for a task that it does not know any more."""
 
 
+Registered = Callable[[], list[RegisteredRunner]]
+"""Lists the runners at GitHub."""
+
+
 class Sightings:
     """Since when this process has seen things that do not tell their age themselves."""
 
@@ -52,16 +54,8 @@ class Sightings:
         return frozenset(name for name, since in self._seen.items() if now - since >= than)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """What the process remembers between runs."""
-
-    registrations: Sightings = field(default_factory=Sightings)
-    holders: Sightings = field(default_factory=Sightings)
-
-
 class Sweeps:
-    """Ends what is left over. Made for one run: it asks GitHub for its runners once.
+    """Ends what is left over. Kept between runs, for what it remembers having seen.
 
     Args:
         records: The runners.
@@ -73,7 +67,6 @@ class Sweeps:
         prefix: What the runners' names begin with.
         grace: Seconds; what is younger is left alone.
         row_ttl_seconds: How long a row stays.
-        memory: What the process remembers.
     """
 
     def __init__(
@@ -88,7 +81,6 @@ class Sweeps:
         prefix: str,
         grace: int,
         row_ttl_seconds: int,
-        memory: Memory,
     ) -> None:
         self._records = records
         self._starts = starts
@@ -99,7 +91,8 @@ class Sweeps:
         self._name = re.compile(rf"{re.escape(prefix)}-\d+-\d+(-r\d+)?")
         self._grace = grace
         self._row_ttl_seconds = row_ttl_seconds
-        self._memory = memory
+        self._unknown_registrations = Sightings()
+        self._unknown_holders = Sightings()
 
     def execution(self, runner_id: str) -> list[str]:
         """End what an execution left that ended by itself; returns the runner, if it did.
@@ -127,8 +120,16 @@ class Sweeps:
         ended = [one for one in settled if one.runner_id not in open_ones]
         return [one.runner_id for one in ended[:_MOST] if self._end(one)]
 
-    def tasks(self, live: Mapping[str, Runner]) -> list[str]:
+    def registered(self) -> list[RegisteredRunner]:
+        """List the runners at GitHub; raises GitHubError."""
+        return self._github.runners()
+
+    def tasks(self, live: Mapping[str, Runner], *, registered: Registered) -> list[str]:
         """Stop tasks whose runner is over, or has another task; returns their ARNs.
+
+        Args:
+            live: The rows of runners whose life goes on.
+            registered: The runners at GitHub, asked for only if there is something to stop.
 
         Raises:
             GitHubError: if GitHub does not say whether their runners are busy.
@@ -148,25 +149,29 @@ class Sweeps:
                 stray.append((name, task["taskArn"]))
         stopped = []
         for name, task_arn in stray:
-            if name in self._busy:
+            if any(one.name == name and one.busy for one in registered()):
                 logger.warning("stray task is busy", runner_id=name, task_id=task_arn)
             elif self._stop(task_arn):
                 stopped.append(task_arn)
         return stopped
 
-    def registrations(self, live: Mapping[str, Runner]) -> list[str]:
+    def registrations(self, live: Mapping[str, Runner], *, registered: Registered) -> list[str]:
         """Remove runners at GitHub that nothing belongs to any more; returns their names.
+
+        Args:
+            live: The rows of runners whose life goes on.
+            registered: The runners at GitHub.
 
         Raises:
             GitHubError: if GitHub does not do it.
         """
         now = self._records.now
-        own = [one for one in self._registered if self._name.fullmatch(one.name) and not one.busy]
+        own = [one for one in registered() if self._name.fullmatch(one.name) and not one.busy]
         own = [one for one in own if one.name not in live][:_MOST]
         rows = {one.name: self._records.find(one.name) for one in own}
         # nobody knows it: another fleet's, perhaps, which it would have taken online by then
         unknown = [one.name for one in own if rows[one.name] is None and one.status == "offline"]
-        old_unknown = self._memory.registrations.are_older(
+        old_unknown = self._unknown_registrations.are_older(
             unknown, than=_SETTLED_GRACES * self._grace, now=now
         )
         removed = []
@@ -185,7 +190,7 @@ class Sweeps:
         holders = frozenset().union(*self._starts.admission.turns().holders.values())
         unsure = sorted(holders - set(live))[:_MOST]
         rows = {name: self._records.find(name) for name in unsure}
-        never_were = self._memory.holders.are_older(
+        never_were = self._unknown_holders.are_older(
             [name for name, row in rows.items() if row is None],
             than=_SETTLED_GRACES * self._grace,
             now=self._records.now,
@@ -275,14 +280,6 @@ class Sweeps:
         logger.warning("task left over", task_id=task_arn)
         count("RunnersSwept")
         return True
-
-    @cached_property
-    def _registered(self) -> list[RegisteredRunner]:
-        return self._github.runners()
-
-    @property
-    def _busy(self) -> frozenset[str]:
-        return frozenset(one.name for one in self._registered if one.busy)
 
 
 def _changed(runner: Runner) -> int:

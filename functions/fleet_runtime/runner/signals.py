@@ -8,9 +8,12 @@ first, the other sees it.
 
 from __future__ import annotations
 
+import datetime
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -24,6 +27,7 @@ LONGEST_CAUSE = 1000
 
 _TOO_LATE = frozenset({"TaskTimedOut", "InvalidToken", "TaskDoesNotExist"})
 _HAS_ROW = "attribute_exists(runner_id)"
+_CONTAINER = "runner"
 
 # actions/runner says so with this code if ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE is set
 _VERSION_RETIRED = 7
@@ -39,6 +43,30 @@ class StoppedTask:
     stop_code: str
     reason: str
     exit_code: int | None
+
+    @classmethod
+    def from_detail(cls, detail: Mapping[str, Any]) -> StoppedTask:
+        """Read the detail of ``ECS Task State Change``; raises KeyError for any other."""
+        containers = detail.get("containers") or []
+        container: Mapping[str, Any] = next(
+            (one for one in containers if one.get("name") == _CONTAINER), {}
+        )
+        exit_code = container.get("exitCode")
+        code = detail.get("stopCode") or "no stop code"
+        reason = f"the task stopped ({code}): {detail.get('stoppedReason') or 'no reason given'}"
+        if exit_code is not None or container.get("reason"):
+            reason += f"; its container exited with {exit_code}"
+        if container.get("reason"):
+            # where ECS says OutOfMemoryError or CannotPullContainerError
+            reason += f": {container['reason']}"
+        return cls(
+            runner_id=detail["startedBy"],
+            task_arn=detail["taskArn"],
+            stopped_at=_epoch(detail.get("stoppedAt")),
+            stop_code=detail.get("stopCode") or "",
+            reason=reason,
+            exit_code=exit_code,
+        )
 
 
 class Signals:
@@ -348,3 +376,7 @@ def _is_too_late(error: ClientError) -> bool:
 def _version(runner_version: str) -> dict[str, Value]:
     """The version for a row that lacks it: the claim's, made before any job, stands."""
     return {"runner_version": runner_version} if runner_version else {}
+
+
+def _epoch(value: str | None) -> int:
+    return int(datetime.datetime.fromisoformat(value).timestamp() if value else time.time())

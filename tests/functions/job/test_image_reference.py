@@ -70,7 +70,9 @@ def test_what_is_no_reference_is_refused(reference: str) -> None:
 def test_the_allow_list_is_matched_against_the_whole_spelling(
     reference: str, globs: list[str], fits: bool
 ) -> None:
-    answer = images.allowed(reference, globs=globs, building=True)
+    answer = images.allowed(
+        reference, policy=images.ImagePolicy(allowed_images=tuple(globs), image_building=True)
+    )
     assert isinstance(answer, str) is fits
     if isinstance(answer, Refusal):
         assert "add it to allowed_images" in answer.reason

@@ -1,0 +1,94 @@
+"""What events and reconciliation both start and signal runners with, put together once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet_runtime.admission.admission import Admission
+from fleet_runtime.admission.breaker import Breaker
+from fleet_runtime.admission.catalog_reader import CatalogReader
+from fleet_runtime.admission.limits import Limits
+from fleet_runtime.admission.starts import Starts
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.dispatch.dispatcher import Dispatcher
+from fleet_runtime.explanation.unserved import Unserved
+from fleet_runtime.images.retirement import Retirement
+from fleet_runtime.images.rows import ImageRecords
+from fleet_runtime.job.offer import Offer
+from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where runners are started and what they may be.
+
+    Attributes:
+        row_ttl_seconds: How long a runner's row stays.
+        class_sizes_param: Where the classes are kept.
+    """
+
+    runner_table: str
+    ledger_table: str
+    image_table: str
+    event_bus_name: str
+    state_machine_arn: str
+    class_sizes_param: str
+    row_ttl_seconds: int
+    offer: Offer
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The dispatcher, and what it is made of, for those who need one of these beside it."""
+
+    records: RunnerRecords
+    ledger: Ledger
+    signals: Signals
+    starts: Starts
+    unserved: Unserved
+    dispatcher: Dispatcher
+
+    @classmethod
+    def of(cls, settings: Settings) -> Parts:
+        """Put them together."""
+        dynamodb, stepfunctions = client("dynamodb"), client("stepfunctions")
+        events = client("events")
+        records = RunnerRecords(dynamodb=dynamodb, table=settings.runner_table)
+        ledger = Ledger(dynamodb=dynamodb, table=settings.ledger_table)
+        catalog = CatalogReader(ssm=client("ssm"), parameter=settings.class_sizes_param)
+        breaker = Breaker(ledger=ledger, records=records)
+        signals = Signals(records=records, stepfunctions=stepfunctions)
+        starts = Starts(
+            records=records,
+            admission=Admission(
+                ledger=ledger, breaker=breaker, catalog=catalog, limits=settings.limits
+            ),
+            breaker=breaker,
+            stepfunctions=stepfunctions,
+            state_machine_arn=settings.state_machine_arn,
+            row_ttl_seconds=settings.row_ttl_seconds,
+        )
+        unserved = Unserved(events=events, bus=settings.event_bus_name)
+        return cls(
+            records=records,
+            ledger=ledger,
+            signals=signals,
+            starts=starts,
+            unserved=unserved,
+            dispatcher=Dispatcher(
+                offer=settings.offer,
+                catalog=catalog,
+                records=records,
+                signals=signals,
+                starts=starts,
+                unserved=unserved,
+                images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
+                retirement=Retirement(events=events, bus=settings.event_bus_name),
+                stepfunctions=stepfunctions,
+                state_machine_arn=settings.state_machine_arn,
+                row_ttl_seconds=settings.row_ttl_seconds,
+            ),
+        )

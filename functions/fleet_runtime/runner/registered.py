@@ -1,0 +1,124 @@
+"""What the lifecycle asks GitHub about its runner: to let go of it, and whether it is still there.
+
+A runner that sends no heartbeat for minutes may be well: the fleet's own ears may be deaf, its API
+or the way to it, or the job holds the heartbeat up. So only what GitHub has lost as well is lost.
+Whoever cannot be asked stops nothing: the lifecycle goes on waiting, as long as a job may last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet_runtime.aws.client import client
+from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.connection import Connection
+from fleet_runtime.github.message import GitHubError, Job
+from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.rows import Runner, RunnerRecords
+
+_GITHUB_SECONDS = 20.0
+"""For all that GitHub is asked: the rest of a Lambda's 30 s is for AWS."""
+_RECENT_SECONDS = 60
+"""A heartbeat as young as this came while the lifecycle was on its way to here."""
+
+
+class RunnerOffline(Exception):  # noqa: N818 - the name is in the state machine
+    """GitHub has lost the runner too, and the job on it has not ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where runners' rows are, and how GitHub is asked."""
+
+    runner_table: str
+    connection: Connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredRunners:
+    """Runners as their rows and GitHub know them.
+
+    Attributes:
+        records: Their rows.
+        github: Their registrations.
+    """
+
+    records: RunnerRecords
+    github: GitHubRunners
+
+    @classmethod
+    def of(cls, settings: Settings) -> RegisteredRunners:
+        """Make it from a function's settings."""
+        return cls(
+            records=RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table),
+            github=GitHubRunners(GitHubAccess.of(settings.connection)),
+        )
+
+    def deregister(self, runner_id: str) -> bool:
+        """Remove a runner's registration, unless a job has it.
+
+        Returns:
+            Whether it is busy with a job, and so still registered.
+
+        Raises:
+            GitHubUnavailable: GitHub cannot be asked now; the state machine retries.
+            GitHubRefused: GitHub will not let the fleet do this.
+        """
+        runner = self.records.find(runner_id)
+        with self.github.access.within(_GITHUB_SECONDS):
+            busy = self.github.remove(
+                name=runner_id, github_runner_id=runner.github_runner_id if runner else None
+            )
+        logger.info("deregistered", runner_id=runner_id, busy=busy)
+        return busy
+
+    def is_online(self, runner_id: str) -> bool | None:
+        """Find out whether a runner is still there that has sent no heartbeat.
+
+        Returns:
+            True if it is heard of again, by the fleet or by GitHub; False if it is not, and its job
+            has ended, so that the job's ``completed`` event, or reconciliation in its place, ends
+            the runner; None if GitHub does not say.
+
+        Raises:
+            RunnerOffline: GitHub does not hear the runner either, and its job has not ended.
+        """
+        runner = self.records.find(runner_id)
+        online = self._is_heard(runner) if runner else None
+        logger.warning("no heartbeat", runner_id=runner_id, online=online)
+        return online
+
+    def _is_heard(self, runner: Runner) -> bool | None:
+        silence = self.records.now - (runner.last_heartbeat or runner.claimed_at or 0)
+        if silence < _RECENT_SECONDS:
+            return True
+        if runner.github_runner_id is None:
+            return None
+        with self.github.access.within(_GITHUB_SECONDS):
+            try:
+                found = self.github.find(runner.github_runner_id)
+            except GitHubError as error:
+                logger.warning("github does not say", runner_id=runner.runner_id, error=str(error))
+                return None
+            if found and found.status == "online":
+                return True
+            job = self._job(runner)
+        if job and job.status == "completed" and job.runner_name == runner.runner_id:
+            return False
+        if found is None and job is None:
+            # 404 is also what a credential is answered that may not see the runner
+            return None
+        count("HeartbeatLost")
+        says = "it is offline" if found else "there is no such runner"
+        raise RunnerOffline(f"no heartbeat came for {silence} s, and GitHub says that {says}")
+
+    def _job(self, runner: Runner) -> Job | None:
+        """Look up the job that the row says the runner has; None if GitHub does not say."""
+        if runner.job_id is None:
+            return None
+        try:
+            return self.github.job(runner.job_id, repository=runner.repository)
+        except GitHubError as error:
+            logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
+            return None
