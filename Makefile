@@ -2,18 +2,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUN := PATH="$(CURDIR)/$(VENV)/node:$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=1
+RUN := PATH="$(CURDIR)/$(VENV)/node:$(CURDIR)/$(BIN):$$PATH" PYTHONPYCACHEPREFIX="$(CURDIR)/$(VENV)/pycache"
 CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
 WORKFLOW ?= examples/workflows/build.yml
 ARGS ?=
+# a process for each core, and what shares a fixture stays together: tests/conftest.py
+IN_GROUPS := -n auto --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-image check synth deploy benchmark setup clean
+.PHONY: demo test tests test-deep test-image check synth deploy benchmark setup clean
 
 demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
 	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)
 
-test: check ## every test
-	$(RUN) $(BIN)/python -m pytest $(ARGS)
+test: check tests ## lint, format, types, every test
+
+tests: setup ## every test
+	$(RUN) $(BIN)/python -m pytest $(IN_GROUPS) $(ARGS)
+
+test-deep: setup ## all of what `make test` plays a share of, another at each commit
+	TEST_DEEP=on $(RUN) $(BIN)/python -m pytest $(IN_GROUPS) tests/end_to_end/test_crashes.py \
+		tests/properties $(ARGS)
 
 test-image: setup ## build every variant of the runner image and run it; needs root and apt-get
 	@folder="$$(tools/image_tools.sh)" && \

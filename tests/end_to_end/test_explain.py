@@ -19,6 +19,8 @@ from cdk_runner_fleet.local.twin.workflows import read_workflow
 
 from .conftest import PATIENCE_SECONDS, Fleet, runner_id
 
+pytestmark = pytest.mark.xdist_group("tests/end_to_end: one fleet")
+
 WORKFLOW = """
 name: ci
 on: push

@@ -1,0 +1,50 @@
+"""What holds for all tests: who runs beside whom, and what is read once for all of them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import botocore.session
+import pytest
+
+from tests.rotation import DEEP, TURN
+
+# Each session would parse the services' models anew, some of them for a second.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+SLOWEST_FIRST = (
+    "tests/end_to_end/test_crashes.py",
+    "tests/end_to_end: one fleet",
+)
+"""Groups in the order in which they begin; those that wait stand beside those that compute."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core; none besides this one for a few files, which would start later."""
+    selected = [Path(argument.partition("::")[0]) for argument in config.args]
+    if not any(path.is_dir() for path in selected):
+        return 0
+    return os.cpu_count() or 1
+
+
+def pytest_report_header() -> str:
+    """Which share of the deep tests this is."""
+    return "deep: all of it" if DEEP else f"deep: a share of it, TEST_TURN={TURN} plays it again"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module's tests stay together, they share its fixtures; what takes longest begins first."""
+    places = {group: place for place, group in enumerate(SLOWEST_FIRST)}
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+    def place(item: pytest.Item) -> int:
+        mark = item.get_closest_marker("xdist_group")
+        assert mark
+        return places.get(mark.args[0], len(places))
+
+    items.sort(key=place)
