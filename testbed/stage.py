@@ -327,10 +327,10 @@ def changed(report: Mapping[str, Any]) -> bool:
     return "errorType" in report or any(isinstance(did, list) and did for did in report.values())
 
 
-def hurry(definition: str) -> str:
+def hurry(definition: str, *, capacity_seconds: int = 1) -> str:
     """The same machine with short pauses, so that its last try comes soon."""
     machine = json.loads(definition)
-    machine["States"]["AwaitCapacity"]["TimeoutSeconds"] = 1
+    machine["States"]["AwaitCapacity"]["TimeoutSeconds"] = capacity_seconds
     for state in machine["States"].values():
         if state["Type"] == "Wait":
             state["Seconds"] = 1

@@ -11,10 +11,13 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +28,10 @@ from botocore.config import Config
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from testbed.stage import hurry
+from tests.waiting import PATIENCE_SECONDS, until
 
-PATIENCE_SECONDS = 30
 _STAND_IN = """
+import json
 import os
 import boto3
 
@@ -38,7 +42,8 @@ class RunnerOffline(Exception):
     pass
 
 def handler(event, context):
-    answer = boto3.client("ssm").get_parameter(Name=os.environ["ANSWER"])["Parameter"]["Value"]
+    told = boto3.client("ssm").get_parameter(Name=os.environ["ANSWER"])["Parameter"]["Value"]
+    answer = json.loads(told).get(event["runner_id"], "idle")
     if answer == "fail":
         raise GitHubRefused("401: bad credentials")
     if answer == "offline":
@@ -49,12 +54,44 @@ def handler(event, context):
 
 @dataclass
 class Life:
-    """One execution and its runner's row."""
+    """One execution and its runner's row; what goes wrong with it goes wrong with no other."""
 
     rig: Rig
     runner_id: str
-    arn: str
-    image_tag: str
+    arn: str = ""
+    image_tag: str = ""
+
+    def start(self, **changes: Any) -> Life:
+        """Start the execution; see :meth:`Rig.start`."""
+        return self.rig.begin(self, **changes)
+
+    # What goes wrong
+
+    def fault(self, *, match: str = "", **rule: Any) -> Life:
+        """A rule of the emulator's for what says this runner's id and the text."""
+        self.rig.fault(match=[self.runner_id, match], **rule)
+        return self
+
+    def answer(self, function: str, answer: str) -> Life:
+        """Let a stand-in answer idle, busy, offline, queued or fail for this runner."""
+        self.rig.answer(function, self.runner_id, answer)
+        return self
+
+    @contextmanager
+    def held(self, on: str, match: str = "") -> Iterator[Life]:
+        """Within it, this runner's execution goes no further than to this call."""
+        texts = [self.runner_id, match]
+        self.rig.fault(on=on, outcome="held", match=texts)
+        try:
+            yield self
+        finally:
+            self.rig.forget(texts)
+
+    def at(self, on: str) -> None:
+        """Wait until it has come to the call that is held."""
+        until(lambda: self.rig.used(on, self.runner_id), lambda: f"{on}: {self.path_so_far()}")
+
+    # What it comes to
 
     def row(self) -> dict[str, Any]:
         found = self.rig.dynamodb.get_item(
@@ -72,15 +109,15 @@ class Life:
             ExpressionAttributeValues={f":{key}": value for key, value in values.items()},
         )
 
-    def parked(self, phase: str) -> str:
-        """The token of ``phase``, as soon as the machine is parked in it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
+    def parked(self, phase: str, *, besides: object = None) -> str:
+        """The token of ``phase``, as soon as the machine is parked in it with another task."""
+
+        def token() -> str:
             row = self.row()
-            if row.get("waiting_for") == phase:
-                return str(row["task_token"])
-            time.sleep(0.02)
-        raise AssertionError(f"{self.runner_id} is not parked in {phase}: {self.row()}")
+            is_there = row.get("waiting_for") == phase and row.get("task_id", "") != besides
+            return str(row["task_token"]) if is_there else ""
+
+        return until(token, lambda: f"{self.runner_id} is not parked in {phase}: {self.row()}")
 
     def succeed(self, *phases: str) -> Life:
         for phase in phases:
@@ -91,19 +128,31 @@ class Life:
         self.rig.states.send_task_failure(taskToken=self.parked(phase), error=error, cause=cause)
         return self
 
+    def fail_again(self, phase: str, error: str, cause: str = "a test said so") -> Life:
+        """Fail it, and once more with its next task."""
+        self.parked(phase)
+        first = self.row()["task_id"]
+        self.fail(phase, error, cause)
+        self.parked("runner", besides=first)
+        return self
+
+    def path_so_far(self) -> list[str]:
+        """The states entered until now."""
+        return self.rig.entered(self.arn)
+
     def path(self) -> list[str]:
         """The states entered, once the execution has ended."""
         self.end()
-        return self.rig.entered(self.arn)
+        return self.path_so_far()
 
     def end(self) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
+        def ended() -> dict[str, Any] | None:
             found: dict[str, Any] = self.rig.states.describe_execution(executionArn=self.arn)
-            if found["status"] != "RUNNING":
-                return found
-            time.sleep(0.02)
-        raise AssertionError(f"{self.runner_id} does not end: {self.rig.entered(self.arn)}")
+            return found if found["status"] != "RUNNING" else None
+
+        found = until(ended, lambda: f"{self.runner_id} does not end: {self.path_so_far()}")
+        assert found
+        return found
 
 
 @dataclass
@@ -115,6 +164,8 @@ class Rig:
     images: str = "images"
     cluster: str = ""
     machines: dict[str, str] = field(default_factory=dict)
+    _answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         self.dynamodb = self._client("dynamodb")
@@ -178,7 +229,7 @@ class Rig:
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
             archive.writestr("stand_in.py", _STAND_IN)
-        self.answer(name, "idle")
+        self.answer(name, "", "idle")
         made = self._client("lambda").create_function(
             FunctionName=name,
             Runtime="python3.14",
@@ -190,30 +241,42 @@ class Rig:
         )
         return str(made["FunctionArn"])
 
-    def answer(self, function: str, answer: str) -> None:
-        """Let a stand-in answer idle, busy, offline, queued or fail from now on."""
-        self.ssm.put_parameter(Name=function, Value=answer, Type="String", Overwrite=True)
+    def answer(self, function: str, runner_id: str, answer: str) -> None:
+        with self._lock:
+            answers = self._answers.setdefault(function, {})
+            answers[runner_id] = answer
+            self.ssm.put_parameter(
+                Name=function, Value=json.dumps(answers), Type="String", Overwrite=True
+            )
 
     def fault(self, **rule: Any) -> None:
-        self._post(rule)
+        self._fleet("POST", rule)
 
-    def calm(self) -> None:
-        """Forget all faults, but that tasks do nothing by themselves."""
-        request = urllib.request.Request(f"{self.endpoint}/_fleet/faults", method="DELETE")
-        urllib.request.urlopen(request, timeout=10).read()
-        for task in self.running_tasks():
-            self.ecs.stop_task(cluster=self.cluster, task=task)
-        self._post({"on": "task", "outcome": "never_boots", "times": None})
-        for function in ("deregister", "check", "build"):
-            self.answer(function, "idle")
+    def forget(self, match: list[str]) -> None:
+        """Take the rules with this match away."""
+        self._fleet("DELETE", {"match": match})
 
-    def _post(self, rule: dict[str, Any]) -> None:
-        request = urllib.request.Request(
-            f"{self.endpoint}/_fleet/faults", data=json.dumps(rule).encode(), method="POST"
+    def used(self, on: str, runner_id: str) -> int:
+        """How often the rules of a runner for this have been used."""
+        rules = self._fleet("GET")["faults"]
+        return sum(
+            rule["used"] for rule in rules if rule["on"] == on and runner_id in rule["match"]
         )
-        urllib.request.urlopen(request, timeout=10).read()
+
+    def _fleet(self, method: str, body: object = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.endpoint}/_fleet/faults",
+            None if body is None else json.dumps(body).encode(),
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            return json.load(answer)
 
     def machine(self, **timeouts: str) -> str:
+        with self._lock:
+            return self._machine(timeouts)
+
+    def _machine(self, timeouts: dict[str, str]) -> str:
         key = json.dumps(timeouts, sort_keys=True)
         if key not in self.machines:
             values = {
@@ -239,29 +302,50 @@ class Rig:
                 "ImageBuildTimeoutSeconds": "60",
                 "RunnerTtlSeconds": "60",
                 "RowTtlSeconds": "2592000",
+                "AwaitCapacity": "60",
                 **timeouts,
             }
             text = _assets.STATE_MACHINE.read_text(encoding="utf-8")
             made = self.states.create_state_machine(
                 name=f"machine-{len(self.machines)}",
-                definition=hurry(re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], text)),
+                definition=hurry(
+                    re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], text),
+                    capacity_seconds=int(values["AwaitCapacity"]),
+                ),
                 roleArn=self.role,
             )
             self.machines[key] = made["stateMachineArn"]
         return self.machines[key]
 
-    def start(
+    def life(self, runner_id: str | None = None) -> Life:
+        """A runner's life that has not begun."""
+        return Life(self, runner_id or f"fleet-{uuid.uuid4().int % 10**11}-1")
+
+    def start(self, *, runner_id: str | None = None, **changes: Any) -> Life:
+        """A runner's life; see :meth:`begin`."""
+        return self.begin(self.life(runner_id), **changes)
+
+    def begin(
         self,
+        life: Life,
         *,
         family: str = "ready",
         capacity: tuple[str, ...] = ("FARGATE",),
-        runner_id: str | None = None,
         timeouts: dict[str, str] | None = None,
         **changes: Any,
     ) -> Life:
-        runner_id = runner_id or f"fleet-{uuid.uuid4().int % 10**11}-1"
-        image_tag = f"image-{uuid.uuid4().hex[:12]}"
-        arn = self.states.start_execution(
+        """Start an execution.
+
+        Args:
+            life: The runner's.
+            family: Its task definition; ``ready`` is there.
+            capacity: The providers to be tried.
+            timeouts: Of the machine, by the placeholders' names, and of ``AwaitCapacity``.
+            changes: In its input.
+        """
+        runner_id = life.runner_id
+        life.image_tag = f"image-{uuid.uuid4().hex[:12]}"
+        life.arn = self.states.start_execution(
             stateMachineArn=self.machine(**(timeouts or {})),
             name=runner_id,
             input=json.dumps(
@@ -284,7 +368,7 @@ class Rig:
                     "needs": "",
                     "capacity": list(capacity),
                     "usd_per_second": dict.fromkeys(capacity, 0.00001),
-                    "image_tag": image_tag,
+                    "image_tag": life.image_tag,
                     "image_base": "public.ecr.aws/docker/library/node:20",
                     "task_definition": family,
                     "head_sha": "",
@@ -295,7 +379,7 @@ class Rig:
                 }
             ),
         )["executionArn"]
-        return Life(self, runner_id, arn, image_tag)
+        return life
 
     def entered(self, arn: str) -> list[str]:
         pages = self.states.get_paginator("get_execution_history").paginate(executionArn=arn)
@@ -314,12 +398,20 @@ class Rig:
         return arns
 
 
-def open_rig(folder: Path) -> tuple[subprocess.Popen[str], Rig]:
+@contextmanager
+def open_rig(folder: Path) -> Iterator[Rig]:
+    """An emulator of one's own, in which tasks do nothing by themselves."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cdk_runner_fleet.local.emulator", "--tasks-dir", folder],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout
-    ready = json.loads(process.stdout.readline())
-    return process, Rig(ready["aws_endpoint_url"])
+    try:
+        rig = Rig(json.loads(process.stdout.readline())["aws_endpoint_url"])
+        rig.fault(on="task", outcome="never_boots", times=None)
+        yield rig
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE_SECONDS)
+        process.stdout.close()

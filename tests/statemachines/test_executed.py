@@ -6,32 +6,26 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from tests.waiting import until
+
 from .rig import Life, Rig, open_rig
 
+PARK = "dynamodb:UpdateItem"
 CONDITION = "DynamoDb.ConditionalCheckFailedException"
 NO_CAPACITY = "Capacity is unavailable at this time. Please try again later"
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    process, rig = open_rig(tmp_path_factory.mktemp("tasks"))
-    with process:
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with open_rig(tmp_path_factory.mktemp("tasks")) as rig:
         yield rig
-        process.terminate()
-        process.wait(timeout=20)
-
-
-@pytest.fixture
-def rig(emulator: Rig) -> Rig:
-    emulator.calm()
-    return emulator
 
 
 def api_error(on: str, match: str = "", code: str = "ResourceNotFoundException") -> dict[str, Any]:
@@ -48,175 +42,158 @@ def api_error(on: str, match: str = "", code: str = "ResourceNotFoundException")
 # --- one scenario for each Catch of the file: (state, its errors) -> a life that takes it
 
 
-def record_runner_known(rig: Rig) -> Life:
-    first = rig.start()
-    first.parked("runner")
+def record_runner_known(life: Life) -> None:
+    rig = life.rig
     rig.dynamodb.put_item(
-        TableName=rig.runners, Item={"runner_id": {"S": "fleet-77-1"}, "status": {"S": "OFFLINE"}}
+        TableName=rig.runners,
+        Item={"runner_id": {"S": life.runner_id}, "status": {"S": "OFFLINE"}},
     )
-    return rig.start(runner_id="fleet-77-1")
+    life.start()
 
 
-def record_runner_broken(rig: Rig) -> Life:
-    rig.fault(**api_error("dynamodb:PutItem"))
-    return rig.start()
+def record_runner_broken(life: Life) -> None:
+    life.fault(**api_error("dynamodb:PutItem")).start()
 
 
-def launch_broken(rig: Rig) -> Life:
-    rig.fault(**api_error("ecs:RunTask", code="AccessDeniedException"))
-    return rig.start()
+def launch_broken(life: Life) -> None:
+    life.fault(**api_error("ecs:RunTask", code="AccessDeniedException")).start()
 
 
-def released_before_waiting_for_capacity(rig: Rig) -> Life:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
-    rig.fault(**_slow_park("capacity"))
-    life = rig.start()
-    _row_exists(life)
-    life.write(released_at={"N": "1"})
-    return life
+def no_capacity(life: Life) -> Life:
+    return life.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
 
 
-def capacity_comes_late(rig: Rig) -> Life:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
-    life = rig.start()
-    life.parked("capacity")
-    return life.fail("runner", "Runner.Terminated")
+def released_before_waiting_for_capacity(life: Life) -> None:
+    no_capacity(life)
+    with life.held(PARK, '"S": "capacity"'):
+        life.start().at(PARK)
+        life.write(released_at={"N": "1"})
 
 
-def terminated_while_waiting_for_capacity(rig: Rig) -> Life:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
-    return rig.start().fail("capacity", "Runner.Terminated")
+def capacity_comes_late(life: Life) -> None:
+    no_capacity(life).start(timeouts={"AwaitCapacity": "1"}).fail("runner", "Runner.Terminated")
 
 
-def find_image_broken(rig: Rig) -> Life:
-    rig.fault(**api_error("dynamodb:UpdateItem", match="ADD waiters"))
-    return rig.start(family="unknown")
+def terminated_while_waiting_for_capacity(life: Life) -> None:
+    no_capacity(life).start().fail("capacity", "Runner.Terminated")
 
 
-def start_build_broken(rig: Rig) -> Life:
-    rig.answer("build", "fail")
-    return rig.start(family="unknown")
+def find_image_broken(life: Life) -> None:
+    life.fault(**api_error("dynamodb:UpdateItem", match="ADD waiters")).start(family="unknown")
 
 
-def build_ended_before_the_wait(rig: Rig) -> Life:
-    rig.fault(on="lambda:InvokeFunction", outcome="error", code="ServiceException", times=1)
-    life = rig.start(family="unknown")  # its retry leaves time for the signal
-    _row_exists(life)
-    life.write(image_ended_at={"N": str(int(time.time()))}, image_error={"S": "no such base"})
-    return life
+def start_build_broken(life: Life) -> None:
+    life.answer("build", "fail").start(family="unknown")
 
 
-def released_while_building(rig: Rig) -> Life:
-    return rig.start(family="unknown").fail("image", "Runner.Released")
+def build_ended_before_the_wait(life: Life) -> None:
+    with life.held("lambda:InvokeFunction"):
+        life.start(family="unknown").at("lambda:InvokeFunction")
+        life.write(image_ended_at={"N": str(int(time.time()))}, image_error={"S": "no such base"})
 
 
-def build_too_slow(rig: Rig) -> Life:
+def released_while_building(life: Life) -> None:
+    life.start(family="unknown").fail("image", "Runner.Released")
+
+
+def build_too_slow(life: Life) -> None:
     # three builds, each heard of no more
-    return rig.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
+    life.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
 
 
-def build_failed(rig: Rig) -> Life:
-    return rig.start(family="unknown").fail("image", "Image.BuildFailed", "see the log")
+def build_failed(life: Life) -> None:
+    life.start(family="unknown").fail("image", "Image.BuildFailed", "see the log")
 
 
-def stopped_before_the_wait(rig: Rig) -> Life:
-    rig.fault(**_slow_park("runner"))
-    life = rig.start()
-    _row_exists(life)
-    life.write(released_at={"N": "1"})
-    return life
+def stopped_before_the_wait(life: Life) -> None:
+    with life.held(PARK, '"S": "runner"'):
+        life.start().at(PARK)
+        life.write(released_at={"N": "1"})
 
 
-def released_while_booting(rig: Rig) -> Life:
-    return rig.start().fail("runner", "Runner.Released")
+def released_while_booting(life: Life) -> None:
+    life.start().fail("runner", "Runner.Released")
 
 
-def registration_refused(rig: Rig) -> Life:
-    return rig.start().fail("runner", "Runner.RegistrationRefused", "401")
+def registration_refused(life: Life) -> None:
+    life.start().fail("runner", "Runner.RegistrationRefused", "401")
 
 
-def boot_too_slow(rig: Rig) -> Life:
-    return rig.start(timeouts={"BootTimeoutSeconds": "1"})
+def boot_too_slow(life: Life) -> None:
+    life.start(timeouts={"BootTimeoutSeconds": "1"})
 
 
-def task_stopped_while_booting(rig: Rig) -> Life:
-    life = rig.start()
+CANNOT_PULL = ("runner", "Runner.TaskStopped", "CannotPullContainerError")
+
+
+def task_stopped_while_booting(life: Life) -> None:
+    life.start().fail_again(*CANNOT_PULL).fail(*CANNOT_PULL)
+
+
+def unready_task_is_gone(life: Life) -> None:
+    cannot_stop(life.start(), "InvalidParameterException").fail_again(*CANNOT_PULL)
+    life.fail(*CANNOT_PULL)
+
+
+def unready_task_cannot_be_stopped(life: Life) -> None:
+    cannot_stop(life.start(), "AccessDeniedException").fail(*CANNOT_PULL)
+
+
+def cannot_stop(life: Life, code: str, *, times: int = 1) -> Life:
+    """Its first task, which is named by nothing but its ARN when it is stopped."""
     life.parked("runner")
-    first = life.row()["task_id"]
-    life.fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
-    _parked_again(life, first)
-    return life.fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
+    rule = api_error("ecs:StopTask", match=life.row()["task_id"], code=code)
+    life.rig.fault(**rule, times=times)
+    return life
 
 
-def unready_task_is_gone(rig: Rig) -> Life:
-    rig.fault(**api_error("ecs:StopTask", code="InvalidParameterException"))
-    return task_stopped_while_booting(rig)
-
-
-def unready_task_cannot_be_stopped(rig: Rig) -> Life:
-    rig.fault(**api_error("ecs:StopTask", code="AccessDeniedException"))
-    return rig.start().fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
-
-
-def started_before_the_wait(rig: Rig) -> Life:
-    life = rig.start()
-    token = life.parked("runner")
+def started_before_the_wait(life: Life) -> None:
+    token = life.start().parked("runner")
     life.write(started_at={"N": "1"}, completed_at={"N": "2"})
-    rig.states.send_task_success(taskToken=token, output="{}")
-    return life
+    life.rig.states.send_task_success(taskToken=token, output="{}")
 
 
-def idle_too_long(rig: Rig) -> Life:
-    return rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+def idle_too_long(life: Life) -> None:
+    life.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
 
 
-def released_while_waiting(rig: Rig) -> Life:
-    return rig.start().succeed("runner").fail("job", "Runner.Released", "the job was cancelled")
+def released_while_waiting(life: Life) -> None:
+    life.start().succeed("runner").fail("job", "Runner.Released", "the job was cancelled")
 
 
-def gone_without_a_job(rig: Rig) -> Life:
-    life = rig.start().succeed("runner")
-    life.parked("job")
-    first = life.row()["task_id"]
+def gone_without_a_job(life: Life) -> None:
     # a runner exits 0 for most of its own failures too: its job still waits
-    life.fail("job", "Runner.TaskExited")
-    _parked_again(life, first)
-    return life.succeed("runner").fail("job", "Runner.TaskStopped", "SpotInterruption")
+    life.start().succeed("runner").fail_again("job", "Runner.TaskExited")
+    life.succeed("runner").fail("job", "Runner.TaskStopped", "SpotInterruption")
 
 
-def terminated_while_waiting(rig: Rig) -> Life:
-    return rig.start().succeed("runner").fail("job", "Runner.Terminated")
+def terminated_while_waiting(life: Life) -> None:
+    life.start().succeed("runner").fail("job", "Runner.Terminated")
 
 
-def github_unreachable_when_idle(rig: Rig) -> Life:
-    rig.answer("deregister", "fail")
-    return rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+def github_unreachable_when_idle(life: Life) -> None:
+    idle_too_long(life.answer("deregister", "fail"))
 
 
-def completed_before_the_wait(rig: Rig) -> Life:
-    life = rig.start().succeed("runner")
-    token = life.parked("job")
+def completed_before_the_wait(life: Life) -> None:
+    token = life.start().succeed("runner").parked("job")
     life.write(completed_at={"N": "2"})
-    rig.states.send_task_success(taskToken=token, output="{}")
-    return life
+    life.rig.states.send_task_success(taskToken=token, output="{}")
 
 
-def heart_stops(rig: Rig) -> Life:
+def heart_stops(life: Life) -> None:
     # the end of the job's time comes before GitHub is asked
-    life = rig.start(timeouts={"RunnerTtlSeconds": "2"})
-    return _claim(life, heartbeat_seconds=30).succeed("job")
+    life.start(timeouts={"RunnerTtlSeconds": "2"})
+    _claim(life, heartbeat_seconds=30).succeed("job")
 
 
-def runner_is_offline(rig: Rig) -> Life:
-    rig.answer("check", "offline")
-    life = rig.start(timeouts={"RunnerTtlSeconds": "60"})
-    return _claim(life, heartbeat_seconds=0.1).succeed("job")
+def runner_is_offline(life: Life) -> None:
+    _claim(life.answer("check", "offline").start(), heartbeat_seconds=0.1).succeed("job")
 
 
-def github_unreachable_without_heartbeats(rig: Rig) -> Life:
-    rig.answer("check", "fail")
-    life = rig.start(timeouts={"RunnerTtlSeconds": "8"})
-    return _claim(life, heartbeat_seconds=0.1).succeed("job")
+def github_unreachable_without_heartbeats(life: Life) -> None:
+    life.answer("check", "fail").start(timeouts={"RunnerTtlSeconds": "8"})
+    _claim(life, heartbeat_seconds=0.1).succeed("job")
 
 
 def _claim(life: Life, *, heartbeat_seconds: float) -> Life:
@@ -225,52 +202,48 @@ def _claim(life: Life, *, heartbeat_seconds: float) -> Life:
     return life
 
 
-def stopped_in_the_middle_of_a_job(rig: Rig) -> Life:
-    life = rig.start().succeed("runner", "job")
-    return life.fail("completion", "Runner.TaskStopped", "SpotInterruption")
+def stopped_in_the_middle_of_a_job(life: Life) -> None:
+    life.start().succeed("runner", "job")
+    life.fail("completion", "Runner.TaskStopped", "SpotInterruption")
 
 
-def row_cannot_be_read(rig: Rig) -> Life:
-    life = rig.start()
-    token = life.parked("runner")
+def row_cannot_be_read(life: Life) -> None:
+    token = life.start().parked("runner")
     life.write(started_at={"N": "1"})
-    rig.fault(**api_error("dynamodb:GetItem", match="ConsistentRead"))
-    rig.states.send_task_success(taskToken=token, output="{}")
-    return life
+    life.fault(**api_error("dynamodb:GetItem", match="ConsistentRead"))
+    life.rig.states.send_task_success(taskToken=token, output="{}")
 
 
-def ended_task_is_gone(rig: Rig) -> Life:
-    rig.fault(**api_error("ecs:StopTask", code="InvalidParameterException"))
-    return rig.start().succeed("runner", "job", "completion")
+def ended_task_is_gone(life: Life) -> None:
+    cannot_stop(life.start(), "InvalidParameterException").succeed("runner", "job", "completion")
 
 
-def ended_task_cannot_be_stopped(rig: Rig) -> Life:
-    rig.fault(**api_error("ecs:StopTask", code="AccessDeniedException"))
-    return rig.start().succeed("runner", "job", "completion")
+def ended_task_cannot_be_stopped(life: Life) -> None:
+    cannot_stop(life.start(), "AccessDeniedException").succeed("runner", "job", "completion")
 
 
-def offline_cannot_be_recorded(rig: Rig) -> Life:
-    rig.fault(**api_error("dynamodb:UpdateItem", match="OFFLINE"))
-    return rig.start().succeed("runner", "job", "completion")
+def offline_cannot_be_recorded(life: Life) -> None:
+    life.fault(**api_error("dynamodb:UpdateItem", match="OFFLINE"))
+    life.start().succeed("runner", "job", "completion")
 
 
-def failed_task_cannot_be_stopped(rig: Rig) -> Life:
-    rig.fault(**api_error("ecs:StopTask", code="AccessDeniedException"), times=11)
-    return rig.start().fail("runner", "Runner.Terminated")
+def failed_task_cannot_be_stopped(life: Life) -> None:
+    cannot_stop(life.start(), "AccessDeniedException", times=11)
+    life.fail("runner", "Runner.Terminated")
 
 
-def registration_cannot_be_removed(rig: Rig) -> Life:
-    rig.answer("deregister", "fail")
-    return rig.start().fail("runner", "Runner.Terminated")
+def registration_cannot_be_removed(life: Life) -> None:
+    life.answer("deregister", "fail").start().fail("runner", "Runner.Terminated")
 
 
-def failure_cannot_be_recorded(rig: Rig) -> Life:
-    rig.fault(**api_error("dynamodb:UpdateItem", match="FAILED"))
-    return rig.start().fail("runner", "Runner.Terminated")
+def failure_cannot_be_recorded(life: Life) -> None:
+    life.fault(**api_error("dynamodb:UpdateItem", match="FAILED"))
+    life.start().fail("runner", "Runner.Terminated")
 
 
 ALL = "States.ALL"
-SCENARIOS: dict[tuple[str, str], Callable[[Rig], Life]] = {
+Played = dict[tuple[str, str], Future[Life]]
+SCENARIOS: dict[tuple[str, str], Callable[[Life], None]] = {
     ("RecordRunner", CONDITION): record_runner_known,
     ("RecordRunner", ALL): record_runner_broken,
     ("LaunchTask", ALL): launch_broken,
@@ -339,10 +312,29 @@ def test_there_is_a_scenario_for_every_catch(machine: dict[str, Any]) -> None:
     assert set(SCENARIOS) == catches
 
 
+@pytest.fixture(scope="module")
+def played(rig: Rig) -> Played:
+    """A life for each scenario, all of them played at once."""
+
+    def play(scenario: Callable[[Life], None]) -> Life:
+        life = rig.life()
+        scenario(life)
+        return life
+
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        return {key: pool.submit(play, scenario) for key, scenario in SCENARIOS.items()}
+
+
 @pytest.mark.parametrize(("state", "error"), SCENARIOS)
-def test_catch(rig: Rig, machine: dict[str, Any], state: str, error: str) -> None:
+def test_catch(
+    rig: Rig,
+    machine: dict[str, Any],
+    played: Played,
+    state: str,
+    error: str,
+) -> None:
     [catch] = [c for c in machine["States"][state]["Catch"] if c["ErrorEquals"][0] == error]
-    life = SCENARIOS[state, error](rig)
+    life = played[state, error].result()
     path = life.path()
     steps = list(pairwise(path))
     assert (state, catch["Next"]) in steps, path
@@ -367,22 +359,20 @@ def test_catch(rig: Rig, machine: dict[str, Any], state: str, error: str) -> Non
 
 
 def _no_task_stays(rig: Rig, life: Life) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        described = rig.running_tasks()
-        mine = life.row().get("task_id")
-        if mine not in described:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"task {mine} of {life.runner_id} is still there")
+    mine = life.row().get("task_id")
+    until(lambda: mine not in rig.running_tasks(), f"task {mine} of {life.runner_id} is gone")
 
 
 # --- the happy path, and orders of signals
 
 
 def test_happy_path_takes_eight_transitions(rig: Rig) -> None:
-    life = rig.start().succeed("runner", "job")
-    time.sleep(1.1)
+    life = rig.start()
+    life.parked("runner")
+    began = time.time()
+    life.succeed("runner", "job")
+    # its times are whole seconds: they differ from the next one on
+    until(lambda: int(time.time()) > began)
     life.succeed("completion")
     assert life.path() == [
         "RecordRunner",
@@ -398,7 +388,7 @@ def test_happy_path_takes_eight_transitions(rig: Rig) -> None:
     assert row["status"] == "OFFLINE"
     assert float(row["cost_usd"]) == pytest.approx(0.0006)  # a minute at the least
     assert int(row["ended_at"]) > int(row["launched_at"])
-    assert rig.running_tasks() == []
+    _no_task_stays(rig, life)
 
 
 def test_statuses_are_the_original_ones_in_order(rig: Rig) -> None:
@@ -430,8 +420,7 @@ def test_a_second_try_has_a_ticket_and_a_client_token_of_its_own(rig: Rig) -> No
     life = rig.start()
     life.parked("runner")
     first = life.row()
-    life.fail("runner", "Runner.TaskStopped", "CannotPullContainerError")
-    _parked_again(life, first["task_id"])
+    life.fail_again(*CANNOT_PULL)
     second = life.row()
     assert second["ticket_hash"] != first["ticket_hash"]
     assert "claimed_at" not in second
@@ -476,9 +465,10 @@ def test_signals_racing_the_parks_lose_nobody(rig: Rig) -> None:
 
 
 def test_a_runner_terminated_between_two_waits_does_not_go_on(rig: Rig) -> None:
-    rig.fault(**_slow_park("completion"))
-    life = rig.start().succeed("runner", "job")
-    life.write(released_at={"N": "1"}, terminated_at={"N": "1"})
+    life = rig.life()
+    with life.held(PARK, '"S": "completion"'):
+        life.start().succeed("runner", "job").at(PARK)
+        life.write(released_at={"N": "1"}, terminated_at={"N": "1"})
     assert life.end()["error"] == "Runner.Terminated"
     _no_task_stays(rig, life)
 
@@ -519,8 +509,7 @@ def test_a_runner_that_stood_in_no_line_has_no_time_in_it(rig: Rig) -> None:
 
 
 def test_no_capacity_takes_the_next_provider(rig: Rig) -> None:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason=NO_CAPACITY)
-    life = rig.start(capacity=("FARGATE_SPOT", "FARGATE"))
+    life = no_capacity(rig.life()).start(capacity=("FARGATE_SPOT", "FARGATE"))
     life.parked("runner")
     assert life.row()["capacity_provider"] == "FARGATE"
     life.succeed("runner", "job", "completion")
@@ -528,8 +517,8 @@ def test_no_capacity_takes_the_next_provider(rig: Rig) -> None:
 
 
 def test_no_capacity_anywhere_waits_and_tries_again(rig: Rig) -> None:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI", times=1)
-    life = rig.start().succeed("runner", "job", "completion")
+    life = rig.life().fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI")
+    life.start(timeouts={"AwaitCapacity": "1"}).succeed("runner", "job", "completion")
     assert life.path()[:5] == [
         "RecordRunner",
         "LaunchTask",
@@ -541,14 +530,13 @@ def test_no_capacity_anywhere_waits_and_tries_again(rig: Rig) -> None:
 
 def test_no_capacity_as_an_exception_waits_too(rig: Rig) -> None:
     rule = api_error("ecs:RunTask", code="ClientException") | {"message": NO_CAPACITY}
-    rig.fault(**rule)
-    life = rig.start().succeed("runner", "job", "completion")
+    life = rig.life().fault(**rule)
+    life.start(timeouts={"AwaitCapacity": "1"}).succeed("runner", "job", "completion")
     assert "AwaitCapacity" in life.path()
 
 
 def test_a_permanent_failure_fails_at_once_with_its_reason(rig: Rig) -> None:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason="MISSING")
-    life = rig.start()
+    life = rig.life().fault(on="ecs:RunTask", outcome="failure", reason="MISSING").start()
     assert life.path().count("LaunchTask") == 1
     assert life.row()["error"] == "Runner.LaunchFailed"
     assert "MISSING" in life.row()["cause"]
@@ -574,10 +562,10 @@ def test_an_image_that_is_being_built_is_waited_for_without_another_build(rig: R
 
 
 def test_the_end_of_an_earlier_build_does_not_end_the_wait_for_another(rig: Rig) -> None:
-    rig.fault(on="lambda:InvokeFunction", outcome="error", code="ServiceException", times=1)
-    life = rig.start(family="unknown")  # its retry leaves time for the signal
-    _row_exists(life)
-    life.write(image_ended_at={"N": "1"})
+    life = rig.life()
+    with life.held("lambda:InvokeFunction"):
+        life.start(family="unknown").at("lambda:InvokeFunction")
+        life.write(image_ended_at={"N": "1"})
     life.parked("image")
     life.fail("image", "Runner.Released")
     assert life.path().count("LaunchTask") == 1
@@ -659,12 +647,9 @@ def test_an_image_in_line_for_its_build_is_waited_for(rig: Rig) -> None:
 
 
 def test_an_image_that_is_long_in_line_does_not_count_as_not_built(rig: Rig) -> None:
-    rig.answer("build", "queued")
-    life = rig.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
-    deadline = time.monotonic() + 30
-    while rig.entered(life.arn).count("StartBuild") < 5:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    life = rig.life().answer("build", "queued")
+    life.start(family="unknown", timeouts={"ImageBuildTimeoutSeconds": "1"})
+    until(lambda: life.path_so_far().count("StartBuild") >= 5, life.path_so_far)
     # no token of a wait this short: it may be over before it is answered
     life.write(released_at={"N": "1"})
     assert life.end()["status"] == "SUCCEEDED"
@@ -676,11 +661,10 @@ def test_who_waits_takes_a_dead_builder_over(rig: Rig) -> None:
     rig.image(life_tag, status={"S": "BUILDING"}, lease_expires_at={"N": soon})
     timeouts = {"ImageBuildTimeoutSeconds": "3"}
     life = rig.start(family="unknown", image_tag=life_tag, timeouts=timeouts)
-    deadline = time.monotonic() + 20
-    while "StartBuild" not in rig.entered(life.arn):
-        assert time.monotonic() < deadline, rig.entered(life.arn)
-        time.sleep(0.1)
-    life.fail("image", "Runner.Released").end()
+    until(lambda: "StartBuild" in life.path_so_far(), life.path_so_far)
+    # no token of a wait this short: it may be over before it is answered
+    life.write(released_at={"N": "1"})
+    assert life.end()["status"] == "SUCCEEDED"
 
 
 def test_the_log_of_the_build_is_on_the_row_while_it_is_waited_for(rig: Rig) -> None:
@@ -742,10 +726,7 @@ def test_a_runner_that_github_still_hears_runs_on_without_heartbeats(rig: Rig) -
     life = rig.start()
     _claim(life, heartbeat_seconds=0.1).succeed("job")
     first = life.parked("completion")
-    deadline = time.monotonic() + 20
-    while life.parked("completion") == first:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: life.parked("completion") != first, life.path_so_far)
     assert rig.running_tasks()
     life.succeed("completion")
     assert life.end()["status"] == "SUCCEEDED"
@@ -757,16 +738,20 @@ def test_a_heart_that_beats_does_not_make_a_job_longer(rig: Rig) -> None:
     life = rig.start(timeouts={"RunnerTtlSeconds": "3"})
     _claim(life, heartbeat_seconds=30).succeed("job")
     token = life.parked("completion")
-    for _ in range(12):
+
+    def is_over_by_the_next_beat() -> bool:
         with suppress(rig.states.exceptions.TaskTimedOut):
             rig.states.send_task_heartbeat(taskToken=token)
-        time.sleep(0.25)
+        status = rig.states.describe_execution(executionArn=life.arn)["status"]
+        return bool(status != "RUNNING")
+
+    until(is_over_by_the_next_beat, life.path_so_far)
     assert life.end()["error"] == "Runner.JobTimeout"
     assert "CheckRunner" not in life.path()
 
 
-def test_why_github_lost_a_runner_stands_on_its_row(rig: Rig) -> None:
-    life = runner_is_offline(rig)
+def test_why_github_lost_a_runner_stands_on_its_row(played: Played) -> None:
+    life = played["CheckRunner", "RunnerOffline"].result()
     life.end()
     row = life.row()
     assert (row["error"], row["cause"]) == ("Runner.HeartbeatLost", "GitHub has lost it")
@@ -789,8 +774,8 @@ def test_the_time_of_a_job_goes_on_while_its_heart_is_looked_for(rig: Rig) -> No
 
 
 def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None:
-    rig.answer("deregister", "busy")
-    life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+    life = rig.life().answer("deregister", "busy")
+    idle_too_long(life)
     life.succeed("completion")
     path = life.path()
     assert path[path.index("ReleaseRunner") :] == [
@@ -802,19 +787,16 @@ def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None
     ]
 
 
-def test_github_unreachable_stops_nothing_for_ten_tries(rig: Rig) -> None:
-    rig.answer("deregister", "fail")
-    life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+def test_github_unreachable_stops_nothing_for_ten_tries(played: Played) -> None:
+    life = played["ReleaseRunner", ALL].result()
     assert life.path().count("ReleaseRunner") == 10
     assert life.row()["error"] == "Runner.ReleaseFailed"
 
 
 def test_a_job_that_starts_while_github_is_unreachable_is_not_stopped(rig: Rig) -> None:
-    rig.answer("deregister", "fail")
-    life = rig.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
-    deadline = time.monotonic() + 20
-    while "AwaitGitHub" not in rig.entered(life.arn) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    life = rig.life()
+    github_unreachable_when_idle(life)
+    until(lambda: "AwaitGitHub" in life.path_so_far(), life.path_so_far)
     life.write(started_at={"N": "1"})
     life.succeed("completion")
     assert life.end()["status"] == "SUCCEEDED"
@@ -838,10 +820,8 @@ def test_a_job_refused_before_can_be_served_later(rig: Rig) -> None:
 def test_what_is_known_of_the_first_task_does_not_speak_of_the_second(rig: Rig) -> None:
     life = rig.start()
     life.parked("runner")
-    first = life.row()["task_id"]
     life.write(exit_code={"N": "0"}, stopped_reason={"S": "old"}, stop_code={"S": "old"})
-    life.fail("runner", "Runner.TaskStopped")
-    _parked_again(life, first)
+    life.fail_again("runner", "Runner.TaskStopped")
     assert not {"exit_code", "stopped_reason", "stop_code"} & set(life.row())
     life.fail("runner", "Runner.Terminated").end()
 
@@ -879,25 +859,3 @@ def test_hostile_causes_reach_the_row_as_they_are(rig: Rig) -> None:
     life = rig.start().fail("runner", "Runner.Terminated", cause)
     assert life.end()["cause"] == cause
     assert life.row()["cause"] == cause
-
-
-def _row_exists(life: Life) -> None:
-    deadline = time.monotonic() + 10
-    while not life.row() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def _parked_again(life: Life, first_task: object) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        row = life.row()
-        if row.get("task_id") not in {None, first_task} and row.get("waiting_for") == "runner":
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no second task for {life.runner_id}: {life.row()}")
-
-
-def _slow_park(phase: str) -> dict[str, Any]:
-    """One retried error for the park of ``phase``: a second in which a signal can come first."""
-    rule = api_error("dynamodb:UpdateItem", match=f'"S": "{phase}"')
-    return rule | {"code": "InternalServerError", "status": 500}

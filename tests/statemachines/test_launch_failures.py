@@ -16,7 +16,7 @@ from cdk_runner_fleet.launch_failures import (
     pattern,
 )
 
-from .rig import Rig, open_rig
+from .rig import Life, Rig, open_rig
 
 # what ECS says, as far as its documents and its users' reports have it: text -> the table's row
 REASONS = {
@@ -89,18 +89,9 @@ PASSING_STOPS = (
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    process, rig = open_rig(tmp_path_factory.mktemp("tasks"))
-    with process:
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with open_rig(tmp_path_factory.mktemp("tasks")) as rig:
         yield rig
-        process.terminate()
-        process.wait(timeout=20)
-
-
-@pytest.fixture
-def rig(emulator: Rig) -> Rig:
-    emulator.calm()
-    return emulator
 
 
 def first_that_fits(text: str, table: tuple[LaunchFailure, ...]) -> LaunchFailure:
@@ -152,21 +143,27 @@ def test_a_pattern_that_would_break_the_file_is_refused() -> None:
 # --- executed
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_the_machine_answers_a_refusal_as_the_table_says(rig: Rig, reason: str) -> None:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason=reason)
-    _answers(rig, first_that_fits(reason, RUN_TASK).answer)
+@pytest.fixture(scope="module")
+def answered(rig: Rig) -> dict[str, Life]:
+    """A life for each refusal and each error, all of them started at once."""
+    lives = {}
+    for reason in REASONS:
+        lives[reason] = rig.life().fault(on="ecs:RunTask", outcome="failure", reason=reason)
+    for code, message in ERRORS:
+        error = {"code": code, "message": message, "status": 400}
+        lives[f"Ecs.{code}: {message}"] = rig.life().fault(
+            # as often as the state itself tries again, and once more
+            on="ecs:RunTask",
+            outcome="error",
+            times=5,
+            **error,
+        )
+    return {text: life.start() for text, life in lives.items()}
 
 
-@pytest.mark.parametrize(("code", "message"), ERRORS)
-def test_the_machine_answers_an_error_as_the_table_says(rig: Rig, code: str, message: str) -> None:
-    # as often as the state itself tries again, and once more
-    rig.fault(on="ecs:RunTask", outcome="error", code=code, message=message, status=400, times=5)
-    _answers(rig, first_that_fits(f"Ecs.{code}: {message}", RUN_TASK).answer)
-
-
-def _answers(rig: Rig, answer: Answer) -> None:
-    life = rig.start()
+@pytest.mark.parametrize("text", [*REASONS, *(f"Ecs.{c}: {m}" for c, m in ERRORS)])
+def test_the_machine_answers_as_the_table_says(answered: dict[str, Life], text: str) -> None:
+    life, answer = answered[text], first_that_fits(text, RUN_TASK).answer
     if answer is Answer.FAIL:
         assert life.end()["error"] == "Runner.LaunchFailed"
         assert life.path() == [
@@ -188,8 +185,8 @@ def test_an_image_that_cannot_run_is_not_tried_again(rig: Rig) -> None:
 
 
 def test_later_launches_go_through_the_subnets_one_by_one(rig: Rig) -> None:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI", times=2)
-    life = rig.start(capacity=("FARGATE_SPOT", "FARGATE"))
+    life = rig.life().fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI", times=2)
+    life.start(capacity=("FARGATE_SPOT", "FARGATE"), timeouts={"AwaitCapacity": "1"})
     life.parked("runner")
     asked = []
     pages = rig.states.get_paginator("get_execution_history").paginate(executionArn=life.arn)
@@ -203,10 +200,9 @@ def test_later_launches_go_through_the_subnets_one_by_one(rig: Rig) -> None:
 
 
 def test_what_it_waits_for_stands_on_the_row(rig: Rig) -> None:
-    rig.fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI")
-    life = rig.start()
+    life = rig.life().fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI").start()
     life.parked("capacity")
     assert life.row()["waiting_reason"] == "RESOURCE:ENI"
-    life.parked("runner")
+    life.succeed("capacity").parked("runner")
     assert "waiting_reason" not in life.row()
     life.fail("runner", "Runner.Terminated").end()

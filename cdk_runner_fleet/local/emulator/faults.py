@@ -6,7 +6,8 @@ used and counts down, ``"times": null`` never does.
 ============== =================================================================================
 on             outcome
 ============== =================================================================================
-an IAM action  ``error`` with ``code``, ``message``, ``status``: the API call answers with it
+an IAM action  ``error`` with ``code``, ``message``, ``status``: the API call answers with it;
+               ``held``: the API call is made when the rule is taken away
 ecs:RunTask    ``failure`` with ``reason``: 200 with that in ``failures[]``
 task           ``never_boots`` (there, but claims nothing), ``cannot_pull`` with ``reason``
 running_task   a stop code such as ``SpotInterruption`` with ``reason``; applied at once
@@ -17,14 +18,17 @@ function       ``crash_before`` and ``crash_after``: the process is killed at th
                ``times_out``: all it did has happened, and then its time was up
 ============== =================================================================================
 
-``match`` limits a rule: a text in the API request's body, in the task's ARN or ``startedBy``, in
-the build's environment, or in the function's name and handler. A function's rule may have
-``event`` too: texts that the invocation's event must contain, written as compact JSON (a body's
-quotes as they are before they are escaped).
+``match`` limits a rule: a text in the API request's body (or a list of texts that are all there), in
+the task's ARN or ``startedBy``, in the build's environment, or in the function's name and handler. A
+function's rule may have ``event`` too: texts that the invocation's event must contain, written as
+compact JSON (a body's quotes as they are before they are escaped).
+
+``DELETE /_fleet/faults`` takes all rules away, with a ``match`` in its body those with just that one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,7 +38,7 @@ _OUTCOMES = {
     "build": ("FAILED", "STOPPED", "TIMED_OUT", "FAULT", "hangs"),
     "function": ("crash_before", "crash_after", "times_out"),
 }
-_API_OUTCOMES = ("error", "failure")
+_API_OUTCOMES = ("error", "held", "failure")
 _CALLS = "use 1 or more for crash_before, 0 or more for crash_after, none for times_out"
 
 
@@ -46,7 +50,7 @@ class Rule:
         on: an IAM action such as ``ecs:RunTask``, or ``task``, ``running_task``, ``build``,
             ``function``.
         outcome: what happens; see the module.
-        match: text that what is hit must contain.
+        match: text that what is hit must contain, or a list of such.
         times: how often, None for always.
         reason: why, as AWS would word it.
         code: error code of an API answer.
@@ -58,7 +62,7 @@ class Rule:
 
     on: str
     outcome: str
-    match: str = ""
+    match: str | list[str] = ""
     times: int | None = 1
     reason: str = ""
     code: str = "InternalServerError"
@@ -91,11 +95,16 @@ class Rule:
         elif self.event or self.calls:
             raise ValueError(f"event and calls are for 'function', not for {self.on!r}")
 
+    @property
+    def texts(self) -> list[str]:
+        """What must be there."""
+        return [self.match] if isinstance(self.match, str) else self.match
+
     def meets(self, text: str, *, outcomes: tuple[str, ...] | None, event: str, calls: int) -> bool:
         """Whether what happens now is this rule's."""
         return (
             (outcomes is None or self.outcome in outcomes)
-            and self.match in text
+            and all(part in text for part in self.texts)
             and self.calls == calls
             and all(part in event for part in self.event)
         )
@@ -113,10 +122,16 @@ class Faults:
         with self._lock:
             self._rules.append((rule, [0]))
 
-    def clear(self) -> None:
-        """Forget all rules."""
+    def clear(self, match: str | list[str] | None = None) -> None:
+        """Forget all rules, or those with just this ``match``."""
         with self._lock:
-            self._rules.clear()
+            kept = [] if match is None else [r for r in self._rules if r[0].match != match]
+            self._rules[:] = kept
+
+    async def release(self, rule: Rule) -> None:
+        """Wait until the rule is taken away."""
+        while any(one is rule for one, _ in self._rules):
+            await asyncio.sleep(0.01)
 
     def take(
         self,

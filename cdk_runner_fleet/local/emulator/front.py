@@ -84,8 +84,8 @@ class Front:
             case "GET", "faults":
                 return 200, {"faults": self._faults.listing()}
             case "DELETE", "faults":
-                self._faults.clear()
-                return 200, {"faults": []}
+                self._faults.clear(json.loads(body)["match"] if body else None)
+                return 200, {"faults": self._faults.listing()}
             case "POST", "faults":
                 return self._add_fault(body)
             case _:
@@ -99,7 +99,7 @@ class Front:
         if rule.on == "running_task":
             reason = rule.reason or "Your Spot Task was interrupted."
             with request_scope(ACCOUNT, REGION):
-                hit = self._tasks.interrupt(rule.match, code=rule.outcome, reason=reason)
+                hit = self._tasks.interrupt(rule.texts, code=rule.outcome, reason=reason)
             return 200, {"task_arns": hit}
         self._faults.add(rule)
         return 201, {"faults": self._faults.listing()}
@@ -133,8 +133,11 @@ class Front:
         service = detect_service(method, path, headers, routing)
         action = iam_actions.extract_iam_action(service, method, path, headers, body, routing)
         if action is not None:
-            fault = self._faults.take(action, body.decode(errors="replace"), outcomes=("error",))
-            if fault is not None:
+            text = body.decode(errors="replace")
+            fault = self._faults.take(action, text, outcomes=("error", "held"))
+            if fault is not None and fault.outcome == "held":
+                await self._faults.release(fault)
+            elif fault is not None:
                 return error_response_json(fault.code, fault.message, fault.status)
             refusal = access.pass_role_refusal(action, headers, query_params, body)
             if refusal is not None:

@@ -19,7 +19,7 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,18 +142,18 @@ class Tasks:
 
     # --- faults
 
-    def interrupt(self, match: str, *, code: str, reason: str) -> list[str]:
+    def interrupt(self, texts: Sequence[str], *, code: str, reason: str) -> list[str]:
         """Take running tasks away, as Fargate does with Spot; returns their ARNs.
 
         Args:
-            match: a text in the task's ARN or ``startedBy``; empty for every task.
+            texts: what is in the task's ARN or ``startedBy``; none for every task.
             code: the stop code, such as ``SpotInterruption``.
             reason: the stopped reason.
         """
         hit = [
             task
             for task in list(ecs._tasks.values())
-            if match in f"{task['taskArn']} {task.get('startedBy')}"
+            if all(text in f"{task['taskArn']} {task.get('startedBy')}" for text in texts)
             and task["desiredStatus"] == "RUNNING"
         ]
         for task in hit:
