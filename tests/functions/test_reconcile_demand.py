@@ -182,6 +182,7 @@ def world(aws: Aws, environment: pytest.MonkeyPatch, context: Any) -> Iterator[W
         apps=[app],
         webhook_secret=WEBHOOK_SECRET,
         webhook_url=url,
+        lost_after_seconds=3600,  # a test says itself when GitHub gives a job up
     ) as twin:
         environment.setenv("GITHUB_API_URL", twin.url)
         environment.setenv("WEBHOOK_URL", url)
