@@ -98,7 +98,13 @@ def _report_job(claims: Claims, runner_id: str, token: str, report: Report | Non
     if report.event == JOB_STARTED:
         # the row's job is what GitHub's own webhook says it is: whatever runs in the job can
         # report as well as the hook does
-        claims.signals.started(runner_id, started_at=None, job={}, runner_version=version)
+        claims.signals.started(
+            runner_id,
+            started_at=None,
+            job={},
+            github_runner_id=runner.github_runner_id,
+            runner_version=version,
+        )
     else:
         claims.signals.reported_completion(runner_id, runner_version=version)
     logger.info(

@@ -228,6 +228,7 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         status="queued",
         conclusion=None,
         runner_name=None,
+        github_runner_id=None,
         created_at=1,
         started_at=None,
         completed_at=None,

@@ -289,7 +289,7 @@ class Aws:
         if phase == "runner":
             extra = {"ticket_hash": hashlib.sha256(b"the-ticket").hexdigest(), "task_id": TASK}
         if phase in ("job", "completion"):
-            extra = {"claimed_at": 90, "task_id": TASK}
+            extra = {"claimed_at": 90, "task_id": TASK, "github_runner_id": 1}
         status = {
             "image": "IMAGE_CREATING",
             "runner": "STARTING",

@@ -574,6 +574,50 @@ def test_a_start_behind_the_completion_changes_nothing(aws: Aws, dispatch: Any) 
     assert len(aws.resumed) == 1
 
 
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+@pytest.mark.parametrize(
+    ("phase", "registration"), [("job", 2), ("completion", 2), ("runner", None)]
+)
+def test_a_job_of_an_earlier_task_says_nothing_of_this_ones(
+    aws: Aws, dispatch: Any, name: str, phase: str, registration: int | None
+) -> None:
+    """Its events may come after the task's end, and after the next task has another job."""
+    mine = {"job_id": 7, **({"started_at": 100} if phase == "completion" else {})}
+    aws.park(phase, **mine, **({"github_runner_id": registration} if registration else {}))
+    before = aws.row()
+    dispatch(job(name, id=999))
+    assert aws.row() == before
+    assert aws.resumed == []
+
+
+@pytest.mark.parametrize("phase", ["runner", "job"])
+def test_a_task_whose_runner_has_done_its_job_is_not_wanted(
+    aws: Aws, dispatch: Any, phase: str
+) -> None:
+    aws.park(phase, **({"github_runner_id": 2} if phase == "job" else {}))
+    dispatch(sample("completed"))
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == (f"token-{phase}", "Runner.Released")
+    assert cause == "the task before this one has done the job"
+    row = aws.row()
+    assert row is not None
+    assert row["job_status"] == "success"
+
+
+def test_a_task_that_has_another_job_by_then_keeps_it_and_that_jobs_runner_goes(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.park("completion", github_runner_id=2, started_at=100, job_id=9)
+    _waiting(aws, "fleet-9-1")
+    dispatch(sample("completed"))
+    assert [(token, error) for token, error, _ in aws.resumed] == [
+        ("token-fleet-9-1", "Runner.Released")
+    ]
+    row = aws.row()
+    assert row is not None
+    assert not {"completed_at", "released_at"} & set(row)
+
+
 @pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
 def test_a_signal_too_late_is_counted_and_no_error(
     aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str], code: str
@@ -595,7 +639,7 @@ def test_other_trouble_with_a_signal_is_tried_again(aws: Aws, dispatch: Any) -> 
     "order", list(permutations(["in_progress", "completed", "task_stopped"])), ids="-".join
 )
 def test_every_order_leaves_the_same_times(aws: Aws, dispatch: Any, order: tuple[str, ...]) -> None:
-    aws.put_row(status="WAITING_FOR_JOB", job_id=2832853555)
+    aws.put_row(status="WAITING_FOR_JOB", job_id=2832853555, github_runner_id=1)
     for name in order * 2:
         dispatch(stopped() if name == "task_stopped" else sample(name))
     row = aws.row()

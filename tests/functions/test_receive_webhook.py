@@ -131,6 +131,7 @@ def test_a_queued_job_becomes_one_trimmed_event(light: LightAws) -> None:
             "status": "queued",
             "conclusion": None,
             "runner_name": None,
+            "runner_id": None,
             "created_at": 1781551340,
             "started_at": 1781551340,
             "completed_at": None,

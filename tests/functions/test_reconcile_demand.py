@@ -81,7 +81,14 @@ class World:
         """A runner that is registered at GitHub, and never came online."""
         made = self.twin.board.register(name=name, labels=labels or ("self-hosted",))
         made.scope = f"/repos/{REPOSITORY}"
+        self._claim(made)
         return made
+
+    def _claim(self, runner: Runner) -> None:
+        """Let its row, if it is past its claim, know its registration."""
+        row = self.aws.row(runner.name)
+        if row and row["status"] in ("WAITING_FOR_JOB", "RUNNING"):
+            self.aws.put_row(**{**row, "github_runner_id": runner.id})
 
     def registered(self) -> set[str]:
         return {runner.name for runner in self.twin.board.runners.values()}
@@ -104,6 +111,9 @@ class World:
             **attributes,
         }
         self.aws.put_row(**{name: value for name, value in row.items() if value is not None})
+        for runner in self.twin.board.registered:
+            if runner.name == runner_id:
+                self._claim(runner)
 
     def waiting(self, runner_id: str, **attributes: Any) -> None:
         """The row of a runner that waits for a job."""

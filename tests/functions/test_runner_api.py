@@ -233,8 +233,8 @@ def test_410_once_nobody_waits_for_the_claim(
     assert github.calls == []
 
 
-@pytest.mark.parametrize("runner_name", [None, ""])
-def test_410_if_the_job_ended_without_a_runner(
+@pytest.mark.parametrize("runner_name", [None, "", RUNNER])
+def test_410_if_the_job_ended_without_a_runner_or_on_a_task_of_this_one(
     aws: Aws, github: GitHub, post: Any, runner_name: str | None
 ) -> None:
     aws.park("runner")

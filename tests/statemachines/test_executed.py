@@ -441,6 +441,21 @@ def test_a_signal_that_comes_before_its_state_is_not_lost(rig: Rig, early: str) 
     assert life.end()["status"] == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("late", [("started",), ("started", "completed")], ids="-".join)
+def test_a_task_is_not_waited_for_when_the_one_before_it_had_a_job(
+    rig: Rig, late: tuple[str, ...]
+) -> None:
+    """It went before the fleet heard of its job, so that another one was started."""
+    life = rig.start().succeed("runner")
+    life.parked("job")
+    life.write(**{f"{signal}_at": {"N": "1"} for signal in late})
+    life.fail("job", "Runner.TaskExited")
+    path = life.path()
+    assert (path.count("LaunchTask"), path.count("WaitForJob")) == (2, 1)
+    assert "StopTask" in path
+    assert life.end()["status"] == "SUCCEEDED"
+
+
 def test_signals_racing_the_parks_lose_nobody(rig: Rig) -> None:
     """Signals written by another thread at any moment: every life ends by itself."""
 

@@ -28,6 +28,7 @@ from fleet_runtime.runner.signals import Signals
 
 _CANCELLED = "the job was cancelled before a runner had it"
 _TAKEN = "the job has another runner"
+_DONE = "the task before this one has done the job"
 _RETIRED = "Runner.VersionRetired"
 
 _USE_SECONDS = 3600
@@ -73,7 +74,10 @@ class Dispatcher:
         elif event.action == "in_progress" and job.runner_name:
             # by the runner's name: GitHub may have given it another job than its own
             runner = self.signals.started(
-                job.runner_name, started_at=job.started_at, job=job.identity | event.stamp
+                job.runner_name,
+                started_at=job.started_at,
+                job=job.identity | event.stamp,
+                github_runner_id=job.github_runner_id,
             )
             self._make_up_for(job, runner)
         elif event.action == "completed" and job.runner_name:
@@ -83,12 +87,15 @@ class Dispatcher:
                 completed_at=job.completed_at,
                 conclusion=job.conclusion or "completed",
                 job=job.identity | event.stamp,
+                github_runner_id=job.github_runner_id,
             )
+            own_id = job.runner_id(prefix=self.offer.runner_name_prefix)
+            if runner is None and job.runner_name == own_id:
+                self._release_ended(event, cause=_DONE)
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
         elif event.action == "completed":
-            values = {"job_status": job.conclusion or "completed", **event.stamp}
-            self._release(job, cause=_CANCELLED, values=values)
+            self._release_ended(event, cause=_CANCELLED)
 
     def execution_ended(self, runner_id: str) -> None:
         """Handle the end of a runner's execution that ran its course.
@@ -177,6 +184,10 @@ class Dispatcher:
                 logger.info("runner replaced", runner_id=runner.runner_id, by=document["runner_id"])
                 count("RunnerReplaced")
         self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
+
+    def _release_ended(self, event: JobEvent, *, cause: str) -> None:
+        values = {"job_status": event.job.conclusion or "completed", **event.stamp}
+        self._release(event.job, cause=cause, values=values)
 
     def _release(self, job: Job, *, cause: str, values: Mapping[str, Value]) -> None:
         runner_id = job.runner_id(prefix=self.offer.runner_name_prefix)

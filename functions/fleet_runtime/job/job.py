@@ -34,6 +34,7 @@ class Job:
         labels: What stands in ``runs-on``; None in place of what is no text.
         status: ``queued``, ``in_progress``, ``completed``, ``waiting`` or another of GitHub's.
         runner_name: The runner that has it or had it, None while none has.
+        github_runner_id: That runner's registration; None if GitHub does not tell.
         head_sha: The commit it runs for; empty where GitHub does not tell.
     """
 
@@ -47,6 +48,7 @@ class Job:
     status: str
     conclusion: str | None
     runner_name: str | None
+    github_runner_id: int | None
     created_at: int | None
     started_at: int | None
     completed_at: int | None
@@ -72,6 +74,7 @@ class Job:
             status=cut(document.get("status")),
             conclusion=cut(document.get("conclusion")) or None,
             runner_name=cut(document.get("runner_name")) or None,
+            github_runner_id=_registration(document.get("runner_id")),
             created_at=_epoch(document.get("created_at")),
             started_at=_epoch(document.get("started_at")),
             completed_at=_epoch(document.get("completed_at")),
@@ -136,6 +139,7 @@ class JobEvent:
                 status=job["status"],
                 conclusion=job["conclusion"],
                 runner_name=job["runner_name"],
+                github_runner_id=job["runner_id"],
                 created_at=job["created_at"],
                 started_at=job["started_at"],
                 completed_at=job["completed_at"],
@@ -164,6 +168,7 @@ class JobEvent:
                 "status": job.status,
                 "conclusion": job.conclusion,
                 "runner_name": job.runner_name,
+                "runner_id": job.github_runner_id,
                 "created_at": job.created_at,
                 "started_at": job.started_at,
                 "completed_at": job.completed_at,
@@ -198,6 +203,13 @@ def _whole(job: Mapping[str, Any], key: str, *, largest: int, default: int | Non
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
         raise UnreadableJobError(f"workflow_job.{key} is {shown(value)} and not a number from 1")
     return value
+
+
+def _registration(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    # 0 stands for none in some answers
+    return value if 1 <= value <= _LARGEST_ID else None
 
 
 def _labels(value: object) -> tuple[object, ...]:

@@ -128,7 +128,8 @@ class Claims:
             # fail open: a runner too many costs cents, a runner too few a job
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
             return False
-        return job.status == "completed" and not job.runner_name
+        # its own name: a task of this runner before this one has done it
+        return job.status == "completed" and job.runner_name in ("", runner.runner_id)
 
     def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
         try:

@@ -158,24 +158,28 @@ class Signals:
         *,
         started_at: int | None,
         job: Mapping[str, Value],
+        github_runner_id: int | None = None,
         runner_version: str = "",
     ) -> Runner | None:
         """Signal that a job started on the runner.
 
         Args:
             runner_id: The runner that has the job, whichever job it was started for.
+            github_runner_id: Its registration that has the job. Default: the one it has now.
             started_at: When the job started. Default: now.
             job: What the row is to say about the job.
             runner_version: The runner's version, for a row that does not know it yet.
 
         Returns:
-            The row, or None if there is none or its job has ended already.
+            The row, or None if there is none, its job has ended already, or the job is one that an
+            earlier task of the runner had.
         """
         row = self._records.update(
             runner_id,
             values={**job, "job_status": "in_progress"},
             first={"started_at": started_at or self._records.now, **_version(runner_version)},
-            condition=f"{_HAS_ROW} AND attribute_not_exists(completed_at)",
+            condition=f"{_of(github_runner_id)} AND attribute_not_exists(completed_at)",
+            operands=_registration(github_runner_id),
         )
         if row and row.waiting_for == "job":
             self._succeed(row, signal="started")
@@ -189,14 +193,29 @@ class Signals:
         completed_at: int | None,
         conclusion: str,
         job: Mapping[str, Value],
+        github_runner_id: int | None = None,
     ) -> Runner | None:
-        """Signal that the runner's job ended; None if there is no such row."""
+        """Signal that the runner's job ended.
+
+        Args:
+            runner_id: The runner.
+            started_at: When the job started. Default: when it ended.
+            completed_at: When it ended. Default: now.
+            conclusion: How.
+            job: What the row is to say about the job.
+            github_runner_id: The registration that had the job. Default: the one it has now.
+
+        Returns:
+            The row, or None if there is none, or the job is one that an earlier task of the runner
+            had: what runs on this one is another.
+        """
         ended = completed_at or self._records.now
         row = self._records.update(
             runner_id,
             values={**job, "job_status": conclusion},
             first={"started_at": started_at or ended, "completed_at": ended},
-            condition=_HAS_ROW,
+            condition=_of(github_runner_id),
+            operands=_registration(github_runner_id),
         )
         if row and row.waiting_for in ("job", "completion"):
             self._succeed(row, signal="completed")
@@ -367,6 +386,15 @@ class Signals:
             count("SignalTooLate")
             return False
         return True
+
+
+def _of(github_runner_id: int | None) -> str:
+    """The condition that a row is there, and about a registration if one is known."""
+    return _HAS_ROW if github_runner_id is None else "github_runner_id = :registration"
+
+
+def _registration(github_runner_id: int | None) -> dict[str, Value]:
+    return {} if github_runner_id is None else {":registration": github_runner_id}
 
 
 def _is_too_late(error: ClientError) -> bool:

@@ -28,6 +28,7 @@ def job(job_id: int, *, labels: tuple[object, ...] = PLAIN, age: int = 600, **ch
         "status": "queued",
         "conclusion": None,
         "runner_name": None,
+        "github_runner_id": None,
         "created_at": NOW - age,
         "started_at": NOW - age,
         "completed_at": None,
