@@ -11,9 +11,9 @@ from typing import Any
 from fleet_runtime import environment
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
-from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.observability import logger, observed
 from fleet_runtime.runner.claims import Claims, Denied, is_token
 from fleet_runtime.runner.reports import (
@@ -42,10 +42,12 @@ class Settings:
 def _claims() -> Claims:
     settings = environment.read(Settings)
     records = RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table)
+    github = GitHub.of(settings.connection)
     return Claims(
         records=records,
         signals=Signals(records=records, stepfunctions=client("stepfunctions")),
-        github=GitHubRunners(GitHubAccess.of(settings.connection)),
+        github=github,
+        registrations=Registrations(github, runner_group=settings.connection.runner_group),
     )
 
 

@@ -20,8 +20,8 @@ from fleet_runtime import environment
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.items import number
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.github import message as github
-from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github import runners
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.images.releases import ENTRY, Release, Releases, is_version
@@ -59,7 +59,7 @@ class Watch:
         images: The images' rows.
         pin: The library's own release of the runner.
         ledger: The ledger.
-        access: GitHub.
+        github: GitHub.
         retirement: Says which versions are dead.
         clock: Epoch seconds. Default: the system's.
     """
@@ -67,7 +67,7 @@ class Watch:
     images: ImageRecords
     pin: Release
     ledger: Ledger
-    access: GitHubAccess
+    github: GitHub
     retirement: Retirement
     clock: Callable[[], float] = time.time
 
@@ -145,9 +145,8 @@ class Watch:
         return versions
 
     def _ask(self, versions: Sequence[str], known: Releases) -> Releases:
-        scope = self.access.runners_path
-        response = self.access.send(github.list_runner_downloads(scope=scope), repository=None)
-        offered = Release.offered(github.read_runner_downloads(response))
+        request = runners.list_runner_downloads(scope=self.github.scope.path)
+        offered = Release.offered(self.github.ask(request))
         current = known.current
         if offered and offered.is_newer_than(current):
             logger.info("newer runner release", version=offered.version, instead_of=current.version)
@@ -158,8 +157,9 @@ class Watch:
         return replace(known, current=current, dates=dates)
 
     def _date(self, version: str, known: Releases) -> str | None:
-        request = github.get_runner_deprecation(scope=self.access.runners_path, version=version)
-        answer = github.read_runner_deprecation(self.access.send(request, repository=None))
+        answer = self.github.ask(
+            runners.get_runner_deprecation(scope=self.github.scope.path, version=version)
+        )
         # a version that GitHub no longer knows does not come to life again
         return answer.runtime_deprecates_at if answer else known.dates.get(version)
 
@@ -195,7 +195,7 @@ def _watch() -> Watch:
         images=ImageRecords(dynamodb=client("dynamodb"), table=settings.image_table),
         pin=settings.runner_release,
         ledger=Ledger(dynamodb=client("dynamodb"), table=settings.ledger_table),
-        access=GitHubAccess.of(settings.connection),
+        github=GitHub.of(settings.connection),
         retirement=Retirement(events=client("events"), bus=settings.event_bus_name),
     )
 

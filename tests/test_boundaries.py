@@ -152,8 +152,9 @@ def test_the_runtime_does_not_import_the_entry_points() -> None:
 
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
-    pure = ["job", "github/message", "github/jobs", "explanation/causes", "explanation/explanation"]
-    for name in pure:
+    resources = ["message", "jobs", "runners", "hooks", "checks"]
+    explained = ["explanation/causes", "explanation/explanation"]
+    for name in ["job", *(f"github/{resource}" for resource in resources), *explained]:
         path = RUNTIME / name
         for module in sources(path) if path.is_dir() else [path.with_suffix(".py")]:
             roots = {each.split(".")[0] for each in imports(module)}

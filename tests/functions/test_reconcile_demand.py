@@ -24,9 +24,9 @@ from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.github import jobs as demand_api
-from fleet_runtime.github.etags import Pages
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.message import GitHubUnavailable, Request, Response
+from fleet_runtime.job.scope import Scope
 from fleet_runtime.reconciliation import listing, repairs
 from fleet_runtime.reconciliation.listing import JobLister, Listing
 from fleet_runtime.reconciliation.supply import Supply
@@ -1118,23 +1118,22 @@ def test_a_repository_that_is_gone_is_forgotten(world: World) -> None:
 # --- many repositories, many runs ------------------------------------------------------------
 
 
-class Lists:
+class Lists(GitHub):
     """GitHub's lists of runs and their queued jobs, for as many requests as there is time for."""
 
-    runners_path = "/orgs/octo-org"
-
     def __init__(self, runs: dict[tuple[str, str], list[int]], *, most: int = 10_000) -> None:
+        self.scope = Scope(kind="orgs", name="octo-org")
         self.runs = runs
         self.most = most
         self.left = most
         self.broken: set[str] = set()
 
-    def send(self, request: Request, *, repository: str) -> Response:
+    def ask(self, request: Request[Any]) -> Any:
         if not self.left:
             raise GitHubUnavailable("no time is left to ask GitHub")
         self.left -= 1
-        if repository in self.broken:
-            return Response(status=502, headers={}, body=b"")
+        if request.repository in self.broken:
+            return request.read(Response(status=502, headers={}, body=b""))
         path = urlsplit(request.path)
         if path.path.endswith("/jobs"):
             run_id = int(path.path.split("/")[-2])
@@ -1143,9 +1142,11 @@ class Lists:
         else:
             query = parse_qs(path.query)
             first = (int(query["page"][0]) - 1) * 100
-            listed = self.runs.get((repository, query["status"][0]), [])[first : first + 100]
+            listed = self.runs.get((request.repository, query["status"][0]), [])[
+                first : first + 100
+            ]
             answer = {"workflow_runs": [{"id": run_id} for run_id in listed]}
-        return Response(status=200, headers={}, body=json.dumps(answer).encode())
+        return request.read(Response(status=200, headers={}, body=json.dumps(answer).encode()))
 
     def seen(self, lister: JobLister, repositories: list[str]) -> tuple[list[int], bool]:
         """The jobs of one run, and whether these are all."""
@@ -1154,15 +1155,11 @@ class Lists:
         return [job.job_id for job in listing.jobs], listing.is_complete
 
 
-def lister(lists: Lists) -> JobLister:
-    return JobLister(access=lists, pages=Pages())  # type: ignore[arg-type]
-
-
 def test_where_time_runs_out_the_next_run_goes_on_from_there() -> None:
     names = [f"octo-org/r{number}" for number in range(5)]
     # four requests each: three lists of runs, and one of jobs
     lists = Lists({(name, "queued"): [number] for number, name in enumerate(names, 1)}, most=9)
-    made = lister(lists)
+    made = JobLister(lists)
     assert [lists.seen(made, names) for _ in range(3)] == [
         ([1, 2], False),
         ([3, 4], False),
@@ -1173,7 +1170,7 @@ def test_where_time_runs_out_the_next_run_goes_on_from_there() -> None:
 def test_a_repository_that_takes_all_the_time_does_not_take_it_always() -> None:
     names = ["octo-org/large", "octo-org/small"]
     lists = Lists({(names[0], "queued"): [*range(1, 21)], (names[1], "queued"): [99]}, most=9)
-    made = lister(lists)
+    made = JobLister(lists)
     assert lists.seen(made, names) == ([1, 2, 3, 4, 5, 6], False)
     assert 99 in lists.seen(made, names)[0]
 
@@ -1182,7 +1179,7 @@ def test_a_repository_that_github_cannot_list_hides_no_other() -> None:
     names = ["octo-org/broken", "octo-org/well"]
     lists = Lists({(names[1], "queued"): [5]})
     lists.broken.add(names[0])
-    made = lister(lists)
+    made = JobLister(lists)
     assert [lists.seen(made, names) for _ in range(2)] == [([5], False)] * 2
 
 
@@ -1194,7 +1191,7 @@ def test_runs_that_wait_for_an_approval_hide_no_queued_one() -> None:
             (REPOSITORY, "queued"): [999],
         }
     )
-    made = lister(lists)
+    made = JobLister(lists)
     seen = [lists.seen(made, [REPOSITORY]) for _ in range(3)]
     assert [jobs[:2] for jobs, _ in seen] == [[999, 998]] * 3
     assert {job for jobs, _ in seen for job in jobs} == {*range(1, 251), 998, 999}
@@ -1204,7 +1201,7 @@ def test_runs_that_wait_for_an_approval_hide_no_queued_one() -> None:
 def test_a_repository_with_too_many_runs_leaves_the_next_one_its_turn() -> None:
     names = ["octo-org/large", "octo-org/small"]
     lists = Lists({(names[0], "queued"): [*range(1, 301)], (names[1], "queued"): [999]})
-    made = lister(lists)
+    made = JobLister(lists)
     assert 999 not in lists.seen(made, names)[0]
     assert lists.seen(made, names)[0][0] == 999
 
@@ -1331,7 +1328,7 @@ def test_a_runner_whose_job_is_still_queued_is_not_surplus_because_the_list_is_b
     name = f"fleet-{job.id}-1"
     world.waiting(name)
     world.open(name)
-    monkeypatch.setattr(demand_api, "read_jobs", lambda *_, **__: [])
+    monkeypatch.setattr(JobLister, "_jobs", lambda *_: [])
     assert world.reconcile()["released"] == []
     world.twin.board.cancel_run(job.run)
     assert world.reconcile()["released"] == [name]

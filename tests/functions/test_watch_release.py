@@ -16,13 +16,9 @@ from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.environment import SettingError
-from fleet_runtime.github import message as github
-from fleet_runtime.github.message import (
-    GitHubUnavailable,
-    Response,
-    RunnerDeprecation,
-    RunnerDownload,
-)
+from fleet_runtime.github import runners
+from fleet_runtime.github.message import GitHubUnavailable, Response
+from fleet_runtime.github.runners import RunnerDeprecation, RunnerDownload
 from fleet_runtime.images.releases import ENTRY, Release, Releases, found_dead
 from fleet_runtime.images.retirement import Retirement
 from fleet_runtime.observability import logger
@@ -558,8 +554,11 @@ def response(document: object, status: int = 200) -> Response:
     return Response(status=status, headers={}, body=body)
 
 
+DEPRECATION = runners.get_runner_deprecation(scope="/orgs/o", version="1.2.3")
+
+
 def test_a_date_is_read_with_its_zone_and_may_be_missing() -> None:
-    read = github.read_runner_deprecation
+    read = DEPRECATION.read
     for date in ("2026-09-01T00:00:00Z", "2026-09-01T00:00:00+02:00", "2026-09-01"):
         assert read(response({"runtime_deprecates_at": date})) == RunnerDeprecation(
             runtime_deprecates_at=date
@@ -579,13 +578,13 @@ def test_a_date_is_read_with_its_zone_and_may_be_missing() -> None:
 @pytest.mark.parametrize("date", ["", "soon", 7, {}, False])
 def test_a_date_that_is_none_is_not_kept(date: object) -> None:
     with pytest.raises(GitHubUnavailable, match="for a time"):
-        github.read_runner_deprecation(response({"runtime_deprecates_at": date}))
+        DEPRECATION.read(response({"runtime_deprecates_at": date}))
 
 
 @pytest.mark.parametrize("document", [{}, b"<html>", None])
 def test_what_is_no_list_of_archives_is_no_answer(document: object) -> None:
     with pytest.raises(GitHubUnavailable, match="without a list of archives"):
-        github.read_runner_downloads(response(document))
+        runners.list_runner_downloads(scope="/orgs/o").read(response(document))
 
 
 def test_the_secret_is_not_logged(

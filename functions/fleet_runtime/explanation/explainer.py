@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.explanation import explanation as explanations
 from fleet_runtime.explanation.explanation import Explanation
-from fleet_runtime.github import message as github
-from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github import jobs as github_jobs
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.message import GitHubError, GitHubRefused, Request
+from fleet_runtime.github.message import GitHubError, GitHubRefused
+from fleet_runtime.job.job import Job
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import RunnerRecords
 
 _HAS_RUNNER = ("in_progress", "completed")
 _ASKING = {"actions": "read"}
+_ISO = "%Y-%m-%dT%H:%M:%SZ"
 _REMEDY = (
     "give the GitHub App Checks: write, or the token Commit statuses: write, or set "
     "explain_at_github to false"
@@ -45,8 +47,8 @@ class Explainer:
     """
 
     records: RunnerRecords
-    asking: GitHubAccess
-    telling: GitHubAccess
+    asking: GitHub
+    telling: GitHub
     explain_at_github: bool
 
     @classmethod
@@ -54,8 +56,8 @@ class Explainer:
         """Make it from the function's settings."""
         return cls(
             records=RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table),
-            asking=GitHubAccess.of(replace(settings.connection, github_permissions=_ASKING)),
-            telling=GitHubAccess.of(settings.connection),
+            asking=GitHub.of(replace(settings.connection, github_permissions=_ASKING)),
+            telling=GitHub.of(settings.connection),
             explain_at_github=settings.explain_at_github,
         )
 
@@ -101,7 +103,7 @@ class Explainer:
     def view(self, job_id: int, *, repository: str) -> dict[str, Any]:
         """Say what GitHub says of a job, or why it does not: ``{"error": …}``."""
         try:
-            return explanations.read_job_view(self._ask(repository, job_id))
+            return _view(self._job(job_id, repository=repository))
         except GitHubRefused as error:
             hint = "; is it one of this fleet's, and may its credentials see it?"
             return {"error": f"{error}{hint if error.status == 404 else ''}"}
@@ -122,7 +124,7 @@ class Explainer:
         if not self.explain_at_github:
             return False
         try:
-            job = github.read_job(self._ask(about.repository, job_id))
+            job = self._job(job_id, repository=about.repository)
         except GitHubRefused as error:
             # no permission to look is none to keep quiet
             logger.warning("job not found", runner_id=about.runner_id, error=str(error))
@@ -134,7 +136,7 @@ class Explainer:
         if not self.explain_at_github or not about.head_sha:
             return "log"
         try:
-            self._post(explanations.create_check_run(about), about)
+            self.telling.ask(about.as_check_run())
         except GitHubRefused:
             # check runs are for Apps alone
             return self._tell_by_status(about)
@@ -142,7 +144,7 @@ class Explainer:
 
     def _tell_by_status(self, about: Explanation) -> str:
         try:
-            self._post(explanations.create_commit_status(about), about)
+            self.telling.ask(about.as_commit_status())
         except GitHubRefused as error:
             logger.error(
                 "not explained at GitHub",
@@ -154,9 +156,24 @@ class Explainer:
             return "log"
         return "commit_status"
 
-    def _post(self, request: Request, about: Explanation) -> None:
-        explanations.read_created(self.telling.send(request, repository=about.repository))
+    def _job(self, job_id: int, *, repository: str) -> Job:
+        return self.asking.ask(github_jobs.get_job(repository=repository, job_id=job_id))
 
-    def _ask(self, repository: str, job_id: int) -> github.Response:
-        request = github.get_job(repository=repository, job_id=job_id)
-        return self.asking.send(request, repository=repository)
+
+def _view(job: Job) -> dict[str, Any]:
+    """What explains something of a job, named and written as GitHub does."""
+    return {
+        "status": job.status,
+        "conclusion": job.conclusion,
+        "labels": list(job.labels),
+        "runner_name": job.runner_name,
+        "created_at": _time(job.created_at),
+        "started_at": _time(job.started_at),
+        "completed_at": _time(job.completed_at),
+        "head_sha": job.head_sha,
+        "html_url": job.url,
+    }
+
+
+def _time(epoch: int | None) -> str | None:
+    return None if epoch is None else datetime.fromtimestamp(epoch, UTC).strftime(_ISO)

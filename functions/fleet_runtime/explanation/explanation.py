@@ -1,4 +1,4 @@
-"""What is said at GitHub about a job that gets no runner: a check run or a commit status. Pure.
+"""What is said at GitHub about a job that gets no runner, in a check run or a commit status. Pure.
 
 The cause and the job's name are in part written by whoever can edit a workflow, and are read by
 whoever sees the commit: they are cut, made one line and shown as code, and AWS account numbers are
@@ -7,7 +7,6 @@ masked.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from typing import Any
 
 from fleet_runtime.explanation.causes import Cause, cause_of
 from fleet_runtime.explanation.unserved import WAITS
-from fleet_runtime.github.message import Request, Response, read_document
+from fleet_runtime.github import checks
+from fleet_runtime.github.message import Request
 
 _LONGEST_NAME = 100
-_LONGEST_DESCRIPTION = 140
-"""Of a commit status (REST API, "Create a commit status")."""
 _LONGEST_CAUSE = 1000
 _ACCOUNT = re.compile(r"(?<!\d)\d{12}(?!\d)")
 
@@ -80,67 +78,29 @@ class Explanation:
         """What the error means."""
         return cause_of(self.error)
 
-
-def create_check_run(about: Explanation) -> Request:
-    """Say it as a check run; only a GitHub App with *Checks: write* may."""
-    body = {
-        "name": about.name,
-        "head_sha": about.head_sha,
-        "external_id": about.runner_id,
-        "status": "completed",
-        "conclusion": "failure" if about.final else "neutral",
-        "output": {
-            "title": f"{'No runner' if about.final else 'No runner yet'}: {about.meaning.title}",
-            "summary": _summary(about),
-        },
-    }
-    if about.job_url:
-        body["details_url"] = about.job_url
-    return Request(
-        method="POST",
-        path=f"/repos/{about.repository}/check-runs",
-        body=json.dumps(body).encode(),
-    )
-
-
-def create_commit_status(about: Explanation) -> Request:
-    """Say it as a commit status, in 140 characters, with *Commit statuses: write*."""
-    body = {
-        "state": "failure" if about.final else "success",
-        "context": about.name,
-        "description": _cut(_status(about), _LONGEST_DESCRIPTION),
-    }
-    if about.job_url:
-        body["target_url"] = about.job_url
-    return Request(
-        method="POST",
-        path=f"/repos/{about.repository}/statuses/{about.head_sha}",
-        body=json.dumps(body).encode(),
-    )
-
-
-def read_created(response: Response) -> None:
-    """Read the answer to either; raises GitHubError unless GitHub has taken it."""
-    read_document(response, expected=201)
-
-
-def read_job_view(response: Response) -> dict[str, Any]:
-    """Read what GitHub says of a job, as far as it explains something; raises GitHubError."""
-    job = read_document(response, expected=200)
-    return {
-        name: job.get(name)
-        for name in (
-            "status",
-            "conclusion",
-            "labels",
-            "runner_name",
-            "created_at",
-            "started_at",
-            "completed_at",
-            "head_sha",
-            "html_url",
+    def as_check_run(self) -> Request[None]:
+        """Say it as a check run, which only a GitHub App may."""
+        return checks.create_check_run(
+            repository=self.repository,
+            head_sha=self.head_sha,
+            name=self.name,
+            external_id=self.runner_id,
+            conclusion="failure" if self.final else "neutral",
+            title=f"{'No runner' if self.final else 'No runner yet'}: {self.meaning.title}",
+            summary=_summary(self),
+            details_url=self.job_url,
         )
-    }
+
+    def as_commit_status(self) -> Request[None]:
+        """Say it as a commit status, in fewer words."""
+        return checks.create_commit_status(
+            repository=self.repository,
+            head_sha=self.head_sha,
+            state="failure" if self.final else "success",
+            context=self.name,
+            description=_cut(_status(self), checks.LONGEST_DESCRIPTION),
+            target_url=self.job_url,
+        )
 
 
 def _summary(about: Explanation) -> str:

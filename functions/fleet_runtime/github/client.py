@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
+from typing import Any, TypeVar
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.github import message as github
+from fleet_runtime.github.app import Installation
 from fleet_runtime.github.app_keys import AppToken, KmsKey, PemKey
-from fleet_runtime.github.apps import Installation
 from fleet_runtime.github.caller import Caller
 from fleet_runtime.github.connection import App, Connection
-from fleet_runtime.github.credentials import PersonalAccessToken, Secret
-from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request, Response
+from fleet_runtime.github.credentials import CredentialsError, PersonalAccessToken, Secret
+from fleet_runtime.github.etags import Etags
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Page, Request
 from fleet_runtime.github.rate_limits import LimitReachedError
 from fleet_runtime.github.transport import Transport
 from fleet_runtime.job.scope import Scope
@@ -24,17 +25,23 @@ from fleet_runtime.observability import logger
 _MOST_PAGES = 100
 """10,000 entries: no list of GitHub's that is read here is longer."""
 
+T = TypeVar("T")
 
-class GitHubAccess:
+
+class GitHub:
     """Asks GitHub on the fleet's behalf.
 
     Args:
         transport: The line to GitHub.
         scope: What the fleet serves.
         callers: Who asks. Of several, the one with most quota left does.
-        app: Who asks as a GitHub App itself. Default: nobody, the fleet has a token instead.
-        runner_group: Name of the group that runners join. Default: GitHub's default group.
+        app: The same, asked as a GitHub App itself. Default: none, the fleet has a token instead.
         clock: Epoch seconds. Default: the system's.
+
+    Attributes:
+        scope: What the fleet serves.
+        as_app: The same, asked as the first of the fleet's Apps, whose webhook it is; None if the
+            fleet has a token instead of Apps.
     """
 
     def __init__(
@@ -43,22 +50,23 @@ class GitHubAccess:
         transport: Transport,
         scope: Scope,
         callers: Sequence[Caller],
-        app: Caller | None = None,
-        runner_group: str = "",
+        app: GitHub | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.scope = scope
+        self.as_app = app
         self._transport = transport
-        self._scope = scope
-        self._app = app
         # fleets that share their Apps begin with different ones, each always with the same
         self._callers = sorted(callers, key=lambda caller: _rank(scope, caller))
-        self._runner_group = runner_group
-        self._runner_group_id: int | None = None
         self._clock = clock
 
     @classmethod
-    def of(cls, connection: Connection) -> GitHubAccess:
+    def of(cls, connection: Connection, *, etags: Etags | None = None) -> GitHub:
         """Reach GitHub as a function's settings say.
+
+        Args:
+            connection: The settings.
+            etags: What GitHub said before. Default: nothing is kept.
 
         Raises:
             ValueError: if the API's URL is none, or the certificate authority is none.
@@ -68,87 +76,62 @@ class GitHubAccess:
         transport = Transport(
             api_url=connection.github_api_url, ca=ca["Parameter"]["Value"] if ca else None
         )
+        scope = connection.github_scope
         if not connection.github_apps:
             token = PersonalAccessToken(_secret(connection.github_token_secret_arn))
-            callers = [Caller(credential=token, transport=transport)]
-            apps = []
-        else:
-            apps = [
-                Caller(credential=_app_token(app), transport=transport)
-                for app in connection.github_apps
-            ]
-            callers = [
-                Caller(
-                    credential=Installation(
-                        app_id=app.app_id,
-                        caller=caller,
-                        scope=connection.github_scope,
-                        permissions=connection.github_permissions or {},
-                        installation_id=app.installation_id,
-                    ),
-                    transport=transport,
-                )
-                for app, caller in zip(connection.github_apps, apps, strict=True)
-            ]
+            caller = Caller(credential=token, transport=transport, etags=etags)
+            return cls(transport=transport, scope=scope, callers=[caller])
+        apps = [
+            Caller(credential=_app_token(app), transport=transport, etags=etags)
+            for app in connection.github_apps
+        ]
+        callers = [
+            Caller(
+                credential=Installation(
+                    app_id=app.app_id,
+                    caller=caller,
+                    scope=scope,
+                    permissions=connection.github_permissions or {},
+                    installation_id=app.installation_id,
+                ),
+                transport=transport,
+                etags=etags,
+            )
+            for app, caller in zip(connection.github_apps, apps, strict=True)
+        ]
         return cls(
             transport=transport,
-            scope=connection.github_scope,
+            scope=scope,
             callers=callers,
-            app=apps[0] if apps else None,
-            runner_group=connection.runner_group,
+            app=cls(transport=transport, scope=scope, callers=apps[:1]),
         )
-
-    @property
-    def runners_path(self) -> str:
-        """Where runners are registered: ``/repos/o/r``, ``/orgs/o`` or ``/enterprises/e``."""
-        return self._scope.path
-
-    def covers(self, repository: str) -> bool:
-        """Whether the fleet serves a repository, ``owner/name``, as far as its name tells."""
-        return self._scope.covers(repository)
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
         """Let all requests inside the block together take no longer than this."""
         return self._transport.within(seconds)
 
-    def runner_group_id(self) -> int:
-        """Return the id of the group that runners join; looked up once.
-
-        Raises:
-            GitHubError: if GitHub does not say, or there is no such group.
-        """
-        if not self._runner_group:
-            return github.DEFAULT_RUNNER_GROUP
-        if self._runner_group_id is None:
-            self._runner_group_id = self._find_runner_group()
-        return self._runner_group_id
-
-    def send(self, request: Request, *, repository: str | None) -> Response:
-        """Send a request.
-
-        Args:
-            request: The request.
-            repository: The repository that it is about, None for the runners themselves. One that
-                the fleet does not serve is not asked for.
+    def ask(self, request: Request[T]) -> T:
+        """Ask, unless it is about a repository that the fleet does not serve.
 
         Returns:
-            The answer, unless it is a rate limit.
+            What the answer is read as.
 
         Raises:
             GitHubUnavailable: there is no answer, or GitHub does not want to be asked before
                 ``retry_after``; what it wants is kept without asking again.
-            GitHubRefused: the credentials are missing or wrong, or the repository is another's.
+            GitHubRefused: GitHub refuses, the credentials are missing or wrong, or the repository
+                is another's.
         """
-        if repository is not None and not self.covers(repository):
-            raise GitHubRefused(f"{repository} is not in the {self._scope}", status=0)
+        if request.repository is not None and not self.scope.covers(request.repository):
+            raise GitHubRefused(f"{request.repository} is not in the {self.scope}", status=0)
         limits: list[LimitReachedError] = []
-        refusals: list[GitHubRefused] = []
+        refusals: list[CredentialsError] = []
         for caller in self._by_quota_left(request):
             try:
-                return caller.ask(request)
+                return caller.call(request)
             except LimitReachedError as error:
                 limits.append(error)
-            except GitHubRefused as error:
+            except CredentialsError as error:
                 # another App may do as well; whoever reads the log sees to this one
                 logger.error("no credential", who=caller.who, error=str(error))
                 refusals.append(error)
@@ -156,24 +139,30 @@ class GitHubAccess:
             raise self._unavailable(min(limits, key=lambda limit: limit.until))
         raise refusals[0]
 
-    def send_as_app(self, request: Request) -> Response | None:
-        """Send a request as the first of the fleet's Apps, whose webhook it is.
+    def pages(self, request: Request[Page[T]], *, most: int = _MOST_PAGES) -> Iterator[Page[T]]:
+        """Ask for one page of a list after another, as long as they are taken.
 
-        Returns:
-            The answer, unless it is a rate limit; None if the fleet has a token instead of Apps.
+        Args:
+            request: Asks for the first page.
+            most: Pages that are asked for. The last of them may have others behind it.
 
         Raises:
-            GitHubUnavailable: as from ``send``.
-            GitHubRefused: as from ``send``.
+            GitHubError: as from ``ask``.
         """
-        if self._app is None:
-            return None
-        try:
-            return self._app.ask(request)
-        except LimitReachedError as error:
-            raise self._unavailable(error) from error
+        following: Request[Page[T]] | None = request
+        for _ in range(most):
+            if following is None:
+                return
+            page = self.ask(following)
+            yield page
+            following = page.following
 
-    def _by_quota_left(self, request: Request) -> list[Caller]:
+    def items(self, request: Request[Page[T]], *, most: int = _MOST_PAGES) -> Iterator[T]:
+        """Ask for what is on the pages of a list; see ``pages``."""
+        for page in self.pages(request, most=most):
+            yield from page.items
+
+    def _by_quota_left(self, request: Request[Any]) -> list[Caller]:
         # By orders of magnitude, so that two Apps do not take turns with each request: each has
         # tokens to get. Sorting keeps those of one magnitude in their own order.
         return sorted(self._callers, key=lambda caller: -caller.left(request).bit_length())
@@ -182,29 +171,9 @@ class GitHubAccess:
         wait = max(1, math.ceil(limit.until - self._clock()))
         return GitHubUnavailable(str(limit), status=limit.status, retry_after=wait)
 
-    def _find_runner_group(self) -> int:
-        for page in range(1, _MOST_PAGES + 1):
-            request = github.list_runner_groups(scope=self._scope.path, page=page)
-            groups = github.read_runner_groups(self.send(request, repository=None))
-            if self._runner_group in groups:
-                return groups[self._runner_group]
-            if len(groups) < github.PAGE_SIZE:
-                break
-        raise GitHubRefused(
-            f"the {self._scope} has no runner group {self._runner_group!r}: make it there, or name "
-            "another as runner_group",
-            status=0,
-        )
-
 
 def _rank(scope: Scope, caller: Caller) -> bytes:
     return sha256(f"{scope.path} {caller.who}".encode()).digest()
-
-
-def _authority(parameter: str) -> str | None:
-    if not parameter:
-        return None
-    return str(client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
 
 
 def _secret(arn: str) -> Secret:

@@ -1,19 +1,23 @@
-"""Lists at GitHub that cost nothing while nothing changes."""
+"""Answers of GitHub's that cost nothing while nothing changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from fleet_runtime.github.message import Request, Response
 
-T = TypeVar("T")
-Send = Callable[[Request], Response]
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What an answer was read as, and the ETag to ask with whether it still holds."""
+
+    etag: str
+    answer: Any
 
 
-class Pages:
-    """What GitHub's lists said last, with the ETags to ask whether they still say it.
+class Etags:
+    """What GitHub said last.
 
     Kept in the process: its container lives on between two runs of a schedule, and a new one only
     asks once without them. A 304 does not count against the primary rate limit
@@ -21,19 +25,18 @@ class Pages:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[str, Any]] = {}
+        self._said: dict[str, Said] = {}
 
-    def get(self, request: Request, *, send: Send, read: Callable[[Response], T]) -> T:
-        """Ask for a page and read it; raises what ``send`` and ``read`` do."""
-        etag, value = self._kept.get(request.path, ("", None))
-        response = send(replace(request, etag=etag))
-        if response.status != 304:
-            etag, value = response.headers.get("etag", ""), read(response)
-        if etag:
-            self._kept[request.path] = (etag, value)
-        read_value: T = value
-        return read_value
+    def known(self, request: Request[Any]) -> Said | None:
+        """What was answered to this request, if it only reads and was answered with an ETag."""
+        return self._said.get(request.path) if request.method == "GET" else None
+
+    def keep(self, request: Request[Any], response: Response, *, answer: object) -> None:
+        """Keep what an answer was read as."""
+        etag = response.headers.get("etag", "")
+        if etag and request.method == "GET":
+            self._said[request.path] = Said(etag=etag, answer=answer)
 
     def forget(self) -> None:
         """Ask for everything anew; what is no longer asked for is kept until then."""
-        self._kept = {}
+        self._said = {}

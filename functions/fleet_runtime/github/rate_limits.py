@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from fleet_runtime.github.message import Request, Response, short_message
 
@@ -60,8 +61,14 @@ def read_quota(response: Response) -> Quota | None:
     return Quota(left=int(left), resource=resource, resets_at=float(reset))
 
 
-def read_limit(response: Response, *, now: float) -> LimitReachedError | None:
-    """Read an answer that was refused because of a limit; None for any other answer."""
+def read_limit(response: Response, *, quota: Quota | None, now: float) -> LimitReachedError | None:
+    """Read an answer that was refused because of a limit; None for any other answer.
+
+    Args:
+        response: The answer.
+        quota: What it says of the primary limit.
+        now: Epoch seconds.
+    """
     message = short_message(response)
     after = response.headers.get("retry-after", "")
     is_spent = response.headers.get("x-ratelimit-remaining") == "0"
@@ -73,7 +80,6 @@ def read_limit(response: Response, *, now: float) -> LimitReachedError | None:
         or (response.status == 503 and after.isdecimal())
     ):
         return None
-    quota = read_quota(response)
     if after.isdecimal():
         until = now + int(after)
     elif is_spent and quota:
@@ -95,23 +101,25 @@ class Allowance:
         # what a kind of request counts on, by whether it is a registration
         self._resources = {False: "core", True: "actions_runner_registration"}
 
-    def left(self, request: Request, *, now: float) -> int:
+    def left(self, request: Request[Any], *, now: float) -> int:
         """How many requests of this kind are left, and the usual number until that is known."""
         if self._limit(request, now=now):
             return 0
         quota = self._quotas.get(self._resource(request))
         return quota.left if quota and now < quota.resets_at else USUAL_QUOTA
 
-    def check(self, request: Request, *, now: float) -> None:
+    def check(self, request: Request[Any], *, now: float) -> None:
         """Raise LimitReachedError if GitHub does not want such a request now."""
         if limit := self._limit(request, now=now):
             raise LimitReachedError(
                 f"not asked, {limit}", status=limit.status, until=limit.until, is_primary=False
             )
 
-    def note(self, request: Request, response: Response, *, now: float) -> None:
+    def note(
+        self, request: Request[Any], response: Response, *, quota: Quota | None, now: float
+    ) -> None:
         """Remember what an answer says; raises LimitReachedError if it was refused for a limit."""
-        quota, limit = read_quota(response), read_limit(response, now=now)
+        limit = read_limit(response, quota=quota, now=now)
         if quota:
             self._resources[_is_registration(request)] = quota.resource
             self._quotas[quota.resource] = quota
@@ -126,15 +134,15 @@ class Allowance:
                 is_primary=True,
             )
 
-    def _limit(self, request: Request, *, now: float) -> LimitReachedError | None:
+    def _limit(self, request: Request[Any], *, now: float) -> LimitReachedError | None:
         limits = [self._limits.get(key) for key in (_ALL, self._resource(request))]
         return next((limit for limit in limits if limit and now < limit.until), None)
 
-    def _resource(self, request: Request) -> str:
+    def _resource(self, request: Request[Any]) -> str:
         return self._resources[_is_registration(request)]
 
 
-def _is_registration(request: Request) -> bool:
+def _is_registration(request: Request[Any]) -> bool:
     # GET /rate_limit has a budget of its own for these; a server without says so when asked
     return request.path.endswith("/generate-jitconfig")
 

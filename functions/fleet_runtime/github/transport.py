@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from fleet_runtime.github.message import GitHubUnavailable, Request, Response, headers
@@ -55,8 +56,13 @@ class Transport:
         finally:
             self._deadline = before
 
-    def send(self, request: Request, *, token: str) -> Response:
+    def send(self, request: Request[Any], *, token: str, etag: str = "") -> Response:
         """Send one request.
+
+        Args:
+            request: The request.
+            token: Who asks.
+            etag: Of an earlier answer; a 304 comes if it still holds. Default: none.
 
         Raises:
             GitHubUnavailable: if there is no answer, or no time left to ask.
@@ -73,7 +79,7 @@ class Transport:
                 request.method,
                 self._prefix + request.path,
                 body=request.body,
-                headers=headers(request, token=token),
+                headers=headers(request, token=token, etag=etag),
             )
             answer = connection.getresponse()
             return Response(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleet_runtime.aws.items import Item, number, text
-from fleet_runtime.github.message import RunnerDownload
+from fleet_runtime.github.runners import RunnerDownload
 
 ENTRY = "runner-release"
 """The ledger's entry with what is known of releases."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from fleet_runtime.github import jobs as demand_api
-from fleet_runtime.github.client import GitHubAccess
-from fleet_runtime.github.etags import Pages
-from fleet_runtime.github.jobs import OPEN_RUNS, Run
-from fleet_runtime.github.message import PAGE_SIZE, GitHubRefused, GitHubUnavailable
+from fleet_runtime.github import jobs as github_jobs
+from fleet_runtime.github.client import GitHub
+from fleet_runtime.github.jobs import MOST_PAGES, OPEN_RUNS, Run
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.job.job import Job
 from fleet_runtime.observability import logger
 
@@ -20,8 +18,6 @@ One request each; 200 every two minutes would be more than an hour's quota, if t
 GONE = (301, 404, 410, 451)
 """What GitHub answers for a repository that was renamed, transferred, removed or taken down, and
 for one that the fleet may not see any more."""
-_MOST_PAGES = 10
-"""GitHub lists no more than 1,000 runs of a status."""
 _MOST_BROKEN = 3
 """Repositories that GitHub fails to list, before it is left alone for now."""
 
@@ -48,9 +44,8 @@ class JobLister:
     this one did not come to.
     """
 
-    def __init__(self, *, access: GitHubAccess, pages: Pages) -> None:
-        self._access = access
-        self._pages = pages
+    def __init__(self, github: GitHub) -> None:
+        self._github = github
         self._first = ""
         self._last_runs: dict[str, int] = {}
 
@@ -64,15 +59,11 @@ class JobLister:
         Raises:
             GitHubError: if GitHub does not say.
         """
-        path = self._access.runners_path
-        if not path.startswith("/orgs/"):
+        scope = self._github.scope
+        if scope.kind != "orgs":
             return []
-        return self._pages.get(
-            demand_api.list_repositories(
-                organization=path.removeprefix("/orgs/"), count=min(count, PAGE_SIZE)
-            ),
-            send=partial(self._access.send, repository=None),
-            read=demand_api.read_repositories,
+        return self._github.ask(
+            github_jobs.list_active_repositories(organization=scope.name, count=count)
         )
 
     def jobs(self, repositories: Sequence[str]) -> Listing:
@@ -137,7 +128,7 @@ class JobLister:
         return runs[:half], others[: most - half]
 
     def _refused(self, repository: str, error: GitHubRefused) -> None:
-        if error.status == 301 and self._access.runners_path.startswith("/repos/"):
+        if error.status == 301 and self._github.scope.kind == "repos":
             logger.error(
                 "the fleet's repository was renamed or transferred",
                 repository=repository,
@@ -151,29 +142,12 @@ class JobLister:
         """List the runs that are not over: queued, in progress, then waiting, oldest first."""
         found: dict[int, Run] = {}
         for status in OPEN_RUNS:
-            listed: list[Run] = []
-            for page in range(1, _MOST_PAGES + 1):
-                runs = self._pages.get(
-                    demand_api.list_runs(repository=repository, status=status, page=page),
-                    send=partial(self._access.send, repository=repository),
-                    read=partial(demand_api.read_runs, repository=repository),
-                )
-                listed += runs
-                if len(runs) < PAGE_SIZE:
-                    break
+            request = github_jobs.list_runs(repository=repository, status=status)
+            listed = self._github.items(request, most=MOST_PAGES)
             for run in sorted(listed, key=lambda run: run.run_id):
                 found.setdefault(run.run_id, run)
         return list(found.values())
 
     def _jobs(self, run: Run) -> list[Job]:
-        found: list[Job] = []
-        for page in range(1, _MOST_PAGES + 1):
-            jobs = self._pages.get(
-                demand_api.list_jobs(repository=run.repository, run_id=run.run_id, page=page),
-                send=partial(self._access.send, repository=run.repository),
-                read=partial(demand_api.read_jobs, repository=run.repository),
-            )
-            found += jobs
-            if len(jobs) < PAGE_SIZE:
-                break
-        return found
+        request = github_jobs.list_jobs(repository=run.repository, run_id=run.run_id)
+        return list(self._github.items(request, most=MOST_PAGES))

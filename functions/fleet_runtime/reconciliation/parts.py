@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from fleet_runtime.aws.client import client
 from fleet_runtime.dispatch.parts import Parts
 from fleet_runtime.dispatch.parts import Settings as DispatchSettings
-from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.etags import Pages
-from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.github.etags import Etags
+from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.reconciliation.listing import JobLister
 from fleet_runtime.reconciliation.redelivery import Redelivery
 from fleet_runtime.reconciliation.repairs import Repairs
@@ -48,9 +48,9 @@ class Settings:
 def reconciliation(settings: Settings) -> Reconciliation:
     """Put it together."""
     parts = Parts.of(settings.dispatch)
-    access = GitHubAccess.of(settings.connection)
-    hooks_access = GitHubAccess.of(_for_hooks(settings.connection))
-    pages = Pages()
+    etags = Etags()
+    github = GitHub.of(settings.connection, etags=etags)
+    github_hooks = GitHub.of(_for_hooks(settings.connection), etags=etags)
     prefix, grace = settings.dispatch.offer.runner_name_prefix, settings.reconcile_grace_seconds
     executions = Executions(
         stepfunctions=client("stepfunctions"),
@@ -59,20 +59,17 @@ def reconciliation(settings: Settings) -> Reconciliation:
     return Reconciliation(
         records=parts.records,
         ledger=parts.ledger,
-        access=access,
-        hooks_access=hooks_access,
-        lister=JobLister(access=access, pages=pages),
-        pages=pages,
+        github=github,
+        github_hooks=github_hooks,
+        etags=etags,
+        lister=JobLister(github),
         redelivery=Redelivery(
-            access=hooks_access,
-            pages=pages,
-            ledger=parts.ledger,
-            webhook_url=settings.webhook_url,
+            github=github_hooks, ledger=parts.ledger, webhook_url=settings.webhook_url
         ),
         repairs=Repairs(
             dispatcher=parts.dispatcher,
             records=parts.records,
-            access=access,
+            github=github,
             ledger=parts.ledger,
             grace=grace,
             prefix=prefix,
@@ -94,7 +91,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             records=parts.records,
             starts=parts.starts,
             executions=executions,
-            github=GitHubRunners(access),
+            registrations=Registrations(github),
             ecs=client("ecs"),
             cluster_arn=settings.cluster_arn,
             prefix=prefix,

@@ -6,17 +6,15 @@ GitHub never delivers again by itself, and lets one ask for three days
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from fleet_runtime.aws.items import number, texts
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.github import jobs as demand_api
-from fleet_runtime.github.client import GitHubAccess
-from fleet_runtime.github.etags import Pages
-from fleet_runtime.github.jobs import Delivery
-from fleet_runtime.github.message import GitHubRefused, Request, Response, failure
+from fleet_runtime.github import hooks
+from fleet_runtime.github.client import GitHub
+from fleet_runtime.github.hooks import Delivery
+from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.observability import count, logger
 
 OLDEST_SECONDS = 3 * 86400
@@ -27,7 +25,6 @@ _MOST_PAGES = 10
 """Of a hundred deliveries each."""
 _MOST_REDELIVERIES = 100
 _ASKING_SECONDS = 20
-_APP_HOOK = "/app/hook"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +48,13 @@ class Redelivery:
     """Has failed deliveries of the fleet's webhooks repeated, each once.
 
     Args:
-        access: GitHub.
-        pages: What GitHub's lists said last.
+        github: GitHub.
         ledger: Where the cursor of each hook is kept.
         webhook_url: Where the fleet's webhooks go.
     """
 
-    def __init__(
-        self, *, access: GitHubAccess, pages: Pages, ledger: Ledger, webhook_url: str
-    ) -> None:
-        self._access = access
-        self._pages = pages
+    def __init__(self, *, github: GitHub, ledger: Ledger, webhook_url: str) -> None:
+        self._github = github
         self._ledger = ledger
         self._webhook_url = webhook_url
         self._hooks: tuple[str, ...] | None = None
@@ -76,7 +69,7 @@ class Redelivery:
         Raises:
             GitHubUnavailable: if GitHub cannot be asked now.
         """
-        with self._access.within(_ASKING_SECONDS):
+        with self._github.within(_ASKING_SECONDS):
             if self._hooks is None:
                 self._hooks = tuple(self._find_hooks())
             due = []
@@ -96,11 +89,9 @@ class Redelivery:
         """
         done: list[str] = []
         for delivery in due.failed[:_MOST_REDELIVERIES]:
-            request = demand_api.redeliver(hook=due.hook, delivery_id=delivery.delivery_id)
+            request = hooks.redeliver(hook=due.hook, delivery_id=delivery.delivery_id)
             try:
-                response = self._send(due.hook)(request)
-                if response.status != 202:
-                    raise failure(response)
+                self._asked(due.hook).ask(request)
             except GitHubRefused as error:
                 # too old, or not redeliverable: the demand at GitHub is looked at all the same
                 logger.warning("not redelivered", guid=delivery.guid, error=str(error))
@@ -155,48 +146,39 @@ class Redelivery:
     def _log(self, hook: str, *, after: int) -> list[Delivery]:
         """List what came after the cursor and can still be had, newest first."""
         found: list[Delivery] = []
-        cursor = ""
-        for _ in range(_MOST_PAGES):
-            listed, cursor = self._pages.get(
-                demand_api.list_deliveries(hook=hook, cursor=cursor),
-                send=self._send(hook),
-                read=_read_log,
-            )
-            oldest = self._ledger.now - OLDEST_SECONDS
-            new = [one for one in listed if one.delivery_id > after and one.delivered_at > oldest]
+        oldest = self._ledger.now - OLDEST_SECONDS
+        pages = self._asked(hook).pages(hooks.list_deliveries(hook=hook), most=_MOST_PAGES)
+        for page in pages:
+            new = [
+                one for one in page.items if one.delivery_id > after and one.delivered_at > oldest
+            ]
             found += new
-            if not cursor or len(new) < len(listed):
+            if len(new) < len(page.items):
                 break
         return found
 
     def _find_hooks(self) -> list[str]:
         """Find the App's webhook, or that of the repository or organization, that comes here."""
-        scope = self._access.runners_path
+        scope, app = self._github.scope, self._github.as_app
         try:
-            as_app = self._access.send_as_app(demand_api.get_app_hook())
-            if as_app and demand_api.read_app_hook_url(as_app) == self._webhook_url:
-                return [_APP_HOOK]
+            if app and app.ask(hooks.get_app_hook_url()) == self._webhook_url:
+                return [hooks.APP_HOOK]
             # enterprises have no hooks of their own at github.com
-            if not scope.startswith("/enterprises/"):
-                response = self._access.send(demand_api.list_hooks(scope=scope), repository=None)
-                hook_id = demand_api.read_hook_id(response, url=self._webhook_url)
+            if scope.kind != "enterprises":
+                request = hooks.find_hook(scope=scope.path, url=self._webhook_url)
+                hook_id = self._github.ask(request)
                 if hook_id is not None:
-                    return [f"{scope}/hooks/{hook_id}"]
+                    return [f"{scope.path}/hooks/{hook_id}"]
         except GitHubRefused as error:
-            self._refused(f"{scope}/hooks", error)
+            self._refused(f"{scope.path}/hooks", error)
         else:
             logger.info("no webhook of the fleet's found", webhook_url=self._webhook_url)
         return []
 
-    def _send(self, hook: str) -> Callable[[Request], Response]:
-        if hook != _APP_HOOK:
-            return partial(self._access.send, repository=None)
-        return self._as_app
-
-    def _as_app(self, request: Request) -> Response:
-        response = self._access.send_as_app(request)
-        assert response is not None  # noqa: S101 - the hook was found as the App
-        return response
+    def _asked(self, hook: str) -> GitHub:
+        """Who may be asked about a hook: an App's own is the App's alone."""
+        app = self._github.as_app
+        return app if app and hook == hooks.APP_HOOK else self._github
 
     def _refused(self, hook: str, error: GitHubRefused) -> None:
         logger.warning(
@@ -207,10 +189,6 @@ class Redelivery:
             "until then queued jobs are found by looking at GitHub alone",
         )
         count("DeliveriesRefused")
-
-
-def _read_log(response: Response) -> tuple[list[Delivery], str]:
-    return demand_api.read_deliveries(response), demand_api.read_next_cursor(response)
 
 
 def _entry(hook: str) -> str:

@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
-from fleet_runtime.github import jobs as demand_api
-from fleet_runtime.github import message as github
-from fleet_runtime.github.client import GitHubAccess
-from fleet_runtime.github.message import GitHubRefused, failure
+from fleet_runtime.github import jobs as github_jobs
+from fleet_runtime.github import runners
+from fleet_runtime.github.client import GitHub
+from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 _MOST_LOOKUPS = 20
 """Jobs that are asked for one by one in a run."""
-_MOST_PAGES = 10
-"""Of a run's jobs: a run that has 1,000 or more is left to GitHub."""
 _LOST = "lost"
 
 # a person ended the runner, or the job would end the next one too
@@ -37,7 +35,7 @@ class Repairs:
     Attributes:
         dispatcher: What the fleet does about a job.
         records: The runners.
-        access: GitHub.
+        github: GitHub.
         ledger: Where lost jobs that are to be run again are kept until they can be.
         grace: Seconds; what changed more recently is left alone.
         prefix: What the runners' names begin with.
@@ -46,7 +44,7 @@ class Repairs:
 
     dispatcher: Dispatcher
     records: RunnerRecords
-    access: GitHubAccess
+    github: GitHub
     ledger: Ledger
     grace: int
     prefix: str
@@ -168,9 +166,13 @@ class Repairs:
     def _look_up(self, runner: Runner) -> Job | None:
         if runner.job_id is None or not runner.repository:
             return None
-        request = github.get_job(repository=runner.repository, job_id=runner.job_id)
-        response = self.access.send(request, repository=runner.repository)
-        return demand_api.read_listed_job(response, repository=runner.repository)
+        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
+        try:
+            return self.github.ask(request)
+        except GitHubRefused as error:
+            if error.status != 404:
+                raise
+            return None
 
     def _is_lost(self, runner: Runner, job: Job) -> bool:
         return (
@@ -208,11 +210,7 @@ class Repairs:
         """End the run now instead of in 15 minutes, if nothing else of it would end with it."""
         if not self._is_alone(job) or self._is_online(job.runner_name or ""):
             return
-        request = demand_api.force_cancel(repository=job.repository, run_id=job.run_id)
-        response = self.access.send(request, repository=job.repository)
-        # 409: it has ended meanwhile
-        if response.status not in (202, 409):
-            raise failure(response)
+        self.github.ask(github_jobs.force_cancel(repository=job.repository, run_id=job.run_id))
         logger.warning("run cancelled", run_id=job.run_id, job_id=job.job_id)
 
     def _is_alone(self, job: Job) -> bool:
@@ -220,21 +218,18 @@ class Repairs:
 
         The listing is up to minutes old, and of a run with more jobs than pages not whole.
         """
-        unfinished: list[int] = []
-        for page in range(1, _MOST_PAGES + 1):
-            request = demand_api.list_jobs(repository=job.repository, run_id=job.run_id, page=page)
-            response = self.access.send(request, repository=job.repository)
-            listed = demand_api.read_jobs(response, repository=job.repository)
-            unfinished += [one.job_id for one in listed if one.status != "completed"]
-            if len(listed) < github.PAGE_SIZE:
-                return unfinished == [job.job_id]
-        return False
+        request = github_jobs.list_jobs(repository=job.repository, run_id=job.run_id)
+        pages = list(self.github.pages(request, most=github_jobs.MOST_PAGES))
+        unfinished = [
+            one.job_id for page in pages for one in page.items if one.status != "completed"
+        ]
+        # a run with more jobs than that is left to GitHub
+        return pages[-1].following is None and unfinished == [job.job_id]
 
     def _is_online(self, name: str) -> bool:
         """Whether GitHub hears from a runner. It calls one busy until it has given its job up."""
-        request = github.find_runner(scope=self.access.runners_path, name=name)
-        listed = github.read_runners(self.access.send(request, repository=None))
-        return any(one.name == name and one.status == "online" for one in listed)
+        found = self.github.ask(runners.find_runner(scope=self.github.scope.path, name=name))
+        return found is not None and found.status == "online"
 
     def _rerun(self, runner: Runner) -> bool:
         """Run a lost job again, once; False if its run has not ended yet."""
@@ -243,22 +238,16 @@ class Repairs:
             return True
         if not self._may_rerun(runner, attempt=runner.run_attempt):
             return True
-        response = self.access.send(
-            demand_api.get_run(repository=repository, run_id=run_id), repository=repository
+        attempt = self.github.ask(
+            github_jobs.get_ended_attempt(repository=repository, run_id=run_id)
         )
-        attempt = demand_api.read_ended_attempt(response)
         if attempt is None:
             return False
         job = self._look_up(runner)
         # a later attempt: this was done before, or a person did it
         if job is None or job.conclusion == "success" or attempt != runner.run_attempt:
             return True
-        response = self.access.send(
-            demand_api.rerun_job(repository=repository, job_id=runner.job_id),
-            repository=repository,
-        )
-        if response.status != 201:
-            raise failure(response)
+        self.github.ask(github_jobs.rerun_job(repository=repository, job_id=runner.job_id))
         self.records.update(
             runner.runner_id,
             values={"rerun_requested_at": self.ledger.now},

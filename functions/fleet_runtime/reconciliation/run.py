@@ -21,11 +21,10 @@ from fleet_runtime.admission.starts import Starts
 from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.github import jobs as demand_api
-from fleet_runtime.github import message as github
-from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github import jobs as github_jobs
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.credentials import CredentialsError
-from fleet_runtime.github.etags import Pages
+from fleet_runtime.github.etags import Etags
 from fleet_runtime.github.message import GitHubError, GitHubRefused
 from fleet_runtime.job import labels
 from fleet_runtime.job.catalog import CatalogError
@@ -117,10 +116,10 @@ class Reconciliation:
     Args:
         records: The runners.
         ledger: The fleet's ledger.
-        access: GitHub.
-        hooks_access: The same with what the redelivery may do.
+        github: GitHub.
+        github_hooks: The same with what the redelivery may do.
+        etags: What either said last.
         lister: Lists GitHub's jobs.
-        pages: What its lists said last.
         redelivery: Has failed deliveries repeated.
         repairs: Repairs what lost events left.
         supply: Starts and releases runners.
@@ -136,10 +135,10 @@ class Reconciliation:
         *,
         records: RunnerRecords,
         ledger: Ledger,
-        access: GitHubAccess,
-        hooks_access: GitHubAccess,
+        github: GitHub,
+        github_hooks: GitHub,
+        etags: Etags,
         lister: JobLister,
-        pages: Pages,
         redelivery: Redelivery,
         repairs: Repairs,
         supply: Supply,
@@ -151,10 +150,10 @@ class Reconciliation:
     ) -> None:
         self._records = records
         self._ledger = ledger
-        self._access = access
-        self._hooks_access = hooks_access
+        self._github = github
+        self._github_hooks = github_hooks
+        self._etags = etags
         self._lister = lister
-        self._pages = pages
         self._redelivery = redelivery
         self._repairs = repairs
         self._supply = supply
@@ -182,11 +181,11 @@ class Reconciliation:
         ends_at = self._clock() + seconds
         is_full = self._clock() - self._full_at >= FULL_SECONDS
         if is_full:
-            self._pages.forget()
+            self._etags.forget()
             self._redelivery.forget()
             self._gone = frozenset()
         left = seconds - _LAST_SECONDS
-        with self._access.within(left), self._hooks_access.within(left):
+        with self._github.within(left), self._github_hooks.within(left):
             view = self._look(done)
             if self._has_work(view):
                 # on until what the last work left behind has come of age
@@ -214,12 +213,12 @@ class Reconciliation:
         live = self._live()
         due: Sequence[Due] = ()
         listing = Listing(jobs=(), is_complete=False, gone=frozenset())
-        with _step("jobs", done), self._access.within(_ASKING_SECONDS):
+        with _step("jobs", done), self._github.within(_ASKING_SECONDS):
             listing = self._list(live, done)
         if not listing.is_complete:
             done.failed.setdefault("jobs", "GitHub did not list all jobs: nothing is released")
             count("ListingIncomplete")
-        with _step("deliveries", done), self._hooks_access.within(_HOOKS_SECONDS):
+        with _step("deliveries", done), self._github_hooks.within(_HOOKS_SECONDS):
             due = self._redelivery.due()
         return _View(
             now=now, live=live, jobs=listing.jobs, is_complete=listing.is_complete, due=due
@@ -234,9 +233,9 @@ class Reconciliation:
         return {row.runner_id: row for row in rows}
 
     def _list(self, live: Mapping[str, Runner], done: Done) -> Listing:
-        path = self._access.runners_path
-        if path.startswith("/repos/"):
-            return self._lister.jobs([path.removeprefix("/repos/")])
+        scope = self._github.scope
+        if scope.kind == "repos":
+            return self._lister.jobs([scope.name])
         known = texts(self._ledger.get(_REPOSITORIES), "names")
         recent: list[str] | None = None
         with _step("repositories", done):
@@ -340,17 +339,13 @@ class Reconciliation:
         """Ask GitHub once more whether the runner's own job is queued: a list may be behind."""
         if runner.job_id is None or not runner.repository:
             return False
-        request = github.get_job(repository=runner.repository, job_id=runner.job_id)
+        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
         try:
-            job = demand_api.read_listed_job(
-                self._access.send(request, repository=runner.repository),
-                repository=runner.repository,
-            )
+            return self._github.ask(request).status == "queued"
         except GitHubRefused as error:
             if error.status not in GONE:
                 raise
             return False
-        return job is not None and job.status == "queued"
 
     def _serve_line(self, done: Done) -> None:
         done.started += self._starts.next_in_line()

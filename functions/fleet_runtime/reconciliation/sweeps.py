@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.aws.client import Client
-from fleet_runtime.github.message import RegisteredRunner
-from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.github.runners import RegisteredRunner
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_prices
 from fleet_runtime.runner.rows import STARTED, Runner, RunnerRecords
@@ -61,7 +61,7 @@ class Sweeps:
         records: The runners.
         starts: Takes turns back.
         executions: The runners' lives.
-        github: The runners at GitHub.
+        registrations: The runners at GitHub.
         ecs: An ECS client.
         cluster_arn: Where the runners' tasks are.
         prefix: What the runners' names begin with.
@@ -75,7 +75,7 @@ class Sweeps:
         records: RunnerRecords,
         starts: Starts,
         executions: Executions,
-        github: GitHubRunners,
+        registrations: Registrations,
         ecs: Client,
         cluster_arn: str,
         prefix: str,
@@ -85,7 +85,7 @@ class Sweeps:
         self._records = records
         self._starts = starts
         self._executions = executions
-        self._github = github
+        self._registrations = registrations
         self._ecs = ecs
         self._cluster_arn = cluster_arn
         self._name = re.compile(rf"{re.escape(prefix)}-\d+-\d+(-r\d+)?")
@@ -122,7 +122,7 @@ class Sweeps:
 
     def registered(self) -> list[RegisteredRunner]:
         """List the runners at GitHub; raises GitHubError."""
-        return self._github.runners()
+        return self._registrations.all()
 
     def tasks(self, live: Mapping[str, Runner], *, registered: Registered) -> list[str]:
         """Stop tasks whose runner is over, or has another task; returns their ARNs.
@@ -179,7 +179,7 @@ class Sweeps:
             row = rows[one.name]
             if one.name not in old_unknown and not (row and self._is_long_over(row)):
                 continue
-            if not self._github.remove(name=one.name, github_runner_id=one.github_runner_id):
+            if not self._registrations.remove(name=one.name, github_runner_id=one.github_runner_id):
                 logger.warning("registration left over", runner_id=one.name)
                 count("RunnersSwept")
                 removed.append(one.name)
@@ -213,7 +213,9 @@ class Sweeps:
         if status == "RUNNING":
             return False
         # its registration first: GitHub refuses that while it has a job
-        if self._github.remove(name=runner.runner_id, github_runner_id=runner.github_runner_id):
+        if self._registrations.remove(
+            name=runner.runner_id, github_runner_id=runner.github_runner_id
+        ):
             logger.warning("runner without an execution is busy", runner_id=runner.runner_id)
             return False
         for task_arn in self._tasks_of(runner):

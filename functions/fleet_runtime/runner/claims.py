@@ -10,8 +10,10 @@ from hashlib import sha256
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet_runtime.aws.items import Value
+from fleet_runtime.github import jobs as github_jobs
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
-from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.reports import Declaration, Report
 from fleet_runtime.runner.rows import Runner, RunnerRecords
@@ -56,7 +58,8 @@ class Claims:
 
     records: RunnerRecords
     signals: Signals
-    github: GitHubRunners
+    github: GitHub
+    registrations: Registrations
 
     def claim(self, runner_id: str, *, ticket: str, declaration: Declaration) -> Granted | Denied:
         """Register a runner just in time for the task that holds its ticket."""
@@ -70,7 +73,7 @@ class Claims:
             runner = self.records.find(runner_id) or runner
             return _denied(runner, ticket) or _gone("its lifecycle has gone on")
         try:
-            with self.github.access.within(_GITHUB_SECONDS):
+            with self.github.within(_GITHUB_SECONDS):
                 return self._use_ticket(runner, declaration)
         except (BotoCoreError, ClientError):
             # AWS, not the runner, is at fault: it may ask again
@@ -122,8 +125,9 @@ class Claims:
     def _is_job_gone(self, runner: Runner) -> bool:
         if runner.job_id is None or not runner.repository:
             return False
+        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
         try:
-            job = self.github.job(runner.job_id, repository=runner.repository)
+            job = self.github.ask(request)
         except GitHubError as error:
             # fail open: a runner too many costs cents, a runner too few a job
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
@@ -133,7 +137,9 @@ class Claims:
 
     def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
         try:
-            registration = self.github.register(name=runner.runner_id, labels=runner.runner_labels)
+            registration = self.registrations.register(
+                name=runner.runner_id, labels=runner.runner_labels
+            )
         except GitHubUnavailable as error:
             self.records.return_ticket(runner)
             logger.warning("github unavailable", runner_id=runner.runner_id, error=str(error))
@@ -165,7 +171,7 @@ class Claims:
 
     def _unregister(self, runner: Runner, github_runner_id: int) -> None:
         try:
-            self.github.remove(name=runner.runner_id, github_runner_id=github_runner_id)
+            self.registrations.remove(name=runner.runner_id, github_runner_id=github_runner_id)
         except GitHubError as error:
             # GitHub removes an ephemeral runner that never connected by itself within a day
             logger.warning("runner not removed", runner_id=runner.runner_id, error=str(error))

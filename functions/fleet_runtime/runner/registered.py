@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.github.client import GitHubAccess
+from fleet_runtime.github import jobs as github_jobs
+from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.message import GitHubError, Job
-from fleet_runtime.github.registrations import GitHubRunners
+from fleet_runtime.github.message import GitHubError
+from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.job.job import Job
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
@@ -41,18 +43,22 @@ class RegisteredRunners:
 
     Attributes:
         records: Their rows.
-        github: Their registrations.
+        github: GitHub.
+        registrations: What it has of them.
     """
 
     records: RunnerRecords
-    github: GitHubRunners
+    github: GitHub
+    registrations: Registrations
 
     @classmethod
     def of(cls, settings: Settings) -> RegisteredRunners:
         """Make it from a function's settings."""
+        github = GitHub.of(settings.connection)
         return cls(
             records=RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table),
-            github=GitHubRunners(GitHubAccess.of(settings.connection)),
+            github=github,
+            registrations=Registrations(github),
         )
 
     def deregister(self, runner_id: str) -> bool:
@@ -66,8 +72,8 @@ class RegisteredRunners:
             GitHubRefused: GitHub will not let the fleet do this.
         """
         runner = self.records.find(runner_id)
-        with self.github.access.within(_GITHUB_SECONDS):
-            busy = self.github.remove(
+        with self.github.within(_GITHUB_SECONDS):
+            busy = self.registrations.remove(
                 name=runner_id, github_runner_id=runner.github_runner_id if runner else None
             )
         logger.info("deregistered", runner_id=runner_id, busy=busy)
@@ -95,9 +101,9 @@ class RegisteredRunners:
             return True
         if runner.github_runner_id is None:
             return None
-        with self.github.access.within(_GITHUB_SECONDS):
+        with self.github.within(_GITHUB_SECONDS):
             try:
-                found = self.github.find(runner.github_runner_id)
+                found = self.registrations.look_up(runner.github_runner_id)
             except GitHubError as error:
                 logger.warning("github does not say", runner_id=runner.runner_id, error=str(error))
                 return None
@@ -117,8 +123,9 @@ class RegisteredRunners:
         """Look up the job that the row says the runner has; None if GitHub does not say."""
         if runner.job_id is None:
             return None
+        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
         try:
-            return self.github.job(runner.job_id, repository=runner.repository)
+            return self.github.ask(request)
         except GitHubError as error:
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
             return None

@@ -6,13 +6,13 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
-from fleet_runtime.explanation import explanation as explanations
 from fleet_runtime.explanation.explanation import Explanation
 from fleet_runtime.github.message import Request
 
@@ -38,7 +38,7 @@ def twin() -> Iterator[GitHubTwin]:
         yield twin
 
 
-def send(twin: GitHubTwin, request: Request, *, token: str = "t") -> tuple[int, Any]:
+def send(twin: GitHubTwin, request: Request[Any], *, token: str = "t") -> tuple[int, Any]:
     asked = urllib.request.Request(
         twin.url + request.path,
         request.body,
@@ -56,18 +56,18 @@ def installation(twin: GitHubTwin) -> str:
     return str(twin.askers.new_token(APP, {})["token"])
 
 
-def ask(path: str) -> Request:
-    return Request(method="GET", path=REPOSITORY + path)
+def ask(path: str) -> Request[Any]:
+    return Request.get(REPOSITORY + path, read=lambda response: response)
 
 
-def changed(request: Request, **changes: object) -> Request:
+def changed(request: Request[Any], **changes: object) -> Request[Any]:
     body = json.loads(request.body or b"{}") | changes
     given = {name: value for name, value in body.items() if value is not None}
-    return Request(method=request.method, path=request.path, body=json.dumps(given).encode())
+    return replace(request, body=json.dumps(given).encode())
 
 
 def test_the_fleets_check_run_is_taken_from_an_app_alone(twin: GitHubTwin) -> None:
-    request = explanations.create_check_run(ABOUT)
+    request = ABOUT.as_check_run()
     status, answer = send(twin, request)
     assert (status, answer["message"]) == (403, "You must authenticate via a GitHub App.")
     status, made = send(twin, request, token=installation(twin))
@@ -79,14 +79,14 @@ def test_the_fleets_check_run_is_taken_from_an_app_alone(twin: GitHubTwin) -> No
 
 
 def test_the_fleets_commit_status_is_taken(twin: GitHubTwin) -> None:
-    status, made = send(twin, explanations.create_commit_status(ABOUT))
+    status, made = send(twin, ABOUT.as_commit_status())
     assert status == 201
     assert (made["context"], made["state"]) == ("runner-fleet / build", "failure")
     assert send(twin, ask(f"/commits/{HEAD_SHA}/statuses")) == (200, [made])
 
 
 def test_an_app_that_may_not_write_statuses_is_refused(twin: GitHubTwin) -> None:
-    request = explanations.create_commit_status(ABOUT)
+    request = ABOUT.as_commit_status()
     status, answer = send(twin, request, token=installation(twin))
     assert (status, answer["message"]) == (403, "Resource not accessible by integration")
 
@@ -104,7 +104,7 @@ def test_an_app_that_may_not_write_statuses_is_refused(twin: GitHubTwin) -> None
     ],
 )
 def test_a_bad_check_run_is_refused(twin: GitHubTwin, changes: dict[str, object]) -> None:
-    request = changed(explanations.create_check_run(ABOUT), **changes)
+    request = changed(ABOUT.as_check_run(), **changes)
     assert send(twin, request, token=installation(twin))[0] == 422
     assert twin.checks.runs == []
 
@@ -114,11 +114,11 @@ def test_a_bad_check_run_is_refused(twin: GitHubTwin, changes: dict[str, object]
     [{"state": "broken"}, {"description": "d" * 141}, {"target_url": "javascript:1"}],
 )
 def test_a_bad_status_is_refused(twin: GitHubTwin, changes: dict[str, object]) -> None:
-    assert send(twin, changed(explanations.create_commit_status(ABOUT), **changes))[0] == 422
+    assert send(twin, changed(ABOUT.as_commit_status(), **changes))[0] == 422
     assert twin.checks.statuses == []
 
 
 def test_a_status_of_a_commit_that_is_not_there_is_refused(twin: GitHubTwin) -> None:
     path = f"{REPOSITORY}/statuses/{'f' * 40}"
-    request = Request(method="POST", path=path, body=b'{"state": "failure"}')
+    request = replace(ABOUT.as_commit_status(), path=path)
     assert send(twin, request)[0] == 422
