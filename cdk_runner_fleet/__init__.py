@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdk_runner_fleet.fleet import RunnerFleet
-    from cdk_runner_fleet.image import RunnerImage
+    from cdk_runner_fleet.rooms.runner_image import RunnerImage
     from cdk_runner_fleet.stack import RunnerFleetStack
-    from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
+    from cdk_runner_fleet.values.github import GitHubApp
+    from cdk_runner_fleet.values.runner_class import RunnerClass
+    from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
 __all__ = [
     "GitHubApp",
@@ -25,12 +27,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GitHubApp": "cdk_runner_fleet.values",
-    "LifecycleTimeouts": "cdk_runner_fleet.values",
-    "RunnerClass": "cdk_runner_fleet.values",
+    "GitHubApp": "cdk_runner_fleet.values.github",
+    "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
+    "RunnerClass": "cdk_runner_fleet.values.runner_class",
     "RunnerFleet": "cdk_runner_fleet.fleet",
     "RunnerFleetStack": "cdk_runner_fleet.stack",
-    "RunnerImage": "cdk_runner_fleet.image",
+    "RunnerImage": "cdk_runner_fleet.rooms.runner_image",
 }
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import jsii
 from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
+from cdk_runner_fleet._nag import acknowledge_any_resource
 
 METRICS_NAMESPACE = "RunnerFleet"
 """CloudWatch namespace of the functions' own metrics."""
@@ -21,8 +23,7 @@ METRICS_NAMESPACE = "RunnerFleet"
 _POWERTOOLS_LAYER = "/aws/service/powertools/python/arm64/python3.14/latest"
 
 
-@jsii.implements(iam.IGrantable)
-class FleetFunction(Construct):
+class FleetFunction(lambda_.Function):
     """A Lambda function of the fleet: Python on arm64, with a role and a log group of its own.
 
     Args:
@@ -33,6 +34,8 @@ class FleetFunction(Construct):
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
         powertools: Whether the Powertools layer is attached. Default: it is.
+        on_failure: Queue that keeps events whose asynchronous invocation failed three times.
+            Default: there is none, the function is only called by who waits for its answer.
     """
 
     def __init__(
@@ -45,31 +48,37 @@ class FleetFunction(Construct):
         timeout: Duration | None = None,
         memory_size: int = 512,
         powertools: bool = True,
+        on_failure: sqs.IQueue | None = None,
     ) -> None:
-        super().__init__(scope, construct_id)
-        self.log_group = logs.LogGroup(
-            self,
-            "Logs",
+        # beside the function: it has no children before it is made, and is made of these
+        log_group = logs.LogGroup(
+            scope,
+            f"{construct_id}Logs",
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        self.log_group.grant_write(role)
-        self.function = lambda_.Function(
-            self,
-            "Function",
+        self.execution_role = iam.Role(
+            scope,
+            f"{construct_id}Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        )
+        log_group.grant_write(self.execution_role)
+        super().__init__(
+            scope,
+            construct_id,
             description=f"cdk-runner-fleet: {handler.replace('_', ' ')}",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(str(_assets.FUNCTIONS), exclude=["__pycache__"]),
             handler=f"{handler}.handler",
-            role=role,
+            role=self.execution_role,
             timeout=timeout or Duration.seconds(30),
             memory_size=memory_size,
-            log_group=self.log_group,
+            log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             tracing=lambda_.Tracing.ACTIVE,
-            layers=[self._powertools_layer()] if powertools else [],
+            on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
+            retry_attempts=2 if on_failure else None,
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
@@ -77,35 +86,41 @@ class FleetFunction(Construct):
                 **environment,
             },
         )
-
-    @property
-    def grant_principal(self) -> iam.IPrincipal:
-        """The function's role."""
-        return self.function.grant_principal
-
-    def add_dead_letter_queue(self, queue: sqs.IQueue) -> None:
-        """Keep asynchronous invocations that failed three times in ``queue``."""
-        lambda_.CfnEventInvokeConfig(
-            self,
-            "EventInvokeConfig",
-            function_name=self.function.function_name,
-            qualifier="$LATEST",
-            maximum_retry_attempts=2,
-            destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
-                on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(
-                    destination=queue.queue_arn
-                )
-            ),
+        self._service = handler
+        if powertools:
+            # looked up at deployment; aws-cdk makes one template parameter of it for the stack
+            arn = ssm.StringParameter.value_for_string_parameter(self, _POWERTOOLS_LAYER)
+            self.add_layers(
+                lambda_.LayerVersion.from_layer_version_arn(self, "PowertoolsLayer", arn)
+            )
+        acknowledge_any_resource(
+            self.execution_role,
+            actions="xray:PutTraceSegments and xray:PutTelemetryRecords, for X-Ray tracing",
         )
-        queue.grant_send_messages(self.function)
 
     def allow(self, *actions: str, resources: Sequence[str]) -> None:
         """Let the function call ``actions`` on ``resources``."""
-        self.function.add_to_role_policy(
+        self.add_to_role_policy(
             iam.PolicyStatement(actions=list(actions), resources=list(resources))
         )
 
-    def _powertools_layer(self) -> lambda_.ILayerVersion:
-        # looked up at deployment; aws-cdk makes one template parameter of it for the whole stack
-        arn = ssm.StringParameter.value_for_string_parameter(self, _POWERTOOLS_LAYER)
-        return lambda_.LayerVersion.from_layer_version_arn(self, "PowertoolsLayer", arn)
+    def metric_emitted(
+        self, name: str, *, period: Duration | None, statistic: str
+    ) -> cloudwatch.Metric:
+        """A metric that the function itself writes."""
+        return fleet_metric(
+            name, dimensions={"service": self._service}, period=period, statistic=statistic
+        )
+
+
+def fleet_metric(
+    name: str, *, dimensions: Mapping[str, str], period: Duration | None, statistic: str
+) -> cloudwatch.Metric:
+    """A metric in the namespace of the functions' own."""
+    return cloudwatch.Metric(
+        namespace=METRICS_NAMESPACE,
+        metric_name=name,
+        dimensions_map=dimensions,
+        period=period,
+        statistic=statistic,
+    )

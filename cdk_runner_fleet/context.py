@@ -16,8 +16,10 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
-from cdk_runner_fleet.image import RunnerImage
-from cdk_runner_fleet.values import GitHubApp, LifecycleTimeouts, RunnerClass
+from cdk_runner_fleet.rooms.runner_image import RunnerImage
+from cdk_runner_fleet.values.github import GitHubApp
+from cdk_runner_fleet.values.runner_class import RunnerClass
+from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
 
 @dataclass(frozen=True, kw_only=True)

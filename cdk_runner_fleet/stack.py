@@ -47,13 +47,13 @@ class RunnerFleetStack(Stack):
             "RunnerTableName": fleet.registry.runner_table.table_name,
             "ImageTableName": fleet.registry.image_table.table_name,
             "LedgerTableName": fleet.registry.ledger_table.table_name,
-            "MaxRunners": Tokenization.stringify_number(fleet.max_runners),
+            "MaxRunners": Tokenization.stringify_number(fleet.limits.max_runners),
             "EventBusName": fleet.bus.event_bus.event_bus_name,
             "EventBusArn": fleet.bus.event_bus.event_bus_arn,
             "EventArchiveArn": fleet.bus.archive.archive_arn,
             "FailedEventsQueueUrl": fleet.bus.dead_letter_queue.queue_url,
-            "ExplainJobFunctionName": fleet.explain_job.function.function_name,
-            "ReconcileDemandFunctionName": fleet.reconcile_demand.function.function_name,
+            "ExplainJobFunctionName": fleet.explanation.explain_job.function_name,
+            "ReconcileDemandFunctionName": fleet.reconciliation.reconcile_demand.function_name,
             "RunnerNamePrefix": fleet.runner_name_prefix,
             "StateMachineArn": fleet.lifecycle.state_machine.state_machine_arn,
             "StateMachineRoleArn": fleet.lifecycle.state_machine.role.role_arn,
@@ -64,8 +64,9 @@ class RunnerFleetStack(Stack):
             "ClassSizesParameterName": fleet.catalog.parameter.parameter_name,
             "WebhookSecretArn": fleet.webhook_secret.secret_arn,
         }
-        if fleet.daily_budget_usd is not None:
-            values["DailyBudgetUsd"] = Tokenization.stringify_number(fleet.daily_budget_usd)
+        budget = fleet.limits.daily_budget_usd
+        if budget is not None:
+            values["DailyBudgetUsd"] = Tokenization.stringify_number(budget)
         if fleet.github_token:
             values["GithubTokenSecretArn"] = fleet.github_token.secret_arn
         image = fleet.runner_image

@@ -6,7 +6,8 @@ import ast
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import get_type_hints
 
@@ -16,7 +17,7 @@ from aws_cdk import assertions
 
 from cdk_runner_fleet import RunnerFleet
 from cdk_runner_fleet._function import METRICS_NAMESPACE
-from cdk_runner_fleet.values import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
+from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import environment, observability
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
 from fleet_runtime.job.image_reference import ImagePolicy
@@ -26,18 +27,101 @@ from fleet_runtime.job.offer import Offer, execution_input
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
 FUNCTIONS = ROOT / "functions"
-ROOMS = [
-    "api",
-    "bus",
-    "catalog",
-    "cluster",
-    "github",
-    "image",
-    "lifecycle",
-    "reconciliation",
-    "registry",
-    "release",
-]
+
+CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
+    "_assets": set(),
+    "history": set(),
+    "_nag": set(),
+    "_function": {"_assets", "_nag"},
+    # what the constructs are told
+    "values.github": set(),
+    "values.limits": set(),
+    "values.runner_class": set(),
+    "values.timeouts": set(),
+    # what is there
+    "rooms.launch_failures": set(),
+    "rooms.registry": set(),
+    "rooms.catalog": {"values.runner_class"},
+    "rooms.cluster": {"_nag", "values.runner_class"},
+    "rooms.api": {"_function", "_nag"},
+    "rooms.bus": {"_function", "_nag"},
+    "rooms.connection": {"_function", "_nag", "values.github"},
+    "rooms.recipe": {"_assets"},
+    "rooms.runner_image": {"_nag", "rooms.recipe"},
+    "rooms.lifecycle": {
+        "_assets",
+        "_function",
+        "_nag",
+        "rooms.cluster",
+        "rooms.launch_failures",
+        "rooms.registry",
+        "values.timeouts",
+    },
+    # who acts
+    "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},
+    "rooms.explanation": {"_function", "rooms.bus", "rooms.connection", "rooms.registry"},
+    "rooms.images": {
+        "_function",
+        "rooms.bus",
+        "rooms.cluster",
+        "rooms.connection",
+        "rooms.recipe",
+        "rooms.registry",
+        "rooms.runner_image",
+    },
+    "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus", "rooms.images"},
+    "rooms.dispatch": {
+        "_function",
+        "rooms.bus",
+        "rooms.catalog",
+        "rooms.cluster",
+        "rooms.images",
+        "rooms.lifecycle",
+        "rooms.registry",
+        "values.limits",
+    },
+    "rooms.reconciliation": {
+        "_function",
+        "rooms.bus",
+        "rooms.cluster",
+        "rooms.connection",
+        "rooms.dispatch",
+        "rooms.lifecycle",
+    },
+    # what is composed of them
+    "fleet": {
+        "rooms.api",
+        "rooms.bus",
+        "rooms.catalog",
+        "rooms.cluster",
+        "rooms.connection",
+        "rooms.dispatch",
+        "rooms.explanation",
+        "rooms.images",
+        "rooms.intake",
+        "rooms.lifecycle",
+        "rooms.reconciliation",
+        "rooms.registration",
+        "rooms.registry",
+        "rooms.runner_image",
+        "values.github",
+        "values.limits",
+        "values.runner_class",
+        "values.timeouts",
+    },
+    "context": {
+        "fleet",
+        "rooms.runner_image",
+        "values.github",
+        "values.runner_class",
+        "values.timeouts",
+    },
+    "stack": {"context", "fleet"},
+}
+"""Each module of the constructs and what it imports of the others, all of which stand above it."""
+
+MAKERS: Mapping[str, AbstractSet[str]] = {"fleet": {"*"}, "context": {"RunnerImage"}}
+"""Who makes rooms. A room is handed others, whose tables, URLs and grants it uses."""
 
 LONG_ENTRY_POINTS = {"build_image.py", "receive_webhook.py", "runner_api.py", "watch_release.py"}
 
@@ -57,29 +141,62 @@ def sources(folder: Path) -> list[Path]:
     return found
 
 
-# a room may use another's names of things, which are values, but it never makes another room
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_know_nothing_above_them(room: str) -> None:
-    above = {"fleet", "stack", "context", "cli", "local", "_nag"}
-    used = {name.split(".")[1] for name in imports(PACKAGE / f"{room}.py") if _own(name)}
-    assert used & above == set()
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def test_only_the_lifecycle_is_built_on_other_rooms() -> None:
-    for room in ROOMS:
-        used = {n.split(".")[1] for n in imports(PACKAGE / f"{room}.py") if _own(n)}
-        allowed = {"cluster", "registry"} if room == "lifecycle" else set()
-        assert used & set(ROOMS) <= allowed, room
+def construct_files() -> dict[str, Path]:
+    files = [*PACKAGE.glob("*.py"), *PACKAGE.glob("values/*.py"), *PACKAGE.glob("rooms/*.py")]
+    return {_module(path): path for path in files if path.name != "__init__.py"}
 
 
-def _own(name: str) -> bool:
-    return name.startswith("cdk_runner_fleet.")
+def test_every_module_of_the_constructs_has_its_place() -> None:
+    assert set(construct_files()) == set(CONSTRUCTS)
+
+
+@pytest.mark.parametrize("module", CONSTRUCTS)
+def test_a_module_of_the_constructs_imports_what_its_place_allows(module: str) -> None:
+    own = "cdk_runner_fleet."
+    used = [n.removeprefix(own) for n in imports(construct_files()[module]) if n.startswith(own)]
+    # each name is a module or in one; what is in none, such as the command line, is its own
+    homes = {next((m for m in CONSTRUCTS if f"{name}.".startswith(f"{m}.")), name) for name in used}
+    assert homes == CONSTRUCTS[module] | (homes & {"rooms", "values"})
+
+
+def test_the_constructs_are_imported_in_one_order() -> None:
+    places = {module: place for place, module in enumerate(CONSTRUCTS)}
+    for module, allowed in CONSTRUCTS.items():
+        assert {name for name in allowed if places[name] >= places[module]} == set(), module
+
+
+def test_only_the_fleet_makes_rooms() -> None:
+    trees = {
+        module: ast.parse(path.read_text(encoding="utf-8"))
+        for module, path in construct_files().items()
+    }
+    rooms = {
+        node.name
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if module.startswith("rooms.")
+        and isinstance(node, ast.ClassDef)
+        and "Construct" in [base.id for base in node.bases if isinstance(base, ast.Name)]
+    }
+    assert len(rooms) > 10
+    for module, tree in trees.items():
+        made = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        allowed = MAKERS.get(module, set())
+        assert allowed == {"*"} or made & rooms <= allowed, module
 
 
 def test_constructs_do_not_import_the_functions() -> None:
     functions = {path.stem for path in FUNCTIONS.glob("*.py")} | {"fleet_runtime"}
-    for path in PACKAGE.glob("*.py"):
-        assert not {name.split(".")[0] for name in imports(path)} & functions, path.name
+    for module, path in construct_files().items():
+        assert not {name.split(".")[0] for name in imports(path)} & functions, module
 
 
 def test_functions_do_not_import_the_constructs() -> None:
@@ -199,11 +316,16 @@ def _has_default(settings: type, name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def environments() -> dict[str, dict[str, str]]:
-    """What the constructs give to each function, by the name of its module."""
+def fleet() -> RunnerFleet:
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
-    RunnerFleet(stack, "Fleet", github_repo="o/r")
-    functions = assertions.Template.from_stack(stack).find_resources("AWS::Lambda::Function")
+    return RunnerFleet(stack, "Fleet", github_repo="o/r")
+
+
+@pytest.fixture(scope="module")
+def environments(fleet: RunnerFleet) -> dict[str, dict[str, str]]:
+    """What the constructs give to each function, by the name of its module."""
+    template = assertions.Template.from_stack(cdk.Stack.of(fleet))
+    functions = template.find_resources("AWS::Lambda::Function")
     return {
         function["Properties"]["Handler"].removesuffix(".handler"): function["Properties"][
             "Environment"
@@ -255,7 +377,7 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     assert set(written) == read - {"in_line_at"}
 
 
-def test_metrics_of_the_fleet_are_emitted_by_its_functions() -> None:
+def test_metrics_of_the_fleet_are_emitted_by_its_functions(fleet: RunnerFleet) -> None:
     emitted = {
         node.args[0].value
         for path in sources(FUNCTIONS)
@@ -265,9 +387,6 @@ def test_metrics_of_the_fleet_are_emitted_by_its_functions() -> None:
         and node.func.id in ("count", "gauge")
         and isinstance(node.args[0], ast.Constant)
     }
-    fleet = RunnerFleet(
-        cdk.Stack(cdk.App(analytics_reporting=False), "Test"), "Fleet", github_repo="o/r"
-    )
     made = [
         getattr(fleet, name)(**({"who": "token"} if name == "metric_github_quota_left" else {}))
         for name in dir(fleet)

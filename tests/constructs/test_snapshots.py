@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from syrupy.assertion import SnapshotAssertion
 
-from .conftest import normalise
+from .templates import Template, normalise
 
 
-def test_minimal(minimal: dict[str, Any], template_snapshot: SnapshotAssertion) -> None:
+def test_minimal(minimal: Template, template_snapshot: SnapshotAssertion) -> None:
     assert normalise(minimal) == template_snapshot
 
 
-def test_everything(everything: dict[str, Any], template_snapshot: SnapshotAssertion) -> None:
+def test_everything(everything: Template, template_snapshot: SnapshotAssertion) -> None:
     assert normalise(everything) == template_snapshot

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from cdk_runner_fleet import _recipe
+from cdk_runner_fleet.rooms import recipe
 
 from .conftest import IMAGE, Machine
 
@@ -33,7 +33,7 @@ def install(machine: Machine, packages: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_build_and_the_construct_have_one_pattern() -> None:
-    pattern = _recipe._APT_PACKAGE.pattern
+    pattern = recipe._APT_PACKAGE.pattern
     assert f"readonly APT_PACKAGE='{pattern}'\n" in SCRIPT.read_text(encoding="utf-8")
 
 
@@ -45,7 +45,7 @@ def test_packages_and_their_versions_reach_apt_get(machine: Machine) -> None:
 
 @pytest.mark.parametrize("package", NO_PACKAGES)
 def test_what_is_no_package_reaches_no_command(machine: Machine, package: str) -> None:
-    assert not _recipe._APT_PACKAGE.fullmatch(package)
+    assert not recipe._APT_PACKAGE.fullmatch(package)
     done = install(machine, f"jq {package}")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"APT_PACKAGES has '{package}', which is no package" in done.stderr
@@ -53,4 +53,4 @@ def test_what_is_no_package_reaches_no_command(machine: Machine, package: str) -
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_construct_takes_what_the_build_takes(package: str) -> None:
-    assert _recipe._APT_PACKAGE.fullmatch(package)
+    assert recipe._APT_PACKAGE.fullmatch(package)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet import _assets
-from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
+from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 
 SUBSTITUTIONS = {
     "Partition": "aws",

@@ -26,7 +26,7 @@ import boto3
 from botocore.config import Config
 
 from cdk_runner_fleet import _assets
-from cdk_runner_fleet.launch_failures import RUN_TASK, STOPPED, Answer, pattern
+from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from testbed.stage import hurry
 from tests.waiting import PATIENCE_SECONDS, until
 

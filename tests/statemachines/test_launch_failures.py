@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import botocore.session
 import pytest
 
-from cdk_runner_fleet.launch_failures import (
+from cdk_runner_fleet.rooms.launch_failures import (
     RUN_TASK,
     STOPPED,
     Answer,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from aws_cdk import Aws, Duration, Fn, RemovalPolicy, Stack, Stage, Token
+from aws_cdk import ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack, Stage, Token
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -14,7 +14,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
-from cdk_runner_fleet._recipe import VARIANTS, Recipe, digest
+from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
+from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
 
 _OFFICIAL = "public.ecr.aws/docker/library"
 """AWS's mirror of Docker's official images, which has no limit on pulls."""
@@ -179,9 +180,12 @@ class RunnerImage(Construct):
         return self._source is not None
 
     @property
-    def own_repositories_arn(self) -> str:
-        """ARN pattern of the account's repositories in this region."""
-        return Stack.of(self).format_arn(service="ecr", resource="repository", resource_name="*")
+    def task_image(self) -> str:
+        """What stands in a base task definition: a ready image, or a name that is only cloned."""
+        if self.image_uri is not None:
+            return self.image_uri
+        assert self.repository is not None  # noqa: S101 - there is one where images are built
+        return self.repository.repository_uri_for_tag(self.name)
 
     def bind(self, *, architectures: Iterable[str]) -> None:
         """Get ready for the runners of one fleet: it calls this.
@@ -275,13 +279,39 @@ class RunnerImage(Construct):
         )
         repository.grant_pull_push(project)
         _allow(project, "ecr:DescribeImages", resource=repository.repository_arn)
+        stack = Stack.of(self)
+        own_repositories = stack.format_arn(service="ecr", resource="repository", resource_name="*")
         # bases from the account's own repositories are allowed unless allowed_bases says otherwise
         _allow(
             project,
             "ecr:BatchCheckLayerAvailability",
             "ecr:BatchGetImage",
             "ecr:GetDownloadUrlForLayer",
-            resource=self.own_repositories_arn,
+            resource=own_repositories,
+        )
+        acknowledge(
+            project, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
+        )
+        acknowledge_any_resource(project, actions="ecr:GetAuthorizationToken")
+        acknowledge_pattern(
+            project,
+            own_repositories,
+            reason="Jobs may name bases from the account's own repositories; builds only pull from "
+            "them.",
+        )
+        for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):
+            acknowledge(
+                project, f"IAM5[Action::{action}]", "aws-cdk's read grant on the one asset."
+            )
+        acknowledge_pattern(
+            project,
+            stack.format_arn(
+                service="logs",
+                resource="log-group",
+                resource_name=f"/aws/codebuild/{project.project_name}:*",
+                arn_format=ArnFormat.COLON_RESOURCE_NAME,
+            ),
+            reason="aws-cdk's grant on the streams of the project's own log group.",
         )
         return project
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cdk_runner_fleet.values import ARCHITECTURES, RunnerClass
+from cdk_runner_fleet.values.runner_class import ARCHITECTURES, RunnerClass
 from fleet_runtime.job import catalog
 from fleet_runtime.job.catalog import Catalog
 
@@ -66,3 +66,23 @@ def test_both_sides_have_the_same_defaults() -> None:
 def test_a_class_is_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**given)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "message"),
+    [(300, 512, "256, 512, 1024"), (256, 4096, "512, 1024, 2048"), (256, 1536, "512, 1024, 2048")],
+)
+def test_illegal_sizes_are_refused(cpu: int, memory: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunnerClass(cpu=cpu, memory=memory)
+
+
+def test_unknown_capacity_is_refused() -> None:
+    with pytest.raises(ValueError, match="FARGATE_SPOT"):
+        small(capacity=["SPOT"])
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5, True])
+def test_a_class_that_could_have_no_runner_is_refused(most: Any) -> None:
+    with pytest.raises(ValueError, match=r"max_runners .* use a whole number of at least 1"):
+        small(max_runners=most)

@@ -1,23 +1,80 @@
-"""Checks of settings that are plain strings: each error says what was given and what would do."""
+"""GitHub's side as it is given to a fleet: what is served, where, and as which App."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from aws_cdk import Duration, Token
-
-from cdk_runner_fleet.values import GitHubApp
+from aws_cdk import Token
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_secretsmanager as secretsmanager
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-# a runner's name at GitHub has at most 64 characters; job id and attempt take up to 32 of them
-_NAME_PREFIX = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_APP_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
-def scope(*, github_repo: str | None, github_org: str | None, github_enterprise: str | None) -> str:
+@dataclass(frozen=True, kw_only=True)
+class GitHubApp:
+    """A GitHub App that the fleet acts as.
+
+    Args:
+        app_id: The App's id, as its settings page at GitHub shows it.
+        private_key: Secret whose value is the App's private key, the ``.pem`` file as GitHub hands
+            it out. Default: ``kms_key`` is given.
+        kms_key: The private key imported into KMS, which it then never leaves: an ``RSA_2048`` key
+            for ``SIGN_VERIFY``. Default: ``private_key`` is given.
+        installation_id: The App's installation. Default: it is looked up, one request for each
+            new process of a function.
+
+    Raises:
+        ValueError: if not exactly one of ``private_key`` and ``kms_key`` is given, or an id is
+            none.
+    """
+
+    app_id: str | int
+    private_key: secretsmanager.ISecret | None = None
+    kms_key: kms.IKey | None = None
+    installation_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ids and the key."""
+        if not Token.is_unresolved(self.app_id) and not _APP_ID.fullmatch(str(self.app_id)):
+            raise ValueError(
+                f"app_id {self.app_id!r} is not the id of a GitHub App, take the App ID from the "
+                "App's settings page, for example 123456"
+            )
+        if (self.private_key is None) == (self.kms_key is None):
+            raise ValueError(
+                f"GitHub App {self.app_id} needs one key: give private_key, a secret with its "
+                ".pem file, or kms_key, where that was imported"
+            )
+        given = self.installation_id
+        is_id = (
+            given is None or Token.is_unresolved(given) or (isinstance(given, int) and given > 0)
+        )
+        if not is_id:
+            raise ValueError(
+                f"installation_id {given!r} of GitHub App {self.app_id} is none, take the number "
+                "at the end of the installation page's address, or leave it out"
+            )
+
+    def to_settings(self) -> dict[str, object]:
+        """The App as it stands in the functions' settings."""
+        key = (
+            {"private_key_secret_arn": self.private_key.secret_arn}
+            if self.private_key
+            else {"kms_key_id": self.kms_key.key_arn if self.kms_key else ""}
+        )
+        installation = {"installation_id": self.installation_id} if self.installation_id else {}
+        return {"app_id": str(self.app_id), **key, **installation}
+
+
+def served_scope(
+    *, github_repo: str | None, github_org: str | None, github_enterprise: str | None
+) -> str:
     """Return what is served, as the REST API's paths name it: ``repos/owner/name``.
 
     Raises:
@@ -101,54 +158,4 @@ def check_api_url(value: str) -> None:
     if host == "github.com" or (host.endswith(".ghe.com") and not host.startswith("api.")):
         raise ValueError(
             f"github_api_url {value!r} is where people look, the REST API is at https://api.{host}"
-        )
-
-
-def check_name_prefix(value: str) -> None:
-    """Raise ``ValueError`` unless runners can be named ``<value>-<job id>-<attempt>``."""
-    if not Token.is_unresolved(value) and not _NAME_PREFIX.fullmatch(value):
-        raise ValueError(
-            f"runner_name_prefix {value!r} cannot begin a runner's name, use up to 31 "
-            "lower-case letters, digits and dashes, a letter first"
-        )
-
-
-def check_max_runners(name: str, value: int) -> None:
-    """Raise ``ValueError`` unless so many runners can be counted, ``name`` being the setting."""
-    if Token.is_unresolved(value):
-        return
-    # the ids of all who hold a turn stand on one DynamoDB item, in three sets: 400 KB at the most,
-    # and each turn given or taken back is a write of that size
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
-        raise ValueError(
-            f"{name} {value!r} cannot be kept, use a whole number from 1 to 1000, "
-            "or several fleets with a name prefix each"
-        )
-
-
-def check_reconciliation(*, every: Duration | None, grace: Duration | None) -> None:
-    """Raise ``ValueError`` unless EventBridge has such a schedule, and the grace is one."""
-    if every is not None and not every.is_unresolved():
-        seconds = every.to_seconds()
-        if seconds < 60 or seconds % 60:
-            raise ValueError(
-                f"reconcile_every is {seconds:g} seconds, EventBridge's schedules have whole "
-                "minutes, 1 at the least"
-            )
-    if grace is not None and not grace.is_unresolved() and not grace.to_seconds() >= 1:
-        raise ValueError(
-            f"reconcile_grace is {grace.to_seconds():g} seconds, use at least 1: what began just "
-            "now has to be left alone"
-        )
-
-
-def check_budget(value: float | None) -> None:
-    """Raise ``ValueError`` unless ``value`` is an amount of money, or None for no budget."""
-    # jsii, which knows what a token is, ends at numbers that JSON does not have
-    if value is None or (math.isfinite(value) and Token.is_unresolved(value)):
-        return
-    if isinstance(value, bool) or not 0 < value < math.inf:
-        raise ValueError(
-            f"daily_budget_usd {value!r} is no budget, use US dollars above 0, "
-            "or leave it out for no limit"
         )

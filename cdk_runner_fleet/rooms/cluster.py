@@ -13,11 +13,20 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk_runner_fleet.values import CAPACITY_PROVIDERS
+from cdk_runner_fleet._nag import (
+    acknowledge,
+    acknowledge_any_resource,
+    acknowledge_pattern,
+)
+from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
 
 CONTAINER_NAME = "runner"
 """The one container of a runner's task; the state machine's overrides name it too."""
 
+_NOT_KNOWN_YET = (
+    "Each image has a task definition family of its own under the fleet's prefix, and each runner "
+    "a task of its own in the fleet's cluster; neither is known at deployment."
+)
 _STOP_TIMEOUT = Duration.seconds(120)  # the most Fargate gives, and what a Spot interruption leaves
 
 
@@ -77,12 +86,18 @@ class RunnerCluster(Construct):
         self.security_groups = list(security_groups or [self._security_group(vpc)])
         self._connections = ec2.Connections(security_groups=self.security_groups)
         self._task_role: iam.Role | None = None
-        self._launchers: list[iam.IGrantable] = []
+        self._launchers: list[iam.IRole] = []
 
         self.cluster = ecs.CfnCluster(
             self,
             "Cluster",
             capacity_providers=list(CAPACITY_PROVIDERS),
+        )
+        acknowledge(
+            self.cluster,
+            "ECS4",
+            "Container Insights is billed by task and would cost more than short jobs do; each "
+            "runner's times and cost stand on its row.",
         )
         self.log_group = logs.LogGroup(
             self,
@@ -96,6 +111,7 @@ class RunnerCluster(Construct):
         self.log_group.grant_write(self.execution_role)
         if repository is not None:
             repository.grant_pull(self.execution_role)
+            acknowledge_any_resource(self.execution_role, actions="ecr:GetAuthorizationToken")
         self._family = Names.unique_resource_name(self, max_length=64, separator="-")
         self._capabilities = capabilities
         self.task_definitions = {name: self._task_definition(image, name) for name in architectures}
@@ -155,66 +171,49 @@ class RunnerCluster(Construct):
         """ARN pattern of the cluster's tasks."""
         return self._ecs_arn("task", f"{self.cluster_name}/*")
 
-    def grant_run(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` start and stop runners in this cluster."""
-        policy = grantee.grant_principal.add_to_principal_policy
-        policy(
-            iam.PolicyStatement(
-                actions=["ecs:RunTask"],
-                resources=self.launchable_arns,
-                conditions={"ArnEquals": {"ecs:cluster": self.cluster_arn}},
-            )
-        )
-        policy(
-            iam.PolicyStatement(
-                actions=["ecs:StopTask"],
-                resources=[self.tasks_arn],
-                conditions={"ArnEquals": {"ecs:cluster": self.cluster_arn}},
-            )
-        )
-        self._grant_pass_roles(grantee)
+    def grant_run(self, role: iam.IRole) -> None:
+        """Let ``role`` start and stop runners in this cluster."""
+        _allow(role, "ecs:RunTask", resources=self.launchable_arns, cluster_arn=self.cluster_arn)
+        _allow(role, "ecs:StopTask", resources=[self.tasks_arn], cluster_arn=self.cluster_arn)
+        for arn in (*self.launchable_arns, self.tasks_arn):
+            acknowledge_pattern(role, arn, reason=_NOT_KNOWN_YET)
+        self._grant_pass_roles(role)
 
-    def grant_sweep(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` find this cluster's tasks and stop them."""
-        policy = grantee.grant_principal.add_to_principal_policy
-        cluster = {"ArnEquals": {"ecs:cluster": self.cluster_arn}}
-        # ListTasks has container instances for its resource level, which Fargate does not
-        policy(iam.PolicyStatement(actions=["ecs:ListTasks"], resources=["*"], conditions=cluster))
-        policy(
-            iam.PolicyStatement(
-                actions=["ecs:DescribeTasks", "ecs:StopTask"],
-                resources=[self.tasks_arn],
-                conditions=cluster,
-            )
+    def grant_sweep(self, role: iam.IRole) -> None:
+        """Let ``role`` find this cluster's tasks and stop them."""
+        _allow(role, "ecs:ListTasks", resources=["*"], cluster_arn=self.cluster_arn)
+        acknowledge_any_resource(
+            role,
+            actions="ecs:ListTasks without a container instance, which Fargate does not have; the "
+            "cluster is a condition of it",
         )
+        _allow(
+            role,
+            "ecs:DescribeTasks",
+            "ecs:StopTask",
+            resources=[self.tasks_arn],
+            cluster_arn=self.cluster_arn,
+        )
+        acknowledge_pattern(role, self.tasks_arn, reason=_NOT_KNOWN_YET)
 
-    def grant_register(self, grantee: iam.IGrantable) -> None:
-        """Let ``grantee`` make a family for a new image, and take back what a dead one has."""
-        policy = grantee.grant_principal.add_to_principal_policy
-        policy(
-            iam.PolicyStatement(
-                actions=["ecs:RegisterTaskDefinition"],
-                resources=[self.image_families_arn],
-            )
+    def grant_register(self, role: iam.IRole) -> None:
+        """Let ``role`` make a family for a new image, and take back what a dead one has."""
+        _allow(role, "ecs:RegisterTaskDefinition", resources=[self.image_families_arn])
+        acknowledge_pattern(role, self.image_families_arn, reason=_NOT_KNOWN_YET)
+        unscoped = (
+            "ecs:DescribeTaskDefinition",
+            "ecs:DeregisterTaskDefinition",
+            "ecs:ListTaskDefinitions",
         )
-        # none has a resource level (Service Authorization Reference, ECS)
-        policy(
-            iam.PolicyStatement(
-                actions=[
-                    "ecs:DescribeTaskDefinition",
-                    "ecs:DeregisterTaskDefinition",
-                    "ecs:ListTaskDefinitions",
-                ],
-                resources=["*"],
-            )
-        )
-        self._grant_pass_roles(grantee)
+        _allow(role, *unscoped, resources=["*"])
+        acknowledge_any_resource(role, actions=", ".join(unscoped))
+        self._grant_pass_roles(role)
 
-    def _grant_pass_roles(self, grantee: iam.IGrantable) -> None:
-        self._launchers.append(grantee)
+    def _grant_pass_roles(self, launcher: iam.IRole) -> None:
+        self._launchers.append(launcher)
         for role in (self.execution_role, self._task_role):
             if role is not None:
-                _grant_pass_role(grantee, role)
+                _grant_pass_role(launcher, role)
 
     def _ecs_arn(self, resource: str, name: str) -> str:
         return Stack.of(self).format_arn(
@@ -239,7 +238,7 @@ class RunnerCluster(Construct):
             "ARM64": ("Arm64TaskDefinition", f"{self._family}-arm64"),
         }[architecture]
         # the L2 construct always makes a task role; runners have none until they are granted one
-        return ecs.CfnTaskDefinition(
+        definition = ecs.CfnTaskDefinition(
             self,
             construct_id,
             family=family,
@@ -269,6 +268,13 @@ class RunnerCluster(Construct):
                 )
             ],
         )
+        acknowledge(
+            definition,
+            "ECS2",
+            "The only variable says what the image declares to have, such as python: it is in the "
+            "runner's labels as well.",
+        )
+        return definition
 
     def _declared(self) -> list[ecs.CfnTaskDefinition.KeyValuePairProperty] | None:
         # here and not in the image, so that it holds for a ready one as well
@@ -281,8 +287,20 @@ class RunnerCluster(Construct):
         ]
 
 
-def _grant_pass_role(grantee: iam.IGrantable, role: iam.IRole) -> None:
-    grantee.grant_principal.add_to_principal_policy(
+def _allow(
+    role: iam.IRole, *actions: str, resources: Sequence[str], cluster_arn: str | None = None
+) -> None:
+    role.add_to_principal_policy(
+        iam.PolicyStatement(
+            actions=list(actions),
+            resources=list(resources),
+            conditions={"ArnEquals": {"ecs:cluster": cluster_arn}} if cluster_arn else None,
+        )
+    )
+
+
+def _grant_pass_role(launcher: iam.IRole, role: iam.IRole) -> None:
+    launcher.add_to_principal_policy(
         iam.PolicyStatement(
             actions=["iam:PassRole"],
             resources=[role.role_arn],
@@ -294,7 +312,7 @@ def _grant_pass_role(grantee: iam.IGrantable, role: iam.IRole) -> None:
 def _small_vpc(scope: Construct) -> ec2.Vpc:
     # a NAT gateway costs more than 33,000 five-minute jobs a month; runners only reach out, so a
     # public address without an inbound rule serves them
-    return ec2.Vpc(
+    vpc = ec2.Vpc(
         scope,
         "Vpc",
         max_azs=2,
@@ -304,6 +322,13 @@ def _small_vpc(scope: Construct) -> ec2.Vpc:
             ec2.SubnetConfiguration(name="Runners", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20)
         ],
     )
+    acknowledge(
+        vpc,
+        "VPC7",
+        "The VPC made by default holds nothing but runners without an inbound rule; flow logs are "
+        "billed by volume. Pass a vpc that has them where they are wanted.",
+    )
+    return vpc
 
 
 def _subnets_of(vpc: ec2.IVpc | None, *, assign_public_ip: bool) -> list[str]:

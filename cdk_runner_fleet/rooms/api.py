@@ -11,6 +11,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._nag import acknowledge
 
 _ACCESS_LOG = {
     "requestId": "$context.requestId",
@@ -54,6 +55,13 @@ class FleetApi(Construct):
         resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
             destination_arn=self.log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
         )
+        acknowledge(
+            self,
+            "APIG4",
+            "GitHub signs the raw body, which an authorizer never sees; runners show a claim "
+            "ticket. Evidence: tests/functions/test_receive_webhook.py, "
+            "tests/functions/test_runner_api.py.",
+        )
 
     @property
     def url(self) -> str:
@@ -62,9 +70,7 @@ class FleetApi(Construct):
 
     def serve(self, function: FleetFunction, *paths: str) -> None:
         """Answer ``POST`` to each of ``paths`` with ``function``."""
-        integration = integrations.HttpLambdaIntegration(
-            f"{function.node.id}Integration", function.function
-        )
+        integration = integrations.HttpLambdaIntegration(f"{function.node.id}Integration", function)
         for path in paths:
             self.http_api.add_routes(
                 path=path, methods=[apigateway.HttpMethod.POST], integration=integration

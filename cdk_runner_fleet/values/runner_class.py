@@ -1,4 +1,4 @@
-"""Domain values that recur in the constructs: frozen, and checked when they are made."""
+"""A size of runner, as Fargate and the fleet's catalog know it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from aws_cdk import Duration, Token
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import Token
 
 FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),
@@ -38,8 +36,6 @@ _DEFAULT_LABELS: Mapping[Architecture, Sequence[str]] = {
     "ARM64": ("linux", "arm64"),
 }
 _CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
-_CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_APP_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,111 +160,3 @@ def _is_list_of_texts(value: object) -> bool:
         and not isinstance(value, str)
         and all(isinstance(each, str) for each in value)
     )
-
-
-def check_class_name(name: str) -> str:
-    """Return ``name`` if it can follow ``class:`` in a label.
-
-    Raises:
-        ValueError: if it cannot.
-    """
-    if not _CLASS_NAME.fullmatch(name):
-        raise ValueError(
-            f"runner class name {name!r} cannot be a label, "
-            "use lower-case letters, digits, dots, dashes and underscores"
-        )
-    return name
-
-
-@dataclass(frozen=True, kw_only=True)
-class GitHubApp:
-    """A GitHub App that the fleet acts as.
-
-    Args:
-        app_id: The App's id, as its settings page at GitHub shows it.
-        private_key: Secret whose value is the App's private key, the ``.pem`` file as GitHub hands
-            it out. Default: ``kms_key`` is given.
-        kms_key: The private key imported into KMS, which it then never leaves: an ``RSA_2048`` key
-            for ``SIGN_VERIFY``. Default: ``private_key`` is given.
-        installation_id: The App's installation. Default: it is looked up, one request for each
-            new process of a function.
-
-    Raises:
-        ValueError: if not exactly one of ``private_key`` and ``kms_key`` is given, or an id is
-            none.
-    """
-
-    app_id: str | int
-    private_key: secretsmanager.ISecret | None = None
-    kms_key: kms.IKey | None = None
-    installation_id: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the ids and the key."""
-        if not Token.is_unresolved(self.app_id) and not _APP_ID.fullmatch(str(self.app_id)):
-            raise ValueError(
-                f"app_id {self.app_id!r} is not the id of a GitHub App, take the App ID from the "
-                "App's settings page, for example 123456"
-            )
-        if (self.private_key is None) == (self.kms_key is None):
-            raise ValueError(
-                f"GitHub App {self.app_id} needs one key: give private_key, a secret with its "
-                ".pem file, or kms_key, where that was imported"
-            )
-        given = self.installation_id
-        is_id = (
-            given is None or Token.is_unresolved(given) or (isinstance(given, int) and given > 0)
-        )
-        if not is_id:
-            raise ValueError(
-                f"installation_id {given!r} of GitHub App {self.app_id} is none, take the number "
-                "at the end of the installation page's address, or leave it out"
-            )
-
-    def to_settings(self) -> dict[str, object]:
-        """The App as it stands in the functions' settings."""
-        key = (
-            {"private_key_secret_arn": self.private_key.secret_arn}
-            if self.private_key
-            else {"kms_key_id": self.kms_key.key_arn if self.kms_key else ""}
-        )
-        installation = {"installation_id": self.installation_id} if self.installation_id else {}
-        return {"app_id": str(self.app_id), **key, **installation}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LifecycleTimeouts:
-    """How long each waiting state of a runner's life may last.
-
-    Args:
-        boot: From the task's launch to its claim. Fargate takes 30 to 60 seconds, more for large
-            images. Default: 5 minutes.
-        idle: From registration at GitHub to a job. Default: 10 minutes.
-        image_build: For CodeBuild to build a runner image. Default: 30 minutes.
-        job: The longest a job may run. Default: 6 hours, GitHub's own default ``timeout-minutes``
-            (GitHub docs, "Workflow syntax", ``jobs.<job_id>.timeout-minutes``): a fleet that is
-            stricter than the workflow's author expects kills jobs that GitHub would let finish.
-
-    Raises:
-        ValueError: if one is not at least a second, or longer than Step Functions can wait with it.
-    """
-
-    boot: Duration = field(default_factory=lambda: Duration.minutes(5))
-    idle: Duration = field(default_factory=lambda: Duration.minutes(10))
-    image_build: Duration = field(default_factory=lambda: Duration.minutes(30))
-    job: Duration = field(default_factory=lambda: Duration.hours(6))
-
-    def __post_init__(self) -> None:
-        """Check each against its bounds."""
-        # five days: the longest that GitHub lets a job run on a self-hosted runner
-        # (GitHub docs, "Actions limits"); eight hours: the longest that CodeBuild runs a build
-        limits = {"boot": 3600, "idle": 86400, "image_build": 28800, "job": 432000}
-        for name, most in limits.items():
-            duration: Duration = getattr(self, name)
-            if duration.is_unresolved():
-                continue
-            seconds = duration.to_seconds()
-            if not 1 <= seconds <= most:
-                raise ValueError(
-                    f"{name} timeout of {seconds:g} seconds cannot be kept, use 1 to {most}"
-                )

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from cdk_runner_fleet.values import DEFAULT_RUNNER_CLASSES, RunnerClass, check_class_name
+from cdk_runner_fleet.values.runner_class import (
+    ARCHITECTURES,
+    DEFAULT_RUNNER_CLASSES,
+    Architecture,
+    RunnerClass,
+)
+
+_CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 class RunnerCatalog(Construct):
@@ -43,6 +51,21 @@ class RunnerCatalog(Construct):
             "ClassSizes",
             description="cdk-runner-fleet: runner classes",
             string_value=json.dumps(
-                {check_class_name(name): size.to_catalog() for name, size in self.classes.items()}
+                {_checked(name): size.to_catalog() for name, size in self.classes.items()}
             ),
         )
+
+    @property
+    def architectures(self) -> list[Architecture]:
+        """The processor architectures that classes have."""
+        used = {size.architecture for size in self.classes.values()}
+        return [architecture for architecture in ARCHITECTURES if architecture in used]
+
+
+def _checked(name: str) -> str:
+    if not _CLASS_NAME.fullmatch(name):
+        raise ValueError(
+            f"runner class name {name!r} cannot be a label, "
+            "use lower-case letters, digits, dots, dashes and underscores"
+        )
+    return name

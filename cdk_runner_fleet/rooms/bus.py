@@ -1,0 +1,124 @@
+"""How events travel: the fleet's own bus, the account's default bus, and a dead-letter queue."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._nag import acknowledge
+
+EVENT_SOURCE = "cdk-runner-fleet"
+"""Source of the fleet's own events."""
+
+
+class FleetBus(Construct):
+    """An EventBridge bus of the fleet's own with an archive for replay, and a dead-letter queue.
+
+    An alarm without an action rings while an event waits in the queue.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        event_bus_name: Name of the bus. Default: a name is made that is unique in the account.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, event_bus_name: str | None = None
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.event_bus = events.EventBus(self, "Bus", event_bus_name=event_bus_name)
+        self.archive = self.event_bus.archive(
+            "Archive",
+            event_pattern=events.EventPattern(source=[EVENT_SOURCE]),
+            retention=Duration.days(3),  # as long as GitHub itself can deliver again
+        )
+        self.dead_letter_queue = sqs.Queue(
+            self,
+            "FailedEvents",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        acknowledge(
+            self.dead_letter_queue,
+            "SQS3",
+            "This is the dead-letter queue of the rules and of the functions.",
+        )
+        self.failed_events_alarm = cloudwatch.Alarm(
+            self,
+            "FailedEventsAlarm",
+            alarm_description="cdk-runner-fleet: events could not be handled and wait in the "
+            "dead-letter queue, see `runner-fleet events list`",
+            metric=self.metric_events_failed(),
+            threshold=1,
+            evaluation_periods=1,
+            # an idle queue reports nothing
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    def deliver(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *functions: FleetFunction,
+        pattern: events.EventPattern | None = None,
+        schedule: events.Schedule | None = None,
+        event_bus: events.IEventBus | None = None,
+        max_event_age: Duration | None = None,
+    ) -> None:
+        """Tell ``functions`` of events, or that a time has come.
+
+        Args:
+            scope: Whoever listens.
+            construct_id: The rule's id in it.
+            functions: What is told.
+            pattern: Which events. Default: there is a ``schedule``.
+            schedule: When. Default: there is a ``pattern``.
+            event_bus: Bus of the events. Default: the account's default bus, where AWS's own come.
+            max_event_age: How long it is tried. Default: 24 hours, the most that EventBridge has.
+        """
+        events.Rule(
+            scope,
+            construct_id,
+            event_bus=event_bus,
+            event_pattern=pattern,
+            schedule=schedule,
+            targets=[
+                targets.LambdaFunction(
+                    function,
+                    dead_letter_queue=self.dead_letter_queue,
+                    max_event_age=max_event_age or Duration.hours(24),
+                    retry_attempts=185,  # the most that EventBridge has
+                )
+                for function in functions
+            ],
+        )
+
+    def deliver_own(
+        self, scope: Construct, construct_id: str, *functions: FleetFunction, kind: str
+    ) -> None:
+        """Tell ``functions`` of the fleet's own events of one ``kind``, their detail type."""
+        self.deliver(
+            scope,
+            construct_id,
+            *functions,
+            pattern=events.EventPattern(source=[EVENT_SOURCE], detail_type=[kind]),
+            event_bus=self.event_bus,
+        )
+
+    def metric_events_failed(
+        self, *, period: Duration | None = None, statistic: str = "Maximum"
+    ) -> cloudwatch.Metric:
+        """Events that could not be handled and wait in the dead-letter queue.
+
+        Default: the maximum over 5 minutes.
+        """
+        return self.dead_letter_queue.metric_approximate_number_of_messages_visible(
+            period=period, statistic=statistic
+        )

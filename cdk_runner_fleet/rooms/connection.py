@@ -1,0 +1,130 @@
+"""How the functions ask GitHub: where it is, what is served there and with which credentials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from cdk_runner_fleet._function import fleet_metric
+from cdk_runner_fleet._nag import acknowledge
+from cdk_runner_fleet.values.github import (
+    GitHubApp,
+    check_api_url,
+    check_credentials,
+    check_runner_group,
+)
+
+_RUNNERS = {"repos": "administration", "orgs": "organization_self_hosted_runners"}
+"""What a GitHub App needs to manage runners ("Permissions required for GitHub Apps"); none can
+manage an enterprise's."""
+
+
+class GitHubConnection(Construct):
+    """What the functions that ask GitHub have in common.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        serving: What is served: ``repos/owner/name``, ``orgs/login`` or ``enterprises/slug``.
+        api_url: The REST API.
+        token: Secret with a personal access token. Default: one with a meaningless value is made,
+            to be replaced once, unless there are ``apps``.
+        apps: GitHub Apps to ask as, instead of with a token.
+        runner_group: The group that runners join. Default: GitHub's default group.
+        ca: The certificate authorities of a private server. Default: the public ones.
+
+    Raises:
+        ValueError: if the credentials or the group do not go with what is served, or the URL is
+            none of a REST API.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        serving: str,
+        api_url: str,
+        token: secretsmanager.ISecret | None = None,
+        apps: Sequence[GitHubApp] = (),
+        runner_group: str | None = None,
+        ca: ssm.IStringParameter | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        check_credentials(apps, has_token=token is not None, scope=serving)
+        check_runner_group(runner_group, scope=serving)
+        check_api_url(api_url)
+        if token is None and not apps:
+            token = secretsmanager.Secret(
+                self, "Token", description="cdk-runner-fleet: put a GitHub token here"
+            )
+        self.serving = serving
+        self.token = token
+        self._api_url = api_url
+        self._apps = apps
+        self._runner_group = runner_group
+        self._ca = ca
+        if token:
+            acknowledge(
+                token,
+                "SMG4",
+                "GitHub issues the token, so Secrets Manager cannot rotate it alone; the functions "
+                "read it again once GitHub refuses the one they have. "
+                "Evidence: tests/functions/github/test_client.py.",
+            )
+
+    def environment(
+        self, *, runners: str | None = None, also: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """Return a function's settings.
+
+        Args:
+            runners: What it may do with the runners, ``read`` or ``write``. Default: nothing.
+            also: What else it may do, as GitHub names it, for example ``{"actions": "read"}``.
+        """
+        permissions = dict(also or {})
+        kind = self.serving.partition("/")[0]
+        if runners and kind in _RUNNERS:
+            permissions[_RUNNERS[kind]] = runners
+        return {
+            "GITHUB_API_URL": self._api_url.rstrip("/"),
+            "GITHUB_SCOPE": self.serving,
+            "GITHUB_TOKEN_SECRET_ARN": self.token.secret_arn if self.token else "",
+            "GITHUB_APPS": json.dumps([app.to_settings() for app in self._apps]),
+            "GITHUB_PERMISSIONS": json.dumps(permissions),
+            "GITHUB_CA_PARAM": self._ca.parameter_name if self._ca else "",
+            "RUNNER_GROUP": self._runner_group or "",
+        }
+
+    def grant_ask(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` use the credentials."""
+        if self.token:
+            self.token.grant_read(grantee)
+        for app in self._apps:
+            if app.private_key:
+                app.private_key.grant_read(grantee)
+            if app.kms_key:
+                app.kms_key.grant(grantee, "kms:Sign")
+        if self._ca:
+            self._ca.grant_read(grantee)
+
+    def metric_github_quota_left(
+        self, *, who: str, period: Duration | None = None, statistic: str = "Minimum"
+    ) -> cloudwatch.Metric:
+        """Requests that GitHub's primary rate limit leaves, the minimum over 5 minutes by default.
+
+        Args:
+            who: ``token``, or ``app-<id>`` for one of the fleet's GitHub Apps.
+            period: What one data point is made of.
+            statistic: How.
+        """
+        return fleet_metric(
+            "GitHubQuotaLeft", dimensions={"who": who}, period=period, statistic=statistic
+        )

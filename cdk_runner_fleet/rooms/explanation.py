@@ -1,0 +1,61 @@
+"""Who tells the author of a job that will have no runner."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.connection import GitHubConnection
+from cdk_runner_fleet.rooms.registry import RunnerRegistry
+
+
+class JobExplanation(Construct):
+    """Says at the commit, and to the command line, why a job has no runner.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        registry: The runners' rows.
+        github: Where it is said.
+        bus: Where it is heard of such jobs.
+        at_github: Whether authors are told at the commit.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        registry: RunnerRegistry,
+        github: GitHubConnection,
+        bus: FleetBus,
+        at_github: bool,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.explain_job = FleetFunction(
+            self,
+            "ExplainJob",
+            handler="explain_job",
+            on_failure=bus.dead_letter_queue,
+            environment={
+                "RUNNER_TABLE": registry.runner_table.table_name,
+                **github.environment(also={"checks": "write"}),
+                "EXPLAIN_AT_GITHUB": "on" if at_github else "off",
+            },
+        )
+        github.grant_ask(self.explain_job)
+        self.explain_job.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            resources=[registry.runner_table.table_arn],
+        )
+        bus.deliver_own(self, "UnservedJobs", self.explain_job, kind="job_unserved")
+
+    def metric_jobs_unserved(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Jobs that will have no runner, for whatever reason. Default: the sum over 5 minutes."""
+        return self.explain_job.metric_emitted("JobUnserved", period=period, statistic=statistic)

@@ -1,0 +1,243 @@
+"""Who has a fleet's images built, and who watches the version of the runner in them."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk import Aws, Duration, Stack, Tokenization
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction, fleet_metric
+from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.connection import GitHubConnection
+from cdk_runner_fleet.rooms.recipe import pinned_release
+from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.rooms.runner_image import RunnerImage
+
+_ALARM_DAYS = 14  # images in use are rebuilt each week: one that lags so far behind was not
+
+
+class ImageService(Construct):
+    """Has images built when jobs ask for them, and keeps their runner one that GitHub serves.
+
+    ``build_image`` builds, weekly anew what is in use, and has no credentials for GitHub.
+    ``watch_release`` asks GitHub once a day which runners it supports (every hour while there is
+    none to build with) and builds nothing. An alarm rings two weeks before a version dies.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        image: The fleet's image. If nothing is built of it there is no ``build_image``.
+        registry: The rows of the images and of who waits for them, and the ledger.
+        cluster: Where images are launched.
+        github: Who is asked for versions of the runner.
+        bus: Where news of a version travels.
+        build_timeout: How long a build may last.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        image: RunnerImage,
+        registry: RunnerRegistry,
+        cluster: RunnerCluster,
+        github: GitHubConnection,
+        bus: FleetBus,
+        build_timeout: Duration,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._image = image
+        self._registry = registry
+        self._cluster = cluster
+        self._bus = bus
+        self.watch_release = self._watch(github)
+        self.build_image = self._builder(build_timeout) if image.is_built else None
+        self._deliver_news()
+        self.runner_version_alarm = cloudwatch.Alarm(
+            self,
+            "DaysLeftAlarm",
+            alarm_description="cdk-runner-fleet: within two weeks GitHub gives no more jobs to the "
+            "runner version in an image of the fleet, see `docs/runner-images.md`",
+            metric=self.metric_runner_version_days_left(),
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
+            threshold=_ALARM_DAYS,
+            evaluation_periods=1,
+            # GitHub names no date while there is no newer version
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    @property
+    def policy(self) -> dict[str, str]:
+        """Settings of a function that judges what jobs ask for."""
+        return {
+            "ALLOWED_IMAGES": json.dumps(self._image.allowed_bases),
+            "IMAGE_BUILDING": "on" if self._image.is_built else "off",
+        }
+
+    @property
+    def offer(self) -> dict[str, str]:
+        """Settings of a function that starts runners: what there is to start them in."""
+        image = self._image
+        ready = self._cluster.task_definitions if image.image_uri else {}
+        return {
+            **self.policy,
+            **self._default,
+            "DEFAULT_TASK_DEFINITIONS": json.dumps({name: one.ref for name, one in ready.items()}),
+            "IMAGE_CAPABILITIES": json.dumps(image.capabilities),
+            "DETECTED_CAPABILITIES": json.dumps(image.detected_capabilities),
+        }
+
+    @property
+    def _default(self) -> dict[str, str]:
+        return {
+            "TASK_FAMILY": self._cluster.task_family,
+            "DEFAULT_IMAGE_BASE": self._image.base_image,
+            "RUNNER_IMAGE_TAG": self._image.name,
+            "IMAGE_RECIPE": self._image.recipe,
+        }
+
+    @property
+    def _release(self) -> dict[str, str]:
+        return {
+            "IMAGE_TABLE": self._registry.image_table.table_name,
+            "LEDGER_TABLE": self._registry.ledger_table.table_name,
+            "RUNNER_RELEASE": pinned_release(),
+        }
+
+    def _watch(self, github: GitHubConnection) -> FleetFunction:
+        function = FleetFunction(
+            self,
+            "WatchRelease",
+            handler="watch_release",
+            timeout=Duration.minutes(1),
+            on_failure=self._bus.dead_letter_queue,
+            environment={
+                **self._release,
+                **github.environment(runners="read"),
+                "EVENT_BUS_NAME": self._bus.event_bus.event_bus_name,
+            },
+        )
+        github.grant_ask(function)
+        self._bus.event_bus.grant_put_events_to(function)
+        function.allow("dynamodb:Scan", resources=[self._registry.image_table.table_arn])
+        function.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            resources=[self._registry.ledger_table.table_arn],
+        )
+        every_hour = events.Schedule.rate(Duration.hours(1))
+        self._bus.deliver(self, "Hours", function, schedule=every_hour)
+        return function
+
+    def _builder(self, timeout: Duration) -> FleetFunction:
+        image, registry = self._image, self._registry
+        assert image.repository is not None  # noqa: S101 - there is one where images are built
+        projects = {name: project.project_name for name, project in image.projects.items()}
+        function = FleetFunction(
+            self,
+            "BuildImage",
+            handler="build_image",
+            timeout=Duration.minutes(1),
+            on_failure=self._bus.dead_letter_queue,
+            environment={
+                **self._release,
+                **self._default,
+                "RUNNER_TABLE": registry.runner_table.table_name,
+                "IMAGE_BUILD_PROJECTS": json.dumps(projects),
+                "ECR_REPOSITORY_NAME": image.repository.repository_name,
+                "RUNNER_REPOSITORY_URL": image.repository.repository_uri,
+                "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
+                "IMAGE_BUILD_TIMEOUT_SECONDS": str(int(timeout.to_seconds())),
+                "MAX_BUILDS": Tokenization.stringify_number(image.max_concurrent_builds),
+                "BUILD_DEFAULT_IMAGE": "off" if image.image_uri else "on",
+            },
+        )
+        image.grant_build(function)
+        self._cluster.grant_register(function.execution_role)
+        function.allow(
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:Scan",
+            resources=[registry.image_table.table_arn],
+        )
+        function.allow(
+            "dynamodb:GetItem", "dynamodb:UpdateItem", resources=[registry.ledger_table.table_arn]
+        )
+        function.allow("dynamodb:UpdateItem", resources=[registry.runner_table.table_arn])
+        self._bus.deliver(
+            self,
+            "EndedBuilds",
+            function,
+            pattern=events.EventPattern(
+                source=["aws.codebuild"],
+                detail_type=["CodeBuild Build State Change"],
+                detail={
+                    "project-name": list(projects.values()),
+                    "build-status": ["SUCCEEDED", "FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
+                },
+            ),
+        )
+        self._bus.deliver(self, "Days", function, schedule=events.Schedule.rate(Duration.days(1)))
+        return function
+
+    def _deliver_news(self) -> None:
+        builders = [self.build_image] if self.build_image else []
+        # the watch at once, and not on its next day: what was pinned long ago may be dead
+        self._bus.deliver_own(
+            self,
+            "RetiredVersions",
+            self.watch_release,
+            *builders,
+            kind="runner_version_retired",
+        )
+        self._bus.deliver(
+            self,
+            "Deployments",
+            self.watch_release,
+            *(builders if self._image.image_uri is None else []),
+            pattern=events.EventPattern(
+                source=["aws.cloudformation"],
+                detail_type=["CloudFormation Stack Status Change"],
+                detail={
+                    "stack-id": [Stack.of(self).stack_id],
+                    "status-details": {"status": ["CREATE_COMPLETE", "UPDATE_COMPLETE"]},
+                },
+                account=[Aws.ACCOUNT_ID],
+            ),
+        )
+
+    def metric_image_builds_started(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Builds of runner images that began. Default: the sum over 5 minutes."""
+        return _of_builds("ImageBuildStarted", period=period, statistic=statistic)
+
+    def metric_image_builds_failed(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Builds of runner images that ended without one. Default: the sum over 5 minutes."""
+        return _of_builds("ImageBuildFailed", period=period, statistic=statistic)
+
+    def metric_runner_version_days_left(
+        self, *, period: Duration | None = None, statistic: str = "Minimum"
+    ) -> cloudwatch.Metric:
+        """Days until GitHub gives no more jobs to the first runner version in use.
+
+        There is no data as long as GitHub has set no date. Default: the minimum over a day.
+        """
+        return self.watch_release.metric_emitted(
+            "RunnerVersionDaysLeft", period=period or Duration.days(1), statistic=statistic
+        )
+
+
+def _of_builds(name: str, *, period: Duration | None, statistic: str) -> cloudwatch.Metric:
+    # a metric can be asked for where nothing is built, and has no data then
+    return fleet_metric(
+        name, dimensions={"service": "build_image"}, period=period, statistic=statistic
+    )

@@ -1,0 +1,75 @@
+"""Where GitHub's deliveries come in."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._nag import acknowledge
+from cdk_runner_fleet.rooms.api import FleetApi
+from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.images import ImageService
+
+_PATH = "/webhook"
+
+
+class WebhookIntake(Construct):
+    """Takes GitHub's deliveries, checks who signed them and puts them on the fleet's bus.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        api: Where they come in.
+        bus: Where they go.
+        images: What jobs may choose.
+        serving: What is served, ``repos/owner/name`` and so on: other deliveries are ignored.
+        secret: Secret that GitHub signs with. Default: one is made with a random value.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        api: FleetApi,
+        bus: FleetBus,
+        images: ImageService,
+        serving: str,
+        secret: secretsmanager.ISecret | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.secret = secret or secretsmanager.Secret(
+            self,
+            "Secret",
+            description="cdk-runner-fleet: GitHub signs its deliveries with this",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=40, exclude_punctuation=True
+            ),
+        )
+        acknowledge(
+            self.secret,
+            "SMG4",
+            "GitHub knows the webhook secret, so Secrets Manager cannot rotate it alone; the "
+            "previous secret is accepted too while it is rotated by hand. "
+            "Evidence: tests/functions/test_receive_webhook.py.",
+        )
+        self.url = f"{api.url}{_PATH}"
+        self.receive_webhook = FleetFunction(
+            self,
+            "ReceiveWebhook",
+            handler="receive_webhook",
+            timeout=Duration.seconds(9),  # GitHub waits ten
+            memory_size=1024,  # its cold start is what GitHub waits for
+            powertools=False,
+            environment={
+                "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
+                "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
+                "GITHUB_SCOPE": serving,
+                **images.policy,
+            },
+        )
+        self.secret.grant_read(self.receive_webhook)
+        bus.event_bus.grant_put_events_to(self.receive_webhook)
+        api.serve(self.receive_webhook, _PATH)

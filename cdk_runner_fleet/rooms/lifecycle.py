@@ -1,0 +1,192 @@
+"""The life of a runner: the shipped state machine, its substitutions and what its role may do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from cdk_runner_fleet import _assets
+from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._nag import acknowledge_any_resource, acknowledge_pattern
+from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
+from cdk_runner_fleet.rooms.registry import ROW_LIFETIME, RunnerRegistry
+from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+
+
+class RunnerLifecycle(Construct):
+    """The Step Functions state machine that each runner's life is an execution of.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        cluster: Where the tasks run.
+        registry: The rows of the runners and of their images.
+        api_url: URL that tasks claim their registration at.
+        deregister_function: Takes a registration away at GitHub.
+        check_function: Asks GitHub whether it still hears a runner.
+        build_function: Has an image built. Default: images are not built, and a launch that finds
+            no task definition fails.
+        timeouts: How long each waiting state may last.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        cluster: RunnerCluster,
+        registry: RunnerRegistry,
+        api_url: str,
+        deregister_function: FleetFunction,
+        check_function: FleetFunction,
+        build_function: FleetFunction | None,
+        timeouts: LifecycleTimeouts,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.log_group = logs.LogGroup(
+            self,
+            "Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self.state_machine = sfn.StateMachine(
+            self,
+            "StateMachine",
+            comment="cdk-runner-fleet: the life of one runner",
+            definition_body=sfn.DefinitionBody.from_string(
+                _assets.STATE_MACHINE.read_text(encoding="utf-8")
+            ),
+            definition_substitutions={
+                "Partition": Aws.PARTITION,
+                "RunnerTableName": registry.runner_table.table_name,
+                "ImageTableName": registry.image_table.table_name,
+                "ClusterArn": cluster.cluster_arn,
+                "SubnetIds": ",".join(cluster.subnet_ids),
+                "SecurityGroupIds": ",".join(g.security_group_id for g in cluster.security_groups),
+                "AssignPublicIp": "ENABLED" if cluster.assign_public_ip else "DISABLED",
+                "RunnerApiUrl": api_url,
+                "BuildImageFunctionArn": (build_function or deregister_function).function_arn,
+                "DeregisterRunnerFunctionArn": deregister_function.function_arn,
+                "CheckRunnerFunctionArn": check_function.function_arn,
+                "Building": "on" if build_function else "off",
+                "PermanentFailures": pattern(RUN_TASK, Answer.FAIL),
+                "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
+                "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
+                "PermanentStops": pattern(STOPPED, Answer.FAIL),
+                "MissingImages": pattern(STOPPED, Answer.FIND_IMAGE),
+                "BootTimeoutSeconds": _seconds(timeouts.boot),
+                "IdleTimeoutSeconds": _seconds(timeouts.idle),
+                "ImageBuildTimeoutSeconds": _seconds(timeouts.image_build),
+                "RunnerTtlSeconds": _seconds(timeouts.job),
+                "RowTtlSeconds": _seconds(ROW_LIFETIME),
+            },
+            tracing_enabled=True,
+            logs=sfn.LogOptions(
+                destination=self.log_group,
+                level=sfn.LogLevel.ALL,
+                include_execution_data=False,  # tickets pass through the executions
+            ),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        acknowledge_any_resource(
+            self.state_machine.role,
+            actions="log delivery for Step Functions; xray:PutTraceSegments and "
+            "xray:PutTelemetryRecords, for X-Ray tracing",
+        )
+        cluster.grant_run(self.state_machine.role)
+        self._allow(
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:GetItem",
+            resources=[registry.runner_table.table_arn],
+        )
+        self._allow("dynamodb:UpdateItem", resources=[registry.image_table.table_arn])
+        invoked = [deregister_function, check_function, build_function]
+        self._allow(
+            "lambda:InvokeFunction",
+            resources=[function.function_arn for function in invoked if function],
+        )
+
+    def ended(self, *statuses: str) -> events.EventPattern:
+        """The events of executions that ended with one of ``statuses``."""
+        return events.EventPattern(
+            source=["aws.states"],
+            detail_type=["Step Functions Execution Status Change"],
+            detail={
+                "stateMachineArn": [self.state_machine.state_machine_arn],
+                "status": list(statuses),
+            },
+        )
+
+    def grant_start(self, function: FleetFunction) -> None:
+        """Let ``function`` begin the life of a runner, and of another one like it."""
+        self.state_machine.grant_start_execution(function)
+        self.state_machine.grant_execution(function, "states:DescribeExecution")
+        # the name as aws-cdk's grant_execution takes it from the ARN
+        machine = Fn.select(6, Fn.split(":", self.state_machine.state_machine_arn))
+        acknowledge_pattern(
+            function.execution_role,
+            Stack.of(self).format_arn(
+                service="states",
+                resource="execution",
+                resource_name=f"{machine}:*",
+                arn_format=ArnFormat.COLON_RESOURCE_NAME,
+            ),
+            reason="It reads the input of this one machine's executions, whose names are not known "
+            "yet.",
+        )
+
+    def grant_list(self, grantee: iam.IGrantable) -> None:
+        """Let ``grantee`` list the runners' lives."""
+        self.state_machine.grant(grantee, "states:ListExecutions")
+
+    def grant_resume(self, *functions: FleetFunction) -> None:
+        """Let ``functions`` end what a runner's life waits for.
+
+        A policy of its own: the state machine names some of these functions, so their roles must
+        not depend on it.
+        """
+        iam.Policy(
+            self,
+            "Resume",
+            roles=[function.execution_role for function in functions],
+            statements=[
+                iam.PolicyStatement(
+                    actions=[
+                        "states:SendTaskSuccess",
+                        "states:SendTaskFailure",
+                        "states:SendTaskHeartbeat",
+                    ],
+                    resources=[self.state_machine.state_machine_arn],
+                )
+            ],
+        )
+
+    def metric_runners_started(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Runners whose life began. Default: the sum over 5 minutes."""
+        return self.state_machine.metric_started(period=period, statistic=statistic)
+
+    def metric_runners_failed(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Runners whose life ended in failure. Default: the sum over 5 minutes."""
+        return self.state_machine.metric_failed(period=period, statistic=statistic)
+
+    def _allow(self, *actions: str, resources: Sequence[str]) -> None:
+        self.state_machine.add_to_role_policy(
+            iam.PolicyStatement(actions=list(actions), resources=list(resources))
+        )
+
+
+def _seconds(duration: Duration) -> str:
+    return str(int(duration.to_seconds()))

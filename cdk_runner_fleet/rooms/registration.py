@@ -1,0 +1,66 @@
+"""How a runner's task becomes a runner at GitHub, is heard there, and ceases to be one."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet.rooms.api import FleetApi
+from cdk_runner_fleet.rooms.connection import GitHubConnection
+from cdk_runner_fleet.rooms.registry import RunnerRegistry
+
+
+class RunnerRegistration(Construct):
+    """Registers runners for their tasks, and asks after them and takes them away for the lifecycle.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        api: Where tasks claim their registration, and say how they are.
+        registry: The runners' rows.
+        github: Where runners are registered.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        api: FleetApi,
+        registry: RunnerRegistry,
+        github: GitHubConnection,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        table = {"RUNNER_TABLE": registry.runner_table.table_name}
+        rows = [registry.runner_table.table_arn]
+
+        self.runner_api = FleetFunction(
+            self,
+            "RunnerApi",
+            handler="runner_api",
+            environment={
+                **table,
+                **github.environment(runners="write", also={"actions": "read"}),
+            },
+        )
+        self.runner_api.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
+        api.serve(self.runner_api, "/runners/{id}/claim", "/runners/{id}/events")
+
+        self.check_runner = FleetFunction(
+            self,
+            "CheckRunner",
+            handler="check_runner",
+            environment={**table, **github.environment(runners="read", also={"actions": "read"})},
+        )
+        self.check_runner.allow("dynamodb:GetItem", resources=rows)
+
+        self.deregister_runner = FleetFunction(
+            self,
+            "DeregisterRunner",
+            handler="deregister_runner",
+            environment={**table, **github.environment(runners="write")},
+        )
+        self.deregister_runner.allow("dynamodb:GetItem", resources=rows)
+
+        for function in (self.runner_api, self.check_runner, self.deregister_runner):
+            github.grant_ask(function)

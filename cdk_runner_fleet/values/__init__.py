@@ -1,0 +1,1 @@
+"""What the constructs are told: values that recur, checked when they are made."""

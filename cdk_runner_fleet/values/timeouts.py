@@ -1,0 +1,45 @@
+"""How long each waiting state of a runner's life may last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aws_cdk import Duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifecycleTimeouts:
+    """How long each waiting state of a runner's life may last.
+
+    Args:
+        boot: From the task's launch to its claim. Fargate takes 30 to 60 seconds, more for large
+            images. Default: 5 minutes.
+        idle: From registration at GitHub to a job. Default: 10 minutes.
+        image_build: For CodeBuild to build a runner image. Default: 30 minutes.
+        job: The longest a job may run. Default: 6 hours, GitHub's own default ``timeout-minutes``
+            (GitHub docs, "Workflow syntax", ``jobs.<job_id>.timeout-minutes``): a fleet that is
+            stricter than the workflow's author expects kills jobs that GitHub would let finish.
+
+    Raises:
+        ValueError: if one is not at least a second, or longer than Step Functions can wait with it.
+    """
+
+    boot: Duration = field(default_factory=lambda: Duration.minutes(5))
+    idle: Duration = field(default_factory=lambda: Duration.minutes(10))
+    image_build: Duration = field(default_factory=lambda: Duration.minutes(30))
+    job: Duration = field(default_factory=lambda: Duration.hours(6))
+
+    def __post_init__(self) -> None:
+        """Check each against its bounds."""
+        # five days: the longest that GitHub lets a job run on a self-hosted runner
+        # (GitHub docs, "Actions limits"); eight hours: the longest that CodeBuild runs a build
+        limits = {"boot": 3600, "idle": 86400, "image_build": 28800, "job": 432000}
+        for name, most in limits.items():
+            duration: Duration = getattr(self, name)
+            if duration.is_unresolved():
+                continue
+            seconds = duration.to_seconds()
+            if not 1 <= seconds <= most:
+                raise ValueError(
+                    f"{name} timeout of {seconds:g} seconds cannot be kept, use 1 to {most}"
+                )

@@ -1,0 +1,179 @@
+"""The fleets whose templates are looked at: each is synthesized once for the whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_ssm as ssm
+
+from cdk_runner_fleet import (
+    GitHubApp,
+    LifecycleTimeouts,
+    RunnerClass,
+    RunnerFleet,
+    RunnerImage,
+)
+
+OWN_IMAGE = Path(__file__).parent / "own_image"
+READY = "123456789012.dkr.ecr.eu-west-3.amazonaws.com/runner:1"
+KEY_ARN = "arn:aws:kms:eu-west-3:123456789012:key/12345678-1234-1234-1234-123456789012"
+PEM_ARN = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:pem-AbCdEf"
+BOTH = {
+    "small": RunnerClass(cpu=256, memory=512),
+    "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64"),
+}
+
+
+def minimal(stack: cdk.Stack) -> RunnerFleet:
+    """Nothing but a repository."""
+    return RunnerFleet(stack, "Fleet", github_repo="octo-org/octo-repo")
+
+
+def everything(stack: cdk.Stack) -> RunnerFleet:
+    """Every prop of a repository's fleet that builds its images."""
+    fleet = RunnerFleet(
+        stack,
+        "Fleet",
+        github_repo="octo-org/octo-repo",
+        github_api_url="https://github.example.com/api/v3/",
+        github_token=secretsmanager.Secret.from_secret_name_v2(stack, "Token", "token"),
+        webhook_secret=secretsmanager.Secret.from_secret_name_v2(stack, "Hook", "hook"),
+        runner_classes={
+            "spot": RunnerClass(
+                cpu=256,
+                memory=512,
+                labels=["linux"],
+                capacity=["FARGATE_SPOT", "FARGATE"],
+                max_runners=5,
+            ),
+            "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64"),
+        },
+        runner_image=RunnerImage(
+            stack,
+            "Image",
+            variant="full",
+            base_image="public.ecr.aws/docker/library/debian:13",
+            dockerfile_directory=OWN_IMAGE,
+            build_args={"RUNNER_ARCHIVE_URL": "https://mirror.example.com/runner.tar.gz"},
+            apt_packages=["libpq-dev"],
+            pip_packages=["awscli>=1,<2"],
+            allowed_bases=["ghcr.io/octo-org/*"],
+            jobs_may_choose=True,
+            repository=ecr.Repository.from_repository_name(stack, "Ours", "ours/runners"),
+            name="house",
+            capabilities=["shell", "python", "postgres"],
+            soci=True,
+            max_concurrent_builds=3,
+        ),
+        runner_name_prefix="octo",
+        event_bus_name="runner-control-plane",
+        vpc=ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2),
+        assign_public_ip=False,
+        max_runners=50,
+        max_runners_per_repository=10,
+        daily_budget_usd=25.5,
+        timeouts=LifecycleTimeouts(
+            boot=cdk.Duration.minutes(2),
+            idle=cdk.Duration.minutes(3),
+            image_build=cdk.Duration.minutes(20),
+            job=cdk.Duration.hours(1),
+        ),
+        explain_at_github=False,
+        reconcile_every=cdk.Duration.minutes(5),
+        reconcile_grace=cdk.Duration.seconds(30),
+        rerun_lost_jobs=True,
+    )
+    fleet.connections.allow_to(ec2.Peer.any_ipv4(), ec2.Port.tcp(443))
+    s3.Bucket(stack, "Cache").grant_read(fleet)
+    topic = actions.SnsAction(sns.Topic(stack, "Topic"))
+    fleet.failed_events_alarm.add_alarm_action(topic)
+    fleet.runner_version_alarm.add_alarm_action(topic)
+    return fleet
+
+
+def organization(stack: cdk.Stack) -> RunnerFleet:
+    """An organization on a private server, asked as Apps; a ready image alone, a given network."""
+    private_key = secretsmanager.Secret.from_secret_complete_arn(stack, "Pem", PEM_ARN)
+    return RunnerFleet(
+        stack,
+        "Fleet",
+        github_org="o",
+        github_api_url="https://ghes.example.com/api/v3",
+        github_ca=ssm.StringParameter.from_string_parameter_name(stack, "Ca", "/github/ca"),
+        github_apps=[
+            GitHubApp(app_id=11, private_key=private_key, installation_id=7),
+            GitHubApp(app_id="22", kms_key=kms.Key.from_key_arn(stack, "AppKey", KEY_ARN)),
+        ],
+        runner_group="builders",
+        runner_classes=BOTH,
+        runner_image=RunnerImage(
+            stack,
+            "Image",
+            image_uri=READY,
+            jobs_may_choose=False,
+            repository=ecr.Repository.from_repository_name(stack, "Ours", "ours"),
+        ),
+        subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")],
+        security_groups=[ec2.SecurityGroup.from_security_group_id(stack, "G", "sg-1")],
+    )
+
+
+def enterprise(stack: cdk.Stack) -> RunnerFleet:
+    """An enterprise; all runners are ARM64, and jobs choose no image."""
+    return RunnerFleet(
+        stack,
+        "Fleet",
+        github_enterprise="e",
+        runner_classes={"arm": BOTH["arm"]},
+        runner_image=RunnerImage(stack, "Image", jobs_may_choose=False),
+    )
+
+
+def beside_ready(stack: cdk.Stack) -> RunnerFleet:
+    """A ready image, named at deployment, that jobs may choose others beside."""
+    uri = cdk.CfnParameter(stack, "Uri").value_as_string
+    return RunnerFleet(
+        stack,
+        "Fleet",
+        github_repo="o/r",
+        runner_classes=BOTH,
+        runner_image=RunnerImage(stack, "Image", image_uri=uri, capabilities=["python"]),
+    )
+
+
+def parameters(stack: cdk.Stack) -> RunnerFleet:
+    """What can be a parameter of the stack is one."""
+    text = {
+        name: cdk.CfnParameter(stack, name).value_as_string
+        for name in ("Repo", "AppId", "Base", "Name", "Glob")
+    }
+    number = {
+        name: cdk.CfnParameter(stack, name, type="Number").value_as_number
+        for name in ("Most", "Each", "Usd", "Builds")
+    }
+    own_key = kms.Key(stack, "K", key_spec=kms.KeySpec.RSA_2048, key_usage=kms.KeyUsage.SIGN_VERIFY)
+    return RunnerFleet(
+        stack,
+        "Fleet",
+        github_repo=text["Repo"],
+        github_apps=[GitHubApp(app_id=text["AppId"], kms_key=own_key)],
+        runner_image=RunnerImage(
+            stack,
+            "Image",
+            base_image=text["Base"],
+            name=text["Name"],
+            allowed_bases=[text["Glob"]],
+            max_concurrent_builds=number["Builds"],  # type: ignore[arg-type]
+        ),
+        max_runners=number["Most"],  # type: ignore[arg-type]
+        max_runners_per_repository=number["Each"],  # type: ignore[arg-type]
+        daily_budget_usd=number["Usd"],
+    )

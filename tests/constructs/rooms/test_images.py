@@ -1,0 +1,166 @@
+"""Who has images built and watches their runner's version: what each is told, and may do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ..templates import Template, alarm_of, environment, heard_by, of_type, parts, policy_of
+
+STARTING = ("dispatch_event", "reconcile_demand")
+
+
+def test_build_image_knows_its_projects_and_hears_of_their_builds(beside_ready: Template) -> None:
+    projects = environment(beside_ready, "build_image")["IMAGE_BUILD_PROJECTS"]
+    text = "".join(p if isinstance(p, str) else p["Ref"] for p in projects["Fn::Join"][1])
+    named = json.loads(text)
+    assert set(named) == {"X86_64", "ARM64"}
+    [rule] = [
+        rule
+        for rule in of_type(beside_ready, "AWS::Events::Rule")
+        if rule.get("EventPattern", {}).get("source") == ["aws.codebuild"]
+    ]
+    heard = rule["EventPattern"]["detail"]["project-name"]
+    assert [{"Ref": named["X86_64"]}, {"Ref": named["ARM64"]}] == heard
+
+
+def test_a_class_for_arm_alone_builds_for_arm_alone(enterprise: Template) -> None:
+    [project] = of_type(enterprise, "AWS::CodeBuild::Project")
+    assert project["Environment"]["Type"] == "ARM_CONTAINER"
+    assert environment(enterprise, "dispatch_event")["ARCHITECTURES"] == '["ARM64"]'
+    [task] = of_type(enterprise, "AWS::ECS::TaskDefinition")
+    assert task["RuntimePlatform"]["CpuArchitecture"] == "ARM64"
+
+
+def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -> None:
+    allowed = policy_of(minimal, "BuildImageRole")
+    work = {
+        "codebuild:StartBuild": "ImageBuilder",
+        "codebuild:BatchGetBuilds": "ImageBuilder",
+        "ecr:DescribeImages": "ImageRepository",
+        "ecr:BatchDeleteImage": "ImageRepository",
+        "ecs:RegisterTaskDefinition": "task-definition/",
+        "ecs:DescribeTaskDefinition": '"*"',
+        "ecs:DeregisterTaskDefinition": '"*"',
+        "ecs:ListTaskDefinitions": '"*"',
+        "iam:PassRole": "ExecutionRole",
+        "dynamodb:GetItem": "RegistryImages",
+        "dynamodb:UpdateItem": "RegistryRunners",
+        "dynamodb:DeleteItem": "RegistryImages",
+        "dynamodb:Scan": "RegistryImages",
+    }
+    for action, resource in work.items():
+        assert any(resource in each for each in allowed[action]), action
+    assert any("RegistryLedger" in each for each in allowed["dynamodb:UpdateItem"])
+    assert not any("RegistryRunners" in each for each in allowed["dynamodb:Scan"])
+    others = {a for a in allowed if not a.startswith(("logs:", "xray:", "sqs:", "states:"))}
+    assert others == set(work)
+
+
+def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template) -> None:
+    assert heard_by(minimal, "build_image") == [
+        "CloudFormation Stack Status Change",
+        "CodeBuild Build State Change",
+        "rate(1 day)",
+        "runner_version_retired",
+    ]
+
+
+def test_watch_release_looks_at_once_where_a_version_may_be_dead(minimal: Template) -> None:
+    assert heard_by(minimal, "watch_release") == [
+        "CloudFormation Stack Status Change",
+        "rate(1 hour)",
+        "runner_version_retired",
+    ]
+
+
+def test_the_watch_reads_images_and_writes_the_ledger_alone(minimal: Template) -> None:
+    tables = {
+        action: resources
+        for action, resources in policy_of(minimal, "WatchReleaseRole").items()
+        if action.startswith("dynamodb:")
+    }
+    assert set(tables) == {"dynamodb:Scan", "dynamodb:GetItem", "dynamodb:UpdateItem"}
+    [scanned] = tables.pop("dynamodb:Scan")
+    assert "RegistryImages" in scanned
+    for resources in tables.values():
+        assert all("RegistryLedger" in where for where in resources)
+    permissions = json.loads(environment(minimal, "watch_release")["GITHUB_PERMISSIONS"])
+    assert permissions == {"administration": "read"}
+
+
+# --- what jobs may choose, and what there is to choose from
+
+
+def test_jobs_choose_from_public_and_own_repositories_unless_told_otherwise(
+    minimal: Template, everything: Template
+) -> None:
+    default = parts(environment(minimal, "receive_webhook")["ALLOWED_IMAGES"])
+    assert "public.ecr.aws/*" in default
+    assert ".dkr.ecr." in default
+    for handler in ("receive_webhook", *STARTING):
+        given = environment(everything, handler)
+        assert given["ALLOWED_IMAGES"] == '["ghcr.io/octo-org/*"]'
+        assert given["IMAGE_BUILDING"] == "on"
+
+
+def test_a_built_image_is_not_refused_where_jobs_may_not_choose(enterprise: Template) -> None:
+    given = environment(enterprise, "dispatch_event")
+    assert given["ALLOWED_IMAGES"] == "[]"
+    assert given["IMAGE_BUILDING"] == "on"
+
+
+def test_a_ready_image_alone_leaves_no_builder(organization: Template) -> None:
+    assert of_type(organization, "AWS::CodeBuild::Project") == []
+    assert of_type(organization, "AWS::ECR::Repository") == []
+    assert environment(organization, "dispatch_event")["IMAGE_BUILDING"] == "off"
+    handlers = {each["Handler"] for each in of_type(organization, "AWS::Lambda::Function")}
+    assert "build_image.handler" not in handlers
+    # its runner grows old as well
+    assert environment(organization, "watch_release")["RUNNER_RELEASE"]
+
+
+def test_jobs_may_choose_beside_a_ready_image(beside_ready: Template) -> None:
+    assert len(of_type(beside_ready, "AWS::CodeBuild::Project")) == 2
+    assert environment(beside_ready, "build_image")["BUILD_DEFAULT_IMAGE"] == "off"
+    assert environment(beside_ready, "dispatch_event")["IMAGE_BUILDING"] == "on"
+    assert "CloudFormation Stack Status Change" not in heard_by(beside_ready, "build_image")
+
+
+@pytest.mark.parametrize("handler", STARTING)
+def test_those_who_start_runners_know_what_is_in_the_images(
+    handler: str, minimal: Template, everything: Template
+) -> None:
+    given = environment(everything, handler)
+    assert json.loads(given["IMAGE_CAPABILITIES"]) == ["shell", "python", "postgres"]
+    assert json.loads(given["DETECTED_CAPABILITIES"]) == ["shell", "python", "node", "native"]
+    given = environment(minimal, handler)
+    assert json.loads(given["IMAGE_CAPABILITIES"]) == []
+    assert json.loads(given["DETECTED_CAPABILITIES"]) == ["shell"]
+
+
+def test_tokens_are_let_through(parameters: Template, beside_ready: Template) -> None:
+    given = environment(parameters, "build_image")
+    assert given["DEFAULT_IMAGE_BASE"] == {"Ref": "Base"}
+    assert given["RUNNER_IMAGE_TAG"] == {"Ref": "Name"}
+    assert given["MAX_BUILDS"] == {"Ref": "Builds"}
+    assert '{"Ref": "Glob"}' in parts(environment(parameters, "dispatch_event")["ALLOWED_IMAGES"])
+    for task in of_type(beside_ready, "AWS::ECS::TaskDefinition"):
+        assert task["ContainerDefinitions"][0]["Image"] == {"Ref": "Uri"}
+
+
+# --- the watch over the runner's version
+
+
+def test_an_alarm_rings_two_weeks_before_a_version_dies(minimal: Template) -> None:
+    alarm = alarm_of(minimal, "RunnerVersionDaysLeft")
+    assert alarm["Threshold"] == 14
+    assert alarm["ComparisonOperator"] == "LessThanOrEqualToThreshold"
+    assert (alarm["Statistic"], alarm["Period"]) == ("Minimum", 86400)
+    assert alarm["TreatMissingData"] == "notBreaching"
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "watch_release"}]
+
+
+def test_a_topic_can_be_told_of_a_version_that_dies(everything: Template) -> None:
+    assert len(alarm_of(everything, "RunnerVersionDaysLeft")["AlarmActions"]) == 1

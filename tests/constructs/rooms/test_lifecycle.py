@@ -1,0 +1,39 @@
+"""The shipped state machine as it is deployed."""
+
+from __future__ import annotations
+
+import re
+
+from ..templates import Template, of_type
+
+
+def test_execution_data_stays_out_of_the_log(minimal: Template) -> None:
+    [machine] = of_type(minimal, "AWS::StepFunctions::StateMachine")
+    assert machine["LoggingConfiguration"]["IncludeExecutionData"] is False
+    assert machine["LoggingConfiguration"]["Level"] == "ALL"
+
+
+def test_every_placeholder_is_substituted_and_every_substitution_used(minimal: Template) -> None:
+    [machine] = of_type(minimal, "AWS::StepFunctions::StateMachine")
+    placeholders = set(re.findall(r"\$\{(\w+)\}", machine["DefinitionString"]))
+    assert placeholders == set(machine["DefinitionSubstitutions"])
+
+
+def test_job_time_defaults_to_githubs_own(minimal: Template) -> None:
+    [machine] = of_type(minimal, "AWS::StepFunctions::StateMachine")
+    assert machine["DefinitionSubstitutions"]["RunnerTtlSeconds"] == str(6 * 3600)
+
+
+def test_nothing_is_looked_for_where_nothing_is_built(organization: Template) -> None:
+    [machine] = of_type(organization, "AWS::StepFunctions::StateMachine")
+    assert machine["DefinitionSubstitutions"]["Building"] == "off"
+
+
+def test_those_who_hear_of_a_runner_may_end_its_waits(minimal: Template) -> None:
+    [policy] = [
+        each for each in of_type(minimal, "AWS::IAM::Policy") if "Resume" in each["PolicyName"]
+    ]
+    roles = "".join(sorted(role["Ref"] for role in policy["Roles"]))
+    for role in ("DispatchEvent", "ReconcileDemand", "RunnerApi", "BuildImage"):
+        assert f"{role}Role" in roles
+    assert len(policy["Roles"]) == 4

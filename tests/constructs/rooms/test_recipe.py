@@ -1,0 +1,141 @@
+"""What images are made of: which props change it, and what is handed to the builds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from cdk_runner_fleet import RunnerImage, _assets
+from cdk_runner_fleet.rooms import recipe
+
+from ..fleets import OWN_IMAGE
+from ..templates import Template, environment
+
+
+def staged(folder: Path, **props: Any) -> tuple[Path, RunnerImage]:
+    """The builds' source and the image of these props."""
+    app = cdk.App(outdir=str(folder), analytics_reporting=False)
+    image = RunnerImage(cdk.Stack(app, "Test"), "Image", **props)
+    [source] = folder.glob("asset.*")
+    return source, image
+
+
+def _shipped() -> list[Path]:
+    return [
+        path
+        for path in _assets.RUNNER_IMAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+
+
+def test_the_source_of_builds_is_the_recipe(tmp_path: Path) -> None:
+    source, image = staged(
+        tmp_path,
+        variant="node",
+        dockerfile_directory=str(OWN_IMAGE),
+        build_args={"B": "2", "A": "1"},
+        apt_packages=["jq"],
+        pip_packages=["requests"],
+        soci=True,
+    )
+    names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    shipped = {p.relative_to(_assets.RUNNER_IMAGE).as_posix() for p in _shipped()}
+    assert names == (shipped - {"release.json"}) | {
+        "recipe.json",
+        "own/Dockerfile",
+        "own/house.conf",
+    }
+    assert json.loads((source / "recipe.json").read_text()) == {
+        "variant": "node",
+        "apt_packages": ["jq"],
+        "pip_packages": ["requests"],
+        "build_args": {"A": "1", "B": "2"},
+        "own": True,
+        "soci": True,
+    }
+    assert image.base_image == "public.ecr.aws/docker/library/node:24-bookworm-slim"
+
+
+def test_the_same_props_are_the_same_recipe_and_the_same_asset(tmp_path: Path) -> None:
+    first, one = staged(tmp_path / "a", build_args={"A": "1", "B": "2"})
+    second, other = staged(tmp_path / "b", build_args={"B": "2", "A": "1"})
+    assert one.recipe == other.recipe
+    assert first.name == second.name
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"variant": "python"},
+        {"apt_packages": ["jq"]},
+        {"pip_packages": ["requests"]},
+        {"build_args": {"A": "1"}},
+        {"dockerfile_directory": OWN_IMAGE},
+        {"soci": True},
+    ],
+)
+def test_whatever_changes_an_image_makes_another_recipe(
+    props: dict[str, Any], tmp_path: Path
+) -> None:
+    _, plain = staged(tmp_path / "a")
+    _, changed = staged(tmp_path / "b", **props)
+    assert plain.recipe != changed.recipe
+
+
+def test_a_changed_file_of_an_own_image_makes_another_recipe(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(OWN_IMAGE, own)
+    _, before = staged(tmp_path / "a", dockerfile_directory=own)
+    (own / "house.conf").write_text("made = elsewhere\n")
+    _, after = staged(tmp_path / "b", dockerfile_directory=own)
+    assert before.recipe != after.recipe
+
+
+def test_a_new_release_of_the_runner_makes_no_new_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "runner_image"
+    shutil.copytree(_assets.RUNNER_IMAGE, library)
+    monkeypatch.setattr(_assets, "RUNNER_IMAGE", library)
+    monkeypatch.setattr(_assets, "RUNNER_RELEASE", library / "release.json")
+    source, before = staged(tmp_path / "a")
+    release = json.loads((library / "release.json").read_text()) | {"version": "3.0.0"}
+    (library / "release.json").write_text(json.dumps(release))
+    same, after = staged(tmp_path / "b")
+    assert after.recipe == before.recipe
+    assert same.name == source.name
+    assert json.loads(recipe.pinned_release())["version"] == "3.0.0"
+
+
+def test_a_library_that_may_not_be_written_to_is_staged_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "runner_image"
+    shutil.copytree(_assets.RUNNER_IMAGE, library)
+    folders = [library, *(path for path in library.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    monkeypatch.setattr(_assets, "RUNNER_IMAGE", library)
+    source, _ = staged(tmp_path / "out")
+    assert {path.name for path in source.iterdir()} >= {"recipe.json", "Dockerfile"}
+    # root, which tests may be run by, writes anywhere: so the modes are what is asked
+    copies = [tmp_path / "out", *(p for p in (tmp_path / "out").rglob("*") if p.is_dir())]
+    assert [path for path in copies if not path.stat().st_mode & 0o200] == []
+    for folder in folders:
+        folder.chmod(0o755)
+
+
+def test_the_release_is_pinned_in_one_place(minimal: Template) -> None:
+    pinned = json.loads(recipe.pinned_release())
+    assert set(pinned) == {"version", "sha256"}
+    assert set(pinned["sha256"]) == {"x64", "arm64"}
+    for handler in ("build_image", "watch_release"):
+        assert json.loads(environment(minimal, handler)["RUNNER_RELEASE"]) == pinned
+    for path in _shipped():
+        if path.name != "release.json":
+            assert pinned["version"] not in path.read_text(encoding="utf-8"), path.name

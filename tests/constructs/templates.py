@@ -1,0 +1,108 @@
+"""Templates: how they are made, and how one looks into them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import assertions
+
+Template = dict[str, Any]
+
+
+def synthesize(make: Callable[[cdk.Stack], object]) -> Template:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
+    make(stack)
+    return template_of(stack)
+
+
+def template_of(stack: cdk.Stack) -> Template:
+    template: Template = assertions.Template.from_stack(stack).to_json()
+    return template
+
+
+def normalise(value: Any) -> Any:
+    """``value`` without what changes with every edit of an asset, and with the machine readable."""
+    if isinstance(value, dict):
+        return {
+            key: json.loads(part) if key == "DefinitionString" else normalise(part)
+            for key, part in value.items()
+        }
+    if isinstance(value, list):
+        return [normalise(part) for part in value]
+    return re.sub(r"[0-9a-f]{64}", "<digest>", value) if isinstance(value, str) else value
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def parts(value: Any) -> str:
+    """A joined value with the resources it refers to by name."""
+    return json.dumps(value)
+
+
+def of_type(template: Template, kind: str) -> list[dict[str, Any]]:
+    return [r.get("Properties", {}) for r in template["Resources"].values() if r["Type"] == kind]
+
+
+def environment(template: Template, handler: str) -> dict[str, Any]:
+    functions = of_type(template, "AWS::Lambda::Function")
+    [found] = [f for f in functions if f["Handler"] == f"{handler}.handler"]
+    variables: dict[str, Any] = found["Environment"]["Variables"]
+    return variables
+
+
+def statements(template: Template) -> list[dict[str, Any]]:
+    return [
+        statement
+        for policy in of_type(template, "AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def policy_of(template: Template, role: str) -> dict[str, set[str]]:
+    """What a role's own policy allows: each action, and on what."""
+    [policy] = [
+        each
+        for each in of_type(template, "AWS::IAM::Policy")
+        if role in parts(each["Roles"]) and "Resume" not in each["PolicyName"]
+    ]
+    allowed: dict[str, set[str]] = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        for action in as_list(statement["Action"]):
+            found = allowed.setdefault(action, set())
+            found |= {parts(resource) for resource in as_list(statement["Resource"])}
+    return allowed
+
+
+def rules_of(template: Template, handler: str) -> list[dict[str, Any]]:
+    """The rules that tell a function of something."""
+    [function] = [
+        name
+        for name, resource in template["Resources"].items()
+        if resource.get("Properties", {}).get("Handler") == f"{handler}.handler"
+    ]
+    return [
+        rule
+        for rule in of_type(template, "AWS::Events::Rule")
+        if {"Fn::GetAtt": [function, "Arn"]} in [target["Arn"] for target in rule["Targets"]]
+    ]
+
+
+def heard_by(template: Template, handler: str) -> list[str]:
+    """What a function is told of: events by their kind, and its schedules."""
+    return sorted(
+        rule.get("ScheduleExpression") or rule["EventPattern"]["detail-type"][0]
+        for rule in rules_of(template, handler)
+    )
+
+
+def alarm_of(template: Template, metric: str) -> dict[str, Any]:
+    [alarm] = [
+        each for each in of_type(template, "AWS::CloudWatch::Alarm") if each["MetricName"] == metric
+    ]
+    return alarm

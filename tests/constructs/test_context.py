@@ -1,0 +1,183 @@
+"""The settings of ``cdk.json``: how they are read, and what they make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.stack import RunnerFleetStack
+
+from .fleets import KEY_ARN, READY
+
+
+def settings(**context: Any) -> FleetSettings:
+    return FleetSettings.from_context(cdk.App(context=context, analytics_reporting=False).node)
+
+
+def deployed(**context: Any) -> RunnerFleetStack:
+    return RunnerFleetStack(cdk.App(context=context, analytics_reporting=False), "RunnerFleet")
+
+
+def test_context_takes_json_and_command_line_strings() -> None:
+    read = settings(
+        github_repo="o/r",
+        subnet_ids="subnet-1, subnet-2",
+        security_groups=["sg-1"],
+        image_build_project="false",
+        apt_packages="jq, libpq-dev",
+        pip_packages=["awscli>=1,<2"],
+        runner_image_variant="full",
+        runner_image_capabilities='["python"]',
+        image_soci="on",
+        max_image_builds="2",
+        boot_timeout_seconds="2",
+        max_runners="5",
+        daily_budget_usd="2.5",
+        runner_class_sizes='{"small": {"cpu": 256, "memory": 512}}',
+    )
+    assert read.subnet_ids == ["subnet-1", "subnet-2"]
+    assert read.security_groups == ["sg-1"]
+    assert read.image_build_project is False
+    assert (read.runner_image_variant, read.runner_image_capabilities) == ("full", ["python"])
+    assert read.apt_packages == ["jq", "libpq-dev"]
+    assert read.pip_packages == ["awscli>=1,<2"]
+    assert (read.image_soci, read.max_image_builds) == (True, 2)
+    assert read.boot_timeout_seconds == 2
+    assert (read.max_runners, read.daily_budget_usd) == (5, 2.5)
+    assert read.max_runners_per_repository is None
+    assert read.runner_class_sizes == {"small": {"cpu": 256, "memory": 512}}
+
+
+def test_an_organizations_settings_need_no_repository() -> None:
+    read = settings(github_org="o")
+    assert (read.github_repo, read.github_org) == (None, "o")
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({}, "github_repo is not set, name the repository in cdk.json or with -c"),
+        ({"github_repo": "o/r", "boot_timeout_seconds": "soon"}, "whole number of seconds"),
+        (
+            {"github_repo": "o/r", "max_runners": "2.5"},
+            "max_runners is '2.5', give a whole number$",
+        ),
+        ({"github_repo": "o/r", "daily_budget_usd": "much"}, "an amount such as 25"),
+        ({"github_repo": "o/r", "image_build_project": "perhaps"}, "true or false"),
+        ({"github_repo": "o/r", "subnet_ids": [1]}, "list of strings"),
+        ({"github_repo": "o/r", "runner_class_sizes": "[]"}, "an object"),
+        ({"github_repo": 7}, "a string"),
+        ({"github_org": "o", "github_apps": "11"}, r'a list such as \[\{"app_id": 1'),
+        ({"github_org": "o", "github_apps": ["11"]}, "a list such as"),
+    ],
+)
+def test_bad_context_is_refused_with_the_remedy(context: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**context)
+
+
+@pytest.mark.parametrize(
+    ("app", "message"),
+    [
+        ({"app_id": 1}, "private_key_secret .a secret's"),
+        ({"kms_key_arn": "a"}, "give app_id and"),
+        ({"app_id": 1, "kms_key_arn": KEY_ARN, "key": 1}, "cannot be read, give app_id"),
+        (
+            {"app_id": 1, "kms_key_arn": KEY_ARN, "installation_id": "x"},
+            "installation_id 'x' of GitHub App 1 is none",
+        ),
+        (
+            {"app_id": 1, "kms_key_arn": KEY_ARN, "private_key_secret": "pem"},
+            "GitHub App 1 needs one key",
+        ),
+    ],
+)
+def test_an_app_that_cannot_be_read_is_refused_with_the_remedy(
+    app: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        deployed(github_org="o", github_apps=[app])
+
+
+def test_context_without_any_image_is_refused_by_its_own_keys() -> None:
+    with pytest.raises(ValueError, match="image_build_project is off and no runner_image"):
+        deployed(github_repo="o/r", image_build_project=False)
+
+
+def test_context_has_all_of_github() -> None:
+    apps = [
+        {"app_id": 11, "private_key_secret": "pem", "installation_id": 7},
+        {
+            "app_id": "22",
+            "private_key_secret": "arn:aws:secretsmanager:eu-west-3:1:secret:x-AbCdEf",
+        },
+        {"app_id": 33, "kms_key_arn": KEY_ARN},
+    ]
+    stack = deployed(
+        github_org="octo-org",
+        github_apps=json.dumps(apps),
+        runner_group="builders",
+        github_api_url="https://ghes.example.com/api/v3",
+        github_ca="/github/ca",
+        # the keys of the ready image, too
+        runner_image=READY,
+        runner_image_tag="house",
+        allowed_images=["ghcr.io/o/*"],
+        image_build_project="true",
+    )
+    given = stack.resolve(stack.fleet.github.environment())
+    assert given["GITHUB_SCOPE"] == "orgs/octo-org"
+    assert given["RUNNER_GROUP"] == "builders"
+    assert given["GITHUB_CA_PARAM"] == "/github/ca"
+    assert given["GITHUB_API_URL"] == "https://ghes.example.com/api/v3"
+    text = json.dumps(given["GITHUB_APPS"])
+    assert all(part in text for part in (":secret:pem", ":secret:x-AbCdEf", KEY_ARN))
+
+
+def test_the_keys_of_a_ready_image_reach_the_fleet() -> None:
+    stack = deployed(
+        github_repo="o/r",
+        runner_image=READY,
+        runner_image_tag="house",
+        image_build_project="false",
+    )
+    offer = stack.fleet.dispatch.environment
+    assert offer["RUNNER_IMAGE_TAG"] == "house"
+    assert offer["ALLOWED_IMAGES"] == "[]"
+    assert offer["IMAGE_BUILDING"] == "off"
+    assert stack.fleet.runner_image.image_uri == READY
+    assert stack.fleet.images.build_image is None
+
+
+def test_the_keys_of_built_images_reach_the_image() -> None:
+    fleet = deployed(
+        github_repo="o/r",
+        runner_image_variant="full",
+        runner_image_capabilities="python, node",
+        allowed_images=["ghcr.io/o/*"],
+        apt_packages=["jq"],
+        pip_packages=["requests"],
+        image_soci=True,
+        max_image_builds=2,
+        runner_class_sizes={
+            "small": {"cpu": 256, "memory": 512},
+            "arm": {"cpu": 256, "memory": 512, "architecture": "ARM64"},
+        },
+    ).fleet
+    image = fleet.runner_image
+    assert image.capabilities == ["python", "node"]
+    assert image.max_concurrent_builds == 2
+    assert set(image.projects) == {"X86_64", "ARM64"}
+    assert fleet.dispatch.environment["ALLOWED_IMAGES"] == '["ghcr.io/o/*"]'
+    app = cdk.Stage.of(image)
+    assert app is not None
+    source = Path(app.asset_outdir, f"runner-image-{image.node.addr}")
+    recipe = json.loads((source / "recipe.json").read_text())
+    assert recipe["variant"] == "full"
+    assert (recipe["apt_packages"], recipe["pip_packages"]) == (["jq"], ["requests"])
+    assert recipe["soci"] is True

@@ -1,0 +1,33 @@
+"""What a fleet may have: which numbers can be kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.values.limits import RunnerLimits
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_runners": 0}, "max_runners 0 cannot be kept, use a whole number from 1 to 1000"),
+        ({"max_runners": 1001}, "several fleets"),
+        ({"max_runners": True}, "max_runners True"),
+        ({"max_runners_per_repository": 0}, "max_runners_per_repository 0"),
+        ({"daily_budget_usd": 0}, "daily_budget_usd 0 is no budget"),
+        ({"daily_budget_usd": float("inf")}, "leave it out for no limit"),
+    ],
+)
+def test_limits_that_cannot_be_kept_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunnerLimits(**given)
+
+
+def test_no_limit_is_no_text() -> None:
+    assert RunnerLimits().to_settings() == {
+        "MAX_RUNNERS": "100",
+        "MAX_RUNNERS_PER_REPOSITORY": "",
+        "DAILY_BUDGET_USD": "",
+    }
