@@ -5,7 +5,8 @@ quote in a job's label could become code. Here values are bound as variables and
 parsed once, from the state machine's file alone: nothing that data holds is ever parsed.
 
 Step Functions implements JSONata 2.0.6. The parser underneath is of a later version: what that one
-reads and 2.0.6 does not is refused here too.
+reads and 2.0.6 does not is refused here too. So is a bare name: a state's expression is evaluated
+over no document, so ``row.status`` for ``$row.status`` would quietly be nothing.
 
 Step Functions' own functions: https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
 """
@@ -42,7 +43,7 @@ _LATER_OPERATORS = ("??", "?:")  # of JSONata 2.1.0
 
 
 class ParseError(Exception):
-    """The expression is none of JSONata 2.0.6; Step Functions refuses the whole definition."""
+    """Step Functions refuses a definition with this expression (InvalidDefinition)."""
 
 
 class EvaluationError(Exception):
@@ -130,12 +131,38 @@ _FUNCTIONS = {
 }
 
 
+# where a part of an expression has the same context as the whole; a predicate, a later step of a
+# path and a lambda's body have another one
+_SAME_CONTEXT = (
+    "lhs", "rhs", "expression", "expressions", "condition", "then", "_else", "arguments",
+    "lhs_object",
+)  # fmt: skip
+
+
+def _bare_name(node: Any) -> str | None:
+    """The first name that an expression reads from its context."""
+    if isinstance(node, list | tuple):
+        parts = list(node)
+    elif node.type == "name":
+        return str(node.value)
+    elif node.type == "path":
+        parts = node.steps[:1]
+    else:
+        parts = [getattr(node, field, None) for field in _SAME_CONTEXT]
+    return next((name for part in parts if part is not None and (name := _bare_name(part))), None)
+
+
 @functools.lru_cache(maxsize=4096)
 def _compiled(expression: str) -> Jsonata:
     try:
         compiled = Jsonata(expression)
     except Exception as error:
         raise ParseError(f"{_said(error)}, in {expression!r}") from error
+    name = _bare_name(compiled.ast)
+    if name is not None:
+        raise ParseError(
+            f"Reference to {name!r} at the top level is not supported, in {expression!r}"
+        )
     for name, function in _FUNCTIONS.items():
         compiled.register_lambda(name, function)
     # undefined and null are two things in Step Functions: the first is an error.
@@ -179,10 +206,10 @@ def _said(error: Exception) -> str:
 
 
 def parse(expression: str) -> None:
-    """Look whether JSONata 2.0.6 can read an expression, without its ``{% %}``.
+    """Look whether Step Functions takes an expression, without its ``{% %}``.
 
     Raises:
-        ParseError: it cannot.
+        ParseError: JSONata 2.0.6 cannot read it, or it reads a bare name.
     """
     _compiled(expression)
 
@@ -191,7 +218,7 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """Evaluate an expression, without its ``{% %}``, over variables named without their ``$``.
 
     Raises:
-        ParseError: JSONata 2.0.6 cannot read it.
+        ParseError: Step Functions would not take it.
         EvaluationError: it fails, is undefined, or gives a function.
     """
     compiled = _compiled(expression)

@@ -94,7 +94,8 @@ def test_failure(expression: str) -> None:
 
 READABLE = [
     "$a ? $b : $c", "function($x)<s?:s>{$x}('a')", "$f(?, 1)", "'??' & '?:'",
-    "/a??b?:/", "`a ?: b`", "/* ?? */ 1", "$a ~> $f", "λ($x){$x}", "[1..3]", "$a^(>b)", "$a.b.%.c",
+    "/a??b?:/", "$a.`b ?: c`", "/* ?? */ 1", "$a ~> $f", "λ($x){$x}", "[1..3]", "$a^(>b)",
+    "$a.b.%.c",
 ]  # fmt: skip
 UNREADABLE = [
     "$a ?? 1", "$a ?: 1", "$a??1", "[$a ?: 1]", "$f(??)", "$a ? ?", "$a ?\n: $c",
@@ -118,6 +119,25 @@ def test_what_jsonata_2_0_6_refuses_is_refused(expression: str) -> None:
 def test_the_measure_is_jsonata_2_0_6_itself() -> None:
     assert [text for text, why in zip(READABLE, refusals(READABLE), strict=True) if why] == []
     assert all(refusals(UNREADABLE))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["phase = 'job'", "row.status", "$a ? b : $c", "$string(a)", "[$a, b]", "{'a': b}", "-a",
+     "($x := a; $x)", "a[0]", "$a ~> $f(b)", "`a b`", "$f($a, [{'b': [c]}])", "(a).b"],
+)  # fmt: skip
+def test_a_bare_name_is_refused(expression: str) -> None:
+    with pytest.raises(ParseError, match=r"Reference to '[a-z ]+' at the top level"):
+        parse(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["$a.b", "$a[b = 1]", "$a.(b + c)", "$a.{'b': c}", "$map($a, function($x) { $x.b })", "$a^(b)",
+     "$a{b: c}", "($x := $a; $x.b)", "{'a': 'b'}", "'a' in ['a']", "$a.'b'", "true", "null"],
+)  # fmt: skip
+def test_a_name_within_something_is_read(expression: str) -> None:
+    parse(expression)
 
 
 def test_null_in_data_is_not_undefined() -> None:
