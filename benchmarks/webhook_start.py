@@ -172,8 +172,6 @@ def _ours(event: Path, lambdas_own: Mapping[str, str]) -> Contestant:
             "EVENT_BUS_NAME": "bus",
             "WEBHOOK_SECRET_ARN": "ours",
             "GITHUB_SCOPE": "repos/o/r",
-            "ALLOWED_IMAGES": "[]",
-            "IMAGE_BUILDING": "on",
         },
         calls=OURS_CALLS,
     )

@@ -221,7 +221,6 @@ class RunnerFleet(Construct):
             "Intake",
             api=self.api,
             bus=self.bus,
-            images=self.images,
             serving=served,
             secret=webhook_secret,
         )

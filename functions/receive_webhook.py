@@ -20,7 +20,6 @@ from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_
 from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
 from fleet_runtime.github.signature import is_signed
 from fleet_runtime.job import webhook
-from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.scope import Scope
 
 LARGEST_BODY = 1024 * 1024
@@ -36,7 +35,6 @@ class Settings:
     event_bus_name: str
     webhook_secret_arn: str
     github_scope: Scope
-    images: ImagePolicy
     aws: AwsAccess
 
 
@@ -63,28 +61,27 @@ class Receiver:
         try:
             if not self._is_ours(body, signature):
                 return _message(401, "the signature is wrong: compare the webhook's secret")
-            verdict = webhook.read(
+            happened = webhook.read(
                 body,
                 event=header(event, "x-github-event"),
                 delivery=header(event, "x-github-delivery"),
                 received_at=int(time.time()),
                 scope=self._settings.github_scope,
-                policy=self._settings.images,
             )
-            if isinstance(verdict, webhook.Ignored):
-                return _message(200, verdict.reason)
+            if isinstance(happened, webhook.Ignored):
+                return _message(200, happened.reason)
             self._bus.put(
                 bus=self._settings.event_bus_name,
                 source="cdk-runner-fleet",
                 detail_type="workflow_job",
-                detail=verdict.detail,
+                detail=happened.to_detail(),
             )
         except webhook.BadDeliveryError as error:
             return _message(400, str(error))
         except AwsError as error:
             _log("ERROR", header(event, "x-github-delivery"), error=str(error))
             return _message(503, "the event could not be kept, redeliver it")
-        return _message(202, verdict.message)
+        return _message(202, "accepted")
 
     def _is_ours(self, body: bytes, signature: str) -> bool:
         if any(is_signed(body, signature=signature, secret=known) for known in self._secrets):

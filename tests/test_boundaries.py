@@ -69,7 +69,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.registry",
         "rooms.runner_image",
     },
-    "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus", "rooms.images"},
+    "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus"},
     "rooms.dispatch": {
         "_function",
         "rooms.bus",

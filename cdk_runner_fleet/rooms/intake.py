@@ -10,7 +10,6 @@ from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
-from cdk_runner_fleet.rooms.images import ImageService
 
 _PATH = "/webhook"
 
@@ -23,7 +22,6 @@ class WebhookIntake(Construct):
         construct_id: The construct's id in it.
         api: Where they come in.
         bus: Where they go.
-        images: What jobs may choose.
         serving: What is served, ``repos/owner/name`` and so on: other deliveries are ignored.
         secret: Secret that GitHub signs with. Default: one is made with a random value.
     """
@@ -35,7 +33,6 @@ class WebhookIntake(Construct):
         *,
         api: FleetApi,
         bus: FleetBus,
-        images: ImageService,
         serving: str,
         secret: secretsmanager.ISecret | None = None,
     ) -> None:
@@ -67,7 +64,6 @@ class WebhookIntake(Construct):
                 "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
                 "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
                 "GITHUB_SCOPE": serving,
-                **images.policy,
             },
         )
         self.secret.grant_read(self.receive_webhook)

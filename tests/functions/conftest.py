@@ -34,7 +34,7 @@ import runner_api
 import watch_release
 from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.job import webhook
-from fleet_runtime.job.image_reference import ImagePolicy
+from fleet_runtime.job.job import JobEvent
 from fleet_runtime.job.scope import Scope
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -526,19 +526,18 @@ def delivery(
 
 def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
     """The bus event that ``receive_webhook`` makes of a delivery."""
-    verdict = webhook.read(
+    happened = webhook.read(
         json.dumps(payload).encode(),
         event="workflow_job",
         delivery="d",
         received_at=1781551342,
         scope=Scope(kind="repos", name="octo-org/example"),
-        policy=ImagePolicy(allowed_images=("*",), image_building=True),
     )
-    assert isinstance(verdict, webhook.Accepted), verdict
+    assert isinstance(happened, JobEvent), happened
     return {
         "source": "cdk-runner-fleet",
         "detail-type": "workflow_job",
-        "detail": json.loads(json.dumps(verdict.detail)),
+        "detail": json.loads(json.dumps(happened.to_detail())),
     }
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.job import image_reference as images
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent, UnreadableJobError, cut
-from fleet_runtime.job.labels import Refusal, shown
+from fleet_runtime.job.labels import shown
 from fleet_runtime.job.scope import Scope
 
 _ACTIONS = ("queued", "in_progress", "completed")
@@ -29,19 +27,6 @@ class Ignored:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """The delivery goes onto the bus.
-
-    Attributes:
-        detail: The bus event's detail.
-        message: What GitHub's delivery log shows.
-    """
-
-    detail: Mapping[str, Any]
-    message: str
-
-
 def read(
     body: bytes,
     *,
@@ -49,8 +34,7 @@ def read(
     delivery: str,
     received_at: int,
     scope: Scope,
-    policy: images.ImagePolicy,
-) -> Accepted | Ignored:
+) -> JobEvent | Ignored:
     """Read a delivery whose signature is good.
 
     Args:
@@ -59,7 +43,10 @@ def read(
         delivery: ``X-GitHub-Delivery``.
         received_at: When it came, epoch seconds.
         scope: Whose jobs are served.
-        policy: Which images may be asked for.
+
+    Returns:
+        What happened to a job, or why that is no business of the fleet. Whether the job can be
+        served is not asked here: that takes the catalog, and is answered behind the bus.
 
     Raises:
         BadDeliveryError: if it is not a JSON object, or a ``workflow_job`` event that lacks
@@ -91,7 +78,7 @@ def read(
     if reason := labels.ignored(job_labels):
         return Ignored(reason=reason)
     try:
-        happened = JobEvent(
+        return JobEvent(
             action=action,
             job=Job.read(job, repository=full_name),
             delivery=cut(delivery),
@@ -99,9 +86,6 @@ def read(
         )
     except UnreadableJobError as error:
         raise BadDeliveryError(str(error)) from error
-    refusal = _refusal(job_labels, policy) if action == "queued" else None
-    message = f"cannot be served: {refusal.reason}" if refusal else "accepted"
-    return Accepted(detail=happened.to_detail(), message=message)
 
 
 def _payload(body: bytes) -> dict[str, Any]:
@@ -116,13 +100,3 @@ def _payload(body: bytes) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise BadDeliveryError(f"the body is {shown(payload)} and not a JSON object")
     return payload
-
-
-def _refusal(job_labels: list[object], policy: images.ImagePolicy) -> Refusal | None:
-    request = labels.read(job_labels)
-    if isinstance(request, Refusal):
-        return request
-    if request.image is None:
-        return None
-    image = images.allowed(request.image, policy=policy)
-    return image if isinstance(image, Refusal) else None

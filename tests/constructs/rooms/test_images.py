@@ -96,10 +96,10 @@ def test_the_watch_reads_images_and_writes_the_ledger_alone(minimal: Template) -
 def test_jobs_choose_from_public_and_own_repositories_unless_told_otherwise(
     minimal: Template, everything: Template
 ) -> None:
-    default = parts(environment(minimal, "receive_webhook")["ALLOWED_IMAGES"])
+    default = parts(environment(minimal, "dispatch_event")["ALLOWED_IMAGES"])
     assert "public.ecr.aws/*" in default
     assert ".dkr.ecr." in default
-    for handler in ("receive_webhook", *STARTING):
+    for handler in STARTING:
         given = environment(everything, handler)
         assert given["ALLOWED_IMAGES"] == '["ghcr.io/octo-org/*"]'
         assert given["IMAGE_BUILDING"] == "on"
