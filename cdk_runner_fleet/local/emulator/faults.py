@@ -18,12 +18,13 @@ function       ``crash_before`` and ``crash_after``: the process is killed at th
                ``times_out``: all it did has happened, and then its time was up
 ============== =================================================================================
 
-``match`` limits a rule: a text in the API request's body (or a list of texts that are all there), in
-the task's ARN or ``startedBy``, in the build's environment, or in the function's name and handler. A
-function's rule may have ``event`` too: texts that the invocation's event must contain, written as
-compact JSON (a body's quotes as they are before they are escaped).
+``match`` limits a rule: a text in the API request's body (or a list of texts that are all there),
+in the task's ARN or ``startedBy``, in the build's environment, or in the function's name and
+handler. A function's rule may have ``event`` too: texts that the invocation's event must contain,
+written as compact JSON (a body's quotes as they are before they are escaped).
 
-``DELETE /_fleet/faults`` takes all rules away, with a ``match`` in its body those with just that one.
+``DELETE /_fleet/faults`` takes all rules away, with a ``match`` in its body those with just that
+one.
 """
 
 from __future__ import annotations
