@@ -8,11 +8,16 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.rotation import DEEP, TURN
 
 # Each session would parse the services' models anew, some of them for a second.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+
+# How long an example takes says more of what else the machine does than of what is tested.
+settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fleet")
 
 SLOWEST_FIRST = (
     "tests/end_to_end/test_crashes.py",

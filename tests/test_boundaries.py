@@ -270,8 +270,8 @@ def test_the_runtime_does_not_import_the_entry_points() -> None:
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
     resources = ["message", "jobs", "runners", "hooks", "checks"]
-    explained = ["explanation/causes", "explanation/explanation"]
-    for name in ["job", *(f"github/{resource}" for resource in resources), *explained]:
+    others = ["runner/name", "explanation/causes", "explanation/explanation"]
+    for name in ["job", *(f"github/{resource}" for resource in resources), *others]:
         path = RUNTIME / name
         for module in sources(path) if path.is_dir() else [path.with_suffix(".py")]:
             roots = {each.split(".")[0] for each in imports(module)}
@@ -371,7 +371,9 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         policy=ImagePolicy(allowed_images=(), image_building=True),
     )
     catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')
-    written = execution_input(JobEvent.missed(job), catalog=catalog, offer=offer, now=1)
+    written = execution_input(
+        JobEvent.missed(job), runner_id="r", catalog=catalog, offer=offer, now=1
+    )
     assert isinstance(written, dict)
     # the line adds when a runner joined it, see starts.py
     assert set(written) == read - {"in_line_at"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,12 +16,14 @@ from cdk_runner_fleet.cli.references import JobReference
 from cdk_runner_fleet.cli.rows import Row, plain_row, public_row
 from cdk_runner_fleet.cli.timeline import Evidence, shown
 from cdk_runner_fleet.history import read_steps
+from cdk_runner_fleet.runner_name import followed, make_name
 
 __all__ = ["collect"]
 
-# together with a runner that was named, at most the 100 keys that one BatchGetItem takes
+# of each attempt six names at once: with a runner that was named, at most the 100 keys that one
+# BatchGetItem takes
 _ATTEMPTS = range(1, 17)
-_REPLACEMENTS = ("", "-r1", "-r2", "-r3", "-r4", "-r5")
+_AT_ONCE = 6
 
 Found = TypeVar("Found")
 
@@ -42,7 +45,7 @@ class _Collector:
         self._unknown: list[str] = []
 
     def collect(self) -> Evidence:
-        rows = self._rows(_candidates(self._reference, self._deployment.runner_name_prefix))
+        rows = self._own_rows()
         github = self._ask_github(rows)
         ran_on = github.get("runner_name")
         if ran_on and all(row["runner_id"] != ran_on for row in rows):
@@ -64,10 +67,28 @@ class _Collector:
             unknown=self._unknown,
         )
 
+    def _own_rows(self) -> list[Row]:
+        """The rows of the runner that was named, and of all that were started for the job."""
+        asked = [self._reference.runner_id] if self._reference.runner_id else []
+        following = _names(self._reference, self._deployment.runner_name_prefix)
+        found: dict[str, Row] = {}
+        while asked or following:
+            chunks = [list(islice(names, _AT_ONCE)) for names in following]
+            asked += chain.from_iterable(chunks)
+            found |= {row["runner_id"]: row for row in self._rows(list(dict.fromkeys(asked)))}
+            asked = []
+            # a runner follows one that there is
+            following = [
+                names
+                for names, chunk in zip(following, chunks, strict=True)
+                if chunk and chunk[-1] in found
+            ]
+        return list(found.values())
+
     def _rows(self, runner_ids: Sequence[str]) -> list[Row]:
         table = self._deployment.runner_table
         keys = [{"runner_id": {"S": each}} for each in runner_ids]
-        request: Any = {table: {"Keys": keys, "ConsistentRead": True}}
+        request: Any = {table: {"Keys": keys, "ConsistentRead": True}} if keys else None
         found: list[Row] = []
         while request:
             answer = self._deployment.client("dynamodb").batch_get_item(RequestItems=request)
@@ -139,13 +160,11 @@ class _Collector:
         return None
 
 
-def _candidates(reference: JobReference, prefix: str) -> list[str]:
-    """The ids that the runners of a job can have."""
-    named = [reference.runner_id] if reference.runner_id else []
-    possible = [
-        f"{prefix}-{reference.job_id}-{attempt}{replacement}"
+def _names(reference: JobReference, prefix: str) -> list[Iterator[str]]:
+    """The names that the runners of a job can have, by attempt."""
+    if reference.job_id is None:
+        return []
+    return [
+        followed(make_name(prefix=prefix, job_id=reference.job_id, attempt=attempt))
         for attempt in _ATTEMPTS
-        for replacement in _REPLACEMENTS
-        if reference.job_id is not None
     ]
-    return list(dict.fromkeys((*named, *possible)))

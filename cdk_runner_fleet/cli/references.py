@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from cdk_runner_fleet.cli.errors import FleetError
+from cdk_runner_fleet.runner_name import read_name
 
 __all__ = ["JobReference", "read_reference"]
 
@@ -19,7 +20,6 @@ _JOB = re.compile(
 )
 _RUN = re.compile(rf"{_HOST}/{_REPOSITORY}/actions/runs/\d+(?:/\S*)?{_REST}")
 _RUNNER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_OWN_JOB = re.compile(r".*-(?P<job>\d+)-\d+(?:-r\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ def read_reference(text: str) -> JobReference:
     if text.isascii() and text.isdigit():
         return JobReference(job_id=int(text))
     if _RUNNER.fullmatch(text):
-        own = _OWN_JOB.fullmatch(text)
-        return JobReference(job_id=int(own["job"]) if own else None, runner_id=text)
+        name = read_name(text)
+        return JobReference(job_id=name.job_id if name else None, runner_id=text)
     raise FleetError(
         f"{text!r} names no job: give the URL of the job's page "
         "(https://github.com/owner/repo/actions/runs/1/job/2), its id, or a runner's id",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
-from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from cdk_runner_fleet import _assets
+from cdk_runner_fleet._runtime import runtime
 
 __all__ = ["Cause", "cause_of"]
 
 
 class Cause(NamedTuple):
-    """An error's entry in `functions/fleet_runtime/causes.py`."""
+    """An error's entry in `functions/fleet_runtime/explanation/causes.py`."""
 
     title: str
     remedy: str
@@ -23,13 +20,4 @@ class Cause(NamedTuple):
 
 def cause_of(error: str) -> Cause:
     """The meaning of an error."""
-    return Cause(*_table()(error))
-
-
-@cache
-def _table() -> Callable[[str], tuple[str, str, bool, bool]]:
-    # the functions travel with this package, but not on its import path
-    namespace = runpy.run_path(
-        str(_assets.FUNCTIONS / "fleet_runtime" / "explanation" / "causes.py")
-    )
-    return cast("Callable[[str], tuple[str, str, bool, bool]]", namespace["cause_of"])
+    return Cause(*runtime("explanation/causes")["cause_of"](error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from cdk_runner_fleet.history import Step, read_steps
 from cdk_runner_fleet.local.fleet import LocalFleet
+from cdk_runner_fleet.runner_name import execution_arn, read_name
 
 __all__ = ["Change", "JobState", "RunWatch"]
 
@@ -81,7 +81,7 @@ class RunWatch:
         self._table = fleet.outputs["RunnerTableName"]
         self._dynamodb = fleet.client("dynamodb")
         self._states = fleet.client("stepfunctions")
-        self._executions = fleet.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
+        self._machine = fleet.outputs["StateMachineArn"]
         self._taken: set[str | None] = set()
         self._unrunnable: dict[int, str] = {}
         self._unserved_since: dict[int, float] = {}
@@ -181,9 +181,12 @@ class RunWatch:
 
     def _own_row(self, job_id: int) -> dict[str, Any] | None:
         """The row of the last runner that was started for a job, whatever it runs by now."""
-        # a runner that GitHub gave another job is replaced by one of its name and -r<n>
-        name = re.compile(rf".*-{job_id}-{self._run.attempt}(-r\d+)?")
-        own = [row for runner_id, row in self.rows.items() if name.fullmatch(runner_id)]
+        names = {runner_id: read_name(runner_id) for runner_id in self.rows}
+        own = [
+            self.rows[runner_id]
+            for runner_id, name in names.items()
+            if name and (name.job_id, name.attempt) == (job_id, self._run.attempt)
+        ]
         return max(own, key=lambda row: (row["timestamp"], len(row["runner_id"])), default=None)
 
     def _entered(self, row: Mapping[str, Any]) -> list[Change]:
@@ -191,7 +194,8 @@ class RunWatch:
         runner_id = row["runner_id"]
         seen = (row["status"], row.get("waiting_for", ""))
         if self._read.get(runner_id) != seen:
-            self._steps[runner_id] = read_steps(self._states, f"{self._executions}:{runner_id}")
+            life = execution_arn(self._machine, runner_id)
+            self._steps[runner_id] = read_steps(self._states, life)
             # the row is written before the history ends: the end is worth another look
             last = self._steps[runner_id][-1:]
             if row["status"] not in OVER or not last or last[0].left_at is not None:

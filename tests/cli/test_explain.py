@@ -57,6 +57,19 @@ def test_attempts_and_replacements_are_found_and_sorted(
     )
 
 
+@pytest.mark.parametrize("followed_by", [5, 6, 17, 49])
+def test_however_many_runners_followed_the_first(
+    run: Run, fleet: str, functions: Lambda, followed_by: int
+) -> None:
+    names = ["fleet-456-1", *(f"fleet-456-1-r{number}" for number in range(1, followed_by + 1))]
+    for at, name in enumerate(names):
+        put_runner(name, job_id=456, timestamp=at, status="OFFLINE")
+    put_runner(names[-1], job_id=456, timestamp=followed_by, status="WAITING_FOR_JOB")
+    found = run("explain", "456", "--json").json
+    assert found["runners"] == names
+    assert names[-1] in found["verdict"]
+
+
 def test_a_runner_that_fell_silent(run: Run, fleet: str, functions: Lambda) -> None:
     heard = int(time.time())
     put_runner("fleet-456-1", job_id=456, status="RUNNING", last_heartbeat=heard)

@@ -10,9 +10,9 @@ from typing import Any
 from fleet_runtime.admission.admission import Admission, Applicant, NotYet
 from fleet_runtime.admission.breaker import Breaker
 from fleet_runtime.admission.line import Line
-from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, gauge, logger
+from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.rows import IN_LINE, Runner, RunnerRecords
 
 PLACES = 25
@@ -72,16 +72,14 @@ class Starts:
         records: The runners.
         admission: The turns.
         breaker: What is held back.
-        stepfunctions: A Step Functions client.
-        state_machine_arn: The lifecycle.
+        executions: The runners' lives.
         row_ttl_seconds: How long a row stays.
     """
 
     records: RunnerRecords
     admission: Admission
     breaker: Breaker
-    stepfunctions: Client
-    state_machine_arn: str
+    executions: Executions
     row_ttl_seconds: int
 
     def start(self, document: Mapping[str, Any]) -> Started | InLine | Known:
@@ -165,23 +163,17 @@ class Starts:
             )
         else:
             turns = self.admission.leave(runner_id)
-        gauge("BudgetSpentUsd", turns.spent_usd, who=self.state_machine_arn.rpartition(":")[2])
+        gauge("BudgetSpentUsd", turns.spent_usd, who=self.executions.machine_name)
         if turns.last_in_line:
             self.next_in_line()
         return runner
 
     def _begin(self, document: Mapping[str, Any]) -> Started | Known:
         runner_id = document["runner_id"]
-        try:
-            self.stepfunctions.start_execution(
-                stateMachineArn=self.state_machine_arn,
-                name=runner_id,
-                input=json.dumps(document),
-            )
-        except self.stepfunctions.exceptions.ExecutionAlreadyExists:
+        if not self.executions.start(document):
             logger.info("runner exists", runner_id=runner_id)
             runner = self.records.find(runner_id)
-            if runner and runner.is_in_line and not self._is_open(runner_id):
+            if runner and runner.is_in_line and not self.executions.is_open(runner_id):
                 values = {"status": "FAILED", "error": "Runner.ExecutionEnded", "cause": _UNBORN}
                 runner = self.records.leave_line(runner_id, values=values)
             if runner and runner.has_ended:
@@ -190,13 +182,6 @@ class Starts:
             return Known()
         logger.info("runner started", runner_id=runner_id, class_name=document["class_name"])
         return Started()
-
-    def _is_open(self, runner_id: str) -> bool:
-        execution_arn = self.state_machine_arn.replace(":stateMachine:", ":execution:")
-        described = self.stepfunctions.describe_execution(
-            executionArn=f"{execution_arn}:{runner_id}"
-        )
-        return bool(described["status"] == "RUNNING")
 
     def _join_line(self, document: Mapping[str, Any], *, reason: str) -> bool:
         now = self.records.now

@@ -11,7 +11,6 @@ from typing import Any
 
 from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.starts import Known, Starts
-from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
 from fleet_runtime.explanation import causes
 from fleet_runtime.explanation.unserved import Unserved
@@ -22,7 +21,8 @@ from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.offer import Offer, execution_input
 from fleet_runtime.observability import count, logger
-from fleet_runtime.runner.name import first_runner_id, replacement_input, swap
+from fleet_runtime.runner.executions import Executions, read_input
+from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -48,8 +48,7 @@ class Dispatcher:
         unserved: Tells of jobs that get no runner.
         images: Where it stands that an image is in use.
         retirement: Tells of versions of the runner that GitHub no longer serves.
-        stepfunctions: A Step Functions client.
-        state_machine_arn: The lifecycle.
+        executions: The runners' lives.
         row_ttl_seconds: How long a row stays.
     """
 
@@ -61,8 +60,7 @@ class Dispatcher:
     unserved: Unserved
     images: ImageRecords
     retirement: Retirement
-    stepfunctions: Client
-    state_machine_arn: str
+    executions: Executions
     row_ttl_seconds: int
     _used_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
@@ -89,7 +87,7 @@ class Dispatcher:
                 job=job.identity | event.stamp,
                 github_runner_id=job.github_runner_id,
             )
-            own_id = job.runner_id(prefix=self.offer.runner_name_prefix)
+            own_id = self.own_runner_id(job)
             if runner is None and job.runner_name == own_id:
                 self._release_ended(event, cause=_DONE)
             # once more: this event may be the first of the two to come
@@ -118,13 +116,21 @@ class Dispatcher:
     def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:
         """Work out the lifecycle's input for a queued job, or why it cannot be served."""
         return execution_input(
-            queued, catalog=self.catalog.catalog(), offer=self.offer, now=self.records.now
+            queued,
+            runner_id=self.own_runner_id(queued.job),
+            catalog=self.catalog.catalog(),
+            offer=self.offer,
+            now=self.records.now,
         )
+
+    def own_runner_id(self, job: Job) -> str:
+        """Name a job's own runner."""
+        return own_runner_id(job, prefix=self.offer.runner_name_prefix)
 
     def refuse(self, event: JobEvent, refusal: Refusal) -> None:
         """Write down why a job cannot be served, and have its author told."""
         job = event.job
-        runner_id = job.runner_id(prefix=self.offer.runner_name_prefix)
+        runner_id = self.own_runner_id(job)
         now = self.records.now
         row = {
             **self._row(job),
@@ -168,29 +174,38 @@ class Dispatcher:
 
     def _make_up_for(self, job: Job, runner: Runner | None) -> None:
         """See to it that each job keeps a runner when this one has taken another's."""
-        own_id = job.runner_id(prefix=self.offer.runner_name_prefix)
+        own_id = self.own_runner_id(job)
         if runner is None or first_runner_id(runner.runner_id) == own_id:
             return
         own = self.records.find(own_id)
-        if own and swap(own, runner):
+        if own and _lowered(own) == _lowered(runner):
+            # as good as each other: they swap their jobs
             return
         if runner.released_at is None:
-            document = replacement_input(
-                runner,
-                stepfunctions=self.stepfunctions,
-                state_machine_arn=self.state_machine_arn,
-            )
-            if not isinstance(self.starts.start(document), Known):
-                logger.info("runner replaced", runner_id=runner.runner_id, by=document["runner_id"])
-                count("RunnerReplaced")
+            self._replace(runner)
         self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
+
+    def _replace(self, runner: Runner) -> None:
+        """Start another one like a runner, for the job that it was started for.
+
+        Raises:
+            RuntimeError: if its life has left no trace, which it does for 90 days.
+        """
+        described = self.executions.describe(runner.runner_id)
+        if described is None:
+            raise RuntimeError(f"the execution of {runner.runner_id} is not known")
+        next_id = next_runner_id(runner.runner_id)
+        outcome = self.starts.start({**read_input(described), "runner_id": next_id})
+        if not isinstance(outcome, Known):
+            logger.info("runner replaced", runner_id=runner.runner_id, by=next_id)
+            count("RunnerReplaced")
 
     def _release_ended(self, event: JobEvent, *, cause: str) -> None:
         values = {"job_status": event.job.conclusion or "completed", **event.stamp}
         self._release(event.job, cause=cause, values=values)
 
     def _release(self, job: Job, *, cause: str, values: Mapping[str, Value]) -> None:
-        runner_id = job.runner_id(prefix=self.offer.runner_name_prefix)
+        runner_id = self.own_runner_id(job)
         released = self.signals.released(
             runner_id,
             cause=cause,
@@ -219,3 +234,7 @@ class Dispatcher:
             "runner_labels": ",".join(texts)[: labels.MAX_TOTAL_LENGTH],
             "expires_at": now + self.row_ttl_seconds,
         }
+
+
+def _lowered(runner: Runner) -> frozenset[str]:
+    return frozenset(label.lower() for label in runner.runner_labels)

@@ -16,6 +16,7 @@ from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.images.retirement import Retirement
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.job.offer import Offer
+from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -47,6 +48,7 @@ class Parts:
     records: RunnerRecords
     ledger: Ledger
     signals: Signals
+    executions: Executions
     starts: Starts
     unserved: Unserved
     dispatcher: Dispatcher
@@ -61,14 +63,16 @@ class Parts:
         catalog = CatalogReader(ssm=client("ssm"), parameter=settings.class_sizes_param)
         breaker = Breaker(ledger=ledger, records=records)
         signals = Signals(records=records, stepfunctions=stepfunctions)
+        executions = Executions(
+            stepfunctions=stepfunctions, state_machine_arn=settings.state_machine_arn
+        )
         starts = Starts(
             records=records,
             admission=Admission(
                 ledger=ledger, breaker=breaker, catalog=catalog, limits=settings.limits
             ),
             breaker=breaker,
-            stepfunctions=stepfunctions,
-            state_machine_arn=settings.state_machine_arn,
+            executions=executions,
             row_ttl_seconds=settings.row_ttl_seconds,
         )
         unserved = Unserved(events=events, bus=settings.event_bus_name)
@@ -76,6 +80,7 @@ class Parts:
             records=records,
             ledger=ledger,
             signals=signals,
+            executions=executions,
             starts=starts,
             unserved=unserved,
             dispatcher=Dispatcher(
@@ -87,8 +92,7 @@ class Parts:
                 unserved=unserved,
                 images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
                 retirement=Retirement(events=events, bus=settings.event_bus_name),
-                stepfunctions=stepfunctions,
-                state_machine_arn=settings.state_machine_arn,
+                executions=executions,
                 row_ttl_seconds=settings.row_ttl_seconds,
             ),
         )

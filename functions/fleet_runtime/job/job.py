@@ -82,10 +82,6 @@ class Job:
             head_sha=_sha(document.get("head_sha")),
         )
 
-    def runner_id(self, *, prefix: str) -> str:
-        """Name the runner that is started for this job: the same however often it is asked for."""
-        return f"{prefix}-{self.job_id}-{self.run_attempt}"
-
     @property
     def identity(self) -> dict[str, str | int]:
         """What a runner's row says about the job it has."""

@@ -46,12 +46,13 @@ class Offer:
 
 
 def execution_input(
-    queued: JobEvent, *, catalog: Catalog, offer: Offer, now: int
+    queued: JobEvent, *, runner_id: str, catalog: Catalog, offer: Offer, now: int
 ) -> dict[str, Any] | Refusal:
     """Work out the lifecycle's input for a job that is queued.
 
     Args:
         queued: The event that tells of it.
+        runner_id: The name of its own runner.
         catalog: The runner classes.
         offer: What the fleet offers.
         now: Epoch seconds: where the event tells no times.
@@ -73,7 +74,7 @@ def execution_input(
         return route
     runner_class = route.runner_class
     return {
-        "runner_id": job.runner_id(prefix=offer.runner_name_prefix),
+        "runner_id": runner_id,
         **job.identity,
         "runner_labels": request.runner_labels,
         "waiting_labels": request.waiting_labels,

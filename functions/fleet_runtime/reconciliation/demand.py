@@ -14,7 +14,7 @@ from fleet_runtime.explanation.causes import is_permanent
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.labels import Refusal
-from fleet_runtime.runner.name import first_runner_id, next_runner_id
+from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id
 from fleet_runtime.runner.rows import TURN, Runner
 
 GRACE_SECONDS = 60
@@ -91,13 +91,13 @@ def balance(
     surplus: list[Runner] = []
     for key in {*wanted, *supply}:
         jobs, there = wanted[key], supply[key]
-        ids = {job.runner_id(prefix=prefix) for job in jobs}
+        ids = {own_runner_id(job, prefix=prefix) for job in jobs}
         served = {first_runner_id(runner.runner_id) for runner in there}
         old = [job for job in jobs if queued_at(job) <= now - grace]
-        young_ids = ids - {job.runner_id(prefix=prefix) for job in old}
+        young_ids = ids - {own_runner_id(job, prefix=prefix) for job in old}
         # what the young have is theirs: their events have come
         count = len(old) - (len(there) - len(young_ids & served))
-        lacking = [job for job in jobs if job.runner_id(prefix=prefix) not in served]
+        lacking = [job for job in jobs if own_runner_id(job, prefix=prefix) not in served]
         lacking.sort(key=queued_at)
         short = [job for job in lacking if job in old][: max(0, count)]
         missing += short

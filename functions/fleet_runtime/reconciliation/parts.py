@@ -17,7 +17,6 @@ from fleet_runtime.reconciliation.repairs import Repairs
 from fleet_runtime.reconciliation.run import Reconciliation
 from fleet_runtime.reconciliation.supply import Supply
 from fleet_runtime.reconciliation.sweeps import Sweeps
-from fleet_runtime.runner.executions import Executions
 
 _HOOKS = {"repos": "repository_hooks", "orgs": "organization_hooks"}
 
@@ -52,10 +51,6 @@ def reconciliation(settings: Settings) -> Reconciliation:
     github = GitHub.of(settings.connection, etags=etags)
     github_hooks = GitHub.of(_for_hooks(settings.connection), etags=etags)
     prefix, grace = settings.dispatch.offer.runner_name_prefix, settings.reconcile_grace_seconds
-    executions = Executions(
-        stepfunctions=client("stepfunctions"),
-        state_machine_arn=settings.dispatch.state_machine_arn,
-    )
     return Reconciliation(
         records=parts.records,
         ledger=parts.ledger,
@@ -81,7 +76,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             starts=parts.starts,
             signals=parts.signals,
             unserved=parts.unserved,
-            executions=executions,
+            executions=parts.executions,
             prefix=prefix,
             grace=grace,
             ceiling=settings.max_replacements,
@@ -90,7 +85,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
         sweeps=Sweeps(
             records=parts.records,
             starts=parts.starts,
-            executions=executions,
+            executions=parts.executions,
             registrations=Registrations(github),
             ecs=client("ecs"),
             cluster_arn=settings.cluster_arn,

@@ -15,12 +15,10 @@ from fleet_runtime.job.labels import Refusal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
 from fleet_runtime.runner.executions import Executions
-from fleet_runtime.runner.name import next_runner_id
+from fleet_runtime.runner.name import followed, next_runner_id, own_runner_id
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
-_MOST_TRIED = 50
-"""Runners of one job that are looked at. Only those taken by other jobs make it so many."""
 _MOST_NAMES = 5
 """Names that are tried at once for a runner, if executions of those names ended without a row."""
 _LONG_WAIT_SECONDS = 600
@@ -65,7 +63,7 @@ class Supply:
         Returns:
             What was done; None if there is nothing to do now.
         """
-        name = job.runner_id(prefix=self.prefix)
+        name = own_runner_id(job, prefix=self.prefix)
         tried = self._tried(name)
         if tried and is_fresh:
             return None
@@ -108,12 +106,13 @@ class Supply:
         count("SurplusReleased")
         return True
 
-    def _tried(self, base: str) -> Sequence[Runner]:
+    def _tried(self, first: str) -> Sequence[Runner]:
         tried: list[Runner] = []
-        name = base
-        while len(tried) < _MOST_TRIED and (runner := self.records.find(name)):
+        for runner_id in followed(first):
+            runner = self.records.find(runner_id)
+            if runner is None:
+                break
             tried.append(runner)
-            name = next_runner_id(name)
         return tried
 
     def _next(self, tried: Sequence[Runner], job: Job) -> Start | Wait | GiveUp:

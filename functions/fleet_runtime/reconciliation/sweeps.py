@@ -7,7 +7,6 @@ only GitHub knows, and where it does not say, nothing is stopped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.github.runners import RegisteredRunner
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_prices
+from fleet_runtime.runner.name import read_name
 from fleet_runtime.runner.rows import STARTED, Runner, RunnerRecords
 
 ERROR = "Runner.ExecutionEnded"
@@ -88,7 +88,7 @@ class Sweeps:
         self._registrations = registrations
         self._ecs = ecs
         self._cluster_arn = cluster_arn
-        self._name = re.compile(rf"{re.escape(prefix)}-\d+-\d+(-r\d+)?")
+        self._prefix = prefix
         self._grace = grace
         self._row_ttl_seconds = row_ttl_seconds
         self._unknown_registrations = Sightings()
@@ -139,7 +139,7 @@ class Sweeps:
         for task in self._running_tasks():
             name = task.get("startedBy", "")
             age = now - task["createdAt"].timestamp()
-            if not self._name.fullmatch(name) or age < self._grace or len(stray) == _MOST:
+            if not self._is_own(name) or age < self._grace or len(stray) == _MOST:
                 continue
             runner = live.get(name) or self._records.find(name)
             # a task that was started a moment ago is not on the row yet
@@ -166,7 +166,7 @@ class Sweeps:
             GitHubError: if GitHub does not do it.
         """
         now = self._records.now
-        own = [one for one in registered() if self._name.fullmatch(one.name) and not one.busy]
+        own = [one for one in registered() if self._is_own(one.name) and not one.busy]
         own = [one for one in own if one.name not in live][:_MOST]
         rows = {one.name: self._records.find(one.name) for one in own}
         # nobody knows it: another fleet's, perhaps, which it would have taken online by then
@@ -202,6 +202,10 @@ class Sweeps:
                 self._starts.ended(name)
                 left.append(name)
         return left
+
+    def _is_own(self, text: str) -> bool:
+        name = read_name(text)
+        return name is not None and name.prefix == self._prefix
 
     def _is_long_over(self, runner: Runner) -> bool:
         before = self._records.now - self._grace

@@ -1,4 +1,4 @@
-"""The executions of the lifecycle, as far as reconciliation looks at them."""
+"""The executions of the lifecycle: each is the life of the runner whose name it has."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.aws.client import Client
+from fleet_runtime.runner.name import execution_arn
 
 _MOST_PAGES = 10
 """Of a thousand executions each."""
@@ -24,6 +25,23 @@ class Executions:
 
     stepfunctions: Client
     state_machine_arn: str
+
+    @property
+    def machine_name(self) -> str:
+        """The lifecycle's name."""
+        return self.state_machine_arn.rpartition(":")[2]
+
+    def start(self, document: Mapping[str, Any]) -> bool:
+        """Begin the life of the runner that an input is for; False if it has begun before."""
+        try:
+            self.stepfunctions.start_execution(
+                stateMachineArn=self.state_machine_arn,
+                name=document["runner_id"],
+                input=json.dumps(document),
+            )
+        except self.stepfunctions.exceptions.ExecutionAlreadyExists:
+            return False
+        return True
 
     def open(self) -> frozenset[str]:
         """List the runners whose life goes on; the list may lag behind a little."""
@@ -49,18 +67,23 @@ class Executions:
 
     def describe(self, runner_id: str) -> Mapping[str, Any] | None:
         """Describe a runner's life: ``status``, ``input`` and so on; None if there is no trace."""
-        arn = self.state_machine_arn.replace(":stateMachine:", ":execution:")
         try:
             found: Mapping[str, Any] = self.stepfunctions.describe_execution(
-                executionArn=f"{arn}:{runner_id}"
+                executionArn=execution_arn(self.state_machine_arn, runner_id)
             )
         except self.stepfunctions.exceptions.ExecutionDoesNotExist:
             return None
         return found
 
 
+def read_input(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the input that a runner's life began with."""
+    document: dict[str, Any] = json.loads(described["input"])
+    return document
+
+
 def read_prices(described: Mapping[str, Any] | None) -> Mapping[str, float]:
     """Read what a second of a runner costs on each capacity, in US dollars; empty if unknown."""
-    document = json.loads(described["input"]) if described else {}
+    document = read_input(described) if described else {}
     prices: Mapping[str, float] = document.get("usd_per_second", {})
     return prices

@@ -20,6 +20,7 @@ from fleet_runtime.admission.line import Line
 from fleet_runtime.admission.starts import PLACES, InLine, Known, Started, Starts
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 from ..conftest import RUNNER, Aws, bus_event, forget, job, sample
@@ -81,8 +82,9 @@ class Fleet:
                 limits=self.limits,
             ),
             breaker=breaker,
-            stepfunctions=Atomic(client("stepfunctions")),
-            state_machine_arn=MACHINE,
+            executions=Executions(
+                stepfunctions=Atomic(client("stepfunctions")), state_machine_arn=MACHINE
+            ),
             row_ttl_seconds=1000,
         )
 

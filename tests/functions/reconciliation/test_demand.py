@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fleet_runtime.job.job import Job
 from fleet_runtime.reconciliation.demand import Balance, GiveUp, Start, Wait, balance, next_try
+from fleet_runtime.runner.name import own_runner_id
 from fleet_runtime.runner.rows import Runner
 
 NOW, GRACE = 10_000, 60
@@ -226,7 +227,8 @@ def test_started_and_released_leaves_nothing_to_do(jobs: list[Job], runners: lis
     found = decide(jobs, runners)
     gone = {one.runner_id for one in found.surplus}
     new = [
-        runner(one.runner_id(prefix="fleet") + "-r9", labels=one.labels) for one in found.missing
+        runner(own_runner_id(one, prefix="fleet") + "-r9", labels=one.labels)
+        for one in found.missing
     ]
     again = decide(jobs, [one for one in runners if one.runner_id not in gone] + new)
     assert again.missing == ()
@@ -241,7 +243,7 @@ def test_only_what_it_may(jobs: list[Job], runners: list[Runner]) -> None:
         assert one.created_at is not None
         assert one.created_at <= NOW - GRACE
         labelled = {r.runner_id.removesuffix("-r1") for r in spare(runners, one.labels)}
-        assert one.runner_id(prefix="fleet") not in own & labelled
+        assert own_runner_id(one, prefix="fleet") not in own & labelled
     for gone in found.surplus:
         assert gone.started_at is None
         assert gone.waiting_for in ("job", "turn")
