@@ -31,6 +31,8 @@ FUNCTIONS = ROOT / "functions"
 CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_assets": set(),
     "history": set(),
+    "_runtime": {"_assets"},
+    "runner_name": {"_runtime"},
     "_nag": set(),
     "_function": {"_assets", "_nag"},
     # what the constructs are told

@@ -625,7 +625,9 @@ def small(aws: Aws, environment: pytest.MonkeyPatch) -> None:
     Ledger(dynamodb=aws.dynamodb, table="ledger").write(
         "turns", "ADD fleet :one", values={":one": holder}
     )
-    aws.put_row(runner_id="fleet-7-1", status="RUNNING", live="started", started_at=1)
+    aws.put_row(
+        runner_id="fleet-7-1", status="RUNNING", live="started", started_at=1, github_runner_id=1
+    )
 
 
 @pytest.mark.usefixtures("small")
