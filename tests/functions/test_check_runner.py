@@ -122,7 +122,7 @@ def test_a_runner_never_heard_of_is_silent_since_its_claim(
 @pytest.mark.parametrize("row", [True, False])
 def test_what_is_not_known_is_left_alone(aws: Aws, github: GitHub, check: Check, row: bool) -> None:
     if row:
-        aws.park("completion")
+        aws.put_row(status="RUNNING", waiting_for="completion", claimed_at=90)
     assert check() == {"online": None}
     assert github.calls == []
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from fleet_runtime.aws.client import client
 from fleet_runtime.explanation.explanation import Explanation
-from fleet_runtime.github import jobs as github_jobs
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
+from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused
 from fleet_runtime.job.job import Job
 from fleet_runtime.observability import count, logger
@@ -157,7 +157,7 @@ class Explainer:
         return "commit_status"
 
     def _job(self, job_id: int, *, repository: str) -> Job:
-        return self.asking.ask(github_jobs.get_job(repository=repository, job_id=job_id))
+        return self.asking.ask(get_job(repository=repository, job_id=job_id))
 
 
 def _view(job: Job) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Installation:
             self._refresh_at = now + _REFRESH_SECONDS
         return self._token
 
-    def forget(self) -> None:
+    def renew(self) -> None:
         """Get a new token next time."""
         self._refresh_at = 0.0
 

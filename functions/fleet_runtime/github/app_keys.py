@@ -123,7 +123,7 @@ class AppToken:
             self._refresh_at = now + _REFRESH_SECONDS
         return self._token
 
-    def forget(self) -> None:
+    def renew(self) -> None:
         """Sign a new one next time, with a key read again."""
         self._key.forget()
         self._refresh_at = 0.0

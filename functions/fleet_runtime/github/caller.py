@@ -68,7 +68,7 @@ class Caller:
         response = self._transport.send(request, token=self._credential.token(), etag=etag)
         if response.status == 401:
             # it may have been replaced, or revoked, since this process got it
-            self._credential.forget()
+            self._credential.renew()
             response = self._transport.send(request, token=self._credential.token(), etag=etag)
         # what a 401 says of a quota is the address's, not the credential's
         if response.status != 401:

@@ -30,7 +30,7 @@ class Credential(Protocol):
             LimitReachedError: if GitHub gives none now.
         """
 
-    def forget(self) -> None:
+    def renew(self) -> None:
         """Get a new one next time: GitHub did not accept the last."""
 
 
@@ -74,6 +74,6 @@ class PersonalAccessToken:
             )
         return token
 
-    def forget(self) -> None:
+    def renew(self) -> None:
         """Read the secret again next time."""
         self._secret.forget()

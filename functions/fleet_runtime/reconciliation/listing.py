@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleet_runtime.github import jobs as github_jobs
 from fleet_runtime.github.client import GitHub
-from fleet_runtime.github.jobs import MOST_PAGES, OPEN_RUNS, Run
+from fleet_runtime.github.jobs import (
+    MOST_PAGES,
+    OPEN_RUNS,
+    Run,
+    list_active_repositories,
+    list_jobs,
+    list_runs,
+)
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.job.job import Job
 from fleet_runtime.observability import logger
@@ -62,9 +68,7 @@ class JobLister:
         scope = self._github.scope
         if scope.kind != "orgs":
             return []
-        return self._github.ask(
-            github_jobs.list_active_repositories(organization=scope.name, count=count)
-        )
+        return self._github.ask(list_active_repositories(organization=scope.name, count=count))
 
     def jobs(self, repositories: Sequence[str]) -> Listing:
         """List the jobs of runs in these repositories that are not over, one after another."""
@@ -142,12 +146,12 @@ class JobLister:
         """List the runs that are not over: queued, in progress, then waiting, oldest first."""
         found: dict[int, Run] = {}
         for status in OPEN_RUNS:
-            request = github_jobs.list_runs(repository=repository, status=status)
+            request = list_runs(repository=repository, status=status)
             listed = self._github.items(request, most=MOST_PAGES)
             for run in sorted(listed, key=lambda run: run.run_id):
                 found.setdefault(run.run_id, run)
         return list(found.values())
 
     def _jobs(self, run: Run) -> list[Job]:
-        request = github_jobs.list_jobs(repository=run.repository, run_id=run.run_id)
+        request = list_jobs(repository=run.repository, run_id=run.run_id)
         return list(self._github.items(request, most=MOST_PAGES))

@@ -59,7 +59,7 @@ class Redelivery:
         self._webhook_url = webhook_url
         self._hooks: tuple[str, ...] | None = None
 
-    def forget(self) -> None:
+    def forget_hooks(self) -> None:
         """Look for the hooks anew: they may have been made, or permissions given."""
         self._hooks = None
 

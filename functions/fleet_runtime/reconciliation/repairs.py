@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
-from fleet_runtime.github import jobs as github_jobs
 from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
+from fleet_runtime.github.jobs import (
+    MOST_PAGES,
+    force_cancel,
+    get_ended_attempt,
+    get_job,
+    list_jobs,
+    rerun_job,
+)
 from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.observability import count, logger
@@ -51,7 +58,7 @@ class Repairs:
     rerun_lost_jobs: bool
     _looked_up_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
-    def started(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+    def repair_starts(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Tell runners that their job has started; returns those that did not know."""
         repaired = []
         for job in jobs:
@@ -61,7 +68,7 @@ class Repairs:
                 repaired.append(runner.runner_id)
         return repaired
 
-    def completed(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+    def repair_ends(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Tell runners that their job has ended; returns those that did not know.
 
         Only those are asked for whose job is not listed any more: first those not asked for yet,
@@ -93,7 +100,7 @@ class Repairs:
                 repaired.append(runner.runner_id)
         return repaired
 
-    def lost(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+    def find_lost(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Find jobs that GitHub takes for running though their runner is gone.
 
         GitHub cancels one that was acquired and never started after about 15 minutes, and fails
@@ -121,7 +128,7 @@ class Repairs:
         """Whether a lost job waits to be run again."""
         return self.rerun_lost_jobs and bool(texts(self.ledger.get(_LOST), "runners"))
 
-    def rerun(self) -> list[str]:
+    def rerun_lost(self) -> list[str]:
         """Run lost jobs again whose run has ended, each once; returns their runners.
 
         Once is the first attempt alone: what runs again is another attempt, with a runner and a
@@ -166,7 +173,7 @@ class Repairs:
     def _look_up(self, runner: Runner) -> Job | None:
         if runner.job_id is None or not runner.repository:
             return None
-        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
+        request = get_job(repository=runner.repository, job_id=runner.job_id)
         try:
             return self.github.ask(request)
         except GitHubRefused as error:
@@ -210,7 +217,7 @@ class Repairs:
         """End the run now instead of in 15 minutes, if nothing else of it would end with it."""
         if not self._is_alone(job) or self._is_online(job.runner_name or ""):
             return
-        self.github.ask(github_jobs.force_cancel(repository=job.repository, run_id=job.run_id))
+        self.github.ask(force_cancel(repository=job.repository, run_id=job.run_id))
         logger.warning("run cancelled", run_id=job.run_id, job_id=job.job_id)
 
     def _is_alone(self, job: Job) -> bool:
@@ -218,8 +225,8 @@ class Repairs:
 
         The listing is up to minutes old, and of a run with more jobs than pages not whole.
         """
-        request = github_jobs.list_jobs(repository=job.repository, run_id=job.run_id)
-        pages = list(self.github.pages(request, most=github_jobs.MOST_PAGES))
+        request = list_jobs(repository=job.repository, run_id=job.run_id)
+        pages = list(self.github.pages(request, most=MOST_PAGES))
         unfinished = [
             one.job_id for page in pages for one in page.items if one.status != "completed"
         ]
@@ -238,16 +245,14 @@ class Repairs:
             return True
         if not self._may_rerun(runner, attempt=runner.run_attempt):
             return True
-        attempt = self.github.ask(
-            github_jobs.get_ended_attempt(repository=repository, run_id=run_id)
-        )
+        attempt = self.github.ask(get_ended_attempt(repository=repository, run_id=run_id))
         if attempt is None:
             return False
         job = self._look_up(runner)
         # a later attempt: this was done before, or a person did it
         if job is None or job.conclusion == "success" or attempt != runner.run_attempt:
             return True
-        self.github.ask(github_jobs.rerun_job(repository=repository, job_id=runner.job_id))
+        self.github.ask(rerun_job(repository=repository, job_id=runner.job_id))
         self.records.update(
             runner.runner_id,
             values={"rerun_requested_at": self.ledger.now},

@@ -21,10 +21,10 @@ from fleet_runtime.admission.starts import Starts
 from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.github import jobs as github_jobs
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.credentials import CredentialsError
 from fleet_runtime.github.etags import Etags
+from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused
 from fleet_runtime.job import labels
 from fleet_runtime.job.catalog import CatalogError
@@ -182,7 +182,7 @@ class Reconciliation:
         is_full = self._clock() - self._full_at >= FULL_SECONDS
         if is_full:
             self._etags.forget()
-            self._redelivery.forget()
+            self._redelivery.forget_hooks()
             self._gone = frozenset()
         left = seconds - _LAST_SECONDS
         with self._github.within(left), self._github_hooks.within(left):
@@ -322,7 +322,7 @@ class Reconciliation:
             yield "waits", partial(self._explain_wait, runner, done)
 
     def _hear_started(self, view: _View, done: Done) -> None:
-        done.repaired += self._repairs.started(view.fleets_jobs, view.live)
+        done.repaired += self._repairs.repair_starts(view.fleets_jobs, view.live)
 
     def _serve(self, job: Job, done: Done, *, is_fresh: bool) -> None:
         outcome = self._supply.serve(job, is_fresh=is_fresh)
@@ -339,7 +339,7 @@ class Reconciliation:
         """Ask GitHub once more whether the runner's own job is queued: a list may be behind."""
         if runner.job_id is None or not runner.repository:
             return False
-        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
+        request = get_job(repository=runner.repository, job_id=runner.job_id)
         try:
             return self._github.ask(request).status == "queued"
         except GitHubRefused as error:
@@ -355,9 +355,9 @@ class Reconciliation:
 
     def _repairing(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
         repairs: dict[str, Callable[[], list[str]]] = {
-            "completed": partial(self._repairs.completed, view.jobs, view.live),
-            "lost": partial(self._repairs.lost, view.jobs, view.live),
-            "rerun": self._repairs.rerun,
+            "completed": partial(self._repairs.repair_ends, view.jobs, view.live),
+            "lost": partial(self._repairs.find_lost, view.jobs, view.live),
+            "rerun": self._repairs.rerun_lost,
         }
         for name, repair in repairs.items():
             yield name, partial(_extend, done.repaired, repair)

@@ -10,8 +10,8 @@ from hashlib import sha256
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet_runtime.aws.items import Value
-from fleet_runtime.github import jobs as github_jobs
 from fleet_runtime.github.client import GitHub
+from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.observability import count, logger
@@ -125,7 +125,7 @@ class Claims:
     def _is_job_gone(self, runner: Runner) -> bool:
         if runner.job_id is None or not runner.repository:
             return False
-        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
+        request = get_job(repository=runner.repository, job_id=runner.job_id)
         try:
             job = self.github.ask(request)
         except GitHubError as error:
@@ -133,7 +133,7 @@ class Claims:
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
             return False
         # its own name: a task of this runner before this one has done it
-        return job.status == "completed" and job.runner_name in ("", runner.runner_id)
+        return job.status == "completed" and job.runner_name in (None, runner.runner_id)
 
     def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
         try:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.github import jobs as github_jobs
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
+from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.job.job import Job
@@ -123,7 +123,7 @@ class RegisteredRunners:
         """Look up the job that the row says the runner has; None if GitHub does not say."""
         if runner.job_id is None:
             return None
-        request = github_jobs.get_job(repository=runner.repository, job_id=runner.job_id)
+        request = get_job(repository=runner.repository, job_id=runner.job_id)
         try:
             return self.github.ask(request)
         except GitHubError as error:

@@ -207,7 +207,7 @@ class Somebody:
             raise CredentialsError(self._refused)
         return self.who
 
-    def forget(self) -> None:
+    def renew(self) -> None:
         pass
 
 

@@ -155,7 +155,7 @@ def test_an_app_that_is_installed_anew_is_found_again(
     app.token()
     (old,) = (number for number, each in twin.askers.installations.items() if each.app_id == "11")
     twin.askers.installations[999] = twin.askers.installations.pop(old)
-    app.forget()
+    app.renew()
     with pytest.raises(CredentialsError):
         app.token()
     assert app.token().startswith("ghs_")

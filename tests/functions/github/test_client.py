@@ -15,7 +15,7 @@ from cdk_runner_fleet.local.twin import ApiFault, GitHubTwin
 from fleet_runtime import environment as fleet_environment
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request, read_document
 from fleet_runtime.github.runners import list_runners
 from fleet_runtime.observability import logger
 
@@ -112,6 +112,15 @@ def test_an_outage_is_no_reason_to_ask_as_somebody_else(asking: Any) -> None:
     github, answers, _ = asking(one=[(0, {}, "")], two=[(0, {}, "")])
     with pytest.raises(GitHubUnavailable, match="cannot be reached"):
         github.ask(runners())
+    assert len(answers.asked) == 1
+
+
+def test_a_refusal_is_no_reason_to_ask_as_somebody_else(asking: Any) -> None:
+    gone = (404, {}, "Not Found")
+    github, answers, _ = asking(one=[gone], two=[gone])
+    request = Request.get("/x", read=lambda response: read_document(response, expected=200))
+    with pytest.raises(GitHubRefused, match="404: Not Found"):
+        github.ask(request)
     assert len(answers.asked) == 1
 
 

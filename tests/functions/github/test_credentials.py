@@ -9,7 +9,7 @@ import pytest
 from fleet_runtime.github.credentials import CredentialsError, PersonalAccessToken, Secret
 
 
-def test_a_token_is_read_once_until_it_is_forgotten() -> None:
+def test_a_token_is_read_once_until_it_is_renewed() -> None:
     reads: list[str] = []
 
     class Manager:
@@ -19,7 +19,7 @@ def test_a_token_is_read_once_until_it_is_forgotten() -> None:
 
     token = PersonalAccessToken(Secret(secrets_manager=Manager(), secret_arn="arn"))
     assert [token.token(), token.token()] == ["token-1", "token-1"]
-    token.forget()
+    token.renew()
     assert token.token() == "token-2"
     assert "token-2" not in repr(token)
 
