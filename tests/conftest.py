@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from pathlib import Path
 
 import botocore.session
@@ -24,6 +25,14 @@ SLOWEST_FIRST = (
     "tests/end_to_end: one fleet",
 )
 """Groups in the order in which they begin; those that wait stand beside those that compute."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All processes of a run share the assemblies that are kept, and no other run's."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        cache = tempfile.TemporaryDirectory()
+        os.environ["XDG_CACHE_HOME"] = cache.name
+        config.add_cleanup(cache.cleanup)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -140,6 +140,8 @@ class Synthesis:
             raise LocalFleetError(f"synthesis failed with status {status}:\n{said[-_LAST_WORDS:]}")
 
     def _keep(self) -> None:
+        if self._kept.stem != _name(self._context):
+            return  # a source was changed meanwhile: nobody knows what this was made of
         folder = self._kept.parent
         with suppress(OSError):  # a home that cannot be written to, or is full: the next one waits
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

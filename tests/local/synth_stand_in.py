@@ -12,6 +12,8 @@ if __name__ == "__main__":
     context = json.load(sys.stdin)
     with Path(os.environ["SYNTHESES"]).open("a") as log:
         log.write(f"{outdir}\n")
+    if "edits" in context:
+        Path(context["edits"]).write_text("edited\n")
     if "wrong" in context:
         sys.exit("wrong is a setting that cannot work" if context["wrong"] == "fails" else 2)
     (outdir / "asset.1").mkdir(parents=True)

@@ -151,6 +151,15 @@ def test_what_cannot_be_made_is_not_kept(bench: Bench) -> None:
     assert not bench.kept.exists()
 
 
+def test_what_was_made_while_a_source_changed_is_not_kept(bench: Bench) -> None:
+    context = {"edits": str(bench.source("one.py"))}
+    bench.make(context)
+    assert not bench.kept.exists()
+    bench.source("one.py").write_text("1\n")
+    bench.make(context)
+    assert bench.syntheses == 2
+
+
 @pytest.mark.parametrize("spoiled", [b"", b"not an archive", None])
 def test_a_spoiled_archive_is_made_anew(bench: Bench, spoiled: bytes | None) -> None:
     whole = contents(bench.make())

@@ -32,6 +32,7 @@ from weakref import WeakValueDictionary
 
 from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc
+from ministack.services.cloudformation import provisioners
 
 from . import access, upstream
 from .faults import Faults
@@ -43,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 # AWS gives the Init phase 10 s; a laptop with a hundred processes at work may need more.
 _INIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_FORKS = sys.platform == "linux"
 
 Process = subprocess.Popen[bytes] | Fork
 
@@ -320,6 +322,11 @@ class Functions:
         self.api_calls[worker.function_name] += 1
         return await worker.serve(answer)
 
+    def expect(self, config: dict[str, Any]) -> None:
+        """Get ready for the first worker of a function, or of others of its runtime."""
+        if _FORKS:
+            self._zygote(config)
+
     def stop(self) -> None:
         """Stop every worker."""
         with self._lock:
@@ -370,7 +377,7 @@ class Functions:
         self, config: dict[str, Any], code: Path, environment: dict[str, str]
     ) -> Process:
         handler = config.get("Handler", "")
-        if sys.platform == "linux":
+        if _FORKS:
             zygote = self._zygote(config)
             if zygote.suits(environment, code):
                 return zygote.fork(handler, environment=environment, folder=code)
@@ -456,6 +463,17 @@ def _http_api_answer(upstream_answer: Any, exec_result: dict[str, Any]) -> Any:
 def install(options: Options, faults: Faults) -> Functions:
     """Run Python functions in these pools; returns them."""
     functions = Functions(options, faults)
+
+    def create(
+        logical_id: str, props: dict[str, Any], stack_name: str
+    ) -> tuple[str, dict[str, Any]]:
+        functions.expect(props)  # it is ready by the time that the rest of the stack is
+        made: tuple[str, dict[str, Any]] = upstream_create(logical_id, props, stack_name)
+        return made
+
+    upstream_create = upstream.replace_in_handlers(
+        provisioners._RESOURCE_HANDLERS, "AWS::Lambda::Function", "create", create
+    )
     upstream.replace(
         lambda_svc,
         "_execute_function_warm",

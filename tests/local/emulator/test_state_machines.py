@@ -65,6 +65,14 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
 
 
 class TestTokens:
+    def test_a_token_is_as_long_as_on_aws(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        emulator.start(one(park(table, "a")))
+        emulator.start(one(park(table, "b")))
+        one_, other = token(emulator, table, "a"), token(emulator, table, "b")
+        assert len(one_) == len(other) == 800
+        assert one_ != other
+
     def test_success_resumes_with_its_output(self, emulator: Emulator) -> None:
         table = emulator.table()
         arn = emulator.start(one(park(table, "a", Output="{% $states.result.n + 1 %}")))
