@@ -31,6 +31,7 @@ class FleetFunction(lambda_.Function):
         construct_id: The construct's id in it.
         handler: Name of the module in ``functions/`` whose ``handler`` runs.
         environment: The function's settings.
+        tracing: Whether X-Ray gets a trace of each invocation.
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
         powertools: Whether the Powertools layer is attached. Default: it is.
@@ -45,11 +46,13 @@ class FleetFunction(lambda_.Function):
         *,
         handler: str,
         environment: Mapping[str, str],
+        tracing: lambda_.Tracing,
         timeout: Duration | None = None,
         memory_size: int = 512,
         powertools: bool = True,
         on_failure: sqs.IQueue | None = None,
     ) -> None:
+        is_traced = tracing != lambda_.Tracing.DISABLED
         # beside the function: it has no children before it is made, and is made of these
         log_group = logs.LogGroup(
             scope,
@@ -76,13 +79,14 @@ class FleetFunction(lambda_.Function):
             memory_size=memory_size,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
-            tracing=lambda_.Tracing.ACTIVE,
+            tracing=tracing,
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
             retry_attempts=2 if on_failure else None,
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "LOG_LEVEL": "INFO",
+                "TRACING": "on" if is_traced else "off",
                 **environment,
             },
         )
@@ -93,10 +97,10 @@ class FleetFunction(lambda_.Function):
             self.add_layers(
                 lambda_.LayerVersion.from_layer_version_arn(self, "PowertoolsLayer", arn)
             )
-        acknowledge_any_resource(
-            self.execution_role,
-            actions="xray:PutTraceSegments and xray:PutTelemetryRecords, for X-Ray tracing",
-        )
+        if is_traced:
+            acknowledge_any_resource(
+                self.execution_role, actions="xray:PutTraceSegments, xray:PutTelemetryRecords"
+            )
 
     def allow(self, *actions: str, resources: Sequence[str]) -> None:
         """Let the function call ``actions`` on ``resources``."""

@@ -11,6 +11,7 @@ from typing import Any
 from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
@@ -62,6 +63,7 @@ class FleetSettings:
     max_runners: int = 100
     max_runners_per_repository: int | None = None
     daily_budget_usd: float | None = None
+    tracing: bool = False
     runner_ttl_seconds: int = 21600
     boot_timeout_seconds: int = 300
     idle_timeout_seconds: int = 600
@@ -112,6 +114,7 @@ class FleetSettings:
             max_runners=self.max_runners,
             max_runners_per_repository=self.max_runners_per_repository,
             daily_budget_usd=self.daily_budget_usd,
+            tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
             subnets=[
                 ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
                 for index, subnet_id in enumerate(self.subnet_ids)

@@ -11,6 +11,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
@@ -109,6 +110,9 @@ class RunnerFleet(Construct):
         daily_budget_usd: Estimated cost of runners on one day, UTC, in US dollars, after which no
             runner is started until the next day. A runner's cost counts when it has ended, so
             those that run when the budget is spent come on top. Default: no budget.
+        tracing: Whether X-Ray gets a trace of what the functions do, and with ``ACTIVE`` of each
+            runner's execution. Default: ``DISABLED``. X-Ray bills 5 US dollars for a million traces
+            (AWS X-Ray pricing), and most of a job's would be of its runner's heartbeats.
 
     Raises:
         ValueError: if a value cannot work; the message says what would.
@@ -144,6 +148,7 @@ class RunnerFleet(Construct):
         max_runners: int = 100,
         max_runners_per_repository: int | None = None,
         daily_budget_usd: float | None = None,
+        tracing: lambda_.Tracing = lambda_.Tracing.DISABLED,
     ) -> None:
         super().__init__(scope, construct_id)
         served = served_scope(
@@ -191,7 +196,12 @@ class RunnerFleet(Construct):
 
         # whom the lifecycle calls
         self.registration = RunnerRegistration(
-            self, "Registration", api=self.api, registry=self.registry, github=self.github
+            self,
+            "Registration",
+            api=self.api,
+            registry=self.registry,
+            github=self.github,
+            tracing=tracing,
         )
         self.images = ImageService(
             self,
@@ -202,6 +212,7 @@ class RunnerFleet(Construct):
             github=self.github,
             bus=self.bus,
             build_timeout=timeouts.image_build,
+            tracing=tracing,
         )
         self.lifecycle = RunnerLifecycle(
             self,
@@ -213,6 +224,7 @@ class RunnerFleet(Construct):
             check_function=self.registration.check_runner,
             build_function=self.images.build_image,
             timeouts=timeouts,
+            tracing=tracing,
         )
 
         # who starts runners, and tells of jobs
@@ -222,6 +234,7 @@ class RunnerFleet(Construct):
             api=self.api,
             bus=self.bus,
             serving=served,
+            tracing=tracing,
             secret=webhook_secret,
         )
         self.dispatch = EventDispatch(
@@ -235,6 +248,7 @@ class RunnerFleet(Construct):
             bus=self.bus,
             limits=self.limits,
             runner_name_prefix=runner_name_prefix,
+            tracing=tracing,
         )
         self.reconciliation = DemandReconciliation(
             self,
@@ -245,6 +259,7 @@ class RunnerFleet(Construct):
             github=self.github,
             bus=self.bus,
             webhook_url=self.intake.url,
+            tracing=tracing,
             every=reconcile_every,
             grace=reconcile_grace,
             rerun_lost_jobs=rerun_lost_jobs,
@@ -256,6 +271,7 @@ class RunnerFleet(Construct):
             github=self.github,
             bus=self.bus,
             at_github=explain_at_github,
+            tracing=tracing,
         )
         self.lifecycle.grant_resume(
             self.dispatch.dispatch_event,

@@ -8,6 +8,7 @@ import re
 from aws_cdk import Duration, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction, fleet_metric
@@ -42,6 +43,7 @@ class EventDispatch(Construct):
         bus: Where jobs' events come from.
         limits: What runners are admitted by.
         runner_name_prefix: What the runners' names begin with.
+        tracing: Whether X-Ray gets traces.
 
     Raises:
         ValueError: if no runner can be named with the prefix.
@@ -60,6 +62,7 @@ class EventDispatch(Construct):
         bus: FleetBus,
         limits: RunnerLimits,
         runner_name_prefix: str,
+        tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
         _check_name_prefix(runner_name_prefix)
@@ -85,6 +88,7 @@ class EventDispatch(Construct):
             self,
             "DispatchEvent",
             handler="dispatch_event",
+            tracing=tracing,
             on_failure=bus.dead_letter_queue,
             environment=self.environment,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
@@ -22,6 +23,7 @@ class JobExplanation(Construct):
         github: Where it is said.
         bus: Where it is heard of such jobs.
         at_github: Whether authors are told at the commit.
+        tracing: Whether X-Ray gets traces.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class JobExplanation(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         at_github: bool,
+        tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
         self.explain_job = FleetFunction(
             self,
             "ExplainJob",
             handler="explain_job",
+            tracing=tracing,
             on_failure=bus.dead_letter_queue,
             environment={
                 "RUNNER_TABLE": registry.runner_table.table_name,

@@ -7,6 +7,7 @@ import json
 from aws_cdk import Aws, Duration, Stack, Tokenization
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction, fleet_metric
@@ -36,6 +37,7 @@ class ImageService(Construct):
         github: Who is asked for versions of the runner.
         bus: Where news of a version travels.
         build_timeout: How long a build may last.
+        tracing: Whether X-Ray gets traces.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class ImageService(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         build_timeout: Duration,
+        tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
         self._image = image
         self._registry = registry
         self._cluster = cluster
         self._bus = bus
+        self._tracing = tracing
         self.watch_release = self._watch(github)
         self.build_image = self._builder(build_timeout) if image.is_built else None
         self._deliver_news()
@@ -72,21 +76,14 @@ class ImageService(Construct):
         )
 
     @property
-    def policy(self) -> dict[str, str]:
-        """Settings of a function that judges what jobs ask for."""
-        return {
-            "ALLOWED_IMAGES": json.dumps(self._image.allowed_bases),
-            "IMAGE_BUILDING": "on" if self._image.is_built else "off",
-        }
-
-    @property
     def offer(self) -> dict[str, str]:
         """Settings of a function that starts runners: what there is to start them in."""
         image = self._image
         ready = self._cluster.task_definitions if image.image_uri else {}
         return {
-            **self.policy,
             **self._default,
+            "ALLOWED_IMAGES": json.dumps(image.allowed_bases),
+            "IMAGE_BUILDING": "on" if image.is_built else "off",
             "DEFAULT_TASK_DEFINITIONS": json.dumps({name: one.ref for name, one in ready.items()}),
             "IMAGE_CAPABILITIES": json.dumps(image.capabilities),
             "DETECTED_CAPABILITIES": json.dumps(image.detected_capabilities),
@@ -114,6 +111,7 @@ class ImageService(Construct):
             self,
             "WatchRelease",
             handler="watch_release",
+            tracing=self._tracing,
             timeout=Duration.minutes(1),
             on_failure=self._bus.dead_letter_queue,
             environment={
@@ -142,6 +140,7 @@ class ImageService(Construct):
             self,
             "BuildImage",
             handler="build_image",
+            tracing=self._tracing,
             timeout=Duration.minutes(1),
             on_failure=self._bus.dead_letter_queue,
             environment={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
@@ -23,6 +24,7 @@ class WebhookIntake(Construct):
         api: Where they come in.
         bus: Where they go.
         serving: What is served, ``repos/owner/name`` and so on: other deliveries are ignored.
+        tracing: Whether X-Ray gets traces.
         secret: Secret that GitHub signs with. Default: one is made with a random value.
     """
 
@@ -34,6 +36,7 @@ class WebhookIntake(Construct):
         api: FleetApi,
         bus: FleetBus,
         serving: str,
+        tracing: lambda_.Tracing,
         secret: secretsmanager.ISecret | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -57,6 +60,7 @@ class WebhookIntake(Construct):
             self,
             "ReceiveWebhook",
             handler="receive_webhook",
+            tracing=tracing,
             timeout=Duration.seconds(9),  # GitHub waits ten
             memory_size=1024,  # its cold start is what GitHub waits for
             powertools=False,

@@ -8,13 +8,18 @@ from aws_cdk import ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._function import FleetFunction
-from cdk_runner_fleet._nag import acknowledge_any_resource, acknowledge_pattern
+from cdk_runner_fleet._nag import (
+    acknowledge,
+    acknowledge_any_resource,
+    acknowledge_pattern,
+)
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from cdk_runner_fleet.rooms.registry import ROW_LIFETIME, RunnerRegistry
@@ -35,6 +40,7 @@ class RunnerLifecycle(Construct):
         build_function: Has an image built. Default: images are not built, and a launch that finds
             no task definition fails.
         timeouts: How long each waiting state may last.
+        tracing: Whether X-Ray gets traces.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class RunnerLifecycle(Construct):
         check_function: FleetFunction,
         build_function: FleetFunction | None,
         timeouts: LifecycleTimeouts,
+        tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = logs.LogGroup(
@@ -88,7 +95,7 @@ class RunnerLifecycle(Construct):
                 "RunnerTtlSeconds": _seconds(timeouts.job),
                 "RowTtlSeconds": _seconds(ROW_LIFETIME),
             },
-            tracing_enabled=True,
+            tracing_enabled=tracing == lambda_.Tracing.ACTIVE,
             logs=sfn.LogOptions(
                 destination=self.log_group,
                 level=sfn.LogLevel.ALL,
@@ -96,10 +103,16 @@ class RunnerLifecycle(Construct):
             ),
             removal_policy=RemovalPolicy.DESTROY,
         )
+        acknowledge(
+            self.state_machine,
+            "SF2",
+            "X-Ray bills each trace, so tracing is a setting of the fleet. What a runner went "
+            "through stands in its execution's history and in the log. "
+            "Evidence: tests/constructs/test_function.py.",
+        )
         acknowledge_any_resource(
             self.state_machine.role,
-            actions="log delivery for Step Functions; xray:PutTraceSegments and "
-            "xray:PutTelemetryRecords, for X-Ray tracing",
+            actions="log delivery for Step Functions, and X-Ray's, if that is on",
         )
         cluster.grant_run(self.state_machine.role)
         self._allow(

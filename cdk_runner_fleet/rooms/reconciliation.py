@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
@@ -32,6 +33,7 @@ class DemandReconciliation(Construct):
         github: Who is asked for jobs and runners.
         bus: Where events go that could not be handled.
         webhook_url: Where GitHub's deliveries come in: failed ones are asked for once more.
+        tracing: Whether X-Ray gets traces.
         every: How often. Default: every 2 minutes.
         grace: Jobs and runners younger than this are left alone. Default: 60 seconds.
         rerun_lost_jobs: Whether a job whose runner is gone is run again.
@@ -51,6 +53,7 @@ class DemandReconciliation(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         webhook_url: str,
+        tracing: lambda_.Tracing,
         every: Duration | None = None,
         grace: Duration | None = None,
         rerun_lost_jobs: bool = False,
@@ -64,6 +67,7 @@ class DemandReconciliation(Construct):
             self,
             "ReconcileDemand",
             handler="reconcile_demand",
+            tracing=tracing,
             timeout=_TIMEOUT,
             on_failure=bus.dead_letter_queue,
             environment={

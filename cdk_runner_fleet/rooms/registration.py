@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
@@ -19,6 +20,7 @@ class RunnerRegistration(Construct):
         api: Where tasks claim their registration, and say how they are.
         registry: The runners' rows.
         github: Where runners are registered.
+        tracing: Whether X-Ray gets traces.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class RunnerRegistration(Construct):
         api: FleetApi,
         registry: RunnerRegistry,
         github: GitHubConnection,
+        tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
         table = {"RUNNER_TABLE": registry.runner_table.table_name}
@@ -38,6 +41,7 @@ class RunnerRegistration(Construct):
             self,
             "RunnerApi",
             handler="runner_api",
+            tracing=tracing,
             environment={
                 **table,
                 **github.environment(runners="write", also={"actions": "read"}),
@@ -50,6 +54,7 @@ class RunnerRegistration(Construct):
             self,
             "CheckRunner",
             handler="check_runner",
+            tracing=tracing,
             environment={**table, **github.environment(runners="read", also={"actions": "read"})},
         )
         self.check_runner.allow("dynamodb:GetItem", resources=rows)
@@ -58,6 +63,7 @@ class RunnerRegistration(Construct):
             self,
             "DeregisterRunner",
             handler="deregister_runner",
+            tracing=tracing,
             environment={**table, **github.environment(runners="write")},
         )
         self.deregister_runner.allow("dynamodb:GetItem", resources=rows)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from fleet_runtime import environment
@@ -25,11 +25,13 @@ class Telemetry:
     Attributes:
         powertools_service_name: The function's.
         powertools_metrics_namespace: The metrics'.
-        aws_xray_daemon_address: Set by Lambda where X-Ray can be reached, and nowhere else.
+        tracing: Whether X-Ray gets traces.
+        aws_xray_daemon_address: Where it does. Lambda names it to every function, traced or not.
     """
 
     powertools_service_name: str = "cdk-runner-fleet"
     powertools_metrics_namespace: str = "RunnerFleet"
+    tracing: bool = False
     aws_xray_daemon_address: str = ""
 
 
@@ -64,13 +66,11 @@ def gauge(name: str, value: float, *, who: str | None = None) -> None:
 
 
 def observed(handler: Handler) -> Handler:
-    """Give a handler its context in the logs and, where X-Ray listens, a trace."""
+    """Give a handler its context in the logs and, if that is on and X-Ray listens, a trace."""
     with_context: Handler = logger.inject_lambda_context(handler, clear_state=True)
-    if not _TELEMETRY.aws_xray_daemon_address:
+    if not (_TELEMETRY.tracing and _TELEMETRY.aws_xray_daemon_address):
         return with_context
-    # imported only here: the X-Ray SDK is heavy, and comes with the layer alone
-    from aws_lambda_powertools import Tracer  # noqa: PLC0415
-
+    # only here: it loads the X-Ray SDK, which is heavy and comes with the layer alone
     tracer = Tracer(service=_TELEMETRY.powertools_service_name, auto_patch=False)
     traced: Handler = tracer.capture_lambda_handler(with_context, capture_response=False)
     return traced

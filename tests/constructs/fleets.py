@@ -9,6 +9,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
@@ -90,6 +91,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
         reconcile_every=cdk.Duration.minutes(5),
         reconcile_grace=cdk.Duration.seconds(30),
         rerun_lost_jobs=True,
+        tracing=lambda_.Tracing.ACTIVE,
     )
     fleet.connections.allow_to(ec2.Peer.any_ipv4(), ec2.Port.tcp(443))
     s3.Bucket(stack, "Cache").grant_read(fleet)
@@ -138,7 +140,7 @@ def enterprise(stack: cdk.Stack) -> RunnerFleet:
 
 
 def beside_ready(stack: cdk.Stack) -> RunnerFleet:
-    """A ready image, named at deployment, that jobs may choose others beside."""
+    """A ready image, named at deployment, that jobs may choose others beside; all is traced."""
     uri = cdk.CfnParameter(stack, "Uri").value_as_string
     return RunnerFleet(
         stack,
@@ -146,6 +148,7 @@ def beside_ready(stack: cdk.Stack) -> RunnerFleet:
         github_repo="o/r",
         runner_classes=BOTH,
         runner_image=RunnerImage(stack, "Image", image_uri=uri, capabilities=["python"]),
+        tracing=lambda_.Tracing.ACTIVE,
     )
 
 

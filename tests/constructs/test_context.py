@@ -38,6 +38,7 @@ def test_context_takes_json_and_command_line_strings() -> None:
         boot_timeout_seconds="2",
         max_runners="5",
         daily_budget_usd="2.5",
+        tracing="on",
         runner_class_sizes='{"small": {"cpu": 256, "memory": 512}}',
     )
     assert read.subnet_ids == ["subnet-1", "subnet-2"]
@@ -50,6 +51,7 @@ def test_context_takes_json_and_command_line_strings() -> None:
     assert read.boot_timeout_seconds == 2
     assert (read.max_runners, read.daily_budget_usd) == (5, 2.5)
     assert read.max_runners_per_repository is None
+    assert read.tracing is True
     assert read.runner_class_sizes == {"small": {"cpu": 256, "memory": 512}}
 
 

@@ -11,7 +11,7 @@ import pytest
 from cdk_runner_fleet.stack import RunnerFleetStack
 
 from .fleets import READY
-from .templates import Template, of_type, template_of
+from .templates import Template, environment, of_type, template_of
 
 CLI = Path(__file__).parents[2] / "cdk_runner_fleet" / "cli"
 
@@ -24,6 +24,7 @@ def deployed() -> Template:
         "runner_image": READY,
         "runner_class_sizes": {"small": small, "arm": {**small, "architecture": "ARM64"}},
         "daily_budget_usd": 2.5,
+        "tracing": True,
     }
     app = cdk.App(context=context, analytics_reporting=False)
     return template_of(RunnerFleetStack(app, "RunnerFleet"))
@@ -47,6 +48,11 @@ def test_the_stack_names_the_projects_and_where_images_are(deployed: Template) -
 def test_a_token_is_a_secret_that_the_stack_names(deployed: Template) -> None:
     assert "GithubTokenSecretArn" in deployed["Outputs"]
     assert len(of_type(deployed, "AWS::SecretsManager::Secret")) == 2
+
+
+def test_its_settings_reach_the_functions(deployed: Template) -> None:
+    given = environment(deployed, "dispatch_event")
+    assert (given["TRACING"], given["DAILY_BUDGET_USD"]) == ("on", "2.5")
 
 
 def test_what_is_not_there_has_no_name() -> None:

@@ -1,0 +1,50 @@
+"""What all functions have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cdk_runner_fleet import _assets
+
+from .templates import Template, as_list, of_type, statements
+
+
+def functions(template: Template) -> list[dict[str, Any]]:
+    """The fleet's own; aws-cdk may have one to help it deploy."""
+    found = of_type(template, "AWS::Lambda::Function")
+    return [each for each in found if each["Description"].startswith("cdk-runner-fleet: ")]
+
+
+def actions_on_xray(template: Template) -> set[str]:
+    allowed = {action for one in statements(template) for action in as_list(one["Action"])}
+    return {action for action in allowed if action.startswith("xray:")}
+
+
+def test_every_entry_point_is_a_function(minimal: Template) -> None:
+    handlers = {function["Handler"] for function in functions(minimal)}
+    assert handlers == {f"{path.stem}.handler" for path in _assets.FUNCTIONS.glob("*.py")}
+
+
+def test_each_has_a_role_and_a_log_group_of_its_own(minimal: Template) -> None:
+    every = functions(minimal)
+    roles = {function["Role"]["Fn::GetAtt"][0] for function in every}
+    groups = {function["LoggingConfig"]["LogGroup"]["Ref"] for function in every}
+    assert len(roles) == len(groups) == len(every)
+
+
+def test_nothing_is_traced_unless_that_is_asked_for(minimal: Template) -> None:
+    for function in functions(minimal):
+        assert "TracingConfig" not in function
+        assert function["Environment"]["Variables"]["TRACING"] == "off"
+    [machine] = of_type(minimal, "AWS::StepFunctions::StateMachine")
+    assert not machine.get("TracingConfiguration", {}).get("Enabled")
+    assert actions_on_xray(minimal) == set()
+
+
+def test_everything_is_traced_where_that_is_asked_for(everything: Template) -> None:
+    for function in functions(everything):
+        assert function["TracingConfig"] == {"Mode": "Active"}
+        assert function["Environment"]["Variables"]["TRACING"] == "on"
+    [machine] = of_type(everything, "AWS::StepFunctions::StateMachine")
+    assert machine["TracingConfiguration"] == {"Enabled": True}
+    assert {"xray:PutTraceSegments", "xray:PutTelemetryRecords"} <= actions_on_xray(everything)

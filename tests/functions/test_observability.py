@@ -1,0 +1,57 @@
+"""What a function is observed by, and what that costs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+# the handler of a function that is observed, called once
+CALL = """
+from types import SimpleNamespace
+from fleet_runtime.observability import observed
+context = SimpleNamespace(
+    function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r"
+)
+print(observed(lambda event, context: event["a"])({"a": "done"}, context))
+"""
+
+
+def call(folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    """Call it where X-Ray's SDK, which the layer has, is found but cannot be loaded."""
+    sdk = folder / "aws_xray_sdk" / "__init__.py"
+    sdk.parent.mkdir()
+    sdk.write_text("raise ImportError('X-Ray was asked for')")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{folder}{os.pathsep}{FUNCTIONS}",
+        "LAMBDA_TASK_ROOT": str(FUNCTIONS),
+        # Lambda says this to every function, traced or not
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.79.129:2000",
+        **given,
+    }
+    command = [sys.executable, "-c", CALL]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("given", [{}, {"TRACING": "off"}])
+def test_a_function_that_is_not_traced_does_without_the_sdk_of_x_ray(
+    given: dict[str, str], tmp_path: Path
+) -> None:
+    result = call(tmp_path, **given)
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
+
+
+def test_a_function_that_is_traced_asks_for_it(tmp_path: Path) -> None:
+    result = call(tmp_path, TRACING="on")
+    assert result.returncode == 1
+    assert "X-Ray was asked for" in result.stderr
+
+
+def test_where_there_is_no_x_ray_a_traced_function_does_its_work(tmp_path: Path) -> None:
+    result = call(tmp_path, TRACING="on", AWS_XRAY_DAEMON_ADDRESS="")
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
