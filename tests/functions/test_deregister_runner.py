@@ -66,7 +66,10 @@ def test_other_answers_are_errors_the_state_machine_knows_by_name(
     error: type[Exception],
 ) -> None:
     github_id = github.add_runner(RUNNER)
-    aws.park("job", **({"github_runner_id": github_id} if operation == "delete" else {}))
+    if operation == "delete":
+        aws.park("job", github_runner_id=github_id)
+    else:
+        aws.park("runner")
     github.fail(operation, status)
     with pytest.raises(error) as caught:
         deregister()

@@ -34,11 +34,7 @@ from fleet_runtime.job.scope import Scope
 from ..conftest import RUNNER, TOKEN, Aws, Received, Stub, forget
 
 REPOSITORY = "octo-org/example"
-
-
 WORKFLOW = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
-
-
 NEEDED = {"administration": "write", "actions": "read"}
 
 

@@ -1,0 +1,154 @@
+"""What nobody else would end: tasks, registrations, rows and turns that are left over."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from cdk_runner_fleet.local.twin.faults import ApiFault
+
+from ..conftest import TASK
+from .conftest import (
+    World,
+    task,
+)
+
+
+def test_an_execution_that_was_stopped_leaves_nothing(world: World) -> None:
+    world.waiting("fleet-1-1", launched_at=int(time.time()) - 100, capacity_provider="FARGATE")
+    world.runner("fleet-1-1")
+    world.execution("ABORTED", usd_per_second={"FARGATE": 0.01})
+    world.tasks(task("fleet-1-1"))
+    world.aws.dynamodb.put_item(
+        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": {"SS": ["fleet-1-1"]}}
+    )
+    event = {
+        "detail-type": "Step Functions Execution Status Change",
+        "detail": {"name": "fleet-1-1", "status": "ABORTED"},
+    }
+    assert world.reconcile(event)["swept"] == ["fleet-1-1"]
+    assert world.stopped == [TASK]
+    assert world.registered() == set()
+    row = world.aws.row("fleet-1-1")
+    assert row is not None
+    assert (row["status"], row["error"]) == ("FAILED", "Runner.ExecutionEnded")
+    assert "ABORTED" in row["cause"]
+    assert 0.9 < row["cost_usd"] < 1.3
+    assert not {"live", "task_token", "waiting_for", "waiting_labels"} & set(row)
+    assert "fleet" not in world.entry("turns")
+    # and once more: the event may come twice
+    assert world.reconcile(event)["swept"] == []
+
+
+@pytest.mark.parametrize("row", [None, {"status": "OFFLINE", "live": None, "ended_at": 5}])
+def test_a_stopped_execution_gives_its_turn_back(world: World, row: dict[str, Any] | None) -> None:
+    if row:
+        world.row("fleet-1-1", **row)
+    world.aws.dynamodb.put_item(
+        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": {"SS": ["fleet-1-1"]}}
+    )
+    event = {
+        "detail-type": "Step Functions Execution Status Change",
+        "detail": {"name": "fleet-1-1", "status": "TIMED_OUT"},
+    }
+    assert world.reconcile(event)["swept"] == []
+    assert "fleet" not in world.entry("turns")
+
+
+def test_a_stopped_execution_is_found_without_its_event(world: World) -> None:
+    world.row("fleet-1-1", status="RUNNING", started_at=int(time.time()) - 60)
+    world.execution("TIMED_OUT")
+    assert "fleet-1-1" in world.reconcile()["swept"]
+    assert world.aws.row("fleet-1-1")["status"] == "FAILED"  # type: ignore[index]
+
+
+def test_a_runner_with_a_job_is_not_ended_with_its_execution(world: World) -> None:
+    session = world.runner("fleet-1-1")
+    job = world.job()
+    session.receive()
+    session.send("started")
+    world.until(lambda: job.status == "in_progress")
+    world.row("fleet-1-1", status="RUNNING", started_at=int(time.time()) - 60, job_id=job.id)
+    world.execution("ABORTED")
+    world.tasks(task("fleet-1-1"))
+    report = world.reconcile()
+    assert (report["swept"], world.stopped) == ([], [])
+    assert world.aws.row("fleet-1-1")["live"] == "started"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("status", [0, 401, 403, 429, 500])
+def test_nothing_is_stopped_where_github_does_not_say_who_is_busy(
+    world: World, status: int
+) -> None:
+    world.row("fleet-1-1", status="RUNNING", started_at=int(time.time()) - 60)
+    world.execution("ABORTED")
+    world.tasks(task("fleet-1-1"), task("fleet-2-1", f"{TASK}2"))
+    world.twin.api_faults.add(ApiFault(status=status, path="*", times=99))
+    report = world.reconcile()
+    assert (report["swept"], world.stopped) == ([], [])
+    assert {"executions", "tasks", "registrations"} <= set(report["failed"])
+    assert world.aws.row("fleet-1-1")["live"] == "started"  # type: ignore[index]
+
+
+def test_tasks_that_nobody_needs_are_stopped(world: World) -> None:
+    world.row("fleet-1-1", status="FAILED", live=None, ended_at=5)
+    world.row("fleet-2-1", task_id=f"{TASK}2")
+    world.waiting("fleet-3-1", task_id=f"{TASK}3")
+    world.job()
+    world.open("fleet-2-1", "fleet-3-1")
+    world.tasks(
+        task("fleet-1-1", f"{TASK}1"),
+        task("fleet-2-1", f"{TASK}2-before"),
+        task("fleet-2-1", f"{TASK}2"),
+        task("fleet-3-1", f"{TASK}3"),
+        task("fleet-4-1", f"{TASK}4"),
+        task("somebody-else", f"{TASK}5"),
+    )
+    report = world.reconcile()
+    assert world.stopped == [f"{TASK}1", f"{TASK}2-before", f"{TASK}4"]
+    assert report["swept"] == world.stopped
+
+
+def test_a_task_that_was_started_just_now_is_left_alone(world: World) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
+    world.tasks(task("fleet-1-1", age=59))
+    world.reconcile()
+    assert world.stopped == []
+
+
+def test_a_stray_task_with_a_job_is_left_alone(world: World) -> None:
+    world.row("fleet-1-1", status="FAILED", live=None, ended_at=5)
+    session = world.runner("fleet-1-1")
+    world.job()
+    session.receive()
+    world.tasks(task("fleet-1-1"))
+    world.reconcile()
+    assert world.stopped == []
+
+
+def test_ghosts_at_github_are_removed(world: World) -> None:
+    for name in ("fleet-1-1", "fleet-2-1-r1", "fleet-3-1", "somebodys", "fleet-of-others"):
+        world.ghost(name)
+    online = world.runner("fleet-4-1", "self-hosted", "other")  # kept: its session ends with it
+    world.row("fleet-1-1", status="OFFLINE", live=None, ended_at=5)
+    world.row("fleet-3-1", status="STARTING")
+    world.open("fleet-3-1")
+    report = world.reconcile()
+    # fleet-2-1-r1 has no row and never came online; fleet-4-1 may be another fleet's
+    assert report["swept"] == ["fleet-1-1", "fleet-2-1-r1"]
+    assert world.registered() == {"fleet-3-1", "fleet-4-1", "somebodys", "fleet-of-others"}
+    assert online
+
+
+def test_turns_of_runners_that_are_over_are_given_back(world: World) -> None:
+    world.row("fleet-1-1", status="OFFLINE", live=None, ended_at=5)
+    world.row("fleet-2-1")
+    world.open("fleet-2-1")
+    holders = {"SS": ["fleet-1-1", "fleet-2-1", "fleet-3-1"]}
+    world.aws.dynamodb.put_item(
+        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": holders}
+    )
+    assert sorted(world.reconcile()["swept"]) == ["fleet-1-1", "fleet-3-1"]
+    assert world.entry("turns")["fleet"] == {"SS": ["fleet-2-1"]}
