@@ -34,7 +34,10 @@ class RunnerRegistry(Construct):
             time_to_live_attribute="expires_at",
             global_secondary_indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(
-                    index_name=WAITING_INDEX, partition_key=_string("waiting_labels")
+                    index_name=WAITING_INDEX,
+                    partition_key=_string("waiting_labels"),
+                    # only who waits is read, and each change of what it projects is one more write
+                    projection_type=dynamodb.ProjectionType.KEYS_ONLY,
                 ),
                 dynamodb.GlobalSecondaryIndexPropsV2(
                     index_name=LIVE_INDEX,

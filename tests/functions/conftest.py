@@ -435,7 +435,7 @@ def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
                 {
                     "IndexName": "waiting-index",
                     "KeySchema": [{"AttributeName": "waiting_labels", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
                 },
                 {
                     "IndexName": "live-index",
