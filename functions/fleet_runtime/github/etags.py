@@ -17,7 +17,7 @@ class Said:
 
 
 class Etags:
-    """What GitHub said last.
+    """What GitHub said last, by path: what is asked there is always read alike.
 
     Kept in the process: its container lives on between two runs of a schedule, and a new one only
     asks once without them. A 304 does not count against the primary rate limit

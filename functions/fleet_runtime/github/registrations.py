@@ -24,12 +24,12 @@ class Registrations:
         self._github = github
         self._scope = github.scope.path
         self._runner_group = runner_group
-        self._runner_group_id: int | None = None
+        self._found_group_id: int | None = None
 
     def register(self, *, name: str, labels: Sequence[str]) -> Registration:
         """Register a runner just in time, in place of an idle one of the same name."""
         request = runners.generate_jitconfig(
-            scope=self._scope, name=name, labels=labels, runner_group_id=self.runner_group_id()
+            scope=self._scope, name=name, labels=labels, runner_group_id=self._group_id()
         )
         try:
             return self._github.ask(request)
@@ -67,15 +67,15 @@ class Registrations:
         """List all runners of the scope, the fleet's own and others."""
         return list(self._github.items(runners.list_runners(scope=self._scope)))
 
-    def runner_group_id(self) -> int:
+    def _group_id(self) -> int:
         """Return the id of the group that runners join; looked up once."""
         if not self._runner_group:
             return runners.DEFAULT_RUNNER_GROUP
-        if self._runner_group_id is None:
-            self._runner_group_id = self._find_runner_group()
-        return self._runner_group_id
+        if self._found_group_id is None:
+            self._found_group_id = self._find_group()
+        return self._found_group_id
 
-    def _find_runner_group(self) -> int:
+    def _find_group(self) -> int:
         for group in self._github.items(runners.list_runner_groups(scope=self._scope)):
             if group.name == self._runner_group:
                 return group.group_id

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import deregister_runner
-from cdk_runner_fleet.local.twin import GitHubTwin
+from cdk_runner_fleet.local.twin import ApiFault, GitHubTwin
 from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.github.registrations import Registrations
 
@@ -45,21 +45,29 @@ def test_an_organizations_and_an_enterprises_runners_are_registered_there(
         assert twin.board.runners == {}
 
 
+GROUPS = "GET /orgs/octo-org/actions/runner-groups"
+REGISTRATION = "POST /orgs/octo-org/actions/runners/generate-jitconfig"
+
+
 def test_a_group_is_looked_up_once_and_on_any_page(
     private_key: rsa.RSAPrivateKey, line: Line
 ) -> None:
     names = ["Default", *(f"group {number}" for number in range(2, 151))]
     with twin_of(private_key, runner_groups=names) as twin:
         registrations = Registrations(github_at(twin.url), runner_group="group 150")
-        assert [registrations.runner_group_id() for _ in range(2)] == [150, 150]
-        assert line.paths == ["GET /orgs/octo-org/actions/runner-groups"] * 2
+        for name in ("r-1", "r-2"):
+            registrations.register(name=name, labels=["x"])
+        assert [runner.group_id for runner in twin.board.runners.values()] == [150, 150]
+        assert line.paths == [*[GROUPS] * 2, REGISTRATION, REGISTRATION]
         with pytest.raises(GitHubRefused, match="has no runner group 'x': make it there"):
-            Registrations(github_at(twin.url), runner_group="x").runner_group_id()
+            Registrations(github_at(twin.url), runner_group="x").register(name="r", labels=["x"])
+        assert line.paths[-1] == GROUPS, "nothing is registered in another group"
 
 
 def test_without_a_group_nothing_is_looked_up(twin: GitHubTwin, line: Line) -> None:
-    assert Registrations(github_at(twin.url)).runner_group_id() == 1
-    assert line.paths == []
+    Registrations(github_at(twin.url)).register(name="r", labels=["x"])
+    assert [runner.group_id for runner in twin.board.runners.values()] == [1]
+    assert line.paths == [REGISTRATION]
 
 
 def test_all_runners_are_listed(twin: GitHubTwin) -> None:
@@ -69,3 +77,20 @@ def test_all_runners_are_listed(twin: GitHubTwin) -> None:
     listed = Registrations(github_at(twin.url)).all()
     assert [one.name for one in listed] == [f"r-{number}" for number in range(101)]
     assert (listed[0].github_runner_id, listed[0].status, listed[0].busy) == (1, "offline", False)
+
+
+def test_an_idle_runner_of_the_same_name_makes_room(twin: GitHubTwin, line: Line) -> None:
+    registrations = Registrations(github_at(twin.url))
+    first = registrations.register(name="r", labels=["x"])
+    second = registrations.register(name="r", labels=["x"])
+    assert list(twin.board.runners) == [second.github_runner_id] != [first.github_runner_id]
+    assert line.paths.count(REGISTRATION) == 3, "one was refused"
+
+
+def test_a_busy_runner_of_the_same_name_does_not(twin: GitHubTwin, line: Line) -> None:
+    registrations = Registrations(github_at(twin.url))
+    first = registrations.register(name="r", labels=["x"])
+    twin.api_faults.add(ApiFault(status=422, method="DELETE"))
+    with pytest.raises(GitHubRefused, match="a runner named r is busy with a job"):
+        registrations.register(name="r", labels=["x"])
+    assert list(twin.board.runners) == [first.github_runner_id]
