@@ -17,8 +17,8 @@ import boto3
 from botocore.config import Config
 
 from cdk_runner_fleet.local.assembly import GITHUB_URL_PARAMETER, STACK, Synthesis
-from cdk_runner_fleet.local.buildah import missing_tools
 from cdk_runner_fleet.local.deploy import bootstrap, deploy
+from cdk_runner_fleet.local.emulator.buildah import missing_tools
 from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION, Images
 from cdk_runner_fleet.local.errors import LocalFleetError, SettingsError
 from cdk_runner_fleet.local.github import LocalGitHub, settle

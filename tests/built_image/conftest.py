@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from cdk_runner_fleet.local.stand_in import archive
+from cdk_runner_fleet.local.emulator.stand_in import archive
 
 FOLDER = os.environ.get("RUNNER_FLEET_TEST_IMAGE", "")
 if FOLDER:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cdk_runner_fleet.local.buildah import first_process
+from cdk_runner_fleet.local.emulator.buildah import first_process
 
 from .conftest import TICKET, VERSION, Api, Workshop, figure
 

@@ -12,6 +12,7 @@ from cdk_runner_fleet.local.errors import SettingsError
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.github import LocalGitHub, settle
 from cdk_runner_fleet.local.twin.handler import Handler
+from cdk_runner_fleet.local.twin.request import Request
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.images import releases as release
 from testbed.laws import ledger_table
@@ -25,10 +26,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     seen: list[tuple[str, str]] = []
     answer = Handler._answer
 
-    def spy(handler: Handler, status: int, document: Any, headers: dict[str, str]) -> None:
-        if not handler.path.startswith("/_twin/"):
-            seen.append((handler.asker.name, f"{handler.command} {handler.path_only}"))
-        answer(handler, status, document, headers)
+    def spy(
+        handler: Handler, request: Request, status: int, document: Any, headers: dict[str, str]
+    ) -> None:
+        if not request.path.startswith("/_twin/"):
+            seen.append((request.asker.name, f"{request.method} {request.path}"))
+        answer(handler, request, status, document, headers)
 
     monkeypatch.setattr(Handler, "_answer", spy)
     return seen

@@ -21,7 +21,7 @@ from typing import Any
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.services import codebuild, ecr, s3
 
-from cdk_runner_fleet.local.buildah import RunnerImages, content_tag
+from cdk_runner_fleet.local.emulator.buildah import RunnerImages, content_tag
 
 from . import upstream
 from .events import publish

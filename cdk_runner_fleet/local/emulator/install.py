@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdk_runner_fleet.local.buildah import RunnerImages
+from cdk_runner_fleet.local.emulator.buildah import RunnerImages
 
 from . import (
     access,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdk_runner_fleet.local.buildah import RunnerImages
+from cdk_runner_fleet.local.emulator.buildah import RunnerImages
 
 from .options import REGION, Options
 
@@ -19,7 +19,7 @@ _FARGATE = {
     "AWS_DEFAULT_REGION": REGION,
 }
 _RUN_SCRIPT = """#!/usr/bin/env bash
-exec {python} -m cdk_runner_fleet.local.runner "$@"
+exec {python} -m cdk_runner_fleet.local.emulator.runner "$@"
 """
 
 

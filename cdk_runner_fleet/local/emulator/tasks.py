@@ -30,7 +30,7 @@ from ministack.core.responses import (
 )
 from ministack.services import ecr, ecs
 
-from cdk_runner_fleet.local.buildah import ImageError, RunnerImages, first_process
+from cdk_runner_fleet.local.emulator.buildah import ImageError, RunnerImages, first_process
 
 from . import access, events, upstream
 from .faults import Faults

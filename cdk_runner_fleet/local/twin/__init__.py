@@ -1,7 +1,7 @@
 """GitHub, as far as a fleet of self-hosted runners sees it, on loopback.
 
 It speaks GitHub's REST API and webhooks, reads real workflow files, and gives a job to any online
-runner that has all its labels. `cdk_runner_fleet.local.runner` runs the jobs.
+runner that has all its labels. `cdk_runner_fleet.local.emulator.runner` runs the jobs.
 """
 
 from cdk_runner_fleet.local.twin.askers import TwinApp

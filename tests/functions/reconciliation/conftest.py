@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import reconcile_demand
-from cdk_runner_fleet.local.runner import Session
+from cdk_runner_fleet.local.emulator.runner import Session
 from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import read_workflow

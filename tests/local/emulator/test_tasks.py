@@ -350,4 +350,4 @@ def test_the_runner_images_own_launch(tmp_path: Path) -> None:
     assert launch.environment["FLEET_URL"] == "http://127.0.0.1:1/x"
     assert "AWS_SECRET_ACCESS_KEY" not in launch.environment
     assert (tmp_path / "run.sh").stat().st_mode & 0o111
-    assert "-m cdk_runner_fleet.local.runner" in (tmp_path / "run.sh").read_text()
+    assert "-m cdk_runner_fleet.local.emulator.runner" in (tmp_path / "run.sh").read_text()

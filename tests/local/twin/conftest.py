@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cdk_runner_fleet.local.runner import Session
+from cdk_runner_fleet.local.emulator.runner import Session
 from cdk_runner_fleet.local.twin import GitHubTwin
 
 TOKEN = "token-of-the-fleet"

@@ -29,7 +29,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         home = tmp_path / f"runner-{len(started)}"
         home.mkdir()
         process = subprocess.Popen(
-            [sys.executable, "-m", "cdk_runner_fleet.local.runner", *arguments],
+            [sys.executable, "-m", "cdk_runner_fleet.local.emulator.runner", *arguments],
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(ROOT),
@@ -343,7 +343,7 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import sys; before = set(sys.modules); import cdk_runner_fleet.local.runner; "
+            "import sys; before = set(sys.modules); import cdk_runner_fleet.local.emulator.runner; "
             "print(*{name.partition('.')[0] for name in set(sys.modules) - before})",
         ],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdk_runner_fleet.cli import main
-from cdk_runner_fleet.local import buildah, stand_in
+from cdk_runner_fleet.local.emulator import buildah, stand_in
 from cdk_runner_fleet.local.errors import SettingsError
 from cdk_runner_fleet.local.fleet import LocalFleet
 

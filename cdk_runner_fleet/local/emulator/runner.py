@@ -1,4 +1,4 @@
-"""The local stand-in for actions/runner: `python -m cdk_runner_fleet.local.runner`.
+"""The local stand-in for actions/runner: `python -m cdk_runner_fleet.local.emulator.runner`.
 
 It takes a JIT configuration as run.sh does (`ACTIONS_RUNNER_INPUT_JITCONFIG`, or `--jitconfig`),
 waits for one job, runs it with act in host mode (no Docker, no network), calls the job hooks, and

@@ -18,7 +18,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cdk_runner_fleet.local import runner
+from cdk_runner_fleet.local.emulator import runner
 from cdk_runner_fleet.local.errors import LocalFleetError
 
 __all__ = ["Kit", "archive"]

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cdk_runner_fleet.local.emulator.stand_in import Kit, archive
 from cdk_runner_fleet.local.errors import LocalFleetError
-from cdk_runner_fleet.local.stand_in import Kit, archive
 
 __all__ = [
     "BuildOutcome",

@@ -1,0 +1,95 @@
+"""The twin's own API, for who plays GitHub's users and its bad days.
+
+POST /_twin/workflows              {"file_name", "yaml"} and, optional, "workspace" (a folder
+of this machine that stands for the checkout),
+"protected_environments" (names)
+GET  /_twin/runs/{id}              the run with its jobs and the end of their logs
+POST /_twin/jobs/{id}/cancel       POST /_twin/jobs/{id}/approve
+GET  /_twin/deliveries             webhook deliveries and their answers
+POST /_twin/faults                 {"webhook": {WebhookFault}}, {"api": {ApiFault}} or
+{"runner": {RunnerFault}}
+"""
+
+from __future__ import annotations
+
+from cdk_runner_fleet.local.twin.faults import ApiFault, RunnerFault, WebhookFault
+from cdk_runner_fleet.local.twin.github import GitHub
+from cdk_runner_fleet.local.twin.request import (
+    Answer,
+    RefusalError,
+    Request,
+    found,
+    routes,
+)
+from cdk_runner_fleet.local.twin.workflows import WorkflowError, read_workflow
+
+
+def queue_workflow(github: GitHub, request: Request) -> Answer:
+    body = request.json()
+    file_name = str(body.get("file_name") or "workflow.yml")
+    try:
+        workflow = read_workflow(str(body.get("yaml", "")), file_name=file_name)
+    except WorkflowError as error:
+        raise RefusalError(422, str(error)) from error
+    run = github.board.queue_run(
+        workflow,
+        file_name=file_name,
+        workspace=body.get("workspace"),
+        protected_environments=frozenset(body.get("protected_environments", [])),
+    )
+    return 201, {"run_id": run.id}
+
+
+def report_run(github: GitHub, request: Request, run_id: int) -> Answer:
+    return 200, github.run_report(found(github.board.runs, run_id))
+
+
+def cancel_job(github: GitHub, request: Request, job_id: int) -> Answer:
+    github.board.cancel(found(github.board.jobs, job_id))
+    return 202, {}
+
+
+def approve_job(github: GitHub, request: Request, job_id: int) -> Answer:
+    if not github.board.approve(found(github.board.jobs, job_id)):
+        raise RefusalError(409, "the job does not wait for an approval")
+    return 202, {}
+
+
+def list_deliveries(github: GitHub, request: Request) -> Answer:
+    return 200, [
+        {
+            "guid": each.guid,
+            "redelivery": each.redelivery,
+            "action": each.action,
+            "job_id": each.job_id,
+            "status_code": each.status_code,
+            "sent_at": each.sent_at,
+        }
+        for each in github.deliveries
+    ]
+
+
+def script_fault(github: GitHub, request: Request) -> Answer:
+    body = request.json()
+    try:
+        if "webhook" in body:
+            github.webhook_faults.add(WebhookFault(**body["webhook"]))
+        elif "api" in body:
+            github.api_faults.add(ApiFault(**body["api"]))
+        elif "runner" in body:
+            github.board.faults.add(RunnerFault(**body["runner"]))
+        else:
+            raise RefusalError(422, 'give {"webhook": …}, {"api": …} or {"runner": …}')
+    except (TypeError, ValueError) as error:
+        raise RefusalError(422, str(error)) from error
+    return 201, {}
+
+
+ROUTES = routes(
+    ("POST", "/_twin/workflows", queue_workflow),
+    ("GET", r"/_twin/runs/(?P<run_id>\d+)", report_run),
+    ("POST", r"/_twin/jobs/(?P<job_id>\d+)/cancel", cancel_job),
+    ("POST", r"/_twin/jobs/(?P<job_id>\d+)/approve", approve_job),
+    ("GET", "/_twin/deliveries", list_deliveries),
+    ("POST", "/_twin/faults", script_fault),
+)
