@@ -420,3 +420,28 @@ LOCAL_COMMANDS = {"local", "run_view", "session"}
 def test_commands_on_aws_need_nothing_of_the_local_fleet(path: Path) -> None:
     used = {name for name in imports(path) if f"{name}.".startswith("cdk_runner_fleet.local.")}
     assert used == set()
+
+
+def test_no_file_of_the_local_fleet_needs_itself() -> None:
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources(PACKAGE / "local")
+    }
+    # imports for the sake of a type count too: they are a circle to whoever reads
+    needs = {
+        name: {other for other in _imports_of(path, name) if other in files and other != name}
+        for name, path in files.items()
+    }
+    assert len(needs) > 40
+    while free := {name for name, needed in needs.items() if not needed & needs.keys()}:
+        for name in free:
+            del needs[name]
+    assert needs == {}
+
+
+def _imports_of(path: Path, module: str) -> Iterator[str]:
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield from (f"{package}.{node.module or alias.name}" for alias in node.names)
+    yield from imports(path)
