@@ -16,6 +16,7 @@ Service = Literal[
     "ecr",
     "ecs",
     "events",
+    "kms",
     "secretsmanager",
     "ssm",
     "stepfunctions",
@@ -27,7 +28,12 @@ _CONFIG = Config(
 )
 
 
-@cache
 def client(service: Service) -> Client:
     """Return the process's client of an AWS service, for example ``dynamodb``."""
+    return _client(service)
+
+
+# apart: what a cached function is called with is not checked
+@cache
+def _client(service: str) -> Client:
     return boto3.client(service, config=_CONFIG)
