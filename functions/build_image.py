@@ -11,21 +11,16 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from fleet_runtime import environment
-from fleet_runtime.images.build_turns import BuildNotStarted
-from fleet_runtime.images.builder import Builder, Settings
+from fleet_runtime.images.codebuild import ended_image
+from fleet_runtime.images.parts import Parts, Settings
 from fleet_runtime.images.rows import Image
-from fleet_runtime.images.upkeep import Upkeep
 from fleet_runtime.observability import logger, observed
-
-_ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT")
 
 
 @cache
-def _builder() -> Builder:
-    return Builder.of(environment.read(Settings))
+def _parts() -> Parts:
+    return Parts.of(environment.read(Settings))
 
 
 @observed
@@ -41,52 +36,23 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
         For the state machine ``{"status", "build_log_url"}``: the image's, as far as known.
 
     Raises:
-        BuildNotStarted: if CodeBuild has no room just now.
+        BuildNotStarted: if an image cannot be built just now.
     """
+    builder, upkeep = _parts().builder, _parts().upkeep
     if "image_tag" in event:
-        return _requested(event)
-    kind, owner = event["detail-type"], event["id"]
-    upkeep = Upkeep(builder=_builder())
+        who, image = event["runner_id"], Image.from_event(event)
+        row = builder.request(image, owner=who, runner_id=who, is_gone=event["gone"])
+        return {"status": row.status, "build_log_url": row.log_url}
+    kind, detail, owner = event["detail-type"], event["detail"], event["id"]
     if kind == "CodeBuild Build State Change":
-        _build_ended(event["detail"], owner=owner)
+        if tag := ended_image(detail):
+            builder.build_ended(tag, build_id=detail["build-id"], owner=owner)
     elif kind == "CloudFormation Stack Status Change":
         upkeep.deployed(owner=owner)
     elif kind == "Scheduled Event":
         upkeep.daily(owner=owner)
     elif kind == "runner_version_retired":
-        detail = event["detail"]
-        upkeep.retired(detail["runner_version"], found_in=detail.get("image_tag", ""), owner=owner)
+        upkeep.retired(detail["runner_version"], found_in=detail["image_tag"], owner=owner)
     else:
         logger.warning("event not used", detail_type=kind)
     return None
-
-
-def _requested(event: Mapping[str, Any]) -> dict[str, str]:
-    image = Image(
-        tag=event["image_tag"],
-        base=event["image_base"],
-        # executions that began before there were others do not say
-        architecture=event.get("architecture", "X86_64"),
-        family=event["task_definition"],
-    )
-    is_gone = event.get("gone", False)
-    try:
-        row = _builder().request(
-            image, owner=event["runner_id"], runner_id=event["runner_id"], is_gone=is_gone
-        )
-    except (BotoCoreError, ClientError) as error:
-        # the one error that the state machine tries again
-        raise BuildNotStarted(f"{image.tag} cannot be built just now: {error}") from error
-    return {"status": row.status, "build_log_url": row.log_url}
-
-
-def _build_ended(detail: Mapping[str, Any], *, owner: str) -> None:
-    variables = {
-        one["name"]: one["value"]
-        for one in detail["additional-information"]["environment"]["environment-variables"]
-    }
-    tag, status = variables.get("IMAGE_TAG"), detail["build-status"]
-    if not tag or status not in _ENDED:
-        logger.info("build not used", build_id=detail["build-id"], status=status)
-        return
-    _builder().ended(tag, build_id=detail["build-id"], owner=owner)

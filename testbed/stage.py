@@ -19,7 +19,7 @@ from cdk_runner_fleet.local.twin.board import FIRST_JOB_ID
 from cdk_runner_fleet.local.twin.records import Job, Run
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.images.build_turns import START_SECONDS, BuildTurns, Turn
+from fleet_runtime.images.build_queue import START_SECONDS, BuildQueueEntry, BuildTurn
 from testbed.laws import broken, collect, ledger_table
 
 REPOSITORY = "octo-org/octo-repo"
@@ -98,9 +98,9 @@ class Stage:
     _reconciling: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
-    def _turns(self) -> BuildTurns:
+    def _builds(self) -> BuildQueueEntry:
         ledger = Ledger(dynamodb=self.local.client("dynamodb"), table=ledger_table(self.local))
-        return BuildTurns(ledger=ledger, most=0)
+        return BuildQueueEntry(ledger=ledger, most=0)
 
     @property
     def twin(self) -> GitHubTwin:
@@ -257,12 +257,12 @@ class Stage:
         """Turns to build are free again of those who died with them, before a minute and a half."""
         now = int(time.time())
 
-        def bury(turn: Turn) -> Turn:
+        def bury(turn: BuildTurn) -> BuildTurn:
             taken = turn.until - START_SECONDS
             is_dead = not turn.build_id and taken < now - _STARTING_SECONDS
             return replace(turn, until=min(turn.until, now)) if is_dead else turn
 
-        self._turns.change(lambda turns: replace(turns, held=tuple(map(bury, turns.held))))
+        self._builds.change(lambda queue: replace(queue, held=tuple(map(bury, queue.held))))
 
     def settle(
         self,

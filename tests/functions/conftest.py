@@ -406,7 +406,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 def forget() -> None:
     """Begin a new process, as far as a function can tell; clients are kept, they are slow."""
     for kept in (
-        build_image._builder,
+        build_image._parts,
         check_runner._runners,
         deregister_runner._runners,
         dispatch_event._parts,

@@ -7,15 +7,19 @@ a waiter that has heard nothing for as long as a build takes, or the daily upkee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.images import releases as release
-from fleet_runtime.images.build_turns import BuildNotStarted, BuildTurns, Turn, Turns
+from fleet_runtime.images.build_queue import (
+    BuildNotStarted,
+    BuildQueue,
+    BuildQueueEntry,
+    BuildTurn,
+    Transition,
+    unchanged,
+)
 from fleet_runtime.images.codebuild import (
     Build,
     BuildPostponedError,
@@ -24,7 +28,7 @@ from fleet_runtime.images.codebuild import (
 )
 from fleet_runtime.images.families import Families
 from fleet_runtime.images.registry import ImageRegistry
-from fleet_runtime.images.releases import Release, Releases
+from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, Built, Image, ImageRecords, ImageRow
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import RunnerRecords
@@ -45,79 +49,32 @@ class _Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Settings of ``build_image``.
+class Builder:
+    """Builds images and makes the task-definition families that launch them.
 
     Attributes:
-        max_builds: How many builds there may be at a time, at least 1.
-        image_build_projects: CodeBuild's projects by architecture.
-        runner_release: The library's own release of the runner.
-        build_default_image: Whether the default image is built, not a ready one.
-
-    Raises:
-        ValueError: if ``max_builds`` is 0: nothing would ever be built.
+        images: The images' rows.
+        runners: The rows of those who wait for images.
+        ledger: For who makes a family.
+        queue: Which builds may run.
+        releases: What the runner is known to be released as.
+        signals: To those who wait.
+        projects: Where images are built.
+        registry: Where images are.
+        families: What launches images.
+        lease_seconds: How long a build may take.
     """
 
-    image_table: str
-    runner_table: str
-    ledger_table: str
-    max_builds: int
-    image_build_projects: Mapping[str, str]
-    runner_release: Release
-    build_default_image: bool
-    ecr_repository_name: str
-    runner_repository_url: str
-    task_definition_arn: str
-    task_family: str
-    default_image_base: str
-    runner_image_tag: str
-    image_recipe: str
-    image_build_timeout_seconds: int
-
-    def __post_init__(self) -> None:
-        if self.max_builds == 0:
-            raise ValueError("max_builds is 0, it must be more, as nothing would ever be built")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Builder:
-    """Builds images and makes the task-definition families that launch them."""
-
-    config: Settings
     images: ImageRecords
+    runners: RunnerRecords
     ledger: Ledger
-    turns: BuildTurns
+    queue: BuildQueueEntry
+    releases: ReleasesEntry
     signals: Signals
     projects: BuildProjects
     registry: ImageRegistry
     families: Families
-    runners: RunnerRecords
-
-    @classmethod
-    def of(cls, config: Settings) -> Builder:
-        """Make it from the function's settings."""
-        dynamodb = client("dynamodb")
-        ledger = Ledger(dynamodb=dynamodb, table=config.ledger_table)
-        runners = RunnerRecords(dynamodb=dynamodb, table=config.runner_table)
-        return cls(
-            config=config,
-            images=ImageRecords(dynamodb=dynamodb, table=config.image_table),
-            ledger=ledger,
-            turns=BuildTurns(ledger=ledger, most=config.max_builds),
-            signals=Signals(records=runners, stepfunctions=client("stepfunctions")),
-            projects=BuildProjects(
-                codebuild=client("codebuild"),
-                projects=config.image_build_projects,
-                timeout_seconds=config.image_build_timeout_seconds,
-            ),
-            registry=ImageRegistry(
-                ecr=client("ecr"),
-                repository=config.ecr_repository_name,
-                url=config.runner_repository_url,
-            ),
-            families=Families(ecs=client("ecs"), base=config.task_definition_arn),
-            runners=runners,
-        )
+    lease_seconds: int
 
     def request(
         self, image: Image, *, owner: str, runner_id: str = "", is_gone: bool = False
@@ -135,25 +92,19 @@ class Builder:
             has then been told of READY and FAILED.
 
         Raises:
-            BuildNotStarted: if its build cannot be started just now.
+            BuildNotStarted: if its build cannot be started just now, or AWS does not answer: the
+                one error that the state machine tries again.
         """
-        for _ in range(_TRIES):
-            row = self.images.find(image.tag)
-            if row.status == "BUILDING" and row.build_id and not row.is_leased(self.images.now):
-                self._review_or_advance(row, owner)
-                row = self.images.find(image.tag)
-            if settled := self._settled(row, image, owner=owner, is_gone=is_gone):
-                return settled
-            if row.is_leased(self.images.now) or self.images.queue(
-                image, seen=row, seconds=self._lease, runner_id=runner_id
-            ):
-                break
-        self.turns.change(lambda turns: turns.ask(image.tag, is_rebuild=False))
-        self.advance(owner, wanted=image.tag)
-        return self.images.find(image.tag)
+        try:
+            return self._request(image, owner=owner, runner_id=runner_id, is_gone=is_gone)
+        except (BotoCoreError, ClientError) as error:
+            raise BuildNotStarted(f"{image.tag} cannot be built just now: {error}") from error
 
-    def ended(self, tag: str, *, build_id: str, owner: str) -> None:
+    def build_ended(self, tag: str, *, build_id: str, owner: str) -> None:
         """Handle the end of a build, and start those that have waited for it.
+
+        The next build is started before those who waited for this one are told. If this dies in
+        between, the event comes again; after that a waiter looks again that has heard nothing.
 
         Args:
             tag: The image.
@@ -168,45 +119,80 @@ class Builder:
             # its event can be faster than CodeBuild's own list of builds
             raise BuildNotStarted(f"CodeBuild does not know yet how {build_id} has ended")
         try:
-            self._end(tag, build)
+            row = self._end(tag, build)
         except (BotoCoreError, ClientError):
             # the others do not wait for this one
             self.advance(owner)
             raise
-        self.advance(owner)
+        problem = self._advance(owner, after=_turn_of(build, row, tag=tag))
+        left = self._conclude(tag, row)
+        if left.awaits_build:
+            # wanted again while it still had its turn, and so did not get in line
+            problem = self._advance(owner, after=_asked(left))
+        if problem:
+            raise problem
 
-    def advance(self, owner: str, *, wanted: str = "") -> None:
+    def advance(self, owner: str) -> None:
         """Look after builds that should have ended, and start as many of the next as may be.
 
         Args:
             owner: Who asks: the same when it is tried again.
-            wanted: The image that it is for.
 
         Raises:
-            BuildNotStarted: if ``wanted`` cannot be started just now, or another cannot, or could
-                not be looked after, and no end of a build will have it tried again.
+            BuildNotStarted: if one cannot be started just now, or could not be looked after, and
+                no end of a build will have it tried again.
         """
-        failure = self._review_expired()
-        failure = self._start_next(owner) or failure
-        turns = self.turns.read()
-        gauge("BuildsWaiting", turns.waiting)
-        is_last = not turns.is_any_under_way(self.images.now)
-        if failure and (failure.tag == wanted or failure.is_unclear or is_last):
-            raise BuildNotStarted(f"{failure.tag} cannot be built just now: {failure.error}")
+        if problem := self._advance(owner):
+            raise problem
 
     def rebuild(self, row: ImageRow) -> None:
         """Get in line to build a READY image anew."""
         if self.images.queue_rebuild(row):
-            self.turns.change(lambda turns: turns.ask(row.tag, is_rebuild=True))
+            self.queue.change(lambda queue: queue.ask(row.tag, is_rebuild=True))
 
-    @property
-    def _lease(self) -> int:
-        return self.config.image_build_timeout_seconds
+    def _request(self, image: Image, *, owner: str, runner_id: str, is_gone: bool) -> ImageRow:
+        for _ in range(_TRIES):
+            row = self.images.find(image.tag)
+            if row.status == "BUILDING" and row.build_id and not row.is_leased(self.images.now):
+                self._review_or_advance(row, owner)
+                row = self.images.find(image.tag)
+            if settled := self._settled(row, image, owner=owner, is_gone=is_gone):
+                return settled
+            if row.is_leased(self.images.now) or self.images.queue(
+                image, seen=row, seconds=self.lease_seconds, runner_id=runner_id
+            ):
+                break
+        problem = self._advance(
+            owner, after=lambda queue: queue.ask(image.tag, is_rebuild=False), wanted=image.tag
+        )
+        if problem:
+            raise problem
+        return self.images.find(image.tag)
 
-    @property
-    def releases(self) -> Releases:
-        """What is known of the runner's releases."""
-        return Releases.from_item(self.ledger.get(release.ENTRY), pin=self.config.runner_release)
+    def _advance(
+        self, owner: str, *, after: Transition = unchanged, wanted: str = ""
+    ) -> BuildNotStarted | None:
+        """Write what has happened to the queue, and see to all builds that come after it.
+
+        Args:
+            owner: Who asks.
+            after: What has happened.
+            wanted: The image that it is for.
+
+        Returns:
+            What nobody else will have tried again: that ``wanted`` cannot be started just now, or
+            that another cannot, or could not be looked after, and no build's end is to come.
+        """
+        queue, failure = self._start_next(owner, after)
+        if expired := queue.expired(self.images.now):
+            missed = self._review_all(expired)
+            queue, unstarted = self._start_next(owner, unchanged)
+            failure = unstarted or failure or missed
+        gauge("BuildsWaiting", queue.waiting)
+        is_last = not queue.is_any_under_way(self.images.now)
+        if failure and (failure.tag == wanted or failure.is_unclear or is_last):
+            return BuildNotStarted(f"{failure.tag} cannot be built just now: {failure.error}")
+        return None
 
     def _settled(
         self, row: ImageRow, image: Image, *, owner: str, is_gone: bool
@@ -244,10 +230,10 @@ class Builder:
             self.advance(owner)
             raise
 
-    def _review_expired(self) -> _Failure | None:
+    def _review_all(self, expired: tuple[BuildTurn, ...]) -> _Failure | None:
         """Look after builds that should have ended; returns the last that this failed with."""
         failure = None
-        for turn in self.turns.expired():
+        for turn in expired:
             try:
                 self._review(turn.tag, turn.build_id)
             except (BotoCoreError, ClientError) as error:
@@ -256,85 +242,104 @@ class Builder:
                 failure = _Failure(tag=turn.tag, error=str(error), is_unclear=False)
         return failure
 
-    def _start_next(self, owner: str) -> _Failure | None:
-        while turn := self.turns.take(owner):
-            if failure := self._start(turn):
+    def _start_next(self, owner: str, after: Transition) -> tuple[BuildQueue, _Failure | None]:
+        """Start builds while there are turns: each is noted in the write that takes the next."""
+        while True:
+            queue, turn = self.queue.take(owner, after=after)
+            if turn is None:
+                return queue, None
+            after, failure = self._start(turn)
+            if failure:
                 logger.warning("build not started", image_tag=turn.tag, error=failure.error)
-                return failure
-        return None
+                return self.queue.change(after), failure
 
-    def _start(self, turn: Turn) -> _Failure | None:
-        until = self.images.now + self._lease
-        row = self.images.find(turn.tag)
+    def _start(self, turn: BuildTurn) -> tuple[Transition, _Failure | None]:
+        """Start a turn's build; returns what this is to the queue."""
+        tag, until = turn.tag, self.images.now + self.lease_seconds
+        row = self.images.find(tag)
         if row.running:
             # whoever started it died before it was noted here
             if row.status == "BUILDING":
                 self._link(row)
-            self.turns.change(lambda turns: turns.started(turn.tag, row.running, until=until))
-            return None
+            return lambda queue: queue.started(tag, row.running, until=until), None
         if not row.awaits_build:
-            self._give_up_turn(turn.tag, lambda turns: turns.drop(turn.tag))
-            return None
-        releases = self.releases
+            return self._give_up_turn(tag), None
+        releases = self.releases.read()
         version = releases.current.version
         if since := releases.dead([version], now=self.images.now).get(version):
-            self._fail(
-                row.tag, build_id="", error=_dead(version, since), log_url="", retry_seconds=0
-            )
-            self._give_up_turn(turn.tag, lambda turns: turns.drop(turn.tag))
-            return None
+            return self._refuse(row, _dead(version, since), retry_seconds=0), None
         try:
             build_id, log_url = self.projects.start(row, release=releases.current, token=turn.token)
         except BuildRefusedError as error:
-            self._fail(row.tag, build_id="", error=str(error), log_url="")
-            self._give_up_turn(turn.tag, lambda turns: turns.drop(turn.tag))
-            return None
+            return self._refuse(row, str(error)), None
         except BuildPostponedError as error:
-            self.turns.change(lambda turns: turns.put_back(turn.tag))
-            return _Failure(tag=turn.tag, error=str(error), is_unclear=False)
+            failure = _Failure(tag=tag, error=str(error), is_unclear=False)
+            return lambda queue: queue.put_back(tag), failure
         except (BotoCoreError, ClientError) as error:
             # there may be a build: the turn and its token stay, for the same one to try again
-            return _Failure(tag=turn.tag, error=str(error), is_unclear=True)
-        noted = self.images.started(row, build_id=build_id, log_url=log_url, seconds=self._lease)
+            return unchanged, _Failure(tag=tag, error=str(error), is_unclear=True)
+        noted = self.images.started(
+            row, build_id=build_id, log_url=log_url, seconds=self.lease_seconds
+        )
         if noted:
             self._link(noted)
-        self.turns.change(lambda turns: turns.started(turn.tag, build_id, until=until))
         logger.info(
             "build started",
-            image_tag=row.tag,
+            image_tag=tag,
             image_base=row.base,
             architecture=row.architecture,
             runner_version=version,
             build_id=build_id,
         )
         count("ImageBuildStarted")
-        return None
+        return lambda queue: queue.started(tag, build_id, until=until), None
+
+    def _refuse(
+        self, row: ImageRow, error: str, *, retry_seconds: int = RETRY_SECONDS
+    ) -> Transition:
+        """Fail an image that there is no build of."""
+        failed = self._fail(
+            row.tag, build_id="", error=error, log_url="", retry_seconds=retry_seconds
+        )
+        if failed:
+            self._tell(failed)
+        return self._give_up_turn(row.tag)
+
+    def _give_up_turn(self, tag: str) -> Transition:
+        """Give up a turn that there is nothing to build in; returns what comes after it."""
+        self.queue.change(lambda queue: queue.drop(tag))
+        return _asked(self.images.find(tag))
 
     def _review(self, tag: str, build_id: str) -> None:
         """See what became of a build whose time is up: its end may not have been heard of."""
         build = self.projects.find(build_id)
         if build is None:
-            self.images.requeue(tag, build_id=build_id, seconds=self._lease)
-            self._give_up_turn(tag, lambda turns: turns.drop(tag))
+            self.images.requeue(tag, build_id=build_id, seconds=self.lease_seconds)
+            self.queue.change(self._give_up_turn(tag))
         elif build.is_running:
-            until = self.images.now + self._lease
-            self.turns.change(lambda turns: turns.started(tag, build_id, until=until))
-            self.images.extend(tag, build_id=build_id, seconds=self._lease)
+            until = self.images.now + self.lease_seconds
+            self.queue.change(lambda queue: queue.started(tag, build_id, until=until))
+            self.images.extend(tag, build_id=build_id, seconds=self.lease_seconds)
         else:
             logger.warning("end of a build was not heard of", image_tag=tag, build_id=build_id)
-            self._end(tag, build)
+            row = self._end(tag, build)
+            # no event comes again: it keeps its turn until everyone is told
+            self._conclude(tag, row)
+            self.queue.change(_turn_of(build, row, tag=tag))
+            self.queue.change(_asked(self.images.find(tag)))
 
-    def _end(self, tag: str, build: Build) -> None:
-        releases = self.releases
+    def _end(self, tag: str, build: Build) -> ImageRow | None:
+        """Write how a build has ended; returns the row if somebody is to be told, or to build."""
+        releases = self.releases.read()
         # the registry decides: a build can fail only because another has pushed the same
         digest = self.registry.digest(build.content_tag) if build.content_tag else None
         version = build.runner_version
         dead = releases.dead([version, releases.current.version], now=self.images.now)
         if version in dead and releases.current.version not in dead:
             logger.info("built with a release that is retired meanwhile", image_tag=tag)
-            self.images.requeue(tag, build_id=build.build_id, seconds=self._lease)
-        elif since := dead.get(version):
-            self._fail(
+            return self.images.requeue(tag, build_id=build.build_id, seconds=self.lease_seconds)
+        if since := dead.get(version):
+            return self._fail(
                 tag,
                 build_id=build.build_id,
                 error=_dead(version, since),
@@ -342,42 +347,36 @@ class Builder:
                 started_at=build.started_at,
                 retry_seconds=0,
             )
-        elif digest:
-            self._promote(tag, build, digest=digest)
-        else:
-            self._fail(
-                tag,
-                build_id=build.build_id,
-                error=build.error or "the build succeeded but pushed no image",
-                log_url=build.log_url,
-                started_at=build.started_at,
-            )
-        self._give_up_turn(
+        if digest:
+            return self._promote(tag, build, digest=digest)
+        return self._fail(
             tag,
-            lambda turns: turns.end(tag, build_id=build.build_id, started_at=build.started_at),
+            build_id=build.build_id,
+            error=build.error or "the build succeeded but pushed no image",
+            log_url=build.log_url,
+            started_at=build.started_at,
         )
 
-    def _give_up_turn(self, tag: str, transition: Callable[[Turns], Turns]) -> None:
-        self.turns.change(transition)
-        row = self.images.find(tag)
-        if row.awaits_build:
-            # wanted again while it still had this turn, and so did not get in line
-            self.turns.change(lambda turns: turns.ask(tag, is_rebuild=row.status != "QUEUED"))
+    def _conclude(self, tag: str, row: ImageRow | None) -> ImageRow:
+        """Tell those who waited, launch nothing older; returns the row as it is after that."""
+        left = None
+        if row and row.status in ("READY", "FAILED"):
+            left = self._tell(row)
+        if row and row.status == "READY":
+            self.families.keep_only(row.revision)
+        return left or self.images.find(tag)
 
-    def _promote(self, tag: str, build: Build, *, digest: str) -> None:
+    def _promote(self, tag: str, build: Build, *, digest: str) -> ImageRow | None:
         seen = self.images.find(tag)
         if not seen.base:
             logger.info("built an image that nobody wants any more", image_tag=tag)
-            return
+            return None
         if build.started_at < seen.built_at:
             # told before, or a newer one was faster
             if build.content_tag != seen.content_tag:
                 self.images.outdated(seen, build.content_tag)
-            if seen.status == "READY":
-                self._tell(seen)
-                self.families.keep_only(seen.revision)
-            return
-        family = f"{self.config.task_family}-{tag}"
+            return seen if seen.status == "READY" else None
+        family = self.families.name(tag)
         built = Built(
             build_id=build.build_id,
             log_url=build.log_url,
@@ -391,14 +390,11 @@ class Builder:
         if row is None:
             logger.info("another build was faster", image_tag=tag, build_id=build.build_id)
             row = self.images.find(tag)
-            if row.status == "READY":
-                self.families.keep_only(row.revision)
-            return
+            return row if row.status == "READY" else None
         logger.info("image ready", image_tag=tag, digest=digest, waiters=len(row.waiters))
         if seen.status == "READY":
             count("ImageRebuilt")
-        self._tell(row)
-        self.families.keep_only(revision)
+        return row
 
     def _fail(
         self,
@@ -409,7 +405,8 @@ class Builder:
         log_url: str,
         started_at: float | None = None,
         retry_seconds: int = RETRY_SECONDS,
-    ) -> None:
+    ) -> ImageRow | None:
+        """Write that an image could not be built; returns the row if those who wait are told."""
         row = self.images.failed(
             tag,
             build_id=build_id,
@@ -421,12 +418,12 @@ class Builder:
         if row:
             logger.error("image not built", image_tag=tag, error=error, log_url=log_url)
             count("ImageBuildFailed")
-            self._tell(row)
         elif self.images.rebuild_failed(tag, build_id=build_id, error=error):
             logger.error("image not rebuilt", image_tag=tag, error=error, log_url=log_url)
             count("ImageRebuildFailed")
         else:
             logger.info("build ended beside another", image_tag=tag, build_id=build_id)
+        return row
 
     def _register(self, family: str, *, digest: str, architecture: str) -> str:
         image = self.registry.reference(digest)
@@ -441,14 +438,28 @@ class Builder:
                 condition="attribute_exists(runner_id)",
             )
 
-    def _tell(self, row: ImageRow) -> None:
+    def _tell(self, row: ImageRow) -> ImageRow | None:
+        """Tell everyone who waits; returns the row as it is after that, if anyone did."""
         error = ""
         if row.status == "FAILED":
             error = f"image {row.tag} was not built: {row.error}"
             error += f"; its log: {row.log_url}" if row.log_url else ""
         for runner_id in sorted(row.waiters):
             self.signals.image_ended(runner_id, error=error, log_url=row.log_url)
-        self.images.told(row.tag, waiters=row.waiters)
+        return self.images.told(row.tag, waiters=row.waiters)
+
+
+def _asked(row: ImageRow) -> Transition:
+    """An image gets in line, if its row says that it is to be built."""
+    if not row.awaits_build:
+        return unchanged
+    return lambda queue: queue.ask(row.tag, is_rebuild=row.status != "QUEUED")
+
+
+def _turn_of(build: Build, row: ImageRow | None, *, tag: str) -> Transition:
+    """A build's turn ends; its image gets in line if it is to be built again."""
+    again = _asked(row) if row else unchanged
+    return lambda queue: again(queue.end(tag, build_id=build.build_id, started_at=build.started_at))
 
 
 def _dead(version: str, since: str) -> str:

@@ -26,6 +26,9 @@ _REFUSALS = frozenset(
 )
 
 
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT"})
+
+
 class BuildRefusedError(Exception):
     """CodeBuild will not build this, however often it is asked."""
 
@@ -159,6 +162,23 @@ class BuildProjects:
             return None
         found = self._codebuild.batch_get_builds(ids=[name])["builds"]
         return Build.from_answer(found[0]) if found else None
+
+
+def ended_image(detail: Mapping[str, Any]) -> str:
+    """Read which image's build has ended, as CodeBuild's event says.
+
+    Args:
+        detail: The detail of a ``CodeBuild Build State Change``.
+
+    Returns:
+        The image's tag; empty if no image's build has ended.
+    """
+    variables = detail["additional-information"]["environment"]["environment-variables"]
+    tag, status = _by_name(variables).get("IMAGE_TAG", ""), detail["build-status"]
+    if tag and status in _ENDED:
+        return tag
+    logger.info("build not used", build_id=detail["build-id"], status=status)
+    return ""
 
 
 def _console(build_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet_runtime.aws.client import Client
+from fleet_runtime.job.image_reference import family_name
 
 _CONTAINER = "runner"
 
@@ -15,11 +16,17 @@ class Families:
     Args:
         ecs: An ECS client.
         base: The base task definition.
+        prefix: What the names of the families begin with.
     """
 
-    def __init__(self, *, ecs: Client, base: str) -> None:
+    def __init__(self, *, ecs: Client, base: str, prefix: str) -> None:
         self._ecs = ecs
         self._base = base
+        self._prefix = prefix
+
+    def name(self, tag: str) -> str:
+        """Return the name of an image's family."""
+        return family_name(self._prefix, tag)
 
     def register(self, family: str, *, image: str, architecture: str) -> str:
         """Launch another image by a family from now on.

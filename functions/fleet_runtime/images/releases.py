@@ -1,4 +1,4 @@
-"""Releases of GitHub's runner: which one images are built with, and how long each works. Pure.
+"""Releases of GitHub's runner: which one images are built with, and how long each works.
 
 GitHub gives no job to a runner whose version it has retired, so an image with one is dead.
 """
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleet_runtime.aws.items import Item, number, text
+from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.github.runners import RunnerDownload
 
 ENTRY = "runner-release"
@@ -108,11 +109,13 @@ class Releases:
         current: What images are built with.
         dates: By version when GitHub retires it, ISO 8601; None while GitHub has set no date.
         found: By version when a runner has found it retired, epoch seconds.
+        checked_at: When GitHub was last asked, epoch seconds; 0 for never.
     """
 
     current: Release
     dates: Mapping[str, str | None]
     found: Mapping[str, int] = field(default_factory=dict)
+    checked_at: int = 0
 
     @classmethod
     def from_item(cls, item: Item, *, pin: Release) -> Releases:
@@ -134,6 +137,7 @@ class Releases:
             current=known if known.is_newer_than(pin) else pin,
             dates=json.loads(text(item, "versions")),
             found=found,
+            checked_at=number(item, "checked_at") or 0,
         )
 
     def to_values(self) -> dict[str, str]:
@@ -165,9 +169,39 @@ class Releases:
         return retired
 
 
-def found_dead(version: str) -> str:
-    """The entry's attribute that says when a runner has found a version retired."""
-    return f"{_FOUND_DEAD}{version}"
+class ReleasesEntry:
+    """The ledger's entry with what is known of releases.
+
+    Args:
+        ledger: The ledger.
+        pin: The library's own release.
+    """
+
+    def __init__(self, *, ledger: Ledger, pin: Release) -> None:
+        self._ledger = ledger
+        self._pin = pin
+
+    def read(self) -> Releases:
+        """Read what is known, with every write before it."""
+        return Releases.from_item(self._ledger.get(ENTRY), pin=self._pin)
+
+    def keep(self, told: Releases) -> None:
+        """Write what GitHub has said now."""
+        values = told.to_values() | {"checked_at": self._ledger.now}
+        self._ledger.write(
+            ENTRY,
+            "SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            values={f":{name}": value for name, value in values.items()},
+        )
+
+    def found_dead(self, version: str) -> None:
+        """Write that a runner has found a version retired."""
+        self._ledger.write(
+            ENTRY,
+            "SET #found = :now",
+            names={"#found": f"{_FOUND_DEAD}{version}"},
+            values={":now": self._ledger.now},
+        )
 
 
 def is_version(version: str) -> bool:

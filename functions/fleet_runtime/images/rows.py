@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Item, Value, number, numbers, text, texts
@@ -22,6 +23,8 @@ from fleet_runtime.aws.table import Table
 RETRY_SECONDS = 300
 """How long an image that could not be built is not tried again."""
 
+IN_USE_SECONDS = 30 * 86400
+"""An image that was used since then is in use: it is built anew, and its runner is watched."""
 _LONGEST_WAIT_SECONDS = 86400
 """A runner that joined an image's waiters so long ago does not wait for it any more."""
 _IN_LINE = "QUEUED"
@@ -52,6 +55,16 @@ class Image:
     base: str
     architecture: str
     family: str
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Image:
+        """Read what the state machine asks for."""
+        return cls(
+            tag=event["image_tag"],
+            base=event["image_base"],
+            architecture=event["architecture"],
+            family=event["task_definition"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +119,7 @@ class ImageRow:
             tag=text(item, "image_tag"),
             status=text(item, "status"),
             base=text(item, "image_base"),
-            # rows from before there were others lack it
-            architecture=text(item, "architecture") or "X86_64",
+            architecture=text(item, "architecture"),
             family=text(item, "task_definition"),
             revision=text(item, "task_definition_arn"),
             waiters=texts(item, "waiters"),
@@ -120,7 +132,7 @@ class ImageRow:
             digest=text(item, "image_digest"),
             runner_version=text(item, "runner_version"),
             built_at=number(item, "built_at") or 0,
-            used_at=number(item, "used_at") or number(item, "updated_at") or 0,
+            used_at=number(item, "used_at") or 0,
             superseded=numbers(item, "superseded"),
             rebuild_id=text(item, "rebuild_id"),
         )
@@ -255,9 +267,13 @@ class ImageRecords:
             expected={"status": "BUILDING", "build_id": build_id},
         )
 
-    def requeue(self, tag: str, *, build_id: str, seconds: int) -> None:
-        """Have an image built, or built anew, whose build came to nothing; nobody is told."""
-        self._table.update(
+    def requeue(self, tag: str, *, build_id: str, seconds: int) -> ImageRow | None:
+        """Have an image built, or built anew, whose build came to nothing; nobody is told.
+
+        Returns:
+            The row, or None if another build is at it.
+        """
+        queued = self._table.update(
             tag,
             values={
                 "status": "QUEUED",
@@ -267,10 +283,12 @@ class ImageRecords:
             remove=("build_id",),
             expected={"status": "BUILDING", "build_id": build_id},
         )
-        self._table.update(
-            tag,
-            values={"rebuild_id": _IN_LINE},
-            expected={"status": "READY", "rebuild_id": build_id},
+        return _row(queued) or _row(
+            self._table.update(
+                tag,
+                values={"rebuild_id": _IN_LINE},
+                expected={"status": "READY", "rebuild_id": build_id},
+            )
         )
 
     def ready(self, seen: ImageRow, built: Built, *, family: str, revision: str) -> ImageRow | None:
@@ -459,12 +477,18 @@ class ImageRecords:
                 tag, values={"used_at": at}, condition="attribute_exists(content_tag)"
             )
 
-    def told(self, tag: str, *, waiters: frozenset[str]) -> None:
-        """Strike off those who waited and have been told. Who came since stays on the list."""
-        if waiters:
-            self._table.update(
-                tag, discard={"waiters": waiters}, condition="attribute_exists(image_tag)"
-            )
+    def told(self, tag: str, *, waiters: frozenset[str]) -> ImageRow | None:
+        """Strike off those who waited and have been told. Who came since stays on the list.
+
+        Returns:
+            The row after it; None if there is none any more, or nobody waited.
+        """
+        if not waiters:
+            return None
+        written = self._table.update(
+            tag, discard={"waiters": waiters}, condition="attribute_exists(image_tag)"
+        )
+        return _row(written)
 
 
 def _row(item: Item | None) -> ImageRow | None:

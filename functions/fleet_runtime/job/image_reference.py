@@ -107,6 +107,16 @@ def image_tag(base: str, *, recipe: str, architecture: str, readable: str | None
     return f"{sanitised or 'image'}-{_digest(base, recipe, architecture)}"
 
 
+def family_name(prefix: str, tag: str) -> str:
+    """Name the task-definition family that launches an image.
+
+    Args:
+        prefix: Of the task definition that the fleet is deployed with.
+        tag: The image's name.
+    """
+    return f"{prefix}-{tag}"
+
+
 def is_current(tag: str, *, base: str, recipe: str, architecture: str) -> bool:
     """Whether an image of this name is made by this recipe, not by an earlier one."""
     return tag.rpartition("-")[2] == _digest(base, recipe, architecture)

@@ -126,7 +126,7 @@ class _Image:
                 architecture=architecture,
                 readable=self.readable,
             )
-            task_definition = f"{offer.task_family}-{tag}"
+            task_definition = image_reference.family_name(offer.task_family, tag)
         return {"image_tag": tag, "image_base": self.base, "task_definition": task_definition}
 
 

@@ -1,9 +1,9 @@
-"""Turns to build: how many images are built at a time, and which one is next.
+"""The queue of builds: how many images are built at a time, and which one is next.
 
 A build has a *turn* from before CodeBuild is asked for it until its end was handled. The images
 that have one and those that wait for one stand in a single entry of the ledger, which is read,
-changed by one of the pure transitions of ``Turns``, and written back if nobody wrote in between.
-There is one turn for each image, so there are no two builds of one image at a time either.
+changed by pure transitions of ``BuildQueue``, and written back if nobody wrote in between. There is
+one turn for each image, so there are no two builds of one image at a time either.
 
 A turn that nobody has started a build for is taken over when its time is up, or by the same one
 who is tried again. Within ``TOKEN_SECONDS`` CodeBuild answers both with the same build.
@@ -37,7 +37,7 @@ class BuildNotStarted(Exception):  # noqa: N818 - the name stands in executions'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class BuildTurn:
     """A build that may run.
 
     Attributes:
@@ -63,8 +63,8 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turns:
-    """Who has a turn, and who waits for one. Pure: each transition returns the turns after it.
+class BuildQueue:
+    """Who has a turn, and who waits for one. Pure: each transition returns the queue after it.
 
     Attributes:
         held: The turns.
@@ -72,18 +72,18 @@ class Turns:
         rebuilds: Images that are to be built anew, after those.
     """
 
-    held: tuple[Turn, ...] = ()
+    held: tuple[BuildTurn, ...] = ()
     jobs: tuple[str, ...] = ()
     rebuilds: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, document: str) -> Turns:
+    def parse(cls, document: str) -> BuildQueue:
         """Read the entry's text."""
         if not document:
             return cls()
         read = json.loads(document)
         return cls(
-            held=tuple(Turn(**each) for each in read["held"]),
+            held=tuple(BuildTurn(**each) for each in read["held"]),
             jobs=tuple(read["jobs"]),
             rebuilds=tuple(read["rebuilds"]),
         )
@@ -97,11 +97,11 @@ class Turns:
         """How many images wait for a turn."""
         return len(self.jobs) + len(self.rebuilds)
 
-    def of(self, tag: str) -> Turn | None:
+    def of(self, tag: str) -> BuildTurn | None:
         """Return an image's turn, if it has one."""
         return next((turn for turn in self.held if turn.tag == tag), None)
 
-    def expired(self, now: int) -> tuple[Turn, ...]:
+    def expired(self, now: int) -> tuple[BuildTurn, ...]:
         """Return the turns whose builds should have ended by now."""
         return tuple(turn for turn in self.held if turn.build_id and turn.until <= now)
 
@@ -109,7 +109,7 @@ class Turns:
         """Whether there is a turn that somebody is at: its end has the next one started."""
         return any(turn.until > now for turn in self.held)
 
-    def ask(self, tag: str, *, is_rebuild: bool) -> Turns:
+    def ask(self, tag: str, *, is_rebuild: bool) -> BuildQueue:
         """Get in line, unless the image has a turn or is in line. Jobs go before rebuilds."""
         if self.of(tag) or tag in self.jobs or (is_rebuild and tag in self.rebuilds):
             return self
@@ -117,7 +117,7 @@ class Turns:
             return replace(self, rebuilds=(*self.rebuilds, tag))
         return replace(self, jobs=(*self.jobs, tag), rebuilds=_without(self.rebuilds, tag))
 
-    def take(self, *, owner: str, now: int, most: int) -> tuple[Turns, Turn | None]:
+    def take(self, *, owner: str, now: int, most: int) -> tuple[BuildQueue, BuildTurn | None]:
         """Give the next turn to ``owner``, who then has to start the build.
 
         Args:
@@ -134,18 +134,18 @@ class Turns:
         if len(self.held) >= most or not self.waiting:
             return self, None
         tag = (self.jobs or self.rebuilds)[0]
-        turn = Turn(tag=tag, is_rebuild=not self.jobs, owner=owner, since=now, until=until)
+        turn = BuildTurn(tag=tag, is_rebuild=not self.jobs, owner=owner, since=now, until=until)
         left = replace(self, jobs=self.jobs[1:], rebuilds=_without(self.rebuilds, tag))
         return replace(left, held=(*self.held, turn)), turn
 
-    def started(self, tag: str, build_id: str, *, until: int) -> Turns:
+    def started(self, tag: str, build_id: str, *, until: int) -> BuildQueue:
         """Note an image's build, or that it takes longer; nothing if its end was handled."""
         turn = self.of(tag)
         if turn is None or turn.build_id not in ("", build_id):
             return self
         return self._with(replace(turn, build_id=build_id, until=until))
 
-    def put_back(self, tag: str) -> Turns:
+    def put_back(self, tag: str) -> BuildQueue:
         """Take an image's turn and make it the next in line."""
         turn = self.of(tag)
         if turn is None:
@@ -154,11 +154,11 @@ class Turns:
             return replace(self.drop(tag), rebuilds=(tag, *self.rebuilds))
         return replace(self.drop(tag), jobs=(tag, *self.jobs))
 
-    def drop(self, tag: str) -> Turns:
+    def drop(self, tag: str) -> BuildQueue:
         """Take an image's turn: there is nothing to build."""
         return replace(self, held=tuple(turn for turn in self.held if turn.tag != tag))
 
-    def end(self, tag: str, *, build_id: str, started_at: float) -> Turns:
+    def end(self, tag: str, *, build_id: str, started_at: float) -> BuildQueue:
         """Take the turn of a build that has ended, whether or not it was noted."""
         turn = self.of(tag)
         if turn is None or not (
@@ -167,12 +167,21 @@ class Turns:
             return self
         return self.drop(tag)
 
-    def _with(self, changed: Turn) -> Turns:
+    def _with(self, changed: BuildTurn) -> BuildQueue:
         held = tuple(changed if turn.tag == changed.tag else turn for turn in self.held)
         return replace(self, held=held)
 
 
-class BuildTurns:
+Transition = Callable[[BuildQueue], BuildQueue]
+"""What happens to the queue. It may be asked several times: others write in between."""
+
+
+def unchanged(queue: BuildQueue) -> BuildQueue:
+    """Nothing happens to the queue."""
+    return queue
+
+
+class BuildQueueEntry:
     """The ledger's entry.
 
     Args:
@@ -188,42 +197,54 @@ class BuildTurns:
         self._most = most
         self._pause = pause
 
-    def read(self) -> Turns:
-        """Read all turns, with every write before it."""
-        return Turns.parse(text(self._ledger.get(ENTRY), "turns"))
+    def read(self) -> BuildQueue:
+        """Read the queue, with every write before it."""
+        return BuildQueue.parse(text(self._ledger.get(ENTRY), "queue"))
 
-    def expired(self) -> tuple[Turn, ...]:
-        """Return the turns whose builds should have ended by now."""
-        return self.read().expired(self._ledger.now)
+    def take(
+        self, owner: str, *, after: Transition = unchanged
+    ) -> tuple[BuildQueue, BuildTurn | None]:
+        """Take the next turn, in one write with what has happened before.
 
-    def take(self, owner: str) -> Turn | None:
-        """Take the next turn; None if nobody waits, or all turns are taken."""
-        now = self._ledger.now
-        return self._write(lambda turns: turns.take(owner=owner, now=now, most=self._most))
+        Args:
+            owner: Who asks.
+            after: What has happened.
 
-    def change(self, transition: Callable[[Turns], Turns]) -> None:
-        """Write what a transition makes of the turns.
+        Returns:
+            The queue as it is then, and the turn; None if nobody waits, or all turns are taken.
 
         Raises:
             BuildNotStarted: if others always came first.
         """
-        self._write(lambda turns: (transition(turns), None))
+        now = self._ledger.now
+        return self._write(lambda queue: after(queue).take(owner=owner, now=now, most=self._most))
 
-    def _write(self, transition: Callable[[Turns], tuple[Turns, Answer]]) -> Answer:
+    def change(self, transition: Transition) -> BuildQueue:
+        """Write what a transition makes of the queue, and return that.
+
+        Raises:
+            BuildNotStarted: if others always came first.
+        """
+        queue, _ = self._write(lambda queue: (transition(queue), None))
+        return queue
+
+    def _write(
+        self, transition: Callable[[BuildQueue], tuple[BuildQueue, Answer]]
+    ) -> tuple[BuildQueue, Answer]:
         for attempt in range(_TRIES):
-            known = text(self._ledger.get(ENTRY), "turns")
-            before = Turns.parse(known)
+            known = text(self._ledger.get(ENTRY), "queue")
+            before = BuildQueue.parse(known)
             after, answer = transition(before)
             if after == before or self._put(after.dump(), instead_of=known):
-                return answer
+                return after, answer
             self._pause(random.uniform(0, _PAUSE_SECONDS * (attempt + 1)))  # noqa: S311 - a pause
         raise BuildNotStarted("many builds start and end just now")
 
     def _put(self, document: str, *, instead_of: str) -> bool:
         written = self._ledger.update(
             ENTRY,
-            "SET turns = :after",
-            condition="turns = :before OR (attribute_not_exists(turns) AND :before = :nothing)",
+            "SET #queue = :after",
+            condition="#queue = :before OR (attribute_not_exists(#queue) AND :before = :nothing)",
             values={":after": document, ":before": instead_of, ":nothing": ""},
         )
         return written is not None

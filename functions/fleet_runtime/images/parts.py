@@ -1,0 +1,121 @@
+"""What builds images and keeps them, put together once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.images.build_queue import BuildQueueEntry
+from fleet_runtime.images.builder import Builder
+from fleet_runtime.images.codebuild import BuildProjects
+from fleet_runtime.images.families import Families
+from fleet_runtime.images.registry import ImageRegistry
+from fleet_runtime.images.releases import Release, ReleasesEntry
+from fleet_runtime.images.rows import ImageRecords
+from fleet_runtime.images.upkeep import Upkeep, default_images
+from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What images are built with, and where they are.
+
+    Attributes:
+        max_builds: How many builds there may be at a time, at least 1.
+        image_build_projects: CodeBuild's projects by architecture.
+        runner_release: The library's own release of the runner.
+        build_default_image: Whether the default image is built, not a ready one.
+
+    Raises:
+        ValueError: if ``max_builds`` is 0: nothing would ever be built.
+    """
+
+    image_table: str
+    runner_table: str
+    ledger_table: str
+    max_builds: int
+    image_build_projects: Mapping[str, str]
+    runner_release: Release
+    build_default_image: bool
+    ecr_repository_name: str
+    runner_repository_url: str
+    task_definition_arn: str
+    task_family: str
+    default_image_base: str
+    runner_image_tag: str
+    image_recipe: str
+    image_build_timeout_seconds: int
+
+    def __post_init__(self) -> None:
+        if self.max_builds == 0:
+            raise ValueError("max_builds is 0, it must be more, as nothing would ever be built")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Who builds images when somebody wants them, and who sees to those that are there."""
+
+    builder: Builder
+    upkeep: Upkeep
+
+    @classmethod
+    def of(cls, settings: Settings, *, clock: Callable[[], float] = time.time) -> Parts:
+        """Put them together.
+
+        Args:
+            settings: What they are to know.
+            clock: Epoch seconds. Default: the system's.
+        """
+        dynamodb = client("dynamodb")
+        ledger = Ledger(dynamodb=dynamodb, table=settings.ledger_table, clock=clock)
+        images = ImageRecords(dynamodb=dynamodb, table=settings.image_table, clock=clock)
+        runners = RunnerRecords(dynamodb=dynamodb, table=settings.runner_table, clock=clock)
+        releases = ReleasesEntry(ledger=ledger, pin=settings.runner_release)
+        registry = ImageRegistry(
+            ecr=client("ecr"),
+            repository=settings.ecr_repository_name,
+            url=settings.runner_repository_url,
+        )
+        families = Families(
+            ecs=client("ecs"), base=settings.task_definition_arn, prefix=settings.task_family
+        )
+        builder = Builder(
+            images=images,
+            runners=runners,
+            ledger=ledger,
+            queue=BuildQueueEntry(ledger=ledger, most=settings.max_builds),
+            releases=releases,
+            signals=Signals(records=runners, stepfunctions=client("stepfunctions")),
+            projects=BuildProjects(
+                codebuild=client("codebuild"),
+                projects=settings.image_build_projects,
+                timeout_seconds=settings.image_build_timeout_seconds,
+            ),
+            registry=registry,
+            families=families,
+            lease_seconds=settings.image_build_timeout_seconds,
+        )
+        return cls(
+            builder=builder,
+            upkeep=Upkeep(
+                builder=builder,
+                images=images,
+                releases=releases,
+                registry=registry,
+                families=families,
+                recipe=settings.image_recipe,
+                defaults=default_images(
+                    settings.default_image_base,
+                    recipe=settings.image_recipe,
+                    architectures=settings.image_build_projects,
+                    readable=settings.runner_image_tag,
+                    families=families,
+                )
+                if settings.build_default_image
+                else (),
+            ),
+        )

@@ -1,0 +1,102 @@
+"""Which image a task-definition family launches, over the real handler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet_runtime.aws.client import client
+
+from ..builds_stand_in import digest_of
+from ..conftest import RUNNER
+from ..image_fleet import FAMILY, REPOSITORY, TAG, Fleet, leave_a_revision, retired
+
+
+def test_the_family_is_the_base_with_another_image(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    made = client("ecs").describe_task_definition(taskDefinition=FAMILY)["taskDefinition"]
+    runner, sidecar = made["containerDefinitions"]
+    assert runner["image"] == f"{REPOSITORY}@{digest_of('c')}"
+    assert (runner["stopTimeout"], sidecar["image"]) == (120, "other")
+    assert (made["cpu"], made["memory"], made["networkMode"]) == ("512", "1024", "awsvpc")
+    assert made["executionRoleArn"] == "arn:aws:iam::123456789012:role/execution"
+    assert made["runtimePlatform"]["cpuArchitecture"] == "X86_64"
+    assert made["requiresCompatibilities"] == ["FARGATE"]
+
+
+def test_the_same_end_twice_makes_one_revision(fleet: Fleet) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    event = fleet.codebuild.end(TAG)
+    fleet.pass_time(1)
+    fleet(event)
+    before = fleet.row()
+    fleet.pass_time(100)
+    fleet(event)
+    assert fleet.row() == before
+    assert len(fleet.told) == 1
+    listed = client("ecs").list_task_definitions(familyPrefix=FAMILY)["taskDefinitionArns"]
+    assert len(listed) == 1
+
+
+def test_a_ready_image_gets_a_family_of_the_new_task_definition(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    family = f"fleet-runner-new-{TAG}"
+    fleet.join("fleet-2-1")
+    assert fleet.request(runner="fleet-2-1", task_definition=family) == "READY"
+    assert fleet.starts == [TAG]
+    assert fleet.launched(family) == f"{REPOSITORY}@{digest_of('c')}"
+    assert fleet.row()["task_definition"] == family
+    assert ("token-fleet-2-1", "Success") in fleet.told
+    assert fleet.launched(FAMILY), "what was started before still launches it"
+
+
+def test_one_makes_the_new_family_for_all(fleet: Fleet) -> None:
+    fleet.build()
+    family = f"fleet-runner-new-{TAG}"
+    fleet.join("fleet-2-1", "fleet-3-1")
+
+    def meanwhile(model: Any, **_: object) -> None:
+        if model.name == "RegisterTaskDefinition":
+            assert fleet.request(runner="fleet-3-1", task_definition=family) == "BUILDING"
+
+    client("ecs").meta.events.register("before-call.ecs", meanwhile)
+    try:
+        fleet.request(runner="fleet-2-1", task_definition=family)
+    finally:
+        client("ecs").meta.events.unregister("before-call.ecs", meanwhile)
+    assert {token for token, _ in fleet.told} >= {"token-fleet-2-1", "token-fleet-3-1"}
+    listed = client("ecs").list_task_definitions(familyPrefix=family)["taskDefinitionArns"]
+    assert len(listed) == 1
+
+
+def test_a_retired_image_is_launched_by_no_family(fleet: Fleet) -> None:
+    fleet.build()
+    former = f"fleet-runner-old-{TAG}"
+    fleet.join("fleet-2-1")
+    fleet.request(runner="fleet-2-1", task_definition=former)
+    assert fleet.launched(former)
+    fleet(retired())
+    assert (fleet.launched(former), fleet.launched()) == ("", "")
+
+
+def test_a_retired_image_leaves_no_revision_that_could_be_launched(fleet: Fleet) -> None:
+    leave_a_revision(f"{REPOSITORY}@sha256:{'0' * 64}")
+    fleet.build()
+    leave_a_revision(fleet.launched())
+    fleet(retired())
+    assert fleet.launched() == ""
+
+
+def test_an_image_that_is_ready_is_the_only_one_its_family_launches(fleet: Fleet) -> None:
+    old = f"{REPOSITORY}@sha256:{'0' * 64}"
+    leave_a_revision(old)
+    fleet.join(RUNNER)
+    fleet.request()
+    event = fleet.codebuild.end(TAG, content="c")
+    fleet.pass_time(1)
+    fleet(event)
+    listed = client("ecs").list_task_definitions(familyPrefix=FAMILY)["taskDefinitionArns"]
+    assert listed == [fleet.row()["task_definition_arn"]]
+    leave_a_revision(old)
+    fleet(event)  # told again
+    assert fleet.launched() == f"{REPOSITORY}@{digest_of('c')}"

@@ -1,0 +1,325 @@
+"""Images that no job is asking for: rebuilt, deleted, retired, over the real handler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleet_runtime.aws.client import client
+from fleet_runtime.images.build_queue import BuildQueueEntry
+
+from ..builds_stand_in import digest_of
+from ..conftest import RUNNER, Aws
+from ..image_fleet import (
+    CALLS,
+    DAY,
+    DEPLOYED,
+    REPOSITORY,
+    SCHEDULED,
+    TAG,
+    Fleet,
+    current_tag,
+    die,
+    learn_newer,
+    meanwhile,
+    rebuild,
+    retired,
+    with_other_version,
+)
+
+
+def test_images_with_a_retired_runner_are_not_launched_any_more(fleet: Fleet) -> None:
+    fleet.build()
+    fleet.build("old-0123456789ab")
+    with_other_version(fleet, "old-0123456789ab")
+    fleet(retired("2.337.0"))
+    assert fleet.row("old-0123456789ab")["status"] == "RETIRED"
+    assert fleet.launched("fleet-runner-abc-old-0123456789ab") == ""
+    assert (fleet.row()["status"], bool(fleet.launched())) == ("READY", True)
+    assert [tag.startswith("default-") for tag in fleet.codebuild.running] == [True, True]
+    fleet.join("fleet-2-1", tag="old-0123456789ab")
+    fleet.pass_time(10)
+    assert fleet.request("old-0123456789ab", "fleet-2-1") == "BUILDING"
+    fleet(fleet.codebuild.end("old-0123456789ab"))
+    assert fleet.launched("fleet-runner-abc-old-0123456789ab")
+
+
+def test_the_default_image_is_not_rebuilt_with_the_runner_that_was_retired(fleet: Fleet) -> None:
+    fleet.build()
+    fleet(retired())
+    assert fleet.row()["status"] == "RETIRED"
+    assert fleet.starts == [TAG]
+
+
+def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
+    aws: Aws, fleet: Fleet
+) -> None:
+    fleet(DEPLOYED)
+    tags = list(fleet.starts)
+    for tag in tags:
+        fleet(fleet.codebuild.end(tag))
+    fleet(retired())
+    assert {fleet.row(tag)["status"] for tag in tags} == {"RETIRED"}
+    fleet.join(RUNNER, "fleet-2-1", tag=tags[0])
+    for runner in (RUNNER, "fleet-2-1"):
+        assert fleet.request(tags[0], runner) == "FAILED"
+    assert fleet.starts == tags, "no build that no job could start with"
+    assert {error for _, error, _ in aws.resumed} == {"Image.BuildFailed"}
+    cause = aws.resumed[0][2]
+    assert "GitHub has retired version 2.338.0 of the runner (2027-01-15T08:00:00+00:00)" in cause
+    assert "let watch_release ask GitHub" in cause
+    # what watch_release writes and says then
+    learn_newer(fleet)
+    fleet(retired())
+    assert fleet.starts == [*tags, *tags]
+    for tag in tags:
+        fleet(fleet.codebuild.end(tag))
+        assert (fleet.row(tag)["status"], fleet.row(tag)["runner_version"]) == ("READY", "2.339.0")
+
+
+def test_what_a_base_of_a_jobs_choice_says_counts_for_its_own_image_alone(fleet: Fleet) -> None:
+    evil = "evil-0123456789ab"
+    fleet(DEPLOYED)
+    for tag in list(fleet.starts):
+        fleet(fleet.codebuild.end(tag))
+    fleet.build()
+    fleet.build(evil)
+    default, *_ = fleet.starts
+    fleet(retired(found_in=evil))
+    assert fleet.row(evil)["status"] == "RETIRED"
+    assert fleet.launched(f"fleet-runner-abc-{evil}") == ""
+    assert (fleet.row()["status"], fleet.row(default)["status"]) == ("READY", "READY")
+    fleet.join("fleet-2-1", tag="other-0123456789ab")
+    assert fleet.request("other-0123456789ab", "fleet-2-1") == "BUILDING"
+    # and the deployer's own image speaks for all
+    fleet(retired(found_in=default))
+    assert (fleet.row()["status"], fleet.row(default)["status"]) == ("RETIRED", "RETIRED")
+
+
+def test_an_image_that_is_retired_in_line_for_a_rebuild_is_out_of_line(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = [f"r{number}-0123456789ab" for number in range(8)]
+    for tag in tags:
+        fleet.build(tag)
+    fleet.pass_time(7 * DAY)
+    for tag in tags:
+        fleet.builder.rebuild(fleet.images.find(tag))
+    fleet.builder.advance("daily")
+    assert fleet.queue.read().rebuilds, "some wait"
+    fleet(retired())
+    taken, take = [], BuildQueueEntry.take
+
+    def count(entry: BuildQueueEntry, owner: str, **after: Any) -> Any:
+        taken.append(owner)
+        assert len(taken) < 20, "round and round"
+        return take(entry, owner, **after)
+
+    monkeypatch.setattr(BuildQueueEntry, "take", count)
+    fleet(fleet.codebuild.end(fleet.codebuild.running[0]))
+    assert fleet.queue.read().rebuilds == ()
+    assert {fleet.row(tag)["status"] for tag in tags} == {"RETIRED"}
+
+
+def test_a_runners_word_counts_for_a_day(fleet: Fleet) -> None:
+    fleet.build()
+    fleet(retired())
+    fleet.pass_time(DAY - 1)
+    fleet.join("fleet-2-1")
+    assert fleet.request(runner="fleet-2-1") == "FAILED"
+    fleet.pass_time(1)
+    assert fleet.request(runner="fleet-2-1") == "BUILDING"
+
+
+def test_what_is_no_version_is_not_noted(fleet: Fleet) -> None:
+    fleet(retired("the runner's own words"))
+    assert fleet.aws._item("ledger", {"entry": {"S": "runner-release"}}) is None
+
+
+def test_an_image_in_use_is_rebuilt_weekly_and_stays_ready(fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    family = f"fleet-runner-abc-{tag}"
+    fleet.build(tag, content="first")
+    fleet.pass_time(6 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.codebuild.running == []
+    rebuild(fleet, tag, days=1)
+    row = fleet.row(tag)
+    assert (row["status"], row["content_tag"]) == ("READY", "first")
+    assert row["rebuild_id"].endswith(":2")
+    assert fleet.launched(family) == f"{REPOSITORY}@{digest_of('first')}"
+    fleet(fleet.codebuild.end(tag, content="second"))
+    row = fleet.row(tag)
+    assert (row["content_tag"], row["image_digest"]) == ("second", digest_of("second"))
+    assert "rebuild_id" not in row
+    assert fleet.launched(family) == f"{REPOSITORY}@{digest_of('second')}"
+    listed = client("ecs").list_task_definitions(familyPrefix=family)["taskDefinitionArns"]
+    assert [arn.rpartition(":")[2] for arn in listed] == ["2"], "the former one is deregistered"
+
+
+def test_what_is_not_used_or_of_an_earlier_recipe_is_not_rebuilt(fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag)
+    fleet.build("other-0123456789ab")  # not what this recipe makes of its base
+    fleet.pass_time(31 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.codebuild.running == []
+    for each in (tag, "other-0123456789ab"):
+        now = int(fleet.codebuild.now)
+        fleet.images.used(each, at=now, runner_version="2.338.0")
+    fleet(SCHEDULED)
+    assert fleet.codebuild.running == [tag]
+
+
+def test_a_superseded_image_is_deleted_a_week_later(fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag, content="first")
+    rebuild(fleet, tag)
+    fleet(fleet.codebuild.end(tag, content="second"))
+    fleet.pass_time(6 * DAY)
+    fleet(SCHEDULED)
+    assert digest_of("first")
+    fleet.pass_time(1.1 * DAY)
+    fleet(SCHEDULED)
+    assert digest_of("first") is None
+    assert digest_of("second") == fleet.row(tag)["image_digest"]
+    assert client("dynamodb").get_item(TableName="images", Key={"image_tag": {"S": tag}})["Item"][
+        "superseded"
+    ] == {"M": {}}
+
+
+def test_a_rebuild_that_makes_the_same_supersedes_nothing(fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag, content="first")
+    rebuild(fleet, tag)
+    fleet(fleet.codebuild.end(tag, content="first"))
+    fleet.pass_time(8 * DAY)
+    fleet(SCHEDULED)
+    assert digest_of("first") == fleet.row(tag)["image_digest"]
+    assert fleet.launched(f"fleet-runner-abc-{tag}")
+
+
+def test_an_image_that_nobody_has_used_for_two_months_is_deleted(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.pass_time(59 * DAY)
+    fleet(SCHEDULED)
+    assert digest_of("c")
+    fleet.pass_time(DAY)
+    fleet(SCHEDULED)
+    assert digest_of("c") is None
+    assert fleet.aws.image(TAG) is None
+    assert fleet.launched() == ""
+    fleet.join(RUNNER)
+    assert fleet.request() == "BUILDING"
+
+
+def test_an_image_that_another_one_is_too_is_not_deleted(fleet: Fleet) -> None:
+    fleet.build(content="same")
+    fleet.build("other-0123456789ab", content="same")
+    fleet.pass_time(60 * DAY)
+    fleet.images.used("other-0123456789ab", at=int(fleet.codebuild.now), runner_version="")
+    fleet(SCHEDULED)
+    assert fleet.aws.image(TAG) is None
+    assert digest_of("same") == fleet.row("other-0123456789ab")["image_digest"]
+
+
+def test_a_job_that_comes_back_while_its_image_is_deleted_is_served(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.pass_time(60 * DAY)
+    with meanwhile("dynamodb", "DeleteItem", lambda: fleet.join("fleet-2-1")):
+        fleet(SCHEDULED)
+    assert fleet.row()["waiters"] == {"fleet-2-1"}
+    assert fleet.request(runner="fleet-2-1") == "BUILDING"
+    fleet(fleet.codebuild.end(TAG))
+    assert ("token-fleet-2-1", "Success") in fleet.told
+
+
+def test_a_waiter_that_has_long_gone_keeps_no_row(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.join("fleet-2-1")  # and launched it, as it was READY
+    fleet.pass_time(61 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.aws.image(TAG) is None
+
+
+def test_nobody_waits_for_what_a_deployment_builds(fleet: Fleet) -> None:
+    fleet(DEPLOYED)
+    assert not any("waiters" in fleet.row(tag) for tag in fleet.starts)
+
+
+def test_an_image_that_a_job_wants_again_is_not_deleted_from_the_registry(fleet: Fleet) -> None:
+    fleet.build(content="c")
+    fleet.pass_time(60 * DAY)
+
+    def come_back() -> None:
+        fleet.join("fleet-2-1")
+        assert fleet.request(runner="fleet-2-1") == "BUILDING"
+        # the build finds that the very same is there already
+        fleet(fleet.codebuild.end(TAG, content="c"))
+
+    with meanwhile("ecs", "DeregisterTaskDefinition", come_back):
+        fleet(SCHEDULED)
+    assert fleet.row()["status"] == "READY"
+    assert digest_of("c") == fleet.row()["image_digest"]
+
+
+def test_a_superseded_image_that_was_built_again_is_not_deleted(fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag, content="first")
+    rebuild(fleet, tag)
+    fleet(fleet.codebuild.end(tag, content="second"))
+    stale = fleet.images.find(tag)
+    rebuild(fleet, tag)
+    fleet(fleet.codebuild.end(tag, content="first"))
+    assert fleet.row(tag)["content_tag"] == "first"
+    fleet.pass_time(8 * DAY)
+    now = int(fleet.codebuild.now)
+    fleet.upkeep._delete_superseded(stale, [], before=now)
+    assert digest_of("first") == fleet.row(tag)["image_digest"]
+
+
+def test_whatever_call_the_upkeep_dies_at_it_is_made_up_for(fleet: Fleet) -> None:
+    for calls in CALLS:
+        tag = f"image-{calls:012x}"
+        fleet.build(tag, content=tag)
+        fleet.pass_time(60 * DAY)
+        reached = die(fleet, calls, 1, lambda: fleet(SCHEDULED))
+        fleet(SCHEDULED)
+        assert fleet.aws.image(tag) is None
+        assert digest_of(tag) is None
+        assert fleet.launched(f"fleet-runner-abc-{tag}") == ""
+        if not reached:
+            return
+    pytest.fail("there is no end to its calls")
+
+
+def test_a_deployment_builds_the_default_image_before_the_first_job(aws: Aws, fleet: Fleet) -> None:
+    fleet(DEPLOYED)
+    projects = [params["projectName"] for params in aws.codebuild.named("StartBuild")]
+    assert projects == ["fleet-images", "fleet-images-arm64"]
+    assert len(set(fleet.starts)) == 2
+    for tag in fleet.starts:
+        assert tag.startswith("default-")
+        assert fleet.row(tag)["task_definition"] == f"fleet-runner-abc-{tag}"
+        assert fleet.row(tag)["image_base"] == "public.ecr.aws/ubuntu/ubuntu:24.04"
+    fleet(DEPLOYED)
+    assert len(fleet.starts) == 2, "their builds are under way"
+
+
+def test_a_fleet_with_a_ready_image_builds_none(
+    fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("BUILD_DEFAULT_IMAGE", "off")
+    fleet(DEPLOYED)
+    assert fleet.starts == []
+
+
+def test_the_default_image_is_kept_however_long_it_is_not_used(fleet: Fleet) -> None:
+    fleet(DEPLOYED)
+    tags = list(fleet.starts)
+    for tag in tags:
+        fleet(fleet.codebuild.end(tag))
+    fleet.pass_time(70 * DAY)
+    fleet(SCHEDULED)
+    assert {fleet.row(tag)["status"] for tag in tags} == {"READY"}
