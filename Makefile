@@ -19,9 +19,10 @@ test: check tests ## lint, format, types, every test
 tests: setup ## every test
 	$(RUN) $(BIN)/python -m pytest $(IN_GROUPS) $(ARGS)
 
-test-deep: setup ## all of what `make test` plays a share of, another at each commit
+test-deep: setup ## all of what `make test` plays a share of, and the long soak
 	TEST_DEEP=on $(RUN) $(BIN)/python -m pytest $(IN_GROUPS) tests/end_to_end/test_crashes.py \
-		tests/properties $(ARGS)
+		tests/properties tests/functions/test_build_image.py $(ARGS)
+	$(RUN) $(BIN)/python -m benchmarks.soak
 
 test-image: setup ## build every variant of the runner image and run it; needs root and apt-get
 	@folder="$$(tools/image_tools.sh)" && \

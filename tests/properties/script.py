@@ -9,7 +9,7 @@ from typing import Literal
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
 from cdk_runner_fleet.local.twin.records import Job, Run
 from testbed.laws import job_of
-from testbed.stage import NO_CAPACITY, QUIET_SECONDS, Deed, JobSpec, Stage
+from testbed.stage import NO_CAPACITY, Deed, JobSpec, Stage
 
 DELAY_SECONDS = 0.6
 
@@ -105,12 +105,7 @@ def play(stage: Stage, script: Script) -> list[str]:
     played = _Play(stage)
     for job_id, act in zip(ids, script.acts, strict=True):
         played.begin(job_id, act)
-    delayed = any(kind == "delay" for act in script.acts for _, kind in act.webhooks)
-    problems = stage.settle(
-        played.jobs,
-        cancelled=played.cancelled,
-        quiet_seconds=QUIET_SECONDS + (DELAY_SECONDS if delayed else 0.0),
-    )
+    problems = stage.settle(played.jobs, cancelled=played.cancelled)
     stage.deeds.clear()
     for job in played.jobs:
         stage.twin.board.cancel(job)  # who was told that there is no runner waits no longer

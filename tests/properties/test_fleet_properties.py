@@ -1,25 +1,24 @@
 """Whatever happens to a fleet, in any order: once it has settled, the laws hold.
 
 The real functions and the shipped machine, over one emulator; every play has jobs of its own.
-``FLEET_PLAYS=200`` plays as many that nobody has seen before, instead of the same few.
+`make test` plays one program of the season, `make test-deep` all of it, two hundred plays.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from testbed.stage import Stage, open_stage
+from tests.rotation import is_due
 
 from .script import Act, Answer, Crash, Script, play
 
-FEW = 12
-PLAYS = int(os.environ.get("FLEET_PLAYS", FEW))
+PROGRAMS, PLAYS = 20, 10
 
 ACTIONS = ("queued", "in_progress", "completed")
 acts = st.builds(
@@ -92,21 +91,23 @@ def house() -> Iterator[House]:
     house.close()
 
 
-@settings(
-    max_examples=PLAYS,
-    derandomize=PLAYS == FEW,
-    database=None,
-    deadline=None,
-    phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow],
-    report_multiple_bugs=False,
-)
-@given(script=scripts)
-def test_the_laws_hold_when_all_has_settled(house: House, script: Script) -> None:
-    problems = ["the play was not finished"]
-    try:
-        problems = play(house.stage(), script)
-    finally:
-        if problems:
-            house.close()
-    assert not problems, "\n".join(problems)
+@pytest.mark.parametrize("program", [n for n in range(PROGRAMS) if is_due(n, one_in=PROGRAMS)])
+def test_the_laws_hold_when_all_has_settled(house: House, program: int) -> None:
+    @seed(program)
+    @settings(
+        max_examples=PLAYS,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+    )
+    @given(script=scripts)
+    def plays(script: Script) -> None:
+        problems = ["the play was not finished"]
+        try:
+            problems = play(house.stage(), script)
+        finally:
+            if problems:
+                house.close()
+        assert not problems, "\n".join(problems)
+
+    plays()
