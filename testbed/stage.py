@@ -25,16 +25,17 @@ from testbed.laws import broken, collect, ledger_table
 REPOSITORY = "octo-org/octo-repo"
 NO_CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different AZ."
 """ECS's own words."""
-_PATIENCE_SECONDS = 90.0
-_POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 120.0
+"""More than anything takes on a machine with other work to do: only a failure waits as long."""
+_UNREST_SECONDS = 600.0
+"""The same for a dozen jobs one after another."""
+_POLL_SECONDS = 0.2
 _RETRY_SETTING, _RETRY_SECONDS = "LAMBDA_ASYNC_RETRY_BASE_SECONDS", "0.1"
 """ministack's pause before it makes an asynchronous call again; Lambda's is a minute."""
-QUIET_SECONDS = 0.4
-"""Longer than what ministack then waits before the second and the third call, 0.1 and 0.2."""
+_QUIET_SECONDS = 0.8
+"""Much longer than what ministack then waits before the second and the third call, 0.1 and 0.2."""
 _STARTING_SECONDS = 5
-"""Whoever has not started a build by then has died: a function takes less than a second here."""
-_STOPPING_SECONDS = 10.0
-"""What a task may take to stop once its execution has ended."""
+"""Longer than those pauses: an asynchronous call that is made again may start the build yet."""
 CONTEXT: Mapping[str, object] = {
     "github_repo": REPOSITORY,
     # the shortest that a busy machine keeps when nothing is wrong
@@ -167,7 +168,7 @@ class Stage:
             json.dumps(body).encode(),
             {"Authorization": f"Bearer {self.twin.token}"},
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS).close()
 
     # Functions
 
@@ -221,10 +222,10 @@ class Stage:
 
     # Rest
 
-    def at_work(self) -> int:
-        """How many executions and invocations are under way."""
-        stats = self.stats()
-        return int(stats["executions_running"] + stats["invocations_running"])
+    def at_work(self, stats: Mapping[str, Any] | None = None) -> int:
+        """How many webhooks, executions and invocations are under way."""
+        webhooks, stats = self.twin.deliveries_under_way, stats or self.stats()
+        return int(webhooks + stats["executions_running"] + stats["invocations_running"])
 
     def until(self, reached: Callable[[], object], *, seconds: float = _PATIENCE_SECONDS) -> bool:
         """Wait for something, and do meanwhile what is due; whether it came."""
@@ -236,19 +237,15 @@ class Stage:
             time.sleep(_POLL_SECONDS)
         return True
 
-    def quiet(self, *, for_seconds: float = QUIET_SECONDS) -> None:
-        """Wait until no function and no execution has been at work for a while.
-
-        Args:
-            for_seconds: The while; longer than any delivery is delayed, and than the pauses before
-                an asynchronous call is made again.
-        """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+    def quiet(self) -> None:
+        """Wait until no webhook, no function and no execution has been under way for a while."""
+        deadline = time.monotonic() + _UNREST_SECONDS
         since, before = time.monotonic(), -1
-        while time.monotonic() - since < for_seconds:
+        while time.monotonic() - since < _QUIET_SECONDS:
             assert time.monotonic() < deadline, f"no rest: {self.stats()}"
-            made = sum(self.stats()["invocations"].values())
-            if self.act() or made != before or self.at_work():
+            stats = self.stats()
+            made = sum(stats["invocations"].values())
+            if self.act() or made != before or self.at_work(stats):
                 since, before = time.monotonic(), made
                 self._bury_starters()
             time.sleep(_POLL_SECONDS)
@@ -256,11 +253,16 @@ class Stage:
     def _bury_starters(self) -> None:
         """Turns to build are free again of those who died with them, before a minute and a half."""
         now = int(time.time())
+        starters = [
+            turn
+            for turn in self._builds.read().held
+            if not turn.build_id and turn.until - START_SECONDS < now - _STARTING_SECONDS
+        ]
+        if not starters or self.stats()["invocations_running"]:
+            return  # one of those who run may be it
 
         def bury(turn: BuildTurn) -> BuildTurn:
-            taken = turn.until - START_SECONDS
-            is_dead = not turn.build_id and taken < now - _STARTING_SECONDS
-            return replace(turn, until=min(turn.until, now)) if is_dead else turn
+            return replace(turn, until=min(turn.until, now)) if turn in starters else turn
 
         self._builds.change(lambda queue: replace(queue, held=tuple(map(bury, queue.held))))
 
@@ -270,7 +272,6 @@ class Stage:
         *,
         cancelled: Collection[int] = frozenset(),
         passes: int = 8,
-        quiet_seconds: float = QUIET_SECONDS,
     ) -> list[str]:
         """Let the fleet come to rest, reconciling as its schedule would.
 
@@ -278,16 +279,15 @@ class Stage:
             jobs: The jobs to look at.
             cancelled: Ids of those that a person cancelled.
             passes: How often it is reconciled at the most.
-            quiet_seconds: See :meth:`quiet`.
 
         Returns:
             The laws that do not hold even then; none if all is well.
         """
         problems: list[str] = []
         for _ in range(passes):
-            self.quiet(for_seconds=quiet_seconds)
+            self.quiet()
             report = self.reconcile()
-            self.quiet(for_seconds=quiet_seconds)
+            self.quiet()
             problems = self._problems(jobs, cancelled)
             if not problems and not changed(report):
                 return []
@@ -305,7 +305,7 @@ class Stage:
         def look() -> list[str]:
             return broken(collect(self.local, jobs, cancelled=cancelled))
 
-        deadline = time.monotonic() + _STOPPING_SECONDS
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while (problems := look()) and time.monotonic() < deadline:
             if not all(problem.startswith("a task of") for problem in problems):
                 break
@@ -318,7 +318,7 @@ class Stage:
             None if body is None else json.dumps(body).encode(),
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS) as answer:
             return json.load(answer)
 
 

@@ -22,7 +22,20 @@ settings.load_profile("fleet")
 
 SLOWEST_FIRST = (
     "tests/end_to_end/test_crashes.py",
+    "tests/functions/images/test_builder.py",
     "tests/end_to_end: one fleet",
+    "tests/properties/test_fleet_properties.py",
+    "tests/constructs/test_image.py",
+    "tests/statemachines/test_executed.py",
+    "tests/end_to_end/test_images.py",
+    "tests/constructs/test_fleet.py",
+    "tests/end_to_end/test_reconciliation.py",
+    "tests/end_to_end/test_admission.py",
+    "tests/local/test_commands.py",
+    "tests/local/emulator/test_stack.py",
+    "tests/local/test_fleet.py",
+    "tests/statemachines/test_launch_failures.py",
+    "tests/runner_image/test_heartbeat.py",
 )
 """Groups in the order in which they begin; those that wait stand beside those that compute."""
 

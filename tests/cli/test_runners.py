@@ -12,6 +12,7 @@ import moto
 import pytest
 
 from cdk_runner_fleet.cli.output import age_text
+from tests.waiting import until
 
 from .conftest import Result, deploy, get_runner, put_runner
 
@@ -234,20 +235,13 @@ def test_terminate_drives_a_parked_lifecycle_to_its_stop_branch(run: Run, fleet:
         execution = states.start_execution(
             stateMachineArn=machine["stateMachineArn"], name="fleet-1-1", input="{}"
         )["executionArn"]
-        _until(lambda: "task_token" in get_runner("fleet-1-1"))
+        until(lambda: "task_token" in get_runner("fleet-1-1"))
         result = run("runners", "terminate", "fleet-1-1")
         assert result.exit_code == 0, result.stderr
-        _until(lambda: states.describe_execution(executionArn=execution)["status"] != "RUNNING")
+        until(lambda: states.describe_execution(executionArn=execution)["status"] != "RUNNING")
         assert states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED"
     finally:
         del moto.core.config.default_user_config["stepfunctions"]
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_names_from_the_environment_need_no_stack(

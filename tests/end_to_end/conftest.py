@@ -7,18 +7,18 @@ import hashlib
 import hmac
 import itertools
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests.waiting import PATIENCE_SECONDS, until
 
-PATIENCE_SECONDS = 45
 REPOSITORY = "octo-org/octo-repo"
 _job_ids = itertools.count(70_000_000_001)
 
@@ -83,7 +83,7 @@ class Fleet:
         }
         request = urllib.request.Request(self.local.webhook_url, body, headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
@@ -102,13 +102,33 @@ class Fleet:
         return {k: next(iter(v.values())) for k, v in found.get("Item", {}).items()}
 
     def until(self, runner: str, reached: Callable[[Row], object]) -> Row:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
+        def found() -> Row | None:
             row = self.row(runner)
-            if row and reached(row):
-                return row
-            time.sleep(0.05)
-        raise AssertionError(f"{runner} did not get there: {self.row(runner)}")
+            return row if row and reached(row) else None
+
+        row = until(found, lambda: f"{runner} gets there: {self.row(runner)}")
+        assert row
+        return row
+
+    def stats(self) -> dict[str, Any]:
+        """The emulator's counts."""
+        url = f"{self.local.endpoint_url}/_fleet/stats"
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+            counts: dict[str, Any] = json.loads(answer.read())
+        return counts
+
+    def invocations(self, function: str = "") -> int:
+        """How often functions with this in their names were called."""
+        called = self.stats()["invocations"]
+        return sum(times for name, times in called.items() if function in name)
+
+    @contextmanager
+    def handled(self, *, events: int = 1) -> Iterator[None]:
+        """Waits after the block until so many events have been handled that it put on the bus."""
+        due = self.invocations("DispatchEvent") + events
+        yield
+        until(lambda: self.invocations("DispatchEvent") >= due, "it is dispatched")
+        until(lambda: not self.stats()["invocations_running"], "it is handled")
 
     def status(self, runner: str, *statuses: str) -> Row:
         return self.until(runner, lambda row: row["status"] in statuses)
@@ -136,29 +156,26 @@ class Fleet:
             f"{self.local.github_url}/repos/{REPOSITORY}/actions/runners?per_page=100",
             headers={"Authorization": f"Bearer {self.local.twin.token}"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return [runner["name"] for runner in json.loads(answer.read())["runners"]]
 
     def fault(self, **rule: Any) -> None:
         request = urllib.request.Request(
             f"{self.local.endpoint_url}/_fleet/faults", json.dumps(rule).encode(), method="POST"
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
 
     def nothing_is_left_of(self, runner: str) -> None:
         """Neither a task, nor an open execution, nor a registration at GitHub."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            task = self.row(runner).get("task_id")
-            left = [
-                task in self.running_tasks(),
-                "RUNNING" in self.executions(runner),
-                runner in self.registered(),
-            ]
-            if not any(left):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"of {runner} is left: task, execution, registration = {left}")
+
+        def left() -> dict[str, bool]:
+            return {
+                "task": self.row(runner).get("task_id") in self.running_tasks(),
+                "execution": "RUNNING" in self.executions(runner),
+                "registration": runner in self.registered(),
+            }
+
+        until(lambda: not any(left().values()), lambda: f"of {runner} is left: {left()}")
 
 
 def runner_id(job: dict[str, Any]) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests.waiting import until
 
-from .conftest import PATIENCE_SECONDS, Fleet, Row, runner_id
+from .conftest import Fleet, Row, runner_id
 
 ONE, TWO = "octo-org/one", "octo-org/two"
 CLASSES = {
@@ -95,20 +96,17 @@ class Crowd:
         )
 
     def settled(self, reached: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not reached():
-            assert time.monotonic() < deadline, f"{what}: {self.turns}"
-            time.sleep(0.05)
+        until(reached, lambda: f"{what}: {self.turns}")
 
     @property
     def holders(self) -> set[str]:
         return set(self.turns.get("fleet", ()))
 
     def hold(self, count: int, *, besides: set[str]) -> None:
-        self.settled(lambda: len(self.holders - besides) == count, f"not {count} hold a turn")
+        self.settled(lambda: len(self.holders - besides) == count, f"{count} hold a turn")
 
     def all_turns_are_back(self) -> None:
-        self.settled(lambda: not self.holders, "a turn is not given back")
+        self.settled(lambda: not self.holders, "all turns are given back")
 
 
 @pytest.fixture(scope="module")

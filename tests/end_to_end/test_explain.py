@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,8 +15,9 @@ from cdk_runner_fleet.local.emulator.options import ACCOUNT
 from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from tests.waiting import until
 
-from .conftest import PATIENCE_SECONDS, Fleet, runner_id
+from .conftest import Fleet, runner_id
 
 pytestmark = pytest.mark.xdist_group("tests/end_to_end: one fleet")
 
@@ -68,15 +68,6 @@ def url(job: Job) -> str:
     return f"https://github.com/octo-org/octo-repo/actions/runs/{job.run.id}/job/{job.id}"
 
 
-def eventually(holds: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if found := holds():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
-
-
 def statuses(fleet: Fleet, name: str) -> list[dict[str, Any]]:
     assert fleet.local.twin
     said = fleet.local.twin.checks.statuses
@@ -92,7 +83,7 @@ def test_the_author_of_a_job_that_cannot_be_served_is_told_at_the_commit(
     fleet: Fleet, run: Run
 ) -> None:
     job = queue(fleet, "too-big", "class:gigantic")
-    [said] = eventually(lambda: statuses(fleet, "too-big"))
+    [said] = until(lambda: statuses(fleet, "too-big"))
     assert said["state"] == "failure"
     assert said["description"] == (
         "class 'gigantic' is not in the catalog, use one of small, medium, large, "
@@ -169,7 +160,7 @@ def test_an_event_that_failed_is_handed_to_its_function_again(fleet: Fleet, run:
         found = json.loads(run("events", "list", "--output", "json")[1])
         return [each for each in found if str(job["id"]) in each["about"]]
 
-    [failed] = eventually(listed)
+    [failed] = until(listed)
     assert failed["about"] == f"workflow_job queued {job['id']}"
     assert "AccessDeniedException" in failed["why"]
     assert fleet.executions(runner) == []
@@ -188,18 +179,18 @@ def test_replaying_all_that_happened_changes_nothing(fleet: Fleet, run: Run) -> 
     runners = [f"fleet-{job.id}-1" for job in (done, refused)]
     fleet.status(runners[0], "OFFLINE")
     fleet.until(runners[1], lambda row: "given_up_at" in row)
-    eventually(lambda: fleet.executions(runners[0]) == ["SUCCEEDED"])
+    until(lambda: fleet.executions(runners[0]) == ["SUCCEEDED"])
     settle(fleet)
     before = [fleet.row(runner) for runner in runners]
-    turns, registered, invoked = ledger(fleet), fleet.registered(), invocations(fleet)
+    turns, registered, invoked = ledger(fleet), fleet.registered(), fleet.invocations()
     hour = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     status, out = run("events", "replay", "--from", hour, "--output", "json")
     assert status == 0
     name = json.loads(out)["replay"]
     events = fleet.local.client("events")
-    eventually(lambda: events.describe_replay(ReplayName=name)["State"] == "COMPLETED")
+    until(lambda: events.describe_replay(ReplayName=name)["State"] == "COMPLETED")
     settle(fleet)
-    assert invocations(fleet) > invoked + 5, "the events came again"
+    assert fleet.invocations() > invoked + 5, "the events came again"
     assert [fleet.row(runner) for runner in runners] == before
     assert ledger(fleet) == turns
     assert [fleet.executions(runner) for runner in runners] == [["SUCCEEDED"], []]
@@ -208,20 +199,16 @@ def test_replaying_all_that_happened_changes_nothing(fleet: Fleet, run: Run) -> 
     cancel(fleet, refused)
 
 
-def invocations(fleet: Fleet) -> int:
-    with urllib.request.urlopen(f"{fleet.local.endpoint_url}/_fleet/stats", timeout=10) as answer:
-        return sum(json.loads(answer.read())["invocations"].values())
-
-
 def settle(fleet: Fleet) -> None:
     """Wait until no function has been called for a second."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    last, since = -1, time.monotonic()
-    while time.monotonic() - since < 1 and time.monotonic() < deadline:
-        now = invocations(fleet)
-        if now != last:
-            last, since = now, time.monotonic()
-        time.sleep(0.1)
+    seen: list[tuple[float, int]] = []
+
+    def has_settled() -> bool:
+        seen.append((time.monotonic(), fleet.invocations()))
+        same = [at for at, made in seen if made == seen[-1][1]]
+        return same[-1] - same[0] >= 1 and not fleet.stats()["invocations_running"]
+
+    until(has_settled, "the functions come to rest")
 
 
 def ledger(fleet: Fleet) -> list[Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests.waiting import until
 
-from .conftest import PATIENCE_SECONDS, REPOSITORY, Fleet
+from .conftest import REPOSITORY, Fleet
 
 MOST_BUILDS = 3
 DAY = 86400
@@ -28,16 +29,8 @@ def builders() -> Iterator[Fleet]:
     with LocalFleet(context=settings) as local:
         fleet = Fleet(local)
         ready = lambda: [row["status"] for row in image_rows(fleet)] == ["READY"]  # noqa: E731
-        wait_for(ready, "the default image")
+        until(ready, "the default image")
         yield fleet
-
-
-def wait_for(reached: Any, what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := reached()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
 
 
 def invoke(fleet: Fleet, handler: str, event: object = None) -> Any:
@@ -111,7 +104,7 @@ def test_twenty_different_images_are_built_so_many_at_a_time(builders: Fleet) ->
     runners = [builders.queue(f"image:python:3.{minor}-slim") for minor in range(20)]
     for runner in runners:
         builders.status(runner, "IMAGE_CREATING")
-    wait_for(
+    until(
         lambda: [row["status"] for row in image_rows(builders)].count("QUEUED") == 20 - MOST_BUILDS,
         "the others are in line",
     )
@@ -172,13 +165,13 @@ def test_a_week_old_image_is_built_anew_on_the_current_release(builders: Fleet) 
     builders.status(runner, "WAITING_FOR_JOB")
     old, old_image = image_of(builders, runner), image_run_by(builders, runner)
     cancel(builders, runner)
-    wait_for(lambda: "used_at" in image_of(builders, runner), "its use is noted")
+    until(lambda: "used_at" in image_of(builders, runner), "its use is noted")
 
     twin.releases.publish("2.339.0")
     assert invoke(builders, "watch_release")["release"] == "2.339.0"
     grow_old(builders, old["image_tag"], days=8)
     invoke(builders, "build_image", {"detail-type": "Scheduled Event", "id": "daily-1"})
-    new = wait_for(
+    new = until(
         lambda: next(
             (
                 row
@@ -211,12 +204,12 @@ def test_an_image_whose_runner_github_retired_is_built_anew_for_the_next_job(
     builders.status(runner, "WAITING_FOR_JOB")
     version = image_of(builders, runner)["runner_version"]
     cancel(builders, runner)
-    wait_for(lambda: "used_at" in image_of(builders, runner), "its use is noted")
+    until(lambda: "used_at" in image_of(builders, runner), "its use is noted")
 
     twin.releases.publish("2.340.0")
     twin.releases.deprecate(version, runtime="2026-11-01T00:00:00Z")
     assert version in invoke(builders, "watch_release")["retired"]
-    wait_for(lambda: image_of(builders, runner)["status"] == "RETIRED", "the image is retired")
+    until(lambda: image_of(builders, runner)["status"] == "RETIRED", "the image is retired")
     later = builders.queue("image:node:23")
     builders.status(later, "WAITING_FOR_JOB")
     assert image_of(builders, later)["runner_version"] == "2.340.0"

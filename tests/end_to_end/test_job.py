@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from tests.waiting import PATIENCE_SECONDS, until
 
 from .conftest import Fleet, runner_id
 
@@ -53,10 +54,7 @@ def test_a_job_from_queued_to_offline(fleet: Fleet) -> None:
     assert not {"task_token", "ticket_hash", "events_token_hash", "waiting_labels"} & set(ended)
     # the row says so a moment before the execution has ended
     fleet.until(runner, lambda _: fleet.executions(runner) == ["SUCCEEDED"])
-    deadline = time.monotonic() + 20
-    while ended["task_id"] in fleet.running_tasks() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert ended["task_id"] not in fleet.running_tasks()
+    until(lambda: ended["task_id"] not in fleet.running_tasks(), "its task is gone")
 
 
 def test_the_same_event_twice_starts_one_runner(fleet: Fleet) -> None:
@@ -70,8 +68,8 @@ def test_the_same_event_twice_starts_one_runner(fleet: Fleet) -> None:
     ended_on(fleet, job, runner, "success")
     fleet.status(runner, "OFFLINE")
     # and once more when it is over
-    assert fleet.send("queued", job)[0] == 202
-    time.sleep(0.5)
+    with fleet.handled():
+        assert fleet.send("queued", job)[0] == 202
     # the row says so a moment before the execution has ended
     fleet.until(runner, lambda _: fleet.executions(runner) == ["SUCCEEDED"])
 
@@ -83,10 +81,7 @@ def test_cancelled_before_it_was_queued_starts_nothing(fleet: Fleet) -> None:
     row = fleet.status(runner_id(job), "OFFLINE")
     assert row["job_status"] == "cancelled"
     assert fleet.send("queued", job)[0] == 202
-    deadline = time.monotonic() + 20
-    while fleet.executions(runner_id(job)) != ["SUCCEEDED"] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert fleet.executions(runner_id(job)) == ["SUCCEEDED"]
+    until(lambda: fleet.executions(runner_id(job)) == ["SUCCEEDED"])
     assert "task_id" not in fleet.row(runner_id(job))
 
 
@@ -126,15 +121,16 @@ def test_completed_before_in_progress(fleet: Fleet) -> None:
     fleet.status(runner, "WAITING_FOR_JOB")
     ended_on(fleet, job, runner, "failure")
     fleet.status(runner, "OFFLINE")
-    fleet.send("in_progress", job | {"status": "in_progress", "runner_name": runner})
-    time.sleep(0.5)
+    with fleet.handled():
+        fleet.send("in_progress", job | {"status": "in_progress", "runner_name": runner})
     assert fleet.row(runner)["job_status"] == "failure"
 
 
 def test_a_foreign_runner_is_none_of_the_fleets_business(fleet: Fleet) -> None:
     job = fleet.job()
-    fleet.send("in_progress", job | {"status": "in_progress", "runner_name": "somebody-elses"})
-    time.sleep(0.5)
+    foreign = {"status": "in_progress", "runner_name": "somebody-elses"}
+    with fleet.handled():
+        fleet.send("in_progress", job | foreign)
     assert fleet.row("somebody-elses") == {}
 
 
@@ -275,7 +271,7 @@ def test_the_claim_api_refuses_what_it_does_not_know(fleet: Fleet) -> None:
             method="POST",
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
         assert refused.value.code == status
     fleet.send("completed", fleet.job(id=int(runner.split("-")[1]), conclusion="cancelled"))
     fleet.status(runner, "OFFLINE")
@@ -341,8 +337,8 @@ def test_a_job_that_loses_its_runner_to_a_lesser_job_gets_another(fleet: Fleet) 
     fleet.status(f"{runner_id(greater)}-r2", "WAITING_FOR_JOB")
     assert fleet.executions(f"{runner_id(greater)}-r1-r1") == []
     # the job that took it is queued only now: it starts nothing
-    fleet.send("queued", other)
-    time.sleep(0.5)
+    with fleet.handled():
+        fleet.send("queued", other)
     assert "task_id" not in fleet.row(runner_id(other))
     for job, runner in ((lesser, runner_id(greater)), (other, replacement)):
         ended_on(fleet, job, runner, "success")

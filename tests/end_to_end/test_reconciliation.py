@@ -15,8 +15,9 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.faults import ApiFault, RunnerFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import PATIENCE_SECONDS, REPOSITORY, Fleet, runner_id
+from .conftest import REPOSITORY, Fleet, runner_id
 
 GRACE_SECONDS = 1
 
@@ -39,12 +40,12 @@ class Reconciled(Fleet):
 
     def reconcile_until(self, holds: Callable[[], object]) -> list[dict[str, Any]]:
         """Run again and again, as the schedule does; returns what the runs have done."""
-        reports = []
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not holds():
-            assert time.monotonic() < deadline, reports
-            reports.append(self.reconcile())
-            time.sleep(0.3)
+        reports: list[dict[str, Any]] = []
+
+        def comes_true() -> object:
+            return holds() or reports.append(self.reconcile())
+
+        until(comes_true, reports)
         return reports
 
     def queue_real(self, name: str, *labels: str, script: str = "true") -> Job:
@@ -66,10 +67,7 @@ class Reconciled(Fleet):
             )
 
     def wait_for(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(holds)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +204,7 @@ def test_a_ghost_at_github_is_removed(world: Reconciled) -> None:
         {"Authorization": f"Bearer {world.twin.token}"},
         method="POST",
     )
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
     # something to do: idle, it looks for ghosts every fifteen minutes only
     keeper = world.queue_real("keeper", "gpu-that-nobody-has")
     reports = world.reconcile_until(lambda: "fleet-1-1" not in world.registered())

@@ -22,6 +22,7 @@ from fleet_runtime.images.parts import Parts, Settings
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.images.upkeep import Upkeep
 from fleet_runtime.job.image_reference import image_tag
+from tests.rotation import is_due
 
 from .builds_stand_in import Builds
 from .conftest import RUNNER, Aws
@@ -241,6 +242,12 @@ def calls_made() -> Iterator[list[str]]:
 
 
 CALLS = range(1, 60)
+GIVEN_UP_ONE_IN = 5
+
+
+def calls_to_die_at(times: int) -> list[int]:
+    """Each call to die at once, and one in so many to die at until nobody tries again."""
+    return [calls for calls in CALLS if times == 1 or is_due(calls, one_in=GIVEN_UP_ONE_IN)]
 
 
 def die(fleet: Fleet, calls: int, times: int, invoke: Any) -> bool:

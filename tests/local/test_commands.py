@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 from .session_helpers import ONE_JOB, left_behind, start
 
 
@@ -28,7 +30,7 @@ def test_up_says_one_line_and_ends_at_a_signal(tmp_path: Path) -> None:
     assert left_behind(tmp_path) != []
     up.send_signal(signal.SIGINT)
     up.send_signal(signal.SIGINT)  # somebody impatient
-    rest, _ = up.communicate(timeout=60)
+    rest, _ = up.communicate(timeout=PATIENCE_SECONDS)
     assert (up.returncode, rest) == (0, "")
     assert left_behind(tmp_path) == []
 
@@ -43,7 +45,7 @@ def test_up_is_stopped_while_it_starts(
         assert up.poll() is None
         time.sleep(0.02)
     up.terminate()
-    out, _ = up.communicate(timeout=60)
+    out, _ = up.communicate(timeout=PATIENCE_SECONDS)
     assert (up.returncode, out) == (0, "")
     assert left_behind(tmp_path) == []
 
@@ -53,14 +55,14 @@ def test_up_takes_another_server_for_github(tmp_path: Path) -> None:
     assert up.stdout is not None
     assert json.loads(up.stdout.readline())["github_url"] == "http://127.0.0.1:9"
     up.terminate()
-    up.communicate(timeout=60)
+    up.communicate(timeout=PATIENCE_SECONDS)
     assert up.returncode == 0
 
 
 def _run(folder: Path, workflow: str) -> tuple[int, str, dict[str, Any]]:
     (folder / "workflow.yml").write_text(workflow)
     run = start("local", "run", "workflow.yml", "--report", "report.json", folder=folder)
-    out, errors = run.communicate(timeout=180)
+    out, errors = run.communicate(timeout=2 * PATIENCE_SECONDS)
     assert "Traceback" not in errors
     assert left_behind(folder) == []
     return run.returncode, out, json.loads((folder / "report.json").read_text())
@@ -138,7 +140,7 @@ def test_run_is_interrupted(tmp_path: Path) -> None:
             break
     run.send_signal(signal.SIGINT)
     try:
-        run.communicate(timeout=60)
+        run.communicate(timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
         run.kill()
         raise

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from cdk_runner_fleet.local.errors import SettingsError
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from cdk_runner_fleet.local.watch import RunWatch
+from tests.waiting import until
 
 from .session_helpers import left_behind
 
@@ -76,7 +76,7 @@ def test_settings_reach_the_functions(fleet: LocalFleet) -> None:
 def test_a_run_passes_through_every_phase(fleet: LocalFleet) -> None:
     watch = _watch(fleet, SLEEPER.replace("sleep 60", "true"))
     changes = []
-    _until(lambda: changes.extend(watch.poll()) or watch.over)
+    until(lambda: changes.extend(watch.poll()) or watch.over)
     (job,) = watch.jobs.values()
     assert job.conclusion == "success"
     states = [step.state for step in job.steps]
@@ -93,7 +93,7 @@ def test_terminate_stops_a_runner_at_work(
     fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     watch = _watch(fleet, SLEEPER)
-    _until(lambda: bool(watch.poll()) and _status(watch) == "RUNNING")
+    until(lambda: bool(watch.poll()) and _status(watch) == "RUNNING")
     (job,) = watch.jobs.values()
     runner_id = str(job.row["runner_id"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", fleet.endpoint_url)
@@ -104,7 +104,7 @@ def test_terminate_stops_a_runner_at_work(
         main(arguments)
     assert not exit_.value.code
     assert "was RUNNING" in capsys.readouterr().out
-    _until(lambda: bool(watch.poll()) and watch.over)
+    until(lambda: bool(watch.poll()) and watch.over)
     assert job.row["status"] == "FAILED"
     assert job.row["error"] == "Runner.Terminated"
     assert job.conclusion in ("failure", "cancelled")  # how far the runner's own end came
@@ -121,13 +121,6 @@ def _watch(fleet: LocalFleet, text: str) -> RunWatch:
 
 def _status(watch: RunWatch) -> str:
     return next((str(job.row.get("status")) for job in watch.jobs.values()), "")
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture

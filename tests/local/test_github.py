@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from cdk_runner_fleet.local.twin.request import Request
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.images import releases as release
 from testbed.laws import ledger_table
+from tests.waiting import until
 
 JOB = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 
@@ -49,10 +49,8 @@ def fleet() -> Iterator[LocalFleet]:
     with LocalFleet(context=context) as fleet:
         # nor are those of the watch on releases, which looks after each deployment
         ledger, entry = ledger_table(fleet), {"entry": {"S": release.ENTRY}}
-        deadline = time.monotonic() + 60
-        while "Item" not in fleet.client("dynamodb").get_item(TableName=ledger, Key=entry):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        table = fleet.client("dynamodb")
+        until(lambda: "Item" in table.get_item(TableName=ledger, Key=entry))
         yield fleet
 
 
@@ -60,10 +58,7 @@ def run(fleet: LocalFleet) -> str | None:
     assert fleet.twin is not None
     run_id = fleet.queue_run(read_workflow(JOB, file_name="ci.yml"), file_name="ci.yml")
     workflow_run = fleet.twin.board.runs[run_id]
-    deadline = time.monotonic() + 60
-    while workflow_run.status != "completed":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: workflow_run.status == "completed")
     return workflow_run.conclusion
 
 

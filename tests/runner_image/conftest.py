@@ -10,13 +10,14 @@ import signal
 import stat
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.waiting import PATIENCE_SECONDS
 
 IMAGE = Path(__file__).parents[2] / "runner_image"
 TICKET = "ticket-0123456789abcdef"
@@ -74,14 +75,6 @@ def fleet() -> Iterator[Fleet]:
     fleet.server.server_close()
 
 
-def wait_until(holds: Callable[[], bool], *, seconds: float = 10) -> None:
-    """Waits for it; fails after the seconds."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
     try:
@@ -89,6 +82,23 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def left_of(process: subprocess.Popen[bytes]) -> list[str]:
+    """The processes of its session, by what the kernel says of them."""
+    return [
+        said
+        for folder in Path("/proc").glob("[0-9]*")
+        if (said := stat_of(folder)) and f" {process.pid} " in said.rpartition(")")[2]
+    ]
+
+
+def stat_of(folder: Path) -> str:
+    """What the kernel says of a process, by its folder in /proc; empty if it is gone."""
+    try:
+        return (folder / "stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 class Machine:
@@ -120,6 +130,16 @@ class Machine:
     def copy_of_the_image(self) -> Path:
         """The image's scripts in a folder of their own, for a test to replace some."""
         return Path(shutil.copytree(IMAGE, self.home.parent / "image"))
+
+    def image_that_beats(self, *, every: int) -> Path:
+        """The same with another interval of its heartbeat, in seconds."""
+        scripts = self.copy_of_the_image()
+        entrypoint = scripts / "entrypoint.sh"
+        text = entrypoint.read_text(encoding="utf-8")
+        changed = text.replace("HEARTBEAT_SECONDS=30", f"HEARTBEAT_SECONDS={every}")
+        assert changed != text
+        entrypoint.write_text(changed, encoding="utf-8")
+        return scripts
 
     def environment(self, **extra: str) -> dict[str, str]:
         path = f"{self.bin}:{os.environ['PATH']}"
@@ -160,7 +180,7 @@ class Machine:
     def run(self, fleet: Fleet, *, image: Path = IMAGE, **extra: str) -> tuple[int, str]:
         """The entrypoint's status and complaints, and with it ends all that it started."""
         process = self.start(fleet, image=image, **extra)
-        status = process.wait(timeout=20)
+        status = process.wait(timeout=PATIENCE_SECONDS)
         self.end(process)
         return status, self.complaints()
 

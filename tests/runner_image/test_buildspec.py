@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.waiting import PATIENCE_SECONDS
+
 from .conftest import IMAGE, Machine
 
 REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -170,7 +172,7 @@ def build(machine: Machine, what: Build) -> Built:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     calls = _read(home / "calls").split("\x01\0")

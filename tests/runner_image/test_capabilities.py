@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 from .conftest import IMAGE, Machine
 
 
@@ -31,7 +33,7 @@ def test_it_finds_what_is_there(machine: Machine, tools: tuple[str, ...], found:
         env={"PATH": str(machine.bin)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{found}\n", "")

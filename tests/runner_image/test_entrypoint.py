@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdk_runner_fleet.local.emulator import curl_stand_in
+from tests.waiting import PATIENCE_SECONDS, until
 
 from .conftest import (
     HANG_UP,
@@ -20,7 +20,7 @@ from .conftest import (
     Fleet,
     Machine,
     alive,
-    wait_until,
+    left_of,
 )
 
 NAMES = ("RUNNER_TICKET", "FLEET_URL", "RUNNER_ID=", "RUNNER_LABELS", "RUNNER_CLASS_CAPABILITIES")
@@ -115,7 +115,7 @@ def test_the_heartbeat_is_started_for_the_process_that_becomes_the_runner(
     )
     machine.script(machine.home / "run.sh", "while [[ ! -s started ]]; do sleep 0.01; done")
     process = machine.start(fleet, image=scripts)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
     beat = f"{claimed(fleet)['heartbeat_seconds']} {process.pid}\n"
     assert (machine.home / "started").read_text(encoding="utf-8") == beat
     seen = (machine.home / "seen").read_text(encoding="utf-8")
@@ -129,8 +129,8 @@ def test_without_a_claim_there_is_no_heartbeat(fleet: Fleet, machine: Machine, a
     machine.script(scripts / "heartbeat.sh", 'touch "$HOME/started"')
     fleet.answers = [(answer, {})]
     process = machine.start(fleet, image=scripts)
-    process.wait(timeout=10)
-    time.sleep(0.1)
+    process.wait(timeout=PATIENCE_SECONDS)
+    until(lambda: not left_of(process))
     assert not (machine.home / "started").exists()
 
 
@@ -257,29 +257,29 @@ def test_sigterm_reaches_the_runner(fleet: Fleet, machine: Machine) -> None:
         "trap 'touch stopped; exit 0' TERM; touch running; while :; do sleep 0.02; done",
     )
     process = machine.start(fleet)
-    wait_until((machine.home / "running").exists)
+    until((machine.home / "running").exists)
     process.send_signal(signal.SIGTERM)  # to the entrypoint's own process ID
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert (machine.home / "stopped").exists()
 
 
 def test_sigterm_ends_the_wait_for_a_claim(fleet: Fleet, machine: Machine) -> None:
-    machine.put("sleep", 'echo $$ > "$HOME/pid"; touch "$HOME/pausing"; exec /bin/sleep 30')
+    machine.put("sleep", 'echo $$ > "$HOME/pid"; touch "$HOME/pausing"; exec /bin/sleep infinity')
     fleet.answers = [(503, {})]
     process = machine.start(fleet)
-    wait_until((machine.home / "pausing").exists)
+    until((machine.home / "pausing").exists)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
+    assert process.wait(timeout=PATIENCE_SECONDS) == 143
     pid = int((machine.home / "pid").read_text(encoding="utf-8"))
-    wait_until(lambda: not alive(pid))
+    until(lambda: not alive(pid))
 
 
 def test_sigterm_ends_a_claim_that_is_not_answered(fleet: Fleet, machine: Machine) -> None:
     fleet.answers = [(SILENCE, {})]
     process = machine.start(fleet)
-    wait_until(lambda: bool(fleet.requests))
+    until(lambda: bool(fleet.requests))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 143  # and not after the half minute that a claim may take
+    assert process.wait(timeout=20) == 143  # and not after the half minute that a claim may take
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,21 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.emulator import curl_stand_in
+from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import HANG_UP, IMAGE, SILENCE, Fleet, Machine, alive, wait_until
+from .conftest import HANG_UP, IMAGE, SILENCE, Fleet, Machine, alive, left_of, stat_of
 
 Start = Callable[..., subprocess.Popen[bytes]]
+
+
+LATER = 2 * int(PATIENCE_SECONDS)
+"""Seconds until a beat that nobody waits for."""
 
 
 @pytest.fixture
 def runner() -> Iterator[subprocess.Popen[bytes]]:
     """The process that became the runner."""
-    process = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(["sleep", "infinity"])
     yield process
     process.kill()
     process.wait()
@@ -52,9 +57,14 @@ def heartbeat(fleet: Fleet, machine: Machine, runner: subprocess.Popen[bytes]) -
         process.wait()
 
 
+def has_begun(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has opened what it waits on."""
+    return Path(f"/proc/{process.pid}/fd/3").exists()
+
+
 def beats(fleet: Fleet, number: int) -> list[dict[str, Any]]:
     """The bodies of the first beats, once there are so many."""
-    wait_until(lambda: len(fleet.requests) >= number)
+    until(lambda: len(fleet.requests) >= number)
     return [json.loads(request["body"]) for request in fleet.requests[:number]]
 
 
@@ -80,36 +90,51 @@ def test_a_version_that_is_none_is_not_sent(fleet: Fleet, heartbeat: Start, vers
 
 
 def test_it_beats_at_its_interval_and_not_at_once(fleet: Fleet, heartbeat: Start) -> None:
-    begin = time.monotonic()
-    heartbeat(every=3)
-    beats(fleet, 1)
-    assert 2 < time.monotonic() - begin < 5  # bash counts whole seconds
-    beats(fleet, 2)
-    assert 4 < time.monotonic() - begin < 9
+    heartbeat(RUNNER_VERSION="1")  # the clock
+    heartbeat(every=3, RUNNER_VERSION="3")
+
+    def versions() -> list[str]:
+        return [json.loads(request["body"])["runner_version"] for request in fleet.requests]
+
+    until(lambda: versions().count("3") >= 2, versions)
+    first, second, *_ = "".join(versions()).split("3")
+    # bash counts whole seconds, and either may come late
+    assert 1 <= len(first) <= 5
+    assert 1 <= len(second) <= 5
 
 
 def test_it_ends_with_the_runner(
     fleet: Fleet, machine: Machine, heartbeat: Start, runner: subprocess.Popen[bytes]
 ) -> None:
-    process = heartbeat(every=30)
-    time.sleep(0.2)
+    process = heartbeat(every=LATER)
+    until(lambda: has_begun(process))
     runner.kill()
     runner.wait()
-    assert process.wait(timeout=3) == 0
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert machine.complaints() == ""
     assert fleet.requests == []
 
 
 def test_it_starts_no_process_to_wait(heartbeat: Start) -> None:
-    process = heartbeat(every=30)
-    time.sleep(1.5)  # it has begun, and is done with its first second
-    assert process.poll() is None
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    seen = set()
-    end = time.monotonic() + 2.2
-    while time.monotonic() < end:
-        seen |= set(children.read_text(encoding="utf-8").split())
-    assert seen == set()
+    process = heartbeat(every=LATER)
+    until(lambda: has_begun(process))
+    status = Path(f"/proc/{process.pid}/status")
+
+    def pauses() -> int:
+        text = status.read_text(encoding="utf-8")
+        return int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    def children() -> tuple[str, str]:
+        """Those there are, and the memory that those who were there have touched."""
+        now = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        return now.read_text(encoding="utf-8"), stat_of(now.parents[2]).split()[10]
+
+    first = pauses() + 2  # it is done with its first second
+    until(lambda: pauses() >= first)
+    before = children()
+    until(lambda: pauses() >= first + 3)
+    assert children() == before
+    assert before[0] == ""
     spent = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
     assert spent / os.sysconf("SC_CLK_TCK") < 0.1
 
@@ -120,7 +145,7 @@ def test_it_ends_when_the_fleet_has_heard_enough(
 ) -> None:
     fleet.answers = [(202, {}), (answer, {}), (202, {})]
     process = heartbeat()
-    assert process.wait(timeout=6) == 0
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert machine.complaints() == ""
     assert len(fleet.requests) == 2
 
@@ -134,7 +159,7 @@ def test_an_outage_is_complained_of_once(
 ) -> None:
     bad, good = (trouble, {}), (202, {})
     fleet.answers = [bad, bad, good, bad, bad, (410, {})]
-    assert heartbeat().wait(timeout=15) == 0
+    assert heartbeat().wait(timeout=PATIENCE_SECONDS) == 0
     assert (
         machine.complaints().splitlines()
         == [f"fleet: no heartbeat gets through ({why}); the job goes on"] * 2
@@ -143,8 +168,10 @@ def test_an_outage_is_complained_of_once(
 
 def test_a_fleet_that_is_away_does_not_end_it(machine: Machine, heartbeat: Start) -> None:
     machine.credentials("http://127.0.0.1:9")
+    machine.put("curl", f'echo >>"$HOME/tries"; exec "{shutil.which("curl")}" "$@"')
     process = heartbeat()
-    time.sleep(2.5)
+    tries = machine.home / "tries"
+    until(lambda: tries.exists() and len(tries.read_text(encoding="utf-8")) >= 3)
     assert process.poll() is None
     (line,) = machine.complaints().splitlines()
     assert "no heartbeat gets through (curl: (7)" in line
@@ -155,7 +182,7 @@ def test_a_beat_waits_ten_seconds_for_its_answer_at_most(
 ) -> None:
     machine.put("curl", 'printf "%s\\n" "$@" > "$HOME/arguments"; touch "$HOME/called"')
     heartbeat()
-    wait_until((machine.home / "called").exists)
+    until((machine.home / "called").exists)
     arguments = (machine.home / "arguments").read_text(encoding="utf-8").split("\n")
     assert arguments[arguments.index("--max-time") + 1] == "10"
     assert "Bearer" not in " ".join(arguments)
@@ -166,47 +193,25 @@ def test_the_local_fleets_stand_in_for_curl_does_as_well(
 ) -> None:
     machine.put("curl", f'exec "{sys.executable}" "{curl_stand_in.__file__}" "$@"')
     fleet.answers = [(202, {}), (410, {})]
-    assert heartbeat().wait(timeout=6) == 0
+    assert heartbeat().wait(timeout=PATIENCE_SECONDS) == 0
     assert len(fleet.requests) == 2
 
 
 def test_the_entrypoint_leaves_no_heartbeat_behind(fleet: Fleet, machine: Machine) -> None:
     """Also when run.sh is over before the heartbeat has begun."""
-    process = machine.start(fleet)
-    assert process.wait(timeout=10) == 0
-
-    def left() -> list[str]:
-        return [
-            stat
-            for folder in Path("/proc").glob("[0-9]*")
-            if (stat := _stat(folder)) and f" {process.pid} " in stat.rpartition(")")[2]
-        ]
-
-    wait_until(lambda: not left(), seconds=4)
-
-
-def _stat(folder: Path) -> str:
-    try:
-        return (folder / "stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+    process = machine.start(fleet, image=machine.image_that_beats(every=LATER))
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
+    until(lambda: not left_of(process))
 
 
 def test_a_runner_that_ends_is_not_held_up(fleet: Fleet, machine: Machine) -> None:
-    scripts = machine.copy_of_the_image()
-    entrypoint = scripts / "entrypoint.sh"
-    text = entrypoint.read_text(encoding="utf-8")
-    quick = text.replace("HEARTBEAT_SECONDS=30", "HEARTBEAT_SECONDS=1")
-    assert quick != text
-    entrypoint.write_text(quick, encoding="utf-8")
     fleet.answers = [(200, {}), (SILENCE, {})]
     machine.script(
         machine.home / "run.sh", 'while [[ ! -e "$HOME/end" ]]; do sleep 0.02; done; exit 7'
     )
-    process = machine.start(fleet, image=scripts)
-    wait_until(lambda: len(fleet.requests) == 2)  # a beat is under way
+    process = machine.start(fleet, image=machine.image_that_beats(every=1))
+    until(lambda: len(fleet.requests) == 2)  # a beat is under way
     assert alive(process.pid)
-    begin = time.monotonic()
     (machine.home / "end").touch()
-    assert process.wait(timeout=5) == 7
-    assert time.monotonic() - begin < 1
+    assert process.wait(timeout=PATIENCE_SECONDS) == 7
+    assert any("(curl)" in stat for stat in left_of(process)), "it has waited for the beat"

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 from .conftest import IMAGE, Fleet, Machine
 
 JOB = {
@@ -27,7 +29,7 @@ def hook(machine: Machine, name: str, **environment: str) -> subprocess.Complete
         env=machine.environment(**{**JOB, **environment}),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

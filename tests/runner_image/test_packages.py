@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from cdk_runner_fleet.rooms import recipe
+from tests.waiting import PATIENCE_SECONDS
 
 from .conftest import IMAGE, Machine
 
@@ -27,7 +28,7 @@ def install(machine: Machine, packages: str) -> subprocess.CompletedProcess[str]
         env={"PATH": str(machine.bin), "APT_PACKAGES": packages},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

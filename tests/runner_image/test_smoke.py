@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 from .conftest import Machine
 
 AS_USER = (str(shutil.which("unshare")), "--user", "--map-user={}")  # nobody has to be root for it
@@ -41,7 +43,7 @@ def smoke(machine: Machine, *, user: int = 1000, **environment: str) -> tuple[in
         env={**machine.environment(**{**known, **environment}), "PATH": str(machine.bin)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr.splitlines()

@@ -74,6 +74,13 @@ class Deliveries:
         self._timers: list[threading.Timer] = []
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="twin-webhook")
         self._stopped = False
+        self._under_way = 0
+
+    @property
+    def under_way(self) -> int:
+        """How many are to be sent, now or after a delay, or wait for their answer."""
+        with self._lock:
+            return self._under_way
 
     @property
     def made(self) -> list[Delivery]:
@@ -105,10 +112,11 @@ class Deliveries:
                 self._submit(delivery)
                 self._submit(delivery)
             case "delay" if fault:
-                timer = threading.Timer(fault.seconds, self._submit, [delivery])
+                timer = threading.Timer(fault.seconds, self._submit_late, [delivery])
                 timer.daemon = True
                 with self._lock:
                     self._timers.append(timer)
+                    self._under_way += 1
                 timer.start()
             case "reorder":
                 with self._lock:
@@ -129,7 +137,20 @@ class Deliveries:
     def _submit(self, delivery: Delivery) -> None:
         with self._lock:
             if not self._stopped:
-                self._pool.submit(self._send, delivery)
+                self._under_way += 1
+                self._pool.submit(self._finish, delivery)
+
+    def _submit_late(self, delivery: Delivery) -> None:
+        self._submit(delivery)
+        with self._lock:
+            self._under_way -= 1
+
+    def _finish(self, delivery: Delivery) -> None:
+        try:
+            self._send(delivery)
+        finally:
+            with self._lock:
+                self._under_way -= 1
 
     def _send(self, delivery: Delivery) -> None:
         url = self.url

@@ -94,6 +94,11 @@ class GitHub:
         self.hook_deliveries.url = url
 
     @property
+    def deliveries_under_way(self) -> int:
+        """How many webhooks are to be sent yet, or wait for their answer."""
+        return self.hook_deliveries.under_way
+
+    @property
     def deliveries(self) -> list[Delivery]:
         """Every webhook delivery made so far."""
         return self.hook_deliveries.made

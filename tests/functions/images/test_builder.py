@@ -25,7 +25,6 @@ from ..builds_stand_in import LOG, digest_of, event_of
 from ..conftest import RUNNER, Aws
 from ..image_fleet import (
     BASE,
-    CALLS,
     DAY,
     DEPLOYED,
     FAMILY,
@@ -36,6 +35,7 @@ from ..image_fleet import (
     Fleet,
     Killed,
     calls_made,
+    calls_to_die_at,
     current_tag,
     die,
     fleet_aws_error,
@@ -357,7 +357,7 @@ def test_a_build_that_codebuild_does_not_know_is_built_again(fleet: Fleet) -> No
 def test_whatever_call_a_request_dies_at_the_image_is_built_once(
     aws: Aws, fleet: Fleet, times: int
 ) -> None:
-    for calls in CALLS:
+    for calls in calls_to_die_at(times):
         tag = f"image-{calls:012x}"
         fleet.join(RUNNER, tag=tag)
         reached = die(fleet, calls, times, lambda: fleet.request(tag))  # noqa: B023
@@ -399,7 +399,7 @@ def two_at_a_time(environment: pytest.MonkeyPatch) -> None:
 def test_whatever_call_an_end_dies_at_all_are_told_and_the_next_is_built(
     aws: Aws, fleet: Fleet, times: int, status: str
 ) -> None:
-    for calls in CALLS:
+    for calls in calls_to_die_at(times):
         tags = [f"image-{calls:06x}{number:06x}" for number in range(3)]
         for tag in tags:
             fleet.join(f"fleet-{tag}", tag=tag)

@@ -18,6 +18,7 @@ from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.aws import client as fleet_aws
+from tests.waiting import until
 
 from ..conftest import ENVIRONMENT, TASK, TOKEN, WEBHOOK_SECRET, Aws, Script, Stub
 
@@ -159,10 +160,7 @@ class World:
         return dict(item.get("Item", {}))
 
     def until(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 15
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(holds)
 
 
 @pytest.fixture

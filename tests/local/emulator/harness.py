@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -16,6 +15,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+
+from tests.waiting import PATIENCE_SECONDS, until
 
 _ROOT = Path(__file__).parents[3]
 ALLOW_ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
@@ -28,15 +29,9 @@ def unique_sleep() -> str:
     return f"sleep {uuid.uuid4().int % 10**9 + 10**4}"
 
 
-def eventually(check: Callable[[], Any], *, seconds: float = 15.0) -> Any:
+def eventually(check: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
     """Call until the answer is truthy and return that."""
-    end = time.monotonic() + seconds
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"still {answer!r} after {seconds} s"
-        time.sleep(0.02)
+    return until(check, lambda: f"still {check()!r}", seconds=seconds)
 
 
 @dataclass
@@ -111,14 +106,14 @@ class Emulator:
             ]
         )
 
-    def ended(self, execution: str, *, seconds: float = 15.0) -> dict[str, Any]:
+    def ended(self, execution: str) -> dict[str, Any]:
         states = self.client("stepfunctions")
 
         def check() -> Any:
             description = states.describe_execution(executionArn=execution)
             return description if description["status"] != "RUNNING" else None
 
-        description: dict[str, Any] = eventually(check, seconds=seconds)
+        description: dict[str, Any] = eventually(check)
         return description
 
     def run(self, definition: dict[str, Any], **options: Any) -> dict[str, Any]:

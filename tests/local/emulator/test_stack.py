@@ -35,6 +35,7 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as sfn
 
 from tests.local.emulator.harness import Emulator, eventually
+from tests.waiting import PATIENCE_SECONDS
 
 NAME = "Everything"
 CODE = """
@@ -213,7 +214,7 @@ class Stack:
             self.outputs["ApiUrl"] + path, data=body, headers=headers, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)

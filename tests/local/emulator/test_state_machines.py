@@ -207,7 +207,7 @@ class TestTokens:
         emulator.client("stepfunctions").send_task_success(
             taskToken=token(emulator, table, "a"), output="{}"
         )
-        assert emulator.ended(arn, seconds=5)["status"] == "SUCCEEDED"
+        assert emulator.ended(arn)["status"] == "SUCCEEDED"
 
     def test_permission_to_answer_is_given_on_the_machine(self, emulator: Emulator) -> None:
         table = emulator.table()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from cdk_runner_fleet.local.emulator.runner import Session
 from cdk_runner_fleet.local.twin import GitHubTwin
+from tests.waiting import until
 
 TOKEN = "token-of-the-fleet"
 SECRET = "webhook-secret"
@@ -153,10 +153,7 @@ class GitHub:
         return FakeRunner(self.config(*labels, name=name))
 
     def until(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 15
-        while not holds():
-            assert time.monotonic() < deadline, self.twin.deliveries
-            time.sleep(0.005)
+        until(holds, lambda: self.twin.deliveries)
 
     def until_completed(self, run_id: int) -> dict[str, Any]:
         self.until(lambda: self.run(run_id)["status"] == "completed")

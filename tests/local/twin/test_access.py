@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from tests.waiting import PATIENCE_SECONDS
 
 REPOSITORY = "octo/fleet"
 JIT = "/actions/runners/generate-jitconfig"
@@ -79,7 +80,7 @@ def call(twin: GitHubTwin) -> Call:
             headers={"Authorization": f"Bearer {token}", **named},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 text, status, told = answer.read(), answer.status, answer.headers
         except urllib.error.HTTPError as error:
             text, status, told = error.read(), error.code, error.headers

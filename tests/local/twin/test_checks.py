@@ -15,6 +15,7 @@ from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
 from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
 from fleet_runtime.explanation.explanation import Explanation
 from fleet_runtime.github.message import Request
+from tests.waiting import PATIENCE_SECONDS
 
 REPOSITORY = "/repos/octo/fleet"
 APP = TwinApp(app_id="7", permissions={"checks": "write"})
@@ -46,7 +47,7 @@ def send(twin: GitHubTwin, request: Request[Any], *, token: str = "t") -> tuple[
         method=request.method,
     )
     try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from cdk_runner_fleet.local.twin import GitHubTwin, TwinApp
+from tests.waiting import PATIENCE_SECONDS
 
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "rest.schema.json").read_bytes())
 SCOPES = ("/repos/octo/fleet", "/orgs/octo", "/enterprises/acme")
@@ -43,7 +44,7 @@ def call(twin: GitHubTwin) -> Call:
         headers = {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": version}
         request = urllib.request.Request(twin.url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "workflows"
 
@@ -67,7 +69,7 @@ def run_file(github: Any, start: Start, text: str, **fields: object) -> dict[str
             assert report["status"] == "completed", report
             return report
         process = start(github.config(*queued[0]["labels"]))
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, log
         # Its report may still be on the wire.
         github.until(
@@ -262,7 +264,7 @@ def test_a_job_under_way_ends_on_cancel_and_on_sigterm(
     report = github.until_completed(run_id)
     assert report["conclusion"] == "cancelled"
     assert ("cleaned up" in report["jobs"][0]["log_tail"]) is cleans_up
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
 
 
@@ -333,7 +335,7 @@ def test_another_servers_configuration_is_idled_on(start: Start, config: str) ->
 
 def test_without_a_configuration_it_says_what_is_missing(start: Start) -> None:
     process = start("")
-    _, complaints = process.communicate(timeout=10)
+    _, complaints = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert "ACTIONS_RUNNER_INPUT_JITCONFIG" in complaints
 

@@ -174,6 +174,16 @@ def test_a_fault_meets_only_its_action_and_job(github: Any) -> None:
     ]
 
 
+def test_a_webhook_is_under_way_until_it_is_answered(github: Any) -> None:
+    fault(github, fault="delay", seconds=0.2)
+    github.queue(ONE)
+    assert github.twin.deliveries_under_way == 1
+    assert github.receiver.taken == []
+    github.until(lambda: not github.twin.deliveries_under_way)
+    assert github.receiver.actions() == ["queued"]
+    assert [delivery.status_code for delivery in github.twin.deliveries] == [202]
+
+
 def test_stopping_sends_nothing_more(github: Any) -> None:
     fault(github, fault="delay", seconds=0.05)
     github.queue(ONE)
