@@ -1,14 +1,17 @@
-"""AWS clients, made when first used and kept for the life of the process."""
+"""AWS clients, made when first used and kept for the life of the process.
+
+They are botocore's own: boto3 makes the same, behind imports for S3 that no function needs.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any, Literal
 
-import boto3
+import botocore.session
 from botocore.config import Config
 
-# boto3 makes its clients at run time from JSON models: there is no class to name here
+# botocore makes its clients at run time from JSON models: there is no class to name here
 Client = Any
 Service = Literal[
     "codebuild",
@@ -36,4 +39,9 @@ def client(service: Service) -> Client:
 # apart: what a cached function is called with is not checked
 @cache
 def _client(service: str) -> Client:
-    return boto3.client(service, config=_CONFIG)
+    return _session().create_client(service, config=_CONFIG)
+
+
+@cache
+def _session() -> Any:
+    return botocore.session.get_session()
