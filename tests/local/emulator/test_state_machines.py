@@ -80,6 +80,26 @@ class TestTokens:
         states.send_task_success(taskToken=token(emulator, table, "a"), output='{"n": 41}')
         assert json.loads(emulator.ended(arn)["output"]) == 42
 
+    def test_a_running_execution_keeps_the_definition_it_began_with(
+        self, emulator: Emulator
+    ) -> None:
+        # AWS Step Functions, developer guide: an update is for the executions that start after it
+        table, states = emulator.table(), emulator.client("stepfunctions")
+        waiting = park(table, "a", Next="Last")
+        del waiting["End"]
+        before = {"StartAt": "First", "States": {"First": waiting, "Last": {"Type": "Succeed"}}}
+        arn = emulator.start(before)
+        used = token(emulator, table, "a")
+        after = {"StartAt": "Refuse", "States": {"Refuse": {"Type": "Fail", "Error": "New"}}}
+        machine = states.describe_execution(executionArn=arn)["stateMachineArn"]
+        states.update_state_machine(
+            stateMachineArn=machine, definition=json.dumps({"QueryLanguage": "JSONata", **after})
+        )
+        later = states.start_execution(stateMachineArn=machine)["executionArn"]
+        assert emulator.ended(later)["error"] == "New"
+        states.send_task_success(taskToken=used, output="{}")
+        assert emulator.ended(arn)["status"] == "SUCCEEDED"
+
     def test_failure_has_its_error_and_cause(self, emulator: Emulator) -> None:
         table = emulator.table()
         arn = emulator.start(one(park(table, "a")))
