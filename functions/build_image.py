@@ -43,16 +43,17 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
         who, image = event["runner_id"], Image.from_event(event)
         row = builder.request(image, owner=who, runner_id=who, is_gone=event["gone"])
         return {"status": row.status, "build_log_url": row.log_url}
-    kind, detail, owner = event["detail-type"], event["detail"], event["id"]
+    kind, owner = event["detail-type"], event["id"]
     if kind == "CodeBuild Build State Change":
-        if tag := ended_image(detail):
-            builder.build_ended(tag, build_id=detail["build-id"], owner=owner)
+        if tag := ended_image(event["detail"]):
+            builder.build_ended(tag, build_id=event["detail"]["build-id"], owner=owner)
     elif kind == "CloudFormation Stack Status Change":
         upkeep.deployed(owner=owner)
     elif kind == "Scheduled Event":
         upkeep.daily(owner=owner)
     elif kind == "runner_version_retired":
-        upkeep.retired(detail["runner_version"], found_in=detail["image_tag"], owner=owner)
+        version, image_tag = event["detail"]["runner_version"], event["detail"]["image_tag"]
+        upkeep.retired(version, found_in=image_tag, owner=owner)
     else:
         logger.warning("event not used", detail_type=kind)
     return None
