@@ -7,7 +7,7 @@ CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
 WORKFLOW ?= examples/workflows/build.yml
 ARGS ?=
 # a process for each core, and what shares a fixture stays together: tests/conftest.py
-IN_GROUPS := -n auto --dist loadgroup --no-loadscope-reorder
+IN_GROUPS := -n auto --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test tests test-deep test-image check synth deploy benchmark setup clean
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.rotation import DEEP, TURN
 
@@ -19,6 +22,14 @@ botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 # How long an example takes says more of what else the machine does than of what is tested.
 settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fleet")
+
+TOGETHER: Mapping[str, str] = {
+    "tests/constructs/": "tests/constructs",
+    "tests/end_to_end/test_explain.py": "tests/end_to_end: one fleet",
+    "tests/end_to_end/test_job.py": "tests/end_to_end: one fleet",
+    "tests/end_to_end/test_workflow_jobs.py": "tests/end_to_end: one fleet",
+}
+"""Groups of files, by how their paths begin; any other file is a group of its own."""
 
 SLOWEST_FIRST = (
     "tests/end_to_end/test_crashes.py",
@@ -62,16 +73,29 @@ def pytest_report_header() -> str:
     return "deep: all of it" if DEEP else f"deep: a share of it, TEST_TURN={TURN} plays it again"
 
 
+def group(name: str) -> str:
+    """The group of a test, by the name that pytest gives it."""
+    path = name.partition("::")[0]
+    return next((found for start, found in TOGETHER.items() if path.startswith(start)), path)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module's tests stay together, they share its fixtures; what takes longest begins first."""
-    places = {group: place for place, group in enumerate(SLOWEST_FIRST)}
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """What takes longest begins first."""
+    places = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: places.get(group(item.nodeid), len(places)))
 
-    def place(item: pytest.Item) -> int:
-        mark = item.get_closest_marker("xdist_group")
-        assert mark
-        return places.get(mark.args[0], len(places))
 
-    items.sort(key=place)
+class Groups(LoadScopeScheduling):
+    """Gives each group to one process.
+
+    xdist 3.8 writes its own groups, which are marks, into the tests' ids; pytest 9.2 keeps the ids.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """A group's tests stay together, they share its fixtures."""
+    return Groups(config, log)

@@ -19,8 +19,6 @@ from tests.waiting import until
 
 from .conftest import Fleet, runner_id
 
-pytestmark = pytest.mark.xdist_group("tests/end_to_end: one fleet")
-
 WORKFLOW = """
 name: ci
 on: push

@@ -12,8 +12,6 @@ from tests.waiting import PATIENCE_SECONDS, until
 
 from .conftest import Fleet, runner_id
 
-pytestmark = pytest.mark.xdist_group("tests/end_to_end: one fleet")
-
 
 def ended_on(fleet: Fleet, job: dict[str, object], runner: str, conclusion: str) -> None:
     done = job | {

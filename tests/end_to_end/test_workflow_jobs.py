@@ -9,8 +9,6 @@ import pytest
 
 from .conftest import Fleet, runner_id
 
-pytestmark = pytest.mark.xdist_group("tests/end_to_end: one fleet")
-
 
 def started_on(job: dict[str, Any], runner: str) -> dict[str, Any]:
     return job | {"status": "in_progress", "runner_name": runner}
