@@ -226,6 +226,9 @@ class RunnerFleet(Construct):
             timeouts=timeouts,
             tracing=tracing,
         )
+        self.lifecycle.grant_resume(self.registration.runner_api)
+        if self.images.build_image:
+            self.lifecycle.grant_resume(self.images.build_image)
 
         # who starts runners, and tells of jobs
         self.intake = WebhookIntake(
@@ -272,12 +275,6 @@ class RunnerFleet(Construct):
             bus=self.bus,
             at_github=explain_at_github,
             tracing=tracing,
-        )
-        self.lifecycle.grant_resume(
-            self.dispatch.dispatch_event,
-            self.reconciliation.reconcile_demand,
-            self.registration.runner_api,
-            *([self.images.build_image] if self.images.build_image else []),
         )
 
     @property

@@ -117,6 +117,7 @@ class EventDispatch(Construct):
         registry = self._registry
         self._catalog.parameter.grant_read(function)
         self._lifecycle.grant_start(function)
+        self._lifecycle.grant_resume(function)
         self._bus.event_bus.grant_put_events_to(function)
         function.allow(
             "dynamodb:GetItem",

@@ -161,16 +161,16 @@ class RunnerLifecycle(Construct):
         """Let ``grantee`` list the runners' lives."""
         self.state_machine.grant(grantee, "states:ListExecutions")
 
-    def grant_resume(self, *functions: FleetFunction) -> None:
-        """Let ``functions`` end what a runner's life waits for.
+    def grant_resume(self, function: FleetFunction) -> None:
+        """Let ``function`` end what a runner's life waits for.
 
-        A policy of its own: the state machine names some of these functions, so their roles must
-        not depend on it.
+        A policy of its own: the state machine names a function of these, whose role must not
+        depend on it.
         """
         iam.Policy(
-            self,
+            function,
             "Resume",
-            roles=[function.execution_role for function in functions],
+            roles=[function.execution_role],
             statements=[
                 iam.PolicyStatement(
                     actions=[

@@ -30,10 +30,14 @@ def test_nothing_is_looked_for_where_nothing_is_built(organization: Template) ->
 
 
 def test_those_who_hear_of_a_runner_may_end_its_waits(minimal: Template) -> None:
-    [policy] = [
+    policies = [
         each for each in of_type(minimal, "AWS::IAM::Policy") if "Resume" in each["PolicyName"]
     ]
-    roles = "".join(sorted(role["Ref"] for role in policy["Roles"]))
+    roles = "".join(role["Ref"] for policy in policies for role in policy["Roles"])
     for role in ("DispatchEvent", "ReconcileDemand", "RunnerApi", "BuildImage"):
         assert f"{role}Role" in roles
-    assert len(policy["Roles"]) == 4
+    assert len(policies) == 4
+    for policy in policies:
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert {a.partition(":Send")[0] for a in statement["Action"]} == {"states"}
+        assert "LifecycleStateMachine" in statement["Resource"]["Ref"]
