@@ -37,6 +37,16 @@ def followed(first: str) -> Iterator[str]:
     return names
 
 
+def heartbeat_key(runner_id: str) -> str:
+    """Name the item beside a runner's row that has its last heartbeat."""
+    return str(runtime("runner/name")["heartbeat_key"](runner_id))
+
+
+def read_heartbeat_key(key: str) -> str:
+    """Tell whose heartbeat an item of the runner table has; empty if it is a runner's row."""
+    return str(runtime("runner/name")["read_heartbeat_key"](key))
+
+
 def execution_arn(state_machine_arn: str, runner_id: str) -> str:
     """Name the execution that is a runner's life."""
     return str(runtime("runner/name")["execution_arn"](state_machine_arn, runner_id))

@@ -15,15 +15,9 @@ from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.observability import logger, observed
-from fleet_runtime.runner.claims import Claims, Denied, is_token
-from fleet_runtime.runner.reports import (
-    EVENTS,
-    HEARTBEAT,
-    JOB_STARTED,
-    Report,
-    read_declaration,
-    read_report,
-)
+from fleet_runtime.runner.claims import Claims, Denied
+from fleet_runtime.runner.reporting import Reporting
+from fleet_runtime.runner.reports import read_declaration, read_report
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -49,6 +43,11 @@ def _claims() -> Claims:
         github=github,
         registrations=Registrations(github, runner_group=settings.connection.runner_group),
     )
+
+
+def _reporting() -> Reporting:
+    claims = _claims()
+    return Reporting(records=claims.records, signals=claims.signals)
 
 
 @observed
@@ -80,43 +79,8 @@ def _claim(runner_id: str, ticket: str, event: Mapping[str, Any]) -> dict[str, A
 
 
 def _report(runner_id: str, token: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    claims, report = _claims(), read_report(_body(event))
-    if report and report.event == HEARTBEAT:
-        denied = claims.heartbeat(runner_id, token=token, report=report)
-    else:
-        denied = _report_job(claims, runner_id, token, report)
+    denied = _reporting().report(runner_id, read_report(_body(event)), token=token)
     return _denial(denied) if denied else answer(202, {"message": "accepted"})
-
-
-def _report_job(claims: Claims, runner_id: str, token: str, report: Report | None) -> Denied | None:
-    runner = claims.records.find(runner_id)
-    if runner is None:
-        return Denied(status=404, reason="no such runner")
-    if not is_token(token, hashed=runner.events_token_hash):
-        return Denied(status=403, reason="wrong token")
-    if report is None:
-        return Denied(status=400, reason=f"the event must be one of {', '.join(EVENTS)}")
-    version = report.runner_version
-    if report.event == JOB_STARTED:
-        # the row's job is what GitHub's own webhook says it is: whatever runs in the job can
-        # report as well as the hook does
-        claims.signals.started(
-            runner_id,
-            started_at=None,
-            job={},
-            github_runner_id=runner.github_runner_id,
-            runner_version=version,
-        )
-    else:
-        claims.signals.reported_completion(runner_id, runner_version=version)
-    logger.info(
-        "runner event",
-        runner_id=runner_id,
-        runner_event=report.event,
-        runner_version=version or runner.runner_version,
-        job=report.job,
-    )
-    return None
 
 
 def _denial(denied: Denied) -> dict[str, Any]:

@@ -28,7 +28,7 @@ readonly CLAIM_SECONDS=120       # stop asking after this; the lifecycle's boot 
 readonly ANSWER_SECONDS=30       # API Gateway's own limit: giving up earlier could lose a claim made
 readonly FIRST_PAUSE_MS=200
 readonly LONGEST_PAUSE_MS=5000
-readonly HEARTBEAT_SECONDS=30
+readonly HEARTBEAT_SECONDS=120   # the lifecycle asks GitHub after two and a half: a hang is found in five minutes
 
 say() { printf 'fleet: %s\n' "$*" >&2; }
 

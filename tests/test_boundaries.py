@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import json
 import re
@@ -17,12 +18,14 @@ from aws_cdk import assertions
 
 from cdk_runner_fleet import RunnerFleet
 from cdk_runner_fleet._function import METRICS_NAMESPACE
+from cdk_runner_fleet.rooms import registry
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import environment, observability
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
 from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.offer import Offer, execution_input
+from fleet_runtime.runner.rows import Waiting
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdk_runner_fleet"
@@ -272,7 +275,7 @@ def test_the_runtime_does_not_import_the_entry_points() -> None:
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
     resources = ["message", "jobs", "runners", "hooks", "checks"]
-    others = ["runner/name", "explanation/causes", "explanation/explanation"]
+    others = ["runner/name", "admission/line", "explanation/causes", "explanation/explanation"]
     for name in ["job", *(f"github/{resource}" for resource in resources), *others]:
         path = RUNTIME / name
         for module in sources(path) if path.is_dir() else [path.with_suffix(".py")]:
@@ -445,3 +448,8 @@ def _imports_of(path: Path, module: str) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and node.level:
             yield from (f"{package}.{node.module or alias.name}" for alias in node.names)
     yield from imports(path)
+
+
+def test_an_index_has_what_is_read_of_it_and_no_more() -> None:
+    fields = {field.name for field in dataclasses.fields(Waiting)}
+    assert fields == {"runner_id", "queued_at", *registry.LIVE_ATTRIBUTES}

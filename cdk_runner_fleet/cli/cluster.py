@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+from cdk_runner_fleet.cli.line import count_in_line, read_turns
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
-from cdk_runner_fleet.cli.rows import plain_row
 
 __all__ = ["cluster"]
 
@@ -66,21 +66,12 @@ def show_cluster(
 
 def _turns(deployment: Deployment) -> dict[str, Any]:
     """Who holds a turn, how many wait for one, and what was spent today."""
-    dynamodb, ledger = deployment.client("dynamodb"), deployment.ledger_table
-    answer = dynamodb.get_item(TableName=ledger, Key={"entry": {"S": "turns"}}, ConsistentRead=True)
-    turns = plain_row(answer.get("Item", {}))
+    turns = read_turns(deployment)
     today = datetime.now(UTC).date().isoformat()
-    pages = dynamodb.get_paginator("query").paginate(
-        TableName=deployment.runner_table,
-        IndexName="live-index",
-        KeyConditionExpression="live = :in_line",
-        ExpressionAttributeValues={":in_line": {"S": "in_line"}},
-        Select="COUNT",
-    )
     return {
         "used": len(turns.get("fleet", [])),
         "limit": deployment.max_runners,
-        "in_line": sum(page["Count"] for page in pages),
+        "in_line": count_in_line(deployment),
         "spent_usd": turns.get("spent_usd", 0) if turns.get("day") == today else 0,
         "daily_budget_usd": deployment.daily_budget_usd,
     }

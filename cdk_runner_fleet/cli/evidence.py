@@ -12,11 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, explain
+from cdk_runner_fleet.cli.line import places
 from cdk_runner_fleet.cli.references import JobReference
-from cdk_runner_fleet.cli.rows import Row, plain_row, public_row
+from cdk_runner_fleet.cli.rows import HEARD, Row, plain_row, public_row
 from cdk_runner_fleet.cli.timeline import Evidence, shown
 from cdk_runner_fleet.history import read_steps
-from cdk_runner_fleet.runner_name import followed, make_name
+from cdk_runner_fleet.runner_name import followed, heartbeat_key, make_name, read_heartbeat_key
 
 __all__ = ["collect"]
 
@@ -24,6 +25,7 @@ __all__ = ["collect"]
 # BatchGetItem takes
 _ATTEMPTS = range(1, 17)
 _AT_ONCE = 6
+_MOST_HEARD = 100  # keys that one BatchGetItem takes
 
 Found = TypeVar("Found")
 
@@ -51,6 +53,7 @@ class _Collector:
         if ran_on and all(row["runner_id"] != ran_on for row in rows):
             # GitHub gives a job to any runner that has its labels
             rows += self._rows([ran_on])
+        rows = self._heard(rows)
         rows.sort(key=lambda row: (row.get("timestamp", 0), row["runner_id"]))
         return Evidence(
             job_id=self._reference.job_id,
@@ -62,6 +65,7 @@ class _Collector:
                 for row in rows
                 if "execution_arn" in row
             },
+            places=self._places(rows),
             github=github,
             read_at=time.time(),
             unknown=self._unknown,
@@ -96,6 +100,15 @@ class _Collector:
             request = answer.get("UnprocessedKeys")
         return found
 
+    def _heard(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows, each with the last heartbeat of its runner."""
+        last = self._rows([heartbeat_key(row["runner_id"]) for row in rows[-_MOST_HEARD:]])
+        heard = {
+            read_heartbeat_key(one["runner_id"]): {name: one[name] for name in HEARD if name in one}
+            for one in last
+        }
+        return [row | heard.get(row["runner_id"], {}) for row in rows]
+
     def _ask_github(self, rows: Sequence[Row]) -> dict[str, Any]:
         repository = self._reference.repository or next(
             (row["repository"] for row in rows if row.get("repository")), ""
@@ -117,6 +130,11 @@ class _Collector:
         if "FunctionError" in answer:
             return {"error": f"explain_job failed: {shown(payload.get('errorMessage'))}"}
         return payload
+
+    def _places(self, rows: Sequence[Row]) -> Mapping[str, int]:
+        if not any(row.get("waiting_for") == "turn" for row in rows):
+            return {}
+        return self._tried("places in line", lambda: places(self._deployment)) or {}
 
     def _images(self, rows: Sequence[Row]) -> dict[str, Row]:
         tags = sorted({row["image_tag"] for row in rows if row.get("image_tag")})

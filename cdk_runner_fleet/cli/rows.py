@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
-__all__ = ["Row", "plain_row", "public_row"]
+from cdk_runner_fleet.runner_name import read_heartbeat_key
+
+__all__ = ["Row", "plain_row", "public_row", "runner_rows"]
 
 Row = dict[str, Any]
+
+HEARD = ("last_heartbeat", "load")
+"""What the item beside a runner's row has."""
 
 SECRETS = ("task_token", "ticket_hash", "events_token_hash")
 """Attributes that let their reader act for a runner: never shown."""
@@ -20,6 +25,19 @@ def plain_row(item: Mapping[str, Any]) -> Row:
     """A DynamoDB item as what JSON can hold."""
     deserializer = TypeDeserializer()
     return {name: _value(deserializer.deserialize(value)) for name, value in item.items()}
+
+
+def runner_rows(items: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Items of the runner table as rows without secrets, each with its runner's last heartbeat."""
+    rows: dict[str, Row] = {}
+    heard: dict[str, Row] = {}
+    for row in map(plain_row, items):
+        whose = read_heartbeat_key(row["runner_id"])
+        (heard if whose else rows)[whose or row["runner_id"]] = row
+    return [
+        public_row(row) | {name: heard[key][name] for name in HEARD if name in heard.get(key, {})}
+        for key, row in rows.items()
+    ]
 
 
 def public_row(row: Row) -> Row:

@@ -20,7 +20,8 @@ from cdk_runner_fleet.cli.output import (
     status_text,
     time_text,
 )
-from cdk_runner_fleet.cli.rows import Row, plain_row, public_row
+from cdk_runner_fleet.cli.rows import HEARD, Row, plain_row, public_row, runner_rows
+from cdk_runner_fleet.runner_name import heartbeat_key
 
 __all__ = ["runners"]
 
@@ -94,7 +95,7 @@ def show_runner(
 ) -> None:
     """Show everything the table knows about one runner."""
     deployment = Deployment(stack=stack, profile=profile, region=region)
-    row = public_row(_get(deployment, runner_id))
+    row = public_row(_get(deployment, runner_id)) | _last_heartbeat(deployment, runner_id)
     if output is Output.JSON:
         print_json(row)
         return
@@ -176,7 +177,7 @@ def _leave_line(deployment: Deployment, row: Row) -> bool:
             Key={"runner_id": {"S": row["runner_id"]}},
             UpdateExpression="SET #status = :failed, #error = :error, cause = :cause,"
             " ended_at = :now, cost_usd = :nothing"
-            " REMOVE live, waiting_for, waiting_reason, queue_place, start_input",
+            " REMOVE live, waiting_for, waiting_reason, start_input",
             ConditionExpression="waiting_for = :turn",
             ExpressionAttributeNames={"#status": "status", "#error": "error"},
             ExpressionAttributeValues={
@@ -222,8 +223,8 @@ def _resume(deployment: Deployment, row: Row) -> None:
 def _scan(deployment: Deployment) -> Iterator[Row]:
     table = deployment.runner_table
     try:
-        for page in deployment.client("dynamodb").get_paginator("scan").paginate(TableName=table):
-            yield from (public_row(plain_row(item)) for item in page["Items"])
+        pages = deployment.client("dynamodb").get_paginator("scan").paginate(TableName=table)
+        yield from runner_rows(item for page in pages for item in page["Items"])
     except ClientError as error:
         raise _no_table(error, table) from error
 
@@ -242,6 +243,15 @@ def _get(deployment: Deployment, runner_id: str) -> Row:
             "see `runner-fleet runners list` for those there are"
         )
     return plain_row(answer["Item"])
+
+
+def _last_heartbeat(deployment: Deployment, runner_id: str) -> Row:
+    """When a runner was last heard of, and its load then; nothing if it never was."""
+    answer = deployment.client("dynamodb").get_item(
+        TableName=deployment.runner_table, Key={"runner_id": {"S": heartbeat_key(runner_id)}}
+    )
+    found = plain_row(answer.get("Item", {}))
+    return {name: found[name] for name in HEARD if name in found}
 
 
 def _no_table(error: ClientError, table: str) -> Exception:
@@ -264,13 +274,12 @@ def _heard(row: Row) -> str:
 
 def _waits_for(row: Row) -> str:
     """What a runner waits for that is none of its own doing: a turn, capacity, or its image."""
-    phase, place = row.get("waiting_for", ""), row.get("queue_place")
+    phase = row.get("waiting_for", "")
     if row.get("status") == "IMAGE_CREATING":
         return f"image: {row.get('build_log_url', 'no log yet')}"
     if phase not in ("turn", "capacity"):
         return ""
-    where = f", place {place}" if place else ""
-    return f"{phase}{where}: {row.get('waiting_reason', '')}"
+    return f"{phase}: {row.get('waiting_reason', '')}"
 
 
 def _cell(name: str, value: Any) -> str:

@@ -22,8 +22,8 @@ _TOLD_AS = {
 }
 _LATE_SECONDS = 60
 """What a delivery may take before it is worth a word; half of GitHub's take 2 s."""
-_SILENT_SECONDS = 90
-"""What a runner may be silent for before it is worth a word: three heartbeats."""
+_SILENT_SECONDS = 300
+"""What a runner may be silent for before it is worth a word: then the lifecycle asks GitHub too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Evidence:
         images: Rows of the images that those needed, by tag.
         tasks: ECS's own words on their tasks, by runner.
         steps: What their executions went through, by runner.
+        places: Places in line of those that wait for their turn, by runner.
         github: What GitHub says of the job, or `error`, why it does not say.
         read_at: When all of this was read, epoch seconds.
         unknown: What could not be read, and why.
@@ -65,6 +66,7 @@ class Evidence:
     images: Mapping[str, Row] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     steps: Mapping[str, Sequence[Step]] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
     github: Mapping[str, Any] = field(default_factory=dict)
     read_at: float = 0
     unknown: Sequence[str] = ()
@@ -111,7 +113,7 @@ def shown(text: object) -> str:
 def _row(row: Row, evidence: Evidence) -> Iterator[Entry]:
     """What one row tells, in the order in which the one leads to the other."""
     runner_id = row["runner_id"]
-    yield from _entries(_asked(row, evidence.job_id))
+    yield from _entries(_asked(row, evidence))
     for step in evidence.steps.get(runner_id, ()):
         yield Entry(
             at=step.entered_at,
@@ -137,14 +139,14 @@ def _entries(moments: Iterator[Moment], runner_id: str = "") -> Iterator[Entry]:
             yield Entry(at=float(at), source=source, what=shown(what), runner_id=runner_id)
 
 
-def _asked(row: Row, job_id: int | None) -> Iterator[Moment]:
+def _asked(row: Row, evidence: Evidence) -> Iterator[Moment]:
     """How the job was queued, and what was decided on it."""
     runner_id = row["runner_id"]
-    if _is_about(row, job_id):
+    if _is_about(row, evidence.job_id):
         yield row.get("queued_at"), "github", f"job {row.get('job_name', '')!r} is queued"
     yield _delivery(row, "queued")
     if row.get("in_line_at") or row.get("waiting_for") == "turn":
-        yield row.get("in_line_at") or row.get("timestamp"), "fleet", _line(row)
+        yield row.get("in_line_at") or row.get("timestamp"), "fleet", _line(row, evidence)
     if row.get("error") == "Job.CannotBeServed":
         yield row.get("timestamp"), "fleet", f"refused: {row.get('cause', '')}"
     elif "execution_arn" in row:
@@ -211,11 +213,15 @@ def _delivery(row: Row, action: str) -> Moment:
     return at, "webhook", f"delivery {guid} came: {action}{behind}"
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, evidence: Evidence) -> str:
     if row.get("waiting_for") != "turn":
         return "in line for its turn"
-    place = f" at place {row['queue_place']}" if "queue_place" in row else ""
-    return f"in line{place}: {row.get('waiting_reason', 'no reason given')}"
+    return f"in line{_place(row, evidence)}: {row.get('waiting_reason', 'no reason given')}"
+
+
+def _place(row: Row, evidence: Evidence) -> str:
+    place = evidence.places.get(row["runner_id"])
+    return f" at place {place}" if place else ""
 
 
 def _end(row: Row) -> str:
@@ -298,9 +304,8 @@ def _standing(row: Row, evidence: Evidence) -> Verdict:
         case "FAILED", _:
             return _failed(row)
         case _, "turn":
-            place = f" at place {row['queue_place']}" if "queue_place" in row else ""
             return Verdict(
-                sentence=f"The job is in line{place}: {reason}.",
+                sentence=f"The job is in line{_place(row, evidence)}: {reason}.",
                 remedy="Nothing: its runner is started when its turn comes. Operator: raise the "
                 "limit that the reason names.",
             )

@@ -140,6 +140,10 @@ class EventDispatch(Construct):
         )
         function.allow("dynamodb:UpdateItem", resources=[registry.image_table.table_arn])
 
+    def grant_list(self, function: FleetFunction) -> None:
+        """Let ``function`` read the rows of all runners that are not over."""
+        function.allow("dynamodb:BatchGetItem", resources=[self._registry.runner_table.table_arn])
+
     def metric_jobs_refused(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:

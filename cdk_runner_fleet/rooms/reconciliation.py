@@ -81,6 +81,7 @@ class DemandReconciliation(Construct):
             },
         )
         dispatch.grant_start(self.reconcile_demand)
+        dispatch.grant_list(self.reconcile_demand)
         lifecycle.grant_list(self.reconcile_demand)
         cluster.grant_sweep(self.reconcile_demand.execution_role)
         github.grant_ask(self.reconcile_demand)

@@ -12,6 +12,9 @@ WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
 """Sparse index of the runners that are in line or started, the oldest job first."""
 
+LIVE_ATTRIBUTES = ("repository", "class_name", "image_tag", "released_at")
+"""What it has of them besides: what decides whose turn is next, and no job's life changes."""
+
 ROW_LIFETIME = Duration.days(30)
 """How long a row stays after its runner was started: no job lasts longer than five days."""
 
@@ -20,8 +23,9 @@ class RunnerRegistry(Construct):
     """Three DynamoDB tables: one row a runner, one row an image, and the ledger.
 
     The ledger has who holds a turn, what was spent today, what is held back, and the cursors and
-    leases of reconciliation. The tables are apart so that whoever reads the runners finds nothing
-    else there. All hold the traces of things that are gone, so they go with the stack.
+    leases of reconciliation. Beside a runner's row is an item with its last heartbeat. The tables
+    are apart so that whoever reads the runners finds nothing else there. All hold the traces of
+    things that are gone, so they go with the stack.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -45,6 +49,8 @@ class RunnerRegistry(Construct):
                     sort_key=dynamodb.Attribute(
                         name="queued_at", type=dynamodb.AttributeType.NUMBER
                     ),
+                    projection_type=dynamodb.ProjectionType.INCLUDE,
+                    non_key_attributes=list(LIVE_ATTRIBUTES),
                 ),
             ],
             point_in_time_recovery_specification=recovery,

@@ -28,6 +28,8 @@ CLASSES = {
     },
 }
 
+LIVE_ATTRIBUTES = ["repository", "class_name", "image_tag", "released_at"]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -162,7 +164,10 @@ def deploy(stack: str, *, outputs: bool = True) -> None:
                     {"AttributeName": "live", "KeyType": "HASH"},
                     {"AttributeName": "queued_at", "KeyType": "RANGE"},
                 ],
-                "Projection": {"ProjectionType": "ALL"},
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": LIVE_ATTRIBUTES,
+                },
             }
         ],
     )
@@ -202,8 +207,15 @@ def fleet(aws: None) -> str:
 
 
 def put_runner(runner_id: str, *, stack: str = "RunnerFleet", **attributes: object) -> None:
+    """Put a runner's row, and what is known of its heartbeats beside it."""
+    table = boto3.resource("dynamodb").Table(f"{stack}-runners")
+    heard = {
+        name: attributes.pop(name) for name in ("last_heartbeat", "load") if name in attributes
+    }
+    if heard:
+        table.put_item(Item={"runner_id": f"heartbeat/{runner_id}"} | heard)
     item = {"runner_id": runner_id, "status": "RUNNING", "timestamp": 1_700_000_000} | attributes
-    boto3.resource("dynamodb").Table(f"{stack}-runners").put_item(Item=item)
+    table.put_item(Item=item)
 
 
 def get_runner(runner_id: str, *, stack: str = "RunnerFleet") -> dict[str, Any]:

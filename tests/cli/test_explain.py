@@ -74,8 +74,8 @@ def test_a_runner_that_fell_silent(run: Run, fleet: str, functions: Lambda) -> N
     heard = int(time.time())
     put_runner("fleet-456-1", job_id=456, status="RUNNING", last_heartbeat=heard)
     assert run("explain", "456", "--json").json["verdict"] == "The job runs on fleet-456-1."
-    put_runner("fleet-456-1", job_id=456, status="RUNNING", last_heartbeat=heard - 200)
-    assert "not been heard of for 20" in run("explain", "456", "--json").json["verdict"]
+    put_runner("fleet-456-1", job_id=456, status="RUNNING", last_heartbeat=heard - 400)
+    assert "not been heard of for 40" in run("explain", "456", "--json").json["verdict"]
 
 
 def test_the_runner_that_github_gave_the_job_is_found_too(

@@ -176,17 +176,16 @@ IN_LINE = {
     "queued_at": 5,
     "waiting_for": "turn",
     "waiting_reason": "the fleet has 100 of at most 100 runners",
-    "queue_place": 3,
     "start_input": "{}",
 }
 
 
-def test_a_job_in_line_is_listed_with_its_place_and_reason(run: Run, fleet: str) -> None:
+def test_a_job_in_line_is_listed_with_its_reason(run: Run, fleet: str) -> None:
     put_runner("fleet-1-1", **IN_LINE)
     put_runner("fleet-2-1", **{**IN_LINE, "waiting_for": "job"})
     lines = run("runners", "list").stdout.splitlines()
     (line,) = [line for line in lines if "fleet-1-1" in line]
-    assert line.rstrip().endswith("turn, place 3: the fleet has 100 of at most 100 runners")
+    assert line.rstrip().endswith("turn: the fleet has 100 of at most 100 runners")
     (line,) = [line for line in lines if "fleet-2-1" in line]
     assert "at most" not in line
     details = run("runners", "details", "fleet-1-1").stdout
@@ -201,7 +200,7 @@ def test_terminate_ends_a_runner_in_line_itself(run: Run, fleet: str) -> None:
     row = get_runner("fleet-1-1")
     assert (row["status"], row["error"], row["cost_usd"]) == ("FAILED", "Runner.Terminated", 0)
     assert row["ended_at"] >= row["released_at"]
-    assert not {"live", "waiting_for", "waiting_reason", "queue_place", "start_input"} & set(row)
+    assert not {"live", "waiting_for", "waiting_reason", "start_input"} & set(row)
 
 
 PARKED = {

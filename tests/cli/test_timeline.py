@@ -118,9 +118,9 @@ def test_a_refused_job() -> None:
 
 
 def test_a_job_in_line_says_its_place_and_why() -> None:
-    waiting = row(waiting_for="turn", queue_place=3, waiting_reason="100 of 100 runners run")
+    waiting = row(waiting_for="turn", waiting_reason="100 of 100 runners run")
     del waiting["execution_arn"]
-    found = evidence(waiting)
+    found = evidence(waiting, places={RUNNER: 3})
     assert told(found)[-1] == (1004, "fleet", "in line at place 3: 100 of 100 runners run")
     assert judge(found).sentence == "The job is in line at place 3: 100 of 100 runners run."
 
@@ -306,11 +306,11 @@ RUNNING = {"status": "RUNNING", "started_at": 1042, "last_heartbeat": 1100, "loa
 
 
 def test_a_runner_that_is_not_heard_of_any_more_is_said_to_be_so() -> None:
-    lately = evidence(row(**RUNNING), read_at=1190.9)
+    lately = evidence(row(**RUNNING), read_at=1400.9)
     assert judge(lately).sentence == f"The job runs on {RUNNER}."
     assert (1100, "runner", f"{RUNNER} was last heard of, its load was 0.42") in told(lately)
-    silent = judge(evidence(row(**RUNNING), read_at=1191))
-    assert silent.sentence == f"The job runs on {RUNNER}, which has not been heard of for 91 s."
+    silent = judge(evidence(row(**RUNNING), read_at=1401))
+    assert silent.sentence == f"The job runs on {RUNNER}, which has not been heard of for 301 s."
     assert "GitHub is asked" in silent.remedy
 
 

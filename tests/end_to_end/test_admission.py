@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from cdk_runner_fleet.cli.rows import plain_row
 from cdk_runner_fleet.local.fleet import LocalFleet
+from fleet_runtime.admission.line import Line
+from fleet_runtime.runner.rows import RunnerRecords
 from tests.waiting import until
 
 from .conftest import Fleet, Row, runner_id
@@ -78,13 +81,24 @@ class Crowd:
         self.tell("completed", job | {"status": "completed", "conclusion": "cancelled"})
 
     @property
-    def turns(self) -> dict[str, Any]:
-        found = self.fleet.local.client("dynamodb").get_item(
+    def line(self) -> list[str]:
+        """Who is in line, in the order in which `runner-fleet explain` counts them."""
+        table = self.fleet.local.outputs["RunnerTableName"]
+        records = RunnerRecords(dynamodb=self.fleet.local.client("dynamodb"), table=table)
+        line = Line.of_turns(records.in_line(most=100), plain_row(self._entry()))
+        return [one.runner_id for one in line.first(100)]
+
+    def _entry(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.fleet.local.client("dynamodb").get_item(
             TableName=self.fleet.local.outputs["LedgerTableName"],
             Key={"entry": {"S": "turns"}},
             ConsistentRead=True,
         )
-        return {name: next(iter(value.values())) for name, value in found.get("Item", {}).items()}
+        return found.get("Item", {})
+
+    @property
+    def turns(self) -> dict[str, Any]:
+        return {name: next(iter(value.values())) for name, value in self._entry().items()}
 
     def write(self, entry: str, **values: dict[str, Any]) -> None:
         self.fleet.local.client("dynamodb").update_item(
@@ -136,7 +150,8 @@ def test_never_more_than_the_limit_and_everybody_in_fair_turns(crowd: Crowd) -> 
         # one after the other: the bus does not keep their order
         (crowd.waiting if len(jobs) <= 2 else crowd.in_line)(jobs[-1])
     names = {runner_id(job): job for job in jobs}
-    crowd.fleet.until(runner_id(jobs[4]), lambda row: row.get("queue_place") == "1")
+    # its repository has no runner yet
+    assert crowd.line[0] == runner_id(jobs[4])
     crowd.because(jobs[4], "the fleet has 2 of at most 2 runners")
     order: list[str] = []
     ended: set[str] = set()

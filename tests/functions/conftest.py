@@ -43,6 +43,8 @@ TOKEN = "ghp_the-personal-access-token"
 RUNNER = "fleet-2832853555-1"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/0123456789abcdef"
 
+LIVE_ATTRIBUTES = ["repository", "class_name", "image_tag", "released_at"]
+
 
 def sample(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((SAMPLES / f"{name}.json").read_text())
@@ -281,6 +283,10 @@ class Aws:
     def image(self, tag: str) -> dict[str, Any] | None:
         return self._item("images", {"image_tag": {"S": tag}})
 
+    def heartbeat(self) -> dict[str, Any] | None:
+        """The item beside the runner's row."""
+        return self.row(f"heartbeat/{RUNNER}")
+
     def put_row(self, **attributes: Any) -> None:
         self._put("runners", {"runner_id": RUNNER, "runner_labels": "self-hosted", **attributes})
 
@@ -443,7 +449,15 @@ def aws(environment: pytest.MonkeyPatch) -> Iterator[Aws]:
                         {"AttributeName": "live", "KeyType": "HASH"},
                         {"AttributeName": "queued_at", "KeyType": "RANGE"},
                     ],
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": {
+                        "ProjectionType": "INCLUDE",
+                        "NonKeyAttributes": [
+                            "repository",
+                            "class_name",
+                            "image_tag",
+                            "released_at",
+                        ],
+                    },
                 },
             ],
         )

@@ -25,12 +25,8 @@ def check(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: An
 
 
 def silent(aws: Aws, github_id: int, *, seconds: int = 300, **changes: Any) -> None:
-    aws.park(
-        "completion",
-        github_runner_id=github_id,
-        last_heartbeat=int(time.time()) - seconds,
-        **changes,
-    )
+    aws.park("completion", github_runner_id=github_id, **changes)
+    aws.put_row(runner_id=f"heartbeat/{RUNNER}", last_heartbeat=int(time.time()) - seconds)
 
 
 def test_a_runner_that_github_hears_is_there(aws: Aws, github: GitHub, check: Check) -> None:
@@ -116,6 +112,19 @@ def test_a_runner_never_heard_of_is_silent_since_its_claim(
     github_id = github.add_runner(RUNNER, status="offline")
     aws.park("completion", github_runner_id=github_id, claimed_at=int(time.time()) - 300)
     with pytest.raises(RunnerOffline, match=r"came for 30\d s"):
+        check()
+
+
+def test_a_heartbeat_of_the_task_before_is_none_of_this_ones(
+    aws: Aws, github: GitHub, check: Check
+) -> None:
+    silent(
+        aws,
+        github.add_runner(RUNNER, status="offline"),
+        seconds=900,
+        claimed_at=int(time.time()) - 400,
+    )
+    with pytest.raises(RunnerOffline, match=r"came for 40\d s"):
         check()
 
 

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 import runner_api
 from fleet_runtime.aws.client import client
 from fleet_runtime.observability import logger
+from fleet_runtime.runner.rows import HEARTBEAT_MEMORY_SECONDS
 
 from .conftest import RUNNER, TASK, TOKEN, Aws, GitHub, forget
 
@@ -528,7 +529,7 @@ def test_needs_are_nothing_to_who_has_no_ticket(aws: Aws, post: Any) -> None:
 
 # --- heartbeats -----------------------------------------------------------------------------
 
-BEAT = {"event": "heartbeat", "load": 0.42, "runner_version": "2.338.0"}
+BEAT = {"event": "heartbeat", "load": 0.42}
 
 
 @pytest.fixture
@@ -551,28 +552,30 @@ def running(aws: Aws) -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_a_heartbeat_is_one_write_and_keeps_the_lifecycle_waiting(
+def test_a_heartbeat_is_one_small_write_beside_the_row_and_keeps_the_lifecycle_waiting(
     aws: Aws, github: GitHub, post: Any, requests: list[str]
 ) -> None:
-    before = int(time.time())
+    before, row = int(time.time()), aws.row()
     assert report(post, BEAT) == 202
-    assert requests == ["UpdateItem"]
+    assert requests[-2:] == ["GetItem", "UpdateItem"]
     assert aws.sfn.calls == [("SendTaskHeartbeat", {"taskToken": "token-completion"})]
     assert github.calls == []
-    row = aws.row()
-    assert row is not None
-    assert row["last_heartbeat"] >= before
-    assert (row["load"], row["runner_version"]) == (0.42, "2.338.0")
-    assert (row["status"], row["waiting_for"]) == ("RUNNING", "completion")
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["last_heartbeat"] >= before
+    assert heard["load"] == 0.42
+    # it goes by itself
+    assert heard["expires_at"] == heard["last_heartbeat"] + HEARTBEAT_MEMORY_SECONDS
+    assert aws.row() == row
 
 
 @pytest.mark.parametrize("phase", ["runner", "job", "image"])
 def test_a_heartbeat_in_another_phase_is_only_noted(aws: Aws, post: Any, phase: str) -> None:
     aws.park(phase, events_token_hash=sha256("the-events-token"))
     assert report(post, BEAT) == 202
-    row = aws.row()
-    assert row is not None
-    assert row["last_heartbeat"] > 0
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["last_heartbeat"] > 0
     assert aws.sfn.calls == []
 
 
@@ -599,32 +602,32 @@ def test_a_fault_of_aws_is_no_good_heartbeat(aws: Aws, post: Any) -> None:
 )
 def test_a_load_that_is_none_is_left_out(aws: Aws, post: Any, load: object) -> None:
     assert report(post, {"event": "heartbeat", "load": load}) == 202
-    row = aws.row()
-    assert row is not None
-    assert row["last_heartbeat"] > 0
-    assert "load" not in row
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["last_heartbeat"] > 0
+    assert "load" not in heard
 
 
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize(("load", "kept"), [(0, 0), (0.0, 0), (3, 3), (1e-9, 0), (1.23456, 1.23)])
 def test_a_load_is_kept_to_two_places(aws: Aws, post: Any, load: float, kept: float) -> None:
     assert report(post, {"event": "heartbeat", "load": load}) == 202
-    row = aws.row()
-    assert row is not None
-    assert row["load"] == kept
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["load"] == kept
 
 
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("version", ["", "latest", 2.338, None, "2.338.0; rm", "2" * 33])
 def test_a_version_that_is_none_is_left_out(aws: Aws, post: Any, version: object) -> None:
-    for event in ("heartbeat", "job_started", "job_completed"):
+    for event in ("job_started", "job_completed"):
         assert report(post, {"event": event, "runner_version": version}) == 202
     row = aws.row()
     assert row is not None
     assert "runner_version" not in row
 
 
-@pytest.mark.parametrize("event", ["heartbeat", "job_started", "job_completed"])
+@pytest.mark.parametrize("event", ["job_started", "job_completed"])
 def test_a_version_fills_a_gap_and_never_replaces_the_claims(
     aws: Aws, post: Any, event: str
 ) -> None:
@@ -643,6 +646,7 @@ def test_a_heartbeat_with_a_wrong_token_changes_nothing(aws: Aws, post: Any, tok
     before = aws.row()
     assert report(post, BEAT, token=token) == 403
     assert aws.row() == before
+    assert aws.heartbeat() is None
     assert aws.sfn.calls == []
 
 
@@ -658,6 +662,7 @@ def test_410_for_a_heartbeat_once_the_runner_has_ended(aws: Aws, post: Any, stat
     before = aws.row()
     assert report(post, BEAT) == 410
     assert aws.row() == before
+    assert aws.heartbeat() is None
 
 
 def test_a_heartbeat_makes_no_row(aws: Aws, post: Any) -> None:

@@ -52,7 +52,7 @@ def test_the_claim_says_what_the_runner_is(fleet: Fleet, machine: Machine) -> No
     assert claimed(fleet) == {
         "capabilities": ["shell", "python"],
         "runner_version": "2.338.0",
-        "heartbeat_seconds": 30,
+        "heartbeat_seconds": 120,
     }
     assert fleet.requests[0]["headers"]["Content-Type"] == "application/json"
     assert machine.handed_over()["RUNNER_VERSION"] == "2.338.0"  # for the hooks

@@ -68,25 +68,14 @@ def beats(fleet: Fleet, number: int) -> list[dict[str, Any]]:
     return [json.loads(request["body"]) for request in fleet.requests[:number]]
 
 
-def test_it_says_load_and_version(fleet: Fleet, heartbeat: Start) -> None:
+def test_it_says_its_load(fleet: Fleet, heartbeat: Start) -> None:
     before = os.getloadavg()[0]
-    heartbeat(RUNNER_VERSION="2.338.0")
+    heartbeat()
     (beat,) = beats(fleet, 1)
-    assert beat == {
-        "event": "heartbeat",
-        "load": pytest.approx(before, abs=1),
-        "runner_version": "2.338.0",
-    }
+    assert beat == {"event": "heartbeat", "load": pytest.approx(before, abs=1)}
     (request,) = fleet.requests
     assert request["path"] == "/runners/r-1/events"
     assert request["headers"]["Authorization"] == "Bearer ev"
-
-
-@pytest.mark.parametrize("version", ["", '2"'])
-def test_a_version_that_is_none_is_not_sent(fleet: Fleet, heartbeat: Start, version: str) -> None:
-    heartbeat(RUNNER_VERSION=version)
-    (beat,) = beats(fleet, 1)
-    assert set(beat) == {"event", "load"}
 
 
 def test_it_beats_at_its_interval_and_not_at_once(fleet: Fleet, heartbeat: Start) -> None:

@@ -497,12 +497,12 @@ def in_line(rig: Rig, runner_id: str, **more: dict[str, str]) -> None:
 
 
 def test_a_runner_whose_turn_has_come_takes_its_row_over(rig: Rig) -> None:
-    in_line(rig, "fleet-90-1", queue_place={"N": "1"})
+    in_line(rig, "fleet-90-1", start_input={"S": "{}"})
     life = rig.start(runner_id="fleet-90-1", head_sha="abc", queued_delivery="d-1", in_line_at=7)
     life.parked("runner")
     row = life.row()
     assert row["live"] == "started"
-    assert "queue_place" not in row
+    assert "start_input" not in row
     assert (row["head_sha"], row["queued_delivery"], row["in_line_at"]) == ("abc", "d-1", "7")
     life.fail("runner", "Runner.Terminated").end()
     assert "live" not in life.row()

@@ -19,7 +19,7 @@ from fleet_runtime.admission.limits import Limits
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
 from fleet_runtime.aws.ledger import TURNS, Ledger
 from fleet_runtime.job.catalog import RunnerClass
-from fleet_runtime.runner.rows import Runner
+from fleet_runtime.runner.rows import Runner, Waiting
 
 FLEET = "fleet"
 """The scope that everybody is in."""
@@ -53,7 +53,7 @@ class Applicant:
         )
 
     @classmethod
-    def of_row(cls, runner: Runner) -> Applicant:
+    def of_row(cls, runner: Runner | Waiting) -> Applicant:
         """The runner of a row in line."""
         return cls(
             runner_id=runner.runner_id,

@@ -5,11 +5,32 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
 
-from fleet_runtime.runner.rows import Runner
+_REPOSITORY = "repository:"
+_LAST = "last:"
 
 
-class Line:
+class Waiting(Protocol):
+    """A runner in line, as far as its place depends on it."""
+
+    @property
+    def runner_id(self) -> str:
+        """Its name."""
+
+    @property
+    def repository(self) -> str:
+        """Whose job it was started for."""
+
+    @property
+    def queued_at(self) -> int | None:
+        """When that job was queued, epoch seconds."""
+
+
+Member = TypeVar("Member", bound=Waiting)
+
+
+class Line(Generic[Member]):
     """Runners in line, in fair order: of the repository with the fewest runners the oldest job.
 
     Of repositories with as many, the one whose last turn is longest ago: else one that has jobs
@@ -24,7 +45,7 @@ class Line:
 
     def __init__(
         self,
-        waiting: Iterable[Runner],
+        waiting: Iterable[Member],
         *,
         running: Mapping[str, int],
         given: int,
@@ -33,12 +54,28 @@ class Line:
         self._running = Counter(running)
         self._given = given
         self._last_given = Counter(last_given)
-        self._waiting: dict[str, deque[Runner]] = defaultdict(deque)
+        self._waiting: dict[str, deque[Member]] = defaultdict(deque)
         for runner in sorted(waiting, key=_age):
             self._waiting[runner.repository].append(runner)
-        self._passed: list[Runner] = []
+        self._passed: list[Member] = []
 
-    def next(self) -> Runner | None:
+    @classmethod
+    def of_turns(cls, waiting: Iterable[Member], turns: Mapping[str, Any]) -> Line[Member]:
+        """Make it from the ledger's entry on turns, as plain numbers and collections by name."""
+        return cls(
+            waiting,
+            running={
+                name.removeprefix(_REPOSITORY): len(turns[name])
+                for name in turns
+                if name.startswith(_REPOSITORY)
+            },
+            given=turns.get("given", 0),
+            last_given={
+                name.removeprefix(_LAST): turns[name] for name in turns if name.startswith(_LAST)
+            },
+        )
+
+    def next(self) -> Member | None:
         """Take the next one out of the line; None if nobody is left."""
         if not self._waiting:
             return None
@@ -48,17 +85,17 @@ class Line:
             del self._waiting[repository]
         return runner
 
-    def started(self, runner: Runner) -> None:
+    def started(self, runner: Member) -> None:
         """Count a runner that has got its turn: its repository's next job comes later for it."""
         self._running[runner.repository] += 1
         self._given += 1
         self._last_given[runner.repository] = self._given
 
-    def passed(self, runner: Runner) -> None:
+    def passed(self, runner: Member) -> None:
         """Let a runner wait on, as nobody can tell when its limit lets it through."""
         self._passed.append(runner)
 
-    def first(self, most: int) -> Sequence[Runner]:
+    def first(self, most: int) -> Sequence[Member]:
         """List those who wait on, those next in turn first, as if each got its turn in order."""
         rest = Line(
             [*self._passed, *(one for some in self._waiting.values() for one in some)],
@@ -72,11 +109,11 @@ class Line:
         oldest = self._waiting[repository][0]
         return (self._running[repository], self._last_given[repository], _age(oldest))
 
-    def _in_order(self) -> Iterable[Runner]:
+    def _in_order(self) -> Iterable[Member]:
         while runner := self.next():
             self.started(runner)
             yield runner
 
 
-def _age(runner: Runner) -> tuple[int, str]:
+def _age(runner: Waiting) -> tuple[int, str]:
     return (runner.queued_at or 0, runner.runner_id)

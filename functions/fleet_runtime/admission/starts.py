@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,7 @@ from fleet_runtime.admission.line import Line
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.executions import Executions
-from fleet_runtime.runner.rows import IN_LINE, Runner, RunnerRecords
-
-PLACES = 25
-"""How many in line are told their place: further back it changes too often to be worth a write."""
+from fleet_runtime.runner.rows import Runner, RunnerRecords, Waiting
 
 _MOST_READ = 5000
 """Rows in line that one look reads: some ten pages of the index, a second or two."""
@@ -117,14 +114,13 @@ class Starts:
         """
         turns = self.admission.turns()
         closed = self.admission.closed(turns)
-        brief = newcomer is not None and closed is not None
-        waiting = [*self.records.live(IN_LINE, most=PLACES + 1 if brief else _MOST_READ)]
-        if brief and len(waiting) > PLACES:
-            # nobody can start, and the newcomer's place is further back than is told
+        if newcomer and closed:
+            # nobody can start: whoever gives a turn back looks at the whole line
             return ()
-        waiting = [runner for runner in waiting if not self._end_released(runner)]
+        in_line = self.records.in_line(most=_MOST_READ)
+        waiting = [runner for runner in in_line if not self._end_released(runner)]
         if newcomer and all(newcomer.runner_id != one.runner_id for one in waiting):
-            waiting.append(newcomer)
+            waiting.append(Waiting.of_row(newcomer))
         if not waiting:
             self.admission.clear_line(turns)
             return ()
@@ -144,7 +140,6 @@ class Starts:
             elif isinstance(refused, Started):
                 started.append(runner.runner_id)
                 line.started(runner)
-        self._tell_places(line, waiting, full)
         return tuple(started)
 
     def ended(self, runner_id: str) -> Runner | None:
@@ -196,7 +191,7 @@ class Starts:
         }
         return self.records.join_line(document["runner_id"], values=values)
 
-    def _start_waiting(self, waiting: Runner) -> Started | Known | NotYet:
+    def _start_waiting(self, waiting: Waiting) -> Started | Known | NotYet:
         runner = self.records.find(waiting.runner_id)
         if runner is None or not runner.is_in_line:
             return Known()
@@ -221,7 +216,7 @@ class Starts:
             return None
         return document
 
-    def _end_released(self, runner: Runner) -> bool:
+    def _end_released(self, runner: Waiting) -> bool:
         """End a row in line that was released, if whoever did so died before its second write."""
         if runner.released_at is None:
             return False
@@ -229,21 +224,7 @@ class Starts:
         self.records.leave_line(runner.runner_id, values=values)
         return True
 
-    def _tell_places(
-        self, line: Line, waiting: Sequence[Runner], full: Mapping[str, NotYet]
-    ) -> None:
-        first = line.first(PLACES)
-        for place, runner in enumerate(first, start=1):
-            refused = _refused(runner, full)
-            reason = refused.reason if refused else runner.waiting_reason
-            if (place, reason) != (runner.queue_place, runner.waiting_reason):
-                self.records.move_in_line(runner.runner_id, place=place, reason=reason)
-        for runner in waiting:
-            if runner.queue_place is not None and runner not in first:
-                reason = runner.waiting_reason
-                self.records.move_in_line(runner.runner_id, place=None, reason=reason)
 
-
-def _refused(runner: Runner, full: Mapping[str, NotYet]) -> NotYet | None:
+def _refused(runner: Waiting, full: Mapping[str, NotYet]) -> NotYet | None:
     scopes = Applicant.of_row(runner).scopes
     return next((full[scope] for scope in scopes if scope in full), None)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Item, Value, encode, encode_all
 
 _NAME = re.compile(r"#\w+")
+_MOST_KEYS = 100
+"""Of one BatchGetItem."""
 
 
 class Table:
@@ -46,6 +49,16 @@ class Table:
         )
         item: Item = answer.get("Item", {})
         return item
+
+    def get_all(self, keys: Iterable[str]) -> Iterator[Item]:
+        """Read the rows that there are of some keys, which differ, in any order."""
+        rest = iter(keys)
+        asked: list[dict[str, dict[str, object]]] = []
+        while asked := asked + [self._key_of(key) for key in islice(rest, _MOST_KEYS - len(asked))]:
+            answer = self._dynamodb.batch_get_item(RequestItems={self._name: {"Keys": asked}})
+            yield from answer["Responses"].get(self._name, ())
+            # what DynamoDB had no room for
+            asked = answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
 
     def scan(self) -> Iterator[Item]:
         """Read every row."""

@@ -36,7 +36,7 @@ from fleet_runtime.reconciliation.redelivery import Due, Redelivery
 from fleet_runtime.reconciliation.repairs import Repairs
 from fleet_runtime.reconciliation.supply import Supply
 from fleet_runtime.reconciliation.sweeps import Sweeps
-from fleet_runtime.runner.rows import IN_LINE, STARTED, Runner, RunnerRecords
+from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 FULL_SECONDS = 900
 """Everything is looked at at least this often, whatever seems to be idle."""
@@ -225,12 +225,7 @@ class Reconciliation:
         )
 
     def _live(self) -> dict[str, Runner]:
-        rows = [
-            row
-            for state in (STARTED, IN_LINE)
-            for row in self._records.live(state, most=_MOST_ROWS)
-        ]
-        return {row.runner_id: row for row in rows}
+        return {row.runner_id: row for row in self._records.live(most=_MOST_ROWS)}
 
     def _list(self, live: Mapping[str, Runner], done: Done) -> Listing:
         scope = self._github.scope

@@ -15,7 +15,7 @@ from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.observability import count, logger
-from fleet_runtime.runner.reports import Declaration, Report
+from fleet_runtime.runner.reports import Declaration
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -79,22 +79,6 @@ class Claims:
             # AWS, not the runner, is at fault: it may ask again
             self.records.return_ticket(runner)
             raise
-
-    def heartbeat(self, runner_id: str, *, token: str, report: Report) -> Denied | None:
-        """Let a runner say that it lives: one write, and a read only if that is refused."""
-        if self.signals.heartbeat(
-            runner_id,
-            events_token_hash=digest(token),
-            load=report.load,
-            runner_version=report.runner_version,
-        ):
-            return None
-        runner = self.records.find(runner_id)
-        if runner is None:
-            return Denied(status=404, reason="no such runner")
-        if runner.has_ended:
-            return _gone("its lifecycle has ended")
-        return Denied(status=403, reason="wrong token")
 
     def _use_ticket(self, runner: Runner, declaration: Declaration) -> Granted | Denied:
         # before anything is asked of GitHub: a runner that cannot do its job is not registered

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 MOST_FOLLOWED = 50
 """Names of one job that are looked at. Only runners that other jobs took make it so many."""
 
+_HEARTBEAT = "heartbeat/"
 _NAME = re.compile(
     r"(?P<prefix>.+)-(?P<job_id>[0-9]+)-(?P<attempt>[0-9]+)(?:-r(?P<number>[0-9]+))?"
 )
@@ -94,6 +95,16 @@ def followed(first: str) -> Iterator[str]:
     for _ in range(MOST_FOLLOWED):
         yield runner_id
         runner_id = next_runner_id(runner_id)
+
+
+def heartbeat_key(runner_id: str) -> str:
+    """Name the item beside a runner's row that has its last heartbeat; no runner is called so."""
+    return f"{_HEARTBEAT}{runner_id}"
+
+
+def read_heartbeat_key(key: str) -> str:
+    """Tell whose heartbeat an item of the runner table has; empty if it is a runner's row."""
+    return key.removeprefix(_HEARTBEAT) if key.startswith(_HEARTBEAT) else ""
 
 
 def execution_arn(state_machine_arn: str, runner_id: str) -> str:

@@ -96,7 +96,9 @@ class RegisteredRunners:
         return online
 
     def _is_heard(self, runner: Runner) -> bool | None:
-        silence = self.records.now - (runner.last_heartbeat or runner.claimed_at or 0)
+        # the last heartbeat may be one of the task before this one
+        heard = max(self.records.last_heartbeat(runner.runner_id) or 0, runner.claimed_at or 0)
+        silence = self.records.now - heard
         if silence < _RECENT_SECONDS:
             return True
         if runner.github_runner_id is None:

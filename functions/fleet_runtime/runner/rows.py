@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
 from fleet_runtime.aws.table import Table
+from fleet_runtime.runner.name import heartbeat_key
 
 WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
@@ -23,8 +24,14 @@ TURN = "turn"
 CAPACITY = "capacity"
 """What a runner waits for that ECS had no room for."""
 
+HEARTBEAT_MEMORY_SECONDS = 86400
+"""How long a runner's last heartbeat stays: for who asks the day after why it was given up."""
+
 REFUSED = "Job.CannotBeServed"
 """The error of a job that never had a runner. It may be served later: images and classes change."""
+
+CLAIMABLE = "ticket_hash = :ticket AND waiting_for = :phase AND attribute_not_exists(released_at)"
+"""The condition that a claim's ticket is good and its lifecycle waits for it."""
 
 _ENDED = frozenset({"OFFLINE", "FAILED"})
 
@@ -51,7 +58,6 @@ class Runner:
     github_runner_id: int | None
     waiting_for: str
     waiting_reason: str
-    queue_place: int | None
     start_input: str
     task_token: str
     task_id: str
@@ -61,7 +67,6 @@ class Runner:
     claimed_at: int | None
     started_at: int | None
     completed_at: int | None
-    last_heartbeat: int | None
     released_at: int | None
     queued_at: int | None
     recorded_at: int | None
@@ -97,7 +102,6 @@ class Runner:
             github_runner_id=number(item, "github_runner_id"),
             waiting_for=text(item, "waiting_for"),
             waiting_reason=text(item, "waiting_reason"),
-            queue_place=number(item, "queue_place"),
             start_input=text(item, "start_input"),
             task_token=text(item, "task_token"),
             task_id=text(item, "task_id"),
@@ -107,7 +111,6 @@ class Runner:
             claimed_at=number(item, "claimed_at"),
             started_at=number(item, "started_at"),
             completed_at=number(item, "completed_at"),
-            last_heartbeat=number(item, "last_heartbeat"),
             released_at=number(item, "released_at"),
             queued_at=number(item, "queued_at"),
             recorded_at=number(item, "timestamp"),
@@ -148,6 +151,42 @@ class Runner:
         return self.has_ended or self.released_at is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A runner in line, as far as ``LIVE_INDEX`` has it: whose turn is next needs no more."""
+
+    runner_id: str
+    repository: str
+    class_name: str
+    image_tag: str
+    queued_at: int | None
+    released_at: int | None
+
+    @classmethod
+    def from_item(cls, item: Item) -> Waiting:
+        """Read an entry of the index."""
+        return cls(
+            runner_id=text(item, "runner_id"),
+            repository=text(item, "repository"),
+            class_name=text(item, "class_name"),
+            image_tag=text(item, "image_tag"),
+            queued_at=number(item, "queued_at"),
+            released_at=number(item, "released_at"),
+        )
+
+    @classmethod
+    def of_row(cls, runner: Runner) -> Waiting:
+        """The same of a row, which the index may not have yet."""
+        return cls(
+            runner_id=runner.runner_id,
+            repository=runner.repository,
+            class_name=runner.class_name,
+            image_tag=runner.image_tag,
+            queued_at=runner.queued_at,
+            released_at=runner.released_at,
+        )
+
+
 class RunnerRecords:
     """The runner table.
 
@@ -177,18 +216,47 @@ class RunnerRecords:
         rows = self._table.query(WAITING_INDEX, attribute="waiting_labels", value=waiting_labels)
         return (text(item, "runner_id") for item in rows)
 
-    def live(self, state: str, *, most: int) -> Sequence[Runner]:
-        """List runners that are ``IN_LINE`` or ``STARTED``, those with the oldest job first.
+    def in_line(self, *, most: int) -> Sequence[Waiting]:
+        """List runners in line, those with the oldest job first, as the index has them.
 
         Args:
-            state: Which of the two.
-            most: How many rows to read at most.
+            most: How many to read at most.
+        """
+        rows = self._table.query(LIVE_INDEX, attribute="live", value=IN_LINE, most=most)
+        return [Waiting.from_item(item) for item in rows]
+
+    def live(self, *, most: int) -> Sequence[Runner]:
+        """List the rows of runners that are started or in line, the started ones first.
+
+        Args:
+            most: How many of each to read at most, those with the oldest job.
 
         Returns:
-            The rows as the index has them: it may lag behind.
+            Their rows as they are; one that the index does not have yet is left out.
         """
-        rows = self._table.query(LIVE_INDEX, attribute="live", value=state, most=most)
-        return [Runner.from_item(item) for item in rows]
+        listed = [
+            text(item, "runner_id")
+            for state in (STARTED, IN_LINE)
+            for item in self._table.query(LIVE_INDEX, attribute="live", value=state, most=most)
+        ]
+        rows = map(Runner.from_item, self._table.get_all(dict.fromkeys(listed)))
+        return sorted((row for row in rows if row.live), key=lambda row: row.live != STARTED)
+
+    def note_heartbeat(self, runner_id: str, *, load: float | None) -> None:
+        """Write down that a runner lives, in an item of its own: small, and in no index."""
+        self._table.update(
+            heartbeat_key(runner_id),
+            values={
+                "last_heartbeat": self.now,
+                "expires_at": self.now + HEARTBEAT_MEMORY_SECONDS,
+                **({} if load is None else {"load": load}),
+            },
+            remove=("load",) if load is None else (),
+        )
+
+    def last_heartbeat(self, runner_id: str) -> int | None:
+        """Read when a runner's last heartbeat came; None if none did."""
+        return number(self._table.get(heartbeat_key(runner_id)), "last_heartbeat")
 
     def join_line(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
         """Write a row that waits for its turn, new or in place of a refused job's.
@@ -210,22 +278,12 @@ class RunnerRecords:
             operands={":refused": REFUSED},
         )
 
-    def move_in_line(self, runner_id: str, *, place: int | None, reason: str) -> None:
-        """Write how far in front a runner in line is and why it waits; None: too far behind."""
-        self.update(
-            runner_id,
-            values={"waiting_reason": reason} | ({} if place is None else {"queue_place": place}),
-            remove=("queue_place",) if place is None else (),
-            condition="waiting_for = :turn AND attribute_not_exists(released_at)",
-            operands={":turn": TURN},
-        )
-
     def leave_line(self, runner_id: str, *, values: Mapping[str, Value]) -> Runner | None:
         """End a runner in line with what its row is to say; None if it is not in line."""
         return self.update(
             runner_id,
             values={"ended_at": self.now, "cost_usd": 0, **values},
-            remove=("live", "waiting_for", "waiting_reason", "queue_place", "start_input"),
+            remove=("live", "waiting_for", "waiting_reason", "start_input"),
             condition="waiting_for = :turn",
             operands={":turn": TURN},
         )
@@ -244,9 +302,8 @@ class RunnerRecords:
         taken = self.update(
             runner.runner_id,
             values={**values, "claimed_at": self.now},
-            condition="ticket_hash = :ticket AND waiting_for = :phase"
-            " AND attribute_not_exists(claimed_at) AND attribute_not_exists(released_at)",
-            operands={":ticket": runner.ticket_hash, ":phase": "runner"},
+            condition=f"{CLAIMABLE} AND attribute_not_exists(claimed_at)",
+            operands=claimable(runner),
         )
         return taken is not None
 
@@ -294,6 +351,11 @@ class RunnerRecords:
             remove=remove,
         )
         return Runner.from_item(item) if item is not None else None
+
+
+def claimable(runner: Runner) -> dict[str, Value]:
+    """What stands behind ``CLAIMABLE``."""
+    return {":ticket": runner.ticket_hash, ":phase": "runner"}
 
 
 def _words(item: Item, name: str) -> tuple[str, ...]:

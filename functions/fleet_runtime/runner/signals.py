@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, logger
-from fleet_runtime.runner.rows import TURN, Runner, RunnerRecords
+from fleet_runtime.runner.rows import CLAIMABLE, TURN, Runner, RunnerRecords, claimable
 
 LONGEST_CAUSE = 1000
 """Characters of a cause that are kept; Step Functions takes 32,768, people read one line."""
@@ -98,13 +98,11 @@ class Signals:
         row = self._records.update(
             runner.runner_id,
             values={
-                "claimed_at": self._records.now,
                 "github_runner_id": github_runner_id,
                 "events_token_hash": events_token_hash,
             },
-            condition="ticket_hash = :ticket AND waiting_for = :phase"
-            " AND attribute_not_exists(released_at)",
-            operands={":ticket": runner.ticket_hash, ":phase": "runner"},
+            condition=CLAIMABLE,
+            operands=claimable(runner),
         )
         return row is not None and self._succeed(
             row, signal="claimed", heartbeat_seconds=heartbeat_seconds
@@ -118,39 +116,21 @@ class Signals:
         """Signal that the runner's image cannot do what its job asks for."""
         self._fail(runner, error="Runner.CapabilityMissing", cause=cause)
 
-    def heartbeat(
-        self, runner_id: str, *, events_token_hash: str, load: float | None, runner_version: str
-    ) -> bool:
-        """Note that the runner lives, and let its lifecycle go on waiting for the job's end.
-
-        One write checks the token as well, so that a heartbeat costs no read. DynamoDB compares the
-        hashes in a time of its own making, which tells nothing: whoever could learn from it where
-        two hashes differ would still have to find a token that has such a hash.
+    def heartbeat(self, runner: Runner, *, load: float | None) -> None:
+        """Note that a runner lives, and let its lifecycle go on waiting for the job's end.
 
         Args:
-            runner_id: The runner.
-            events_token_hash: Of the token that came with the heartbeat.
-            load: The runner's load, None if it did not say.
-            runner_version: The runner's version, empty if it did not say.
-
-        Returns:
-            False if the runner has no such token: its lifecycle takes it away at its end.
+            runner: The runner.
+            load: Its load, None if it did not say.
         """
-        row = self._records.update(
-            runner_id,
-            values={"last_heartbeat": self._records.now} | ({} if load is None else {"load": load}),
-            first=_version(runner_version),
-            condition="events_token_hash = :token",
-            operands={":token": events_token_hash},
-        )
-        if row and row.waiting_for == "completion":
+        self._records.note_heartbeat(runner.runner_id, load=load)
+        if runner.waiting_for == "completion":
             try:
-                self._stepfunctions.send_task_heartbeat(taskToken=row.task_token)
+                self._stepfunctions.send_task_heartbeat(taskToken=runner.task_token)
             except ClientError as error:
                 # the job has just ended, or the lifecycle is asking GitHub for the runner
                 if not _is_too_late(error):
                     raise
-        return row is not None
 
     def started(
         self,

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import dispatch_event
+from cdk_runner_fleet.cli.rows import plain_row
 from fleet_runtime.admission.admission import LINE_REST_SECONDS, Admission, Applicant
 from fleet_runtime.admission.breaker import FAILURES, HOLD_SECONDS, WINDOW_SECONDS, Breaker
 from fleet_runtime.admission.catalog_reader import CACHE_SECONDS, CatalogReader
 from fleet_runtime.admission.limits import Limits
 from fleet_runtime.admission.line import Line
-from fleet_runtime.admission.starts import PLACES, InLine, Known, Started, Starts
+from fleet_runtime.admission.starts import InLine, Known, Started, Starts
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.runner.executions import Executions
@@ -147,6 +148,21 @@ class Fleet:
         assert row is not None
         return row
 
+    def why(self, number: int) -> str:
+        """Why a runner in line has to wait."""
+        refused = self.starts.admission.admit(Applicant.of_input(self.input(number)), in_line=True)
+        assert refused is not None
+        return refused.reason
+
+    @property
+    def places(self) -> list[str]:
+        """Who is in line, as whoever looks is told."""
+        turns = plain_row(
+            self.dynamodb.get_item(TableName="ledger", Key={"entry": {"S": "turns"}})["Item"]
+        )
+        line = Line.of_turns(self.records.in_line(most=1000), turns)
+        return [waiting.runner_id for waiting in line.first(1000)]
+
     @property
     def turns(self) -> dict[str, Any]:
         item = self.dynamodb.get_item(TableName="ledger", Key={"entry": {"S": "turns"}})
@@ -260,7 +276,7 @@ def test_a_job_without_a_turn_stands_in_line_with_place_and_reason(
     one.queue(3)
     row = one.row(3)
     assert (row["status"], row["live"], row["waiting_for"]) == ("STARTING", "in_line", "turn")
-    assert row["queue_place"] == 2
+    assert one.places == ["fleet-2-1", "fleet-3-1"]
     assert row["waiting_reason"] == (
         "the fleet has 1 of at most 1 runners: the next starts when one has ended, "
         "or raise max_runners"
@@ -272,7 +288,7 @@ def test_a_job_without_a_turn_stands_in_line_with_place_and_reason(
     assert capsys.readouterr().out.count('"JobInLine"') == 4  # two EMF lines
     one.end(1)
     assert one.running == ["fleet-2-1"]
-    assert one.row(3)["queue_place"] == 1
+    assert one.places == ["fleet-3-1"]
     assert json.loads(one.aws.sfn.named("StartExecution")[-1]["input"])["in_line_at"] == NOON
 
 
@@ -339,9 +355,9 @@ def test_the_repository_with_the_fewest_runners_is_next_and_then_the_oldest_job(
         one.queue(number, repository="octo-org/two")
     one.queue(13, repository="octo-org/three")
     assert one.running == ["fleet-1-1", "fleet-2-1", "fleet-3-1", "fleet-4-1"]
-    places = {number: one.row(number)["queue_place"] for number in range(5, 14)}
     # three and two have none and are first; one comes when each of them has as many
-    assert places == {11: 1, 13: 2, 12: 3, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8, 10: 9}
+    first = (11, 13, 12, 5, 6, 7, 8, 9, 10)
+    assert one.places == [f"fleet-{number}-1" for number in first]
     order = []
     for number in (1, 2, 3, 4):
         one.end(number)
@@ -397,41 +413,13 @@ def test_a_class_limit_that_is_changed_holds_within_the_minute_and_counts_those_
     assert isinstance(one.queue(3), InLine)
 
 
-def test_only_the_first_are_told_their_place(fleet: Make) -> None:
-    one = fleet(1)
-    for number in range(PLACES + 3):
-        one.queue(number)
-    assert one.row(PLACES)["queue_place"] == PLACES
-    assert "queue_place" not in one.row(PLACES + 1)
-    # a repository that comes now is first, and pushes the last one out
-    one.end(0)
-    one.queue(900, repository="octo-org/two")
-    one.end(1)
-    assert one.running == ["fleet-900-1"]
-    one.queue(901, repository="octo-org/three")
-    one.starts.next_in_line()
-    # who joins far behind sees the first ones alone, which is not the whole line
-    one.queue(950)
-    assert [one.row(number)["queue_place"] for number in (901, 2)] == [1, 2]
-    assert one.row(PLACES)["queue_place"] == PLACES
-    assert "queue_place" not in one.row(PLACES + 1)
-
-
-def test_a_long_line_is_not_read_for_everybody_who_joins_it(
+def test_the_line_is_not_read_for_those_who_join_while_nobody_can_start(
     fleet: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = fleet(1)
-    for number in range(PLACES + 3):
-        one.queue(number)
-    live, asked = one.records.live, []
-
-    def noted(state: str, *, most: int) -> Any:
-        asked.append(most)
-        return live(state, most=most)
-
-    monkeypatch.setattr(one.records, "live", noted)
-    one.queue(100)
-    assert asked == [PLACES + 1]
+    one.queue(1)
+    monkeypatch.setattr(one.records, "in_line", lambda most: pytest.fail("it was read"))
+    assert isinstance(one.queue(2), InLine)
 
 
 def test_a_turn_that_comes_back_while_the_newcomer_looks_is_its_own(
@@ -439,14 +427,15 @@ def test_a_turn_that_comes_back_while_the_newcomer_looks_is_its_own(
 ) -> None:
     one = fleet(1)
     one.queue(1)
-    live = one.records.live
+    join = one.starts.admission.join_line
 
-    def meanwhile(state: str, *, most: int) -> Any:
-        monkeypatch.setattr(one.records, "live", live)
+    def meanwhile(runner_id: str) -> None:
+        monkeypatch.setattr(one.starts.admission, "join_line", join)
+        # sees nobody in line
         one.end(1)
-        return live(state, most=most)
+        join(runner_id)
 
-    monkeypatch.setattr(one.records, "live", meanwhile)
+    monkeypatch.setattr(one.starts.admission, "join_line", meanwhile)
     one.queue(2)
     assert one.running == ["fleet-2-1"]
 
@@ -457,10 +446,10 @@ def test_an_index_that_lags_behind_starts_nobody_who_has_left(
     one = fleet(1)
     one.queue(1)
     one.queue(2)
-    stale = one.records.live("in_line", most=10)
+    stale = one.records.in_line(most=10)
     assert [runner.runner_id for runner in stale] == ["fleet-2-1"]
     one.records.leave_line("fleet-2-1", values={"status": "OFFLINE"})
-    monkeypatch.setattr(one.records, "live", lambda _state, most: stale[:most])
+    monkeypatch.setattr(one.records, "in_line", lambda most: stale[:most])
     one.end(1)
     assert len(one.aws.sfn.named("StartExecution")) == 1
     assert "fleet" not in one.turns
@@ -480,8 +469,8 @@ def test_one_released_in_line_whose_end_was_not_written_is_ended_by_the_next_loo
     row = one.row(2)
     assert (row["status"], row["ended_at"], row["cost_usd"]) == ("OFFLINE", NOON, 0)
     assert row["end_reason"] == "the runner was not wanted any more"
-    assert not {"live", "waiting_for", "queue_place", "start_input"} & set(row)
-    assert one.row(3)["queue_place"] == 1
+    assert not {"live", "waiting_for", "start_input"} & set(row)
+    assert one.places == ["fleet-3-1"]
 
 
 def test_a_line_of_nobody_but_released_ones_is_over(fleet: Make) -> None:
@@ -644,7 +633,7 @@ def test_a_job_cancelled_in_line_is_over_at_once(aws: Aws, dispatch: Any) -> Non
     assert row["cost_usd"] == 0
     # two writes, which a second may part
     assert row["ended_at"] - row["released_at"] in (0, 1)
-    assert not {"live", "waiting_for", "queue_place", "waiting_reason", "start_input"} & set(row)
+    assert not {"live", "waiting_for", "waiting_reason", "start_input"} & set(row)
     dispatch(bus_event(sample("queued")))
     aws.put_row(runner_id="fleet-7-1", status="OFFLINE", cost_usd=0.1)
     dispatch(ended("fleet-7-1"))
@@ -820,13 +809,13 @@ def test_an_image_whose_runners_fail_is_held_and_then_probed(fleet: Make) -> Non
     assert one.starts.next_in_line() == ("fleet-1-1",)
     one.play()
     assert one.starts.next_in_line() == (), "one at a time"
-    assert "now fleet-1-1 is tried" in one.row(4)["waiting_reason"]
+    assert "now fleet-1-1 is tried" in one.why(4)
     # it fails as well: held again, and no longer for being told so twice
     one.end(1, error="Runner.BootTimeout", job_started=False)
     one.now += 5
     one.starts.ended("fleet-1-1")
     assert one.starts.next_in_line() == ()
-    assert "held until 12:10:00" in one.row(4)["waiting_reason"]
+    assert "held until 12:10:00" in one.why(4)
     one.queue(5)
     one.now += HOLD_SECONDS - 5
     assert one.starts.next_in_line() == ("fleet-4-1",)

@@ -1,0 +1,61 @@
+"""Whose turn is next: the functions' own order, worked out when somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from cdk_runner_fleet._runtime import runtime
+from cdk_runner_fleet.cli.deployment import Deployment
+from cdk_runner_fleet.cli.rows import Row, plain_row
+
+__all__ = ["count_in_line", "places", "read_turns"]
+
+_MOST_TOLD = 1000
+"""Places further back change too often to mean anything."""
+
+
+class _Waiting(NamedTuple):
+    runner_id: str
+    repository: str
+    queued_at: int | None
+
+
+def read_turns(deployment: Deployment) -> Row:
+    """The ledger's entry on turns; empty if nobody has had one yet."""
+    answer = deployment.client("dynamodb").get_item(
+        TableName=deployment.ledger_table, Key={"entry": {"S": "turns"}}, ConsistentRead=True
+    )
+    return plain_row(answer.get("Item", {}))
+
+
+def places(deployment: Deployment) -> Mapping[str, int]:
+    """The places of those in line, by runner; nobody's limit holds the line up here."""
+    waiting = [
+        _Waiting(row["runner_id"], row.get("repository", ""), row.get("queued_at"))
+        for page in _pages(deployment)
+        for row in map(plain_row, page["Items"])
+        if "released_at" not in row
+    ]
+    line = runtime("admission/line")["Line"].of_turns(waiting, read_turns(deployment))
+    return {one.runner_id: place for place, one in enumerate(line.first(_MOST_TOLD), start=1)}
+
+
+def count_in_line(deployment: Deployment) -> int:
+    """How many are in line."""
+    return sum(page["Count"] for page in _pages(deployment, Select="COUNT"))
+
+
+def _pages(deployment: Deployment, **asked: str) -> Iterator[dict[str, Any]]:
+    pages: Iterator[dict[str, Any]] = iter(
+        deployment.client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=deployment.runner_table,
+            IndexName="live-index",
+            KeyConditionExpression="live = :in_line",
+            ExpressionAttributeValues={":in_line": {"S": "in_line"}},
+            **asked,
+        )
+    )
+    return pages

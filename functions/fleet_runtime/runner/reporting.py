@@ -1,0 +1,63 @@
+"""What a registered runner reports, told by the token that its claim was answered with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet_runtime.observability import logger
+from fleet_runtime.runner.claims import Denied, is_token
+from fleet_runtime.runner.reports import EVENTS, HEARTBEAT, JOB_STARTED, Report
+from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting:
+    """Takes reports: heartbeats, and the start and end of a job.
+
+    A heartbeat costs one read of the row, a tenth of a write, which proves the sender and has the
+    task token, and one write of an item of its own, a sixth of what a write of the row costs.
+    """
+
+    records: RunnerRecords
+    signals: Signals
+
+    def report(self, runner_id: str, report: Report | None, *, token: str) -> Denied | None:
+        """Take a report; None for one that cannot be read.
+
+        Returns:
+            Why it was not taken, None if it was.
+        """
+        runner = self.records.find(runner_id)
+        if runner is None:
+            return Denied(status=404, reason="no such runner")
+        if not is_token(token, hashed=runner.events_token_hash):
+            if runner.has_ended:
+                return Denied(status=410, reason="the runner's lifecycle has ended")
+            return Denied(status=403, reason="wrong token")
+        if report is None:
+            return Denied(status=400, reason=f"the event must be one of {', '.join(EVENTS)}")
+        if report.event == HEARTBEAT:
+            self.signals.heartbeat(runner, load=report.load)
+            return None
+        version = report.runner_version
+        if report.event == JOB_STARTED:
+            # the row's job is what GitHub's own webhook says it is: whatever runs in the job can
+            # report as well as the hook does
+            self.signals.started(
+                runner_id,
+                started_at=None,
+                job={},
+                github_runner_id=runner.github_runner_id,
+                runner_version=version,
+            )
+        else:
+            self.signals.reported_completion(runner_id, runner_version=version)
+        logger.info(
+            "runner event",
+            runner_id=runner_id,
+            runner_event=report.event,
+            runner_version=version or runner.runner_version,
+            job=report.job,
+        )
+        return None
