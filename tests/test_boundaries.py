@@ -322,7 +322,8 @@ def _has_default(settings: type, name: str) -> bool:
 
 @pytest.fixture(scope="module")
 def fleet() -> RunnerFleet:
-    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
+    app = cdk.App(analytics_reporting=False, builtin_cloud_formation_validation=False)
+    stack = cdk.Stack(app, "Test")
     return RunnerFleet(stack, "Fleet", github_repo="o/r")
 
 

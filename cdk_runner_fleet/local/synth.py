@@ -31,7 +31,13 @@ def synthesize(outdir: str, context: dict[str, object]) -> None:
     if unknown:
         raise ValueError(f"unknown settings {unknown}, use some of {sorted(known)}")
     context = {**context, "github_api_url": cdk.Fn.ref(GITHUB_URL_PARAMETER)}
-    app = cdk.App(outdir=outdir, context=context, analytics_reporting=False)
+    app = cdk.App(
+        outdir=outdir,
+        context=context,
+        analytics_reporting=False,
+        # for AWS, and most of what a synthesis costs: `cdk synth` and the tests have it
+        builtin_cloud_formation_validation=False,
+    )
     stack = RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
     cdk.CfnParameter(stack, GITHUB_URL_PARAMETER)
     app.synth()

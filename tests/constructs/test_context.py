@@ -126,11 +126,8 @@ def test_context_has_all_of_github() -> None:
         runner_group="builders",
         github_api_url="https://ghes.example.com/api/v3",
         github_ca="/github/ca",
-        # the keys of the ready image, too
         runner_image=READY,
-        runner_image_tag="house",
-        allowed_images=["ghcr.io/o/*"],
-        image_build_project="true",
+        image_build_project=False,
     )
     given = stack.resolve(stack.fleet.github.environment())
     assert given["GITHUB_SCOPE"] == "orgs/octo-org"

@@ -72,7 +72,7 @@ def handler(event, context):
 
 
 def template() -> dict[str, Any]:
-    app = cdk.App(analytics_reporting=False)
+    app = cdk.App(analytics_reporting=False, builtin_cloud_formation_validation=False)
     stack = cdk.Stack(
         app, NAME, synthesizer=cdk.LegacyStackSynthesizer(),
         env=cdk.Environment(account="123456789012", region="us-east-1"),
