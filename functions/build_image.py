@@ -14,6 +14,7 @@ from typing import Any
 from fleet_runtime import environment
 from fleet_runtime.images.codebuild import ended_image
 from fleet_runtime.images.parts import Parts, Settings
+from fleet_runtime.images.retirement import FOUND, RETIRED
 from fleet_runtime.images.rows import Image
 from fleet_runtime.observability import logger, observed
 
@@ -28,8 +29,7 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
     """Lambda's entry point for the state machine and for EventBridge.
 
     Args:
-        event: ``{"image_tag", "image_base", "architecture", "task_definition", "runner_id",
-            "gone"}`` from the state machine, or an event.
+        event: What ``Image.from_event`` reads with ``runner_id`` and ``gone``, or an event.
         context: Lambda's context.
 
     Returns:
@@ -43,17 +43,18 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
         who, image = event["runner_id"], Image.from_event(event)
         row = builder.request(image, owner=who, runner_id=who, is_gone=event["gone"])
         return {"status": row.status, "build_log_url": row.log_url}
-    kind, owner = event["detail-type"], event["id"]
+    kind, owner, detail = event["detail-type"], event["id"], event.get("detail", {})
     if kind == "CodeBuild Build State Change":
-        if tag := ended_image(event["detail"]):
-            builder.build_ended(tag, build_id=event["detail"]["build-id"], owner=owner)
+        if tag := ended_image(detail):
+            builder.build_ended(tag, build_id=detail["build-id"], owner=owner)
     elif kind == "CloudFormation Stack Status Change":
         upkeep.deployed(owner=owner)
     elif kind == "Scheduled Event":
         upkeep.daily(owner=owner)
-    elif kind == "runner_version_retired":
-        version, image_tag = event["detail"]["runner_version"], event["detail"]["image_tag"]
-        upkeep.retired(version, found_in=image_tag, owner=owner)
+    elif kind == FOUND:
+        upkeep.found_retired(detail["runner_version"], image_tag=detail["image_tag"], owner=owner)
+    elif kind == RETIRED:
+        upkeep.retired(detail["runner_version"], owner=owner)
     else:
         logger.warning("event not used", detail_type=kind)
     return None

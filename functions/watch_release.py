@@ -15,7 +15,7 @@ from typing import Any
 
 from fleet_runtime import environment
 from fleet_runtime.images.release_watch import ReleaseWatch, Settings
-from fleet_runtime.images.retirement import DETAIL_TYPE
+from fleet_runtime.images.retirement import FOUND
 from fleet_runtime.observability import observed
 
 
@@ -26,25 +26,23 @@ def _watch() -> ReleaseWatch:
 
 @observed
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any] | None:  # noqa: ARG001
-    """Lambda's entry point for the schedule, deployments, ``runner_version_retired`` and people.
+    """Lambda's entry point for the schedule, deployments, ``retired_runner_found`` and people.
 
     Args:
         event: Anything.
         context: Lambda's context.
 
     Returns:
-        What was found, see ``ReleaseWatch.run``; nothing for ``runner_version_retired``, nor in an
+        What was found, see ``ReleaseWatch.run``; nothing for ``retired_runner_found``, nor in an
         hour in which no look is due.
 
     Raises:
         GitHubUnavailable: GitHub does not answer now; Lambda tries again.
     """
     kind = event.get("detail-type")
+    if kind == FOUND:
+        _watch().follow(event["detail"]["runner_version"])
+        return None
     if kind == "Scheduled Event" and not _watch().is_due():
         return None
-    if kind != DETAIL_TYPE:
-        return _watch().run()
-    if event["detail"]["deprecated_at"] is None:
-        # one with a date is from here
-        _watch().follow(event["detail"]["runner_version"])
-    return None
+    return _watch().run()

@@ -189,12 +189,10 @@ class ImageService(Construct):
         builders = [self.build_image] if self.build_image else []
         # the watch at once, and not on its next day: what was pinned long ago may be dead
         self._bus.deliver_own(
-            self,
-            "RetiredVersions",
-            self.watch_release,
-            *builders,
-            kind="runner_version_retired",
+            self, "FoundRetirements", self.watch_release, *builders, kind="retired_runner_found"
         )
+        if builders:
+            self._bus.deliver_own(self, "RetiredVersions", *builders, kind="runner_version_retired")
         self._bus.deliver(
             self,
             "Deployments",

@@ -267,8 +267,9 @@ def retired(version: str = "2.338.0", found_in: str = "") -> dict[str, Any]:
     return {
         "id": "retired",
         "source": "cdk-runner-fleet",
-        "detail-type": "runner_version_retired",
-        "detail": {"runner_version": version, "deprecated_at": None, "image_tag": found_in},
+        "detail-type": "retired_runner_found" if found_in else "runner_version_retired",
+        "detail": {"runner_version": version}
+        | ({"image_tag": found_in} if found_in else {"deprecated_at": "2026-11-01T00:00:00Z"}),
     }
 
 

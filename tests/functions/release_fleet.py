@@ -93,9 +93,9 @@ def watch(fleet: Aws, context: Any) -> Any:
     return lambda: watch_release.handler({}, context)
 
 
-def retired(version: str, deprecated_at: str | None = None) -> dict[str, Any]:
-    """The event, by default that of a runner that found out itself."""
+def found(version: str) -> dict[str, Any]:
+    """The event of a runner that has found its version retired."""
     return {
-        "detail-type": "runner_version_retired",
-        "detail": {"runner_version": version, "deprecated_at": deprecated_at},
+        "detail-type": "retired_runner_found",
+        "detail": {"runner_version": version, "image_tag": "default-1"},
     }

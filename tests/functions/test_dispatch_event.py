@@ -457,16 +457,14 @@ def retired(aws: Aws) -> list[dict[str, Any]]:
     return [
         json.loads(entry["Detail"])
         for entry in entries
-        if entry["DetailType"] == "runner_version_retired"
+        if entry["DetailType"] == "retired_runner_found"
     ]
 
 
 def test_a_version_that_github_retired_is_told_of(aws: Aws, dispatch: Any) -> None:
     put_ended(aws, status="FAILED", error="Runner.VersionRetired", cause="exited with 7")
     dispatch(ended("FAILED"))
-    assert retired(aws) == [
-        {"runner_version": "2.338.0", "deprecated_at": None, "image_tag": "default-1"}
-    ]
+    assert retired(aws) == [{"runner_version": "2.338.0", "image_tag": "default-1"}]
 
 
 @pytest.mark.parametrize(

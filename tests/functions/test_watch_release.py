@@ -17,7 +17,7 @@ from fleet_runtime.images.releases import ENTRY
 
 from . import release_fleet
 from .conftest import Aws
-from .release_fleet import NEWER, PIN, archives, entry, in_days, is_used, retired, told
+from .release_fleet import NEWER, PIN, archives, entry, found, in_days, is_used, told
 
 twin = release_fleet.twin
 fleet = release_fleet.fleet
@@ -48,18 +48,16 @@ def test_images_whose_runner_is_found_dead_follow_as_soon_as_a_newer_one_is_know
     fleet: Aws, twin: GitHubTwin, context: Any
 ) -> None:
     is_used(fleet, "2.338.0")
-    watch_release.handler(retired("2.338.0"), context)
+    watch_release.handler(found("2.338.0"), context)
     assert told(fleet) == [], "there is nothing to follow with"
     twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
-    watch_release.handler(retired("2.338.0"), context)
+    watch_release.handler(found("2.338.0"), context)
     assert entry(fleet)["version"] == "2.340.0"
     [event] = told(fleet)
     assert event["runner_version"] == "2.338.0"
     assert datetime.fromisoformat(event["deprecated_at"]).timestamp() <= time.time()
-    watch_release.handler(
-        retired(event["runner_version"], event["deprecated_at"]), context
-    )  # its own, which comes back
-    assert len(told(fleet)) == 1
+    [entry_] = fleet.events.named("PutEvents")[0]["Entries"]
+    assert entry_["DetailType"] == "runner_version_retired", "which it does not hear itself"
 
 
 def test_a_look_that_an_event_causes_tells_of_no_other_version(
@@ -68,10 +66,9 @@ def test_a_look_that_an_event_causes_tells_of_no_other_version(
     for version in ("2.334.0", "2.338.0"):
         twin.releases.deprecate(version, runtime=in_days(-1))
         is_used(fleet, version, status=None)
-    watch_release.handler(retired("2.338.0"), context)
-    watch_release.handler(retired("2.334.0", in_days(-1)), context)
+    watch_release.handler(found("2.338.0"), context)
     [event] = told(fleet)
-    assert (event["runner_version"], event["image_tag"]) == ("2.338.0", "")
+    assert event["runner_version"] == "2.338.0"
     assert event["deprecated_at"] == entry(fleet)["versions"]["2.338.0"]
 
 

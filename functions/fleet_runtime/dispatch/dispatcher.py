@@ -108,9 +108,7 @@ class Dispatcher:
             # reconciliation tries again when somebody may have mended it
             self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
         if ended.error == _RETIRED and ended.runner_version:
-            self.retirement.tell(
-                ended.runner_version, deprecated_at=None, image_tag=ended.image_tag
-            )
+            self.retirement.found(ended.runner_version, image_tag=ended.image_tag)
         self._note_use(ended)
 
     def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:

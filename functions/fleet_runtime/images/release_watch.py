@@ -103,7 +103,7 @@ class ReleaseWatch:
         """Look for a release to have images follow with, as a runner has found theirs retired.
 
         Images of that version may have been told off already, when none to follow with was known.
-        So they are told again, now with a date: that is not answered by another look.
+        So they are told again, as the retirement that this has found to be certain.
 
         Args:
             version: The runner's version.

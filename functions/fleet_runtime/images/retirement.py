@@ -1,4 +1,4 @@
-"""Says on the fleet's bus that GitHub has retired a version of its runner."""
+"""Says on the fleet's bus that a version of GitHub's runner is retired, or a runner says it is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from fleet_runtime.aws.announcements import announce
 from fleet_runtime.aws.client import Client
 
-DETAIL_TYPE = "runner_version_retired"
+FOUND = "retired_runner_found"
+"""A runner has found its own version retired. The watch looks what to have images follow with."""
+RETIRED = "runner_version_retired"
+"""Images with a version are dead, whoever found out first: its images are not launched again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retirement:
-    """Puts ``runner_version_retired`` events. Saying the same twice does no harm.
+    """Puts events of versions that are retired. Saying the same twice does no harm.
 
     Attributes:
         events: An EventBridge client.
@@ -22,24 +25,28 @@ class Retirement:
     events: Client
     bus: str
 
-    def tell(self, runner_version: str, *, deprecated_at: str | None, image_tag: str = "") -> None:
+    def tell(self, runner_version: str, *, deprecated_at: str) -> None:
         """Say that images with a version are dead.
 
         Args:
             runner_version: The version.
-            deprecated_at: Since when, ISO 8601; None if only a runner has said that it is.
-            image_tag: That runner's image; empty if GitHub has said so.
+            deprecated_at: Since when, ISO 8601.
 
         Raises:
             EventNotTakenError: if the bus did not take it.
         """
-        announce(
-            self.events,
-            bus=self.bus,
-            detail_type=DETAIL_TYPE,
-            detail={
-                "runner_version": runner_version,
-                "deprecated_at": deprecated_at,
-                "image_tag": image_tag,
-            },
-        )
+        detail = {"runner_version": runner_version, "deprecated_at": deprecated_at}
+        announce(self.events, bus=self.bus, detail_type=RETIRED, detail=detail)
+
+    def found(self, runner_version: str, *, image_tag: str) -> None:
+        """Say that a runner has found its version retired.
+
+        Args:
+            runner_version: The version, as the runner says.
+            image_tag: The runner's image.
+
+        Raises:
+            EventNotTakenError: if the bus did not take it.
+        """
+        detail = {"runner_version": runner_version, "image_tag": image_tag}
+        announce(self.events, bus=self.bus, detail_type=FOUND, detail=detail)

@@ -41,7 +41,12 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
         if rule.get("EventPattern", {}).get("source") == ["cdk-runner-fleet"]
         for kind in rule["EventPattern"]["detail-type"]
     ]
-    assert sorted(kinds) == ["job_unserved", "runner_version_retired", "workflow_job"]
+    assert sorted(kinds) == [
+        "job_unserved",
+        "retired_runner_found",
+        "runner_version_retired",
+        "workflow_job",
+    ]
 
 
 def test_aws_own_events_come_on_the_default_bus(minimal: Template) -> None:

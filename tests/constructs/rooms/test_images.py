@@ -63,6 +63,7 @@ def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template
         "CloudFormation Stack Status Change",
         "CodeBuild Build State Change",
         "rate(1 day)",
+        "retired_runner_found",
         "runner_version_retired",
     ]
 
@@ -71,7 +72,7 @@ def test_watch_release_looks_at_once_where_a_version_may_be_dead(minimal: Templa
     assert heard_by(minimal, "watch_release") == [
         "CloudFormation Stack Status Change",
         "rate(1 hour)",
-        "runner_version_retired",
+        "retired_runner_found",
     ]
 
 

@@ -27,10 +27,10 @@ from ..release_fleet import (
     archives,
     days_left,
     entry,
+    found,
     in_days,
     is_used,
     logged,
-    retired,
     told,
 )
 
@@ -214,9 +214,9 @@ def test_what_github_says_of_a_version_counts_whoever_asked(
 ) -> None:
     # no row has it any more: what its runner said has taken that away
     twin.releases.deprecate("2.337.0", runtime=in_days(-1))
-    watch_release.handler(retired("2.337.0"), context)
+    watch_release.handler(found("2.337.0"), context)
     assert [each["runner_version"] for each in told(fleet)] == ["2.337.0"]
-    watch_release.handler(retired("../../x"), context)
+    watch_release.handler(found("../../x"), context)
     assert "../../x" not in entry(fleet)["versions"]
 
 
@@ -228,9 +228,9 @@ def test_an_event_that_was_not_put_is_put_when_it_is_tried_again(
     taken = fleet.events.answers["PutEvents"]
     fleet.events.answers["PutEvents"] = {"FailedEntryCount": 1, "Entries": failed}
     with pytest.raises(EventNotTakenError):
-        watch_release.handler(retired("2.338.0"), context)
+        watch_release.handler(found("2.338.0"), context)
     fleet.events.answers["PutEvents"] = taken
-    watch_release.handler(retired("2.338.0"), context)
+    watch_release.handler(found("2.338.0"), context)
     assert [each["runner_version"] for each in told(fleet)] == ["2.338.0"] * 2
 
 

@@ -9,10 +9,13 @@ from ..conftest import Aws
 from ..release_fleet import told
 
 
-def test_a_runner_that_found_out_itself_is_told_without_a_date(aws: Aws) -> None:
-    Retirement(events=fleet_aws.client("events"), bus="fleet-bus").tell(
-        "2.334.0", deprecated_at=None, image_tag="node-1"
-    )
+def test_what_a_runner_has_found_is_another_event_than_what_is_certain(aws: Aws) -> None:
+    retirement = Retirement(events=fleet_aws.client("events"), bus="fleet-bus")
+    retirement.found("2.334.0", image_tag="node-1")
+    retirement.tell("2.334.0", deprecated_at="2026-11-01T00:00:00Z")
     assert told(aws) == [
-        {"runner_version": "2.334.0", "deprecated_at": None, "image_tag": "node-1"}
+        {"runner_version": "2.334.0", "image_tag": "node-1"},
+        {"runner_version": "2.334.0", "deprecated_at": "2026-11-01T00:00:00Z"},
     ]
+    kinds = [one["DetailType"] for call in aws.events.named("PutEvents") for one in call["Entries"]]
+    assert kinds == ["retired_runner_found", "runner_version_retired"]
