@@ -253,6 +253,23 @@ def test_the_stack_is_synthesized_the_same_from_anywhere(
     assert template["Parameters"][assembly.GITHUB_URL_PARAMETER] == {"Type": "String"}
 
 
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"no_such_setting": "1"}, "no_such_setting"),
+        ({"idle_timeout_seconds": "soon"}, "idle_timeout_seconds is 'soon'"),
+        ({"github_repo": "not a repository"}, "github_repo 'not a repository'"),
+        ({"runner_class_sizes": '{"small": {"cpu": 512, "memory": 1}}'}, "memory 1 does not go"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named(
+    tmp_path: Path, context: dict[str, object], said: str
+) -> None:
+    settings = {**CONTEXT, **context}
+    with Synthesis(tmp_path, settings) as synthesis, pytest.raises(SettingsError, match=said):
+        synthesis.result()
+
+
 def test_finding_one_loads_no_cdk() -> None:
     code = (
         "import sys, cdk_runner_fleet.local.assembly; "

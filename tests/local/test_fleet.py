@@ -129,26 +129,15 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("context", "said"),
-    [
-        ({"no_such_setting": "1"}, "no_such_setting"),
-        ({"idle_timeout_seconds": "soon"}, "idle_timeout_seconds is 'soon'"),
-        ({"github_repo": "not a repository"}, "github_repo 'not a repository'"),
-        ({"runner_class_sizes": '{"small": {"cpu": 512, "memory": 1}}'}, "memory 1 does not go"),
-    ],
-)
-def test_a_setting_that_cannot_work_is_named_and_leaves_nothing(
-    temporary: Path, context: dict[str, object], said: str
-) -> None:
-    with pytest.raises(SettingsError, match=said):
-        LocalFleet(context=context).__enter__()
+def test_a_setting_that_cannot_work_leaves_nothing(temporary: Path) -> None:
+    with pytest.raises(SettingsError, match="idle_timeout_seconds is 'soon'"):
+        LocalFleet(context={"idle_timeout_seconds": "soon"}).__enter__()
     assert left_behind(temporary) == []
 
 
 def test_leaves_nothing_after_an_error(temporary: Path) -> None:
     with pytest.raises(ZeroDivisionError), LocalFleet(github_url="http://127.0.0.1:1") as fleet:
-        assert fleet.twin is None
+        assert (fleet.twin, fleet.github_url) == (None, "http://127.0.0.1:1")
         address = urlsplit(fleet.endpoint_url)
         assert left_behind(temporary) != []
         raise ZeroDivisionError
