@@ -51,10 +51,8 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
         upkeep.deployed(owner=owner)
     elif kind == "Scheduled Event":
         upkeep.daily(owner=owner)
-    elif kind == FOUND:
-        upkeep.found_retired(detail["runner_version"], image_tag=detail["image_tag"], owner=owner)
-    elif kind == RETIRED:
-        upkeep.retired(detail["runner_version"], owner=owner)
+    elif kind in (FOUND, RETIRED):
+        upkeep.retired(detail["runner_version"], found_in=detail["image_tag"], owner=owner)
     else:
         logger.warning("event not used", detail_type=kind)
     return None

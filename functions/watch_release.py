@@ -41,7 +41,8 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any] | None:
     """
     kind = event.get("detail-type")
     if kind == FOUND:
-        _watch().follow(event["detail"]["runner_version"])
+        found = event["detail"]
+        _watch().follow(found["runner_version"], found_in=found["image_tag"])
         return None
     if kind == "Scheduled Event" and not _watch().is_due():
         return None

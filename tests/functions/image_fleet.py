@@ -262,14 +262,15 @@ def die(fleet: Fleet, calls: int, times: int, invoke: Any) -> bool:
     return True
 
 
-def retired(version: str = "2.338.0", found_in: str = "") -> dict[str, Any]:
+def retired(
+    version: str = "2.338.0", found_in: str = "", *, kind: str = "runner_version_retired"
+) -> dict[str, Any]:
     """The event, by default without the image whose runner has found out."""
     return {
         "id": "retired",
         "source": "cdk-runner-fleet",
-        "detail-type": "retired_runner_found" if found_in else "runner_version_retired",
-        "detail": {"runner_version": version}
-        | ({"image_tag": found_in} if found_in else {"deprecated_at": "2026-11-01T00:00:00Z"}),
+        "detail-type": kind,
+        "detail": {"runner_version": version, "image_tag": found_in},
     }
 
 

@@ -99,14 +99,15 @@ class ReleaseWatch:
             raise
         return self._report(versions, told)
 
-    def follow(self, version: str) -> None:
+    def follow(self, version: str, *, found_in: str) -> None:
         """Look for a release to have images follow with, as a runner has found theirs retired.
 
         Images of that version may have been told off already, when none to follow with was known.
-        So they are told again, as the retirement that this has found to be certain.
+        So they are told again; while GitHub does not say so itself, it stays that runner's word.
 
         Args:
             version: The runner's version.
+            found_in: The runner's image.
 
         Raises:
             GitHubUnavailable: GitHub does not answer now.
@@ -115,9 +116,11 @@ class ReleaseWatch:
         asked = filter(is_version, {*self._versions(), version})
         told, now = self._learn(sorted(asked), self.releases.read()), self.clock()
         since = told.dead([version], now=now).get(version)
-        if since or told.current.version != version:
-            now_then = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-            self.retirement.tell(version, deprecated_at=since or now_then)
+        if since:
+            self.retirement.tell(version, deprecated_at=since)
+        elif told.current.version != version:
+            found_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+            self.retirement.tell(version, deprecated_at=found_at, image_tag=found_in)
 
     def _learn(self, versions: Sequence[str], known: Releases) -> Releases:
         """Ask GitHub, and keep what it says; what is known already if it refuses to say."""

@@ -10,7 +10,7 @@ from fleet_runtime.aws.client import Client
 FOUND = "retired_runner_found"
 """A runner has found its own version retired. The watch looks what to have images follow with."""
 RETIRED = "runner_version_retired"
-"""Images with a version are dead, whoever found out first: its images are not launched again."""
+"""Images with a version are dead: GitHub says so, or a runner has and there is a newer release."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +25,27 @@ class Retirement:
     events: Client
     bus: str
 
-    def tell(self, runner_version: str, *, deprecated_at: str) -> None:
+    def tell(self, runner_version: str, *, deprecated_at: str, image_tag: str = "") -> None:
         """Say that images with a version are dead.
 
         Args:
             runner_version: The version.
             deprecated_at: Since when, ISO 8601.
+            image_tag: The image whose runner has found it; empty if GitHub says so.
 
         Raises:
             EventNotTakenError: if the bus did not take it.
         """
-        detail = {"runner_version": runner_version, "deprecated_at": deprecated_at}
-        announce(self.events, bus=self.bus, detail_type=RETIRED, detail=detail)
+        announce(
+            self.events,
+            bus=self.bus,
+            detail_type=RETIRED,
+            detail={
+                "runner_version": runner_version,
+                "deprecated_at": deprecated_at,
+                "image_tag": image_tag,
+            },
+        )
 
     def found(self, runner_version: str, *, image_tag: str) -> None:
         """Say that a runner has found its version retired.

@@ -80,8 +80,8 @@ class Upkeep:
             else:
                 self._delete_superseded(row, rows, before=now - SUPERSEDED_SECONDS)
 
-    def found_retired(self, version: str, *, image_tag: str, owner: str) -> None:
-        """Launch no image any more that a runner speaks for, which has found its version retired.
+    def retired(self, version: str, *, found_in: str, owner: str) -> None:
+        """Launch no image any more whose runner GitHub has retired.
 
         A runner's word counts for all images if it is of the default image. Jobs choose the bases
         of the others, and what is in a base could say so of any version: that takes away its own
@@ -89,27 +89,15 @@ class Upkeep:
 
         Args:
             version: The runner's version.
-            image_tag: The runner's image.
+            found_in: The image whose runner has found it; empty if GitHub says so.
             owner: Who asks: the same when it is tried again.
 
         Raises:
             BuildNotStarted: if the default image's build cannot be started just now.
         """
-        if image_tag in {image.tag for image in self.defaults}:
-            self.retired(version, owner=owner)
-        else:
-            self._retire(self.images.find(image_tag))
-
-    def retired(self, version: str, *, owner: str) -> None:
-        """Launch no image any more whose runner GitHub has retired.
-
-        Args:
-            version: The runner's version.
-            owner: Who asks: the same when it is tried again.
-
-        Raises:
-            BuildNotStarted: if the default image's build cannot be started just now.
-        """
+        if found_in and found_in not in {image.tag for image in self.defaults}:
+            self._retire(self.images.find(found_in))
+            return
         known = self.releases.read()
         if is_version(version) and not known.dead([version], now=self.images.now):
             # only a runner has said so: nobody is to build the same again

@@ -15,7 +15,11 @@ def test_what_a_runner_has_found_is_another_event_than_what_is_certain(aws: Aws)
     retirement.tell("2.334.0", deprecated_at="2026-11-01T00:00:00Z")
     assert told(aws) == [
         {"runner_version": "2.334.0", "image_tag": "node-1"},
-        {"runner_version": "2.334.0", "deprecated_at": "2026-11-01T00:00:00Z"},
+        {
+            "runner_version": "2.334.0",
+            "deprecated_at": "2026-11-01T00:00:00Z",
+            "image_tag": "",
+        },
     ]
     kinds = [one["DetailType"] for call in aws.events.named("PutEvents") for one in call["Entries"]]
     assert kinds == ["retired_runner_found", "runner_version_retired"]

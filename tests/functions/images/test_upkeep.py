@@ -78,7 +78,11 @@ def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
         assert (fleet.row(tag)["status"], fleet.row(tag)["runner_version"]) == ("READY", "2.339.0")
 
 
-def test_what_a_base_of_a_jobs_choice_says_counts_for_its_own_image_alone(fleet: Fleet) -> None:
+# by itself, and when the watch has found a newer release to follow with
+@pytest.mark.parametrize("kind", ["retired_runner_found", "runner_version_retired"])
+def test_what_a_base_of_a_jobs_choice_says_counts_for_its_own_image_alone(
+    fleet: Fleet, kind: str
+) -> None:
     evil = "evil-0123456789ab"
     fleet(DEPLOYED)
     for tag in list(fleet.starts):
@@ -86,14 +90,14 @@ def test_what_a_base_of_a_jobs_choice_says_counts_for_its_own_image_alone(fleet:
     fleet.build()
     fleet.build(evil)
     default, *_ = fleet.starts
-    fleet(retired(found_in=evil))
+    fleet(retired(found_in=evil, kind=kind))
     assert fleet.row(evil)["status"] == "RETIRED"
     assert fleet.launched(f"fleet-runner-abc-{evil}") == ""
     assert (fleet.row()["status"], fleet.row(default)["status"]) == ("READY", "READY")
     fleet.join("fleet-2-1", tag="other-0123456789ab")
     assert fleet.request("other-0123456789ab", "fleet-2-1") == "BUILDING"
     # and the deployer's own image speaks for all
-    fleet(retired(found_in=default))
+    fleet(retired(found_in=default, kind=kind))
     assert (fleet.row()["status"], fleet.row(default)["status"]) == ("RETIRED", "RETIRED")
 
 
