@@ -124,7 +124,12 @@ class Builder:
             # the others do not wait for this one
             self.advance(owner)
             raise
-        problem = self._advance(owner, after=_turn_of(build, row, tag=tag))
+        try:
+            problem = self._advance(owner, after=_turn_of(build, row, tag=tag))
+        except (BotoCoreError, ClientError, BuildNotStarted):
+            # those who waited do not wait for the others
+            self._conclude(tag, row)
+            raise
         left = self._conclude(tag, row)
         if left.awaits_build:
             # wanted again while it still had its turn, and so did not get in line

@@ -514,6 +514,31 @@ def test_all_are_told_also_if_the_next_build_cannot_be_started(fleet: Fleet, sta
     assert len(fleet.told) == 2
 
 
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
+def test_all_are_told_also_if_the_queue_cannot_be_written(
+    aws: Aws, fleet: Fleet, status: str
+) -> None:
+    fleet.join(RUNNER, "fleet-2-1")
+    fleet.request()
+    event = fleet.codebuild.end(TAG, status)
+
+    def refuse(params: dict[str, Any], **_: object) -> None:
+        if params["TableName"] == "ledger":
+            error = {"Code": "InternalServerError", "Message": "try again"}
+            raise ClientError({"Error": error}, "UpdateItem")  # type: ignore[typeddict-item]
+
+    dynamodb = client("dynamodb").meta.events
+    dynamodb.register("provide-client-params.dynamodb.UpdateItem", refuse)
+    try:
+        with pytest.raises(ClientError):
+            fleet(event)
+    finally:
+        dynamodb.unregister("provide-client-params.dynamodb.UpdateItem", refuse)
+    assert len(fleet.told) == 2
+    fleet(event)
+    assert fleet.queue.read() == BuildQueue()
+
+
 def test_an_image_that_is_wanted_again_before_its_turn_ends_gets_another(fleet: Fleet) -> None:
     fleet.join(RUNNER)
     fleet.request()
