@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.local.emulator.harness import Emulator, start_emulator
+from tests.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def _process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     yield started
     started.process.terminate()
     try:
-        started.process.wait(10)
+        started.process.wait(PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(started.process.pid, signal.SIGKILL)
         raise

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.emulator.harness import Emulator, eventually, start_emulator, unique_sleep
+from tests.waiting import PATIENCE_SECONDS
 
 
 def running(marker: str) -> bool:
@@ -41,10 +42,10 @@ def test_a_signal_ends_it_and_its_tasks(tmp_path: Path, number: signal.Signals) 
     marker = unique_sleep()
     start_task(emulator, marker)
     emulator.process.send_signal(number)
-    assert emulator.process.wait(10) == 0
+    assert emulator.process.wait(PATIENCE_SECONDS) == 0
     assert not running(marker)
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"{emulator.endpoint}/_fleet/stats", timeout=2)
+        urllib.request.urlopen(f"{emulator.endpoint}/_fleet/stats", timeout=PATIENCE_SECONDS)
 
 
 def test_it_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_it_ends_when_its_parent_was_gone_before_it_looked(tmp_path: Path) -> No
         [sys.executable, "-m", "cdk_runner_fleet.local.emulator", "--port", "0",
          "--tasks-dir", str(tmp_path), "--parent-pid", str(finished.pid)],
         cwd=Path(__file__).parents[3],
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )  # fmt: skip
     assert emulator.returncode == 0

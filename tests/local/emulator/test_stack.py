@@ -436,7 +436,7 @@ class TestHttpApi:
         api.create_stage(ApiId=made, StageName="$default", AutoDeploy=True)
         url = deployed.outputs["ApiUrl"].rsplit("/", 1)[0] + f"/{made}/webhook"
         with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(url, data=b"{}", timeout=10)
+            urllib.request.urlopen(url, data=b"{}", timeout=PATIENCE_SECONDS)
         assert error.value.code == 500
 
     def test_unknown_route(self, deployed: Stack) -> None:

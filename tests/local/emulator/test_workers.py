@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.local.emulator.harness import ALLOW_ALL, Emulator, eventually, start_emulator
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 
@@ -201,7 +202,7 @@ def test_it_ends_with_the_emulator(tmp_path: Path) -> None:
     emulator = start_emulator(tmp_path)
     worker, zygote = Function(emulator)("answer = [os.getpid(), os.getppid()]")
     emulator.process.send_signal(signal.SIGTERM)
-    assert emulator.process.wait(10) == 0
+    assert emulator.process.wait(PATIENCE_SECONDS) == 0
     assert not Path(f"/proc/{worker}").exists()
     assert not Path(f"/proc/{zygote}").exists()
 

@@ -15,7 +15,7 @@ import pytest
 
 from cdk_runner_fleet.local.emulator.runner import Session
 from cdk_runner_fleet.local.twin import GitHubTwin
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 TOKEN = "token-of-the-fleet"
 SECRET = "webhook-secret"
@@ -24,10 +24,12 @@ ACTIONS = f"/repos/{REPOSITORY}/actions"
 
 
 class Receiver:
-    """Takes webhooks and keeps them in the order of arrival."""
+    """Takes webhooks and keeps them in the order of arrival, while `answers` is set."""
 
     def __init__(self) -> None:
         self.status = 202
+        self.answers = threading.Event()
+        self.answers.set()
         self.taken: list[dict[str, Any]] = []
         receiver = self
 
@@ -35,6 +37,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 event = json.loads(body)
+                receiver.answers.wait()
                 receiver.taken.append({"headers": dict(self.headers), "body": body, "event": event})
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", "0")
@@ -117,7 +120,7 @@ class GitHub:
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
                 text, status, headers = answer.read(), answer.status, dict(answer.headers)
         except urllib.error.HTTPError as error:
             text, status, headers = error.read(), error.code, dict(error.headers)

@@ -186,18 +186,19 @@ def test_another_apps_installation_is_not_found(call: Call, key: rsa.RSAPrivateK
     assert call("POST", path, {}, token=web_token(key, iss="22"))[0] == 201
 
 
-def test_a_token_ends(key: rsa.RSAPrivateKey) -> None:
+def test_a_token_ends(key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch) -> None:
     with GitHubTwin(
         repository=REPOSITORY,
         token="pat",
         webhook_secret="s",
         apps=[TwinApp(app_id="11")],
-        token_seconds=0.2,
+        token_seconds=600,
     ) as twin:
         token = twin.askers.new_token(twin.askers.installations[61_000_001], {})["token"]
         assert twin.askers.find(f"token {token}") is not None
         assert twin.askers.find(f"Basic {token}") is None
-        time.sleep(0.25)
+        later = time.time() + 601
+        monkeypatch.setattr(time, "time", lambda: later)
         assert twin.askers.find(f"Bearer {token}") is None
 
 

@@ -300,7 +300,7 @@ def test_an_idle_runner_ends_on_sigterm_and_when_it_is_removed(github: Any, star
     first.send_signal(signal.SIGTERM)
     (found,) = github.call("GET", f"{runners}?name=b")[1]["runners"]
     github.call("DELETE", f"{runners}/{found['id']}")
-    assert [first.wait(10), second.wait(10)] == [0, 0]
+    assert [first.wait(PATIENCE_SECONDS), second.wait(PATIENCE_SECONDS)] == [0, 0]
 
 
 def test_a_failing_step_is_given_time_for_its_last_words(
@@ -330,7 +330,7 @@ def test_another_servers_configuration_is_idled_on(start: Start, config: str) ->
     assert process.stderr is not None
     assert "idle until SIGTERM" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_without_a_configuration_it_says_what_is_missing(start: Start) -> None:
