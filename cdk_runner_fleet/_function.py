@@ -79,6 +79,8 @@ class FleetFunction(lambda_.Function):
             memory_size=memory_size,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
+            # three lines an invocation, 676 bytes, would tell what its metrics do
+            system_log_level_v2=lambda_.SystemLogLevel.WARN,
             tracing=tracing,
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
             retry_attempts=2 if on_failure else None,

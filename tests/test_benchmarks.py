@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import cost
+
 from .test_boundaries import imports, sources
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +55,26 @@ def take(tree: Path, *command: str) -> str:
 )
 def test_it_gives_its_figures(tree: Path, command: tuple[str, ...], figure: str) -> None:
     assert figure in take(tree, *command)
+
+
+@pytest.fixture(scope="module")
+def job() -> cost.Job:
+    return cost.count_job(2)
+
+
+def test_a_job_has_eight_transitions(job: cost.Job) -> None:
+    assert job.used["state transitions"] == 8
+
+
+def test_what_dynamodb_writes_of_a_job(job: cost.Job) -> None:
+    assert cost.of_minutes(job.used, 10)["write units"] <= 40
+    # put and taken away, and nothing in between
+    assert job.writes["runners/live-index"] == job.writes["runners/waiting-index"] == 2
+
+
+@pytest.mark.parametrize(("minutes", "most"), [(10, 0.26), (35, 0.32)])
+def test_what_a_thousand_jobs_cost(job: cost.Job, minutes: int, most: float) -> None:
+    assert cost.price(cost.of_minutes(job.used, minutes)) <= most
 
 
 def test_all_of_them_are_taken_at_once() -> None:

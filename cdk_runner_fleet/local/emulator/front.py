@@ -20,6 +20,7 @@ from .faults import Faults, Rule
 from .functions import Functions
 from .options import ACCOUNT, REGION
 from .tasks import Tasks
+from .usage import Usage
 
 Asgi = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 _FLEET = "/_fleet/"
@@ -38,12 +39,13 @@ class Front:
     """``/_fleet/…`` and what is looked at before a service answers."""
 
     def __init__(
-        self, *, engine: Engine, functions: Functions, tasks: Tasks, faults: Faults
+        self, *, engine: Engine, functions: Functions, tasks: Tasks, faults: Faults, usage: Usage
     ) -> None:
         self._engine = engine
         self._functions = functions
         self._tasks = tasks
         self._faults = faults
+        self._usage = usage
         self._upstream_dispatch: Any = None
 
     async def application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -76,6 +78,9 @@ class Front:
                     "invocations": dict(self._functions.invocations),
                     "invocations_running": self._functions.running,
                     "function_api_calls": dict(self._functions.api_calls),
+                    "requests": dict(self._usage.requests),
+                    "write_units": dict(self._usage.write_units),
+                    "read_units": dict(self._usage.read_units),
                     "transitions": self._engine.transitions,
                     "executions_running": self._engine.running,
                     "threads": threading.active_count(),
@@ -133,6 +138,7 @@ class Front:
         service = detect_service(method, path, headers, routing)
         action = iam_actions.extract_iam_action(service, method, path, headers, body, routing)
         if action is not None:
+            self._usage.requests[action] += 1
             text = body.decode(errors="replace")
             fault = self._faults.take(action, text, outcomes=("error", "held"))
             if fault is not None and fault.outcome == "held":
@@ -145,9 +151,11 @@ class Front:
         return await self._upstream_dispatch(method, path, headers, body, query_params, request_id)
 
 
-def install(*, engine: Engine, functions: Functions, tasks: Tasks, faults: Faults) -> Front:
+def install(
+    *, engine: Engine, functions: Functions, tasks: Tasks, faults: Faults, usage: Usage
+) -> Front:
     """Stand before ministack's services; returns the ASGI application's owner."""
-    front = Front(engine=engine, functions=functions, tasks=tasks, faults=faults)
+    front = Front(engine=engine, functions=functions, tasks=tasks, faults=faults, usage=usage)
     front._upstream_dispatch = upstream.replace(
         ministack_app,
         "_dispatch_service_request",

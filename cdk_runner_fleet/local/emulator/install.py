@@ -18,6 +18,7 @@ from . import (
     integrations,
     tasks,
     upstream,
+    usage,
 )
 from .options import Options
 
@@ -56,7 +57,9 @@ def everything(options: Options) -> Emulator:
     return Emulator(
         engine=states,
         faults=table,
-        front=front.install(engine=states, functions=lambdas, tasks=containers, faults=table),
+        front=front.install(
+            engine=states, functions=lambdas, tasks=containers, faults=table, usage=usage.install()
+        ),
         functions=lambdas,
         tasks=containers,
     )
