@@ -203,6 +203,14 @@ class Admission:
             # what was in the way is so no longer
         return NotYet(scope=FLEET, reason="many runners start and end just now")
 
+    def why(self, applicant: Applicant) -> str:
+        """Say why a runner in line waits now, and change nothing; empty if no limit holds it up."""
+        turns = self.turns()
+        if refused := self._refusal(turns, applicant):
+            return refused.reason
+        is_held = applicant.image_scope in turns.held
+        return self._breaker.why(applicant.image_scope) if is_held else ""
+
     def closed(self, turns: Turns) -> NotYet | None:
         """Say why nobody at all gets a turn now; None if somebody may."""
         budget = self._limits.daily_budget_usd

@@ -87,8 +87,7 @@ class Breaker:
             return None
         now = self._ledger.now
         if now < open_until:
-            until = datetime.fromtimestamp(open_until, UTC).strftime("%H:%M:%S UTC")
-            return _held(entry, f"further ones are held until {until}, then one is tried")
+            return _held(entry, _until(open_until))
         probe = text(entry, "probe")
         tried = self._records.find(probe) if probe and probe != runner_id else None
         if tried and proves_start(tried):
@@ -104,6 +103,16 @@ class Breaker:
             values=values,
         )
         return _held(entry, "now another one is tried") if taken is None else Probe()
+
+    def why(self, scope: str) -> str:
+        """Say why a class and image are held, and try none; empty if they are not."""
+        entry = self._ledger.get(_entry(scope))
+        open_until = number(entry, "open_until")
+        if open_until is None:
+            return ""
+        is_over = open_until <= self._ledger.now
+        tried = f"now {text(entry, 'probe') or 'one'} is tried"
+        return _held(entry, tried if is_over else _until(open_until)).reason
 
     def _succeeded(self, runner: Runner) -> None:
         """Forget the failures that came before; one that began before them says nothing of now."""
@@ -186,6 +195,11 @@ def proves_start(runner: Runner) -> bool:
 
 def _entry(scope: str) -> str:
     return f"breaker/{scope.removeprefix('image:')}"
+
+
+def _until(open_until: int) -> str:
+    until = datetime.fromtimestamp(open_until, UTC).strftime("%H:%M:%S UTC")
+    return f"further ones are held until {until}, then one is tried"
 
 
 def _held(entry: Item, what: str) -> Held:

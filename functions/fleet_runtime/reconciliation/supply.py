@@ -94,7 +94,8 @@ class Supply:
         is_long = runner.waits and (runner.recorded_at or 0) <= long_ago
         if not is_long or runner.wait_explained_at is not None:
             return False
-        self.unserved.tell(runner, error=WAITS, cause=runner.waiting_reason, final=False)
+        why = self.starts.why_waiting(runner)
+        self.unserved.tell(runner, error=WAITS, cause=why, final=False)
         return True
 
     def release(self, runner: Runner) -> bool:

@@ -149,10 +149,13 @@ class Fleet:
         return row
 
     def why(self, number: int) -> str:
-        """Why a runner in line has to wait."""
-        refused = self.starts.admission.admit(Applicant.of_input(self.input(number)), in_line=True)
-        assert refused is not None
-        return refused.reason
+        """Why a runner in line has to wait, as its job's author is told after a while."""
+        before = self.turns
+        runner = self.records.find(f"fleet-{number}-1")
+        assert runner
+        reason = self.starts.why_waiting(runner)
+        assert self.turns == before, "nothing is changed by the question"
+        return reason
 
     @property
     def places(self) -> list[str]:

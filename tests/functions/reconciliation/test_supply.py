@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -169,6 +170,28 @@ def test_a_long_wait_is_explained_once(world: World, phase: str) -> None:
     assert detail["cause"]
     world.row(name, **waits, timestamp=int(time.time()) - 610, wait_explained_at=7)
     assert world.reconcile()["explained"] == []
+
+
+def test_a_long_wait_in_line_is_explained_as_it_is_now(world: World) -> None:
+    """What the row says is why it joined: by now the day's budget may be what it waits for."""
+    world.environment.setenv("DAILY_BUDGET_USD", "2")
+    today = datetime.now(UTC).date().isoformat()
+    spent = {"entry": {"S": "turns"}, "day": {"S": today}, "spent_usd": {"N": "2.5"}}
+    world.aws.dynamodb.put_item(TableName="ledger", Item=spent)
+    name = f"fleet-{world.job().id}-1"
+    world.row(
+        name,
+        waiting_for="turn",
+        waiting_reason="other jobs wait before it",
+        live="in_line",
+        start_input=json.dumps({"runner_id": name, "class_name": "small"}),
+        timestamp=int(time.time()) - 610,
+    )
+    assert world.reconcile()["explained"] == [name]
+    detail = json.loads(world.aws.events.named("PutEvents")[-1]["Entries"][0]["Detail"])
+    assert detail["cause"].startswith(
+        "today's runners have cost 2.50 USD of a daily budget of 2.00"
+    )
 
 
 def test_an_execution_that_ended_before_it_had_a_row_does_not_use_the_name_up(
