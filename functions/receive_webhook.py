@@ -1,8 +1,8 @@
 """GitHub's webhook: verify, trim, and put one event onto the fleet's bus.
 
-The hot path: a cold start has to be over well within GitHub's 10 s, so it imports neither boto3
-nor Powertools and logs one JSON line with the standard library. It answers 2xx only after the
-event is kept; anything else shows as failed in GitHub's delivery log and can be redelivered.
+The hot path: a cold start has to be over well within GitHub's 10 s, so it imports neither an SDK
+nor Powertools. It answers 2xx only after the event is kept; anything else shows as failed in
+GitHub's delivery log and can be redelivered.
 """
 
 from __future__ import annotations
@@ -11,128 +11,27 @@ import gc
 
 gc.disable()  # imports leave no garbage, and looking for it is a fifteenth of a cold start
 
-import json
-import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
-from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
-from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
-from fleet_runtime.github.signature import is_signed
-from fleet_runtime.job import webhook
-from fleet_runtime.job.scope import Scope
+from fleet_runtime.aws.http_api import header
+from fleet_runtime.aws.light_client import EventBus
+from fleet_runtime.github.intake import Intake, Settings, log
 
 gc.enable()
 
-LARGEST_BODY = 1024 * 1024
-"""Bytes; real ``workflow_job`` payloads have 7 to 12 KB."""
-_SECRET_SECONDS = 10.0
-"""A secret that did not match is read again after this, so that forgeries cost no calls."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Whose deliveries are taken, and where they go."""
-
-    event_bus_name: str
-    webhook_secret_arn: str
-    github_scope: Scope
-    aws: AwsAccess
-
-
-class Receiver:
-    """Answers deliveries. Holds the webhook's secret between invocations, and nothing else."""
-
-    def __init__(self, *, settings: Settings, bus: EventBus) -> None:
-        self._settings = settings
-        self._bus = bus
-        self._secrets: tuple[str, ...] = ()
-        self._checked_at = float("-inf")
-
-    def receive(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a delivery that came through the HTTP API."""
-        signature = header(event, "x-hub-signature-256")
-        if not signature:
-            return _message(401, "the X-Hub-Signature-256 header is missing")
-        try:
-            body = raw_body(event)
-        except UnreadableBodyError as error:
-            return _message(400, str(error))
-        if len(body) > LARGEST_BODY:
-            return _message(413, f"the body is over {LARGEST_BODY} bytes")
-        try:
-            if not self._is_ours(body, signature):
-                return _message(401, "the signature is wrong: compare the webhook's secret")
-            happened = webhook.read(
-                body,
-                event=header(event, "x-github-event"),
-                delivery=header(event, "x-github-delivery"),
-                received_at=int(time.time()),
-                scope=self._settings.github_scope,
-            )
-            if isinstance(happened, webhook.Ignored):
-                return _message(200, happened.reason)
-            self._bus.put(
-                bus=self._settings.event_bus_name,
-                source="cdk-runner-fleet",
-                detail_type="workflow_job",
-                detail=happened.to_detail(),
-            )
-        except webhook.BadDeliveryError as error:
-            return _message(400, str(error))
-        except AwsError as error:
-            _log("ERROR", header(event, "x-github-delivery"), error=str(error))
-            return _message(503, "the event could not be kept, redeliver it")
-        return _message(202, "accepted")
-
-    def _is_ours(self, body: bytes, signature: str) -> bool:
-        if any(is_signed(body, signature=signature, secret=known) for known in self._secrets):
-            return True
-        now = time.monotonic()
-        if now - self._checked_at < _SECRET_SECONDS:
-            return False
-        current = self._read_secret("AWSCURRENT")
-        if not current:
-            raise AwsError("the webhook's secret is empty, put the one entered at GitHub into it")
-        self._secrets = (current,)
-        if is_signed(body, signature=signature, secret=current):
-            return True
-        # rotation: GitHub signs with the old secret until the new one is entered there
-        previous = self._read_secret("AWSPREVIOUS")
-        self._secrets = (current, previous) if previous else (current,)
-        self._checked_at = now
-        return bool(previous) and is_signed(body, signature=signature, secret=previous or "")
-
-    def _read_secret(self, stage: str) -> str | None:
-        return self._bus.secret(self._settings.webhook_secret_arn, stage=stage)
-
 
 @cache
-def _receiver() -> Receiver:
+def _intake() -> Intake:
     settings = environment.read(Settings)
-    return Receiver(settings=settings, bus=EventBus(access=settings.aws))
+    return Intake(settings=settings, bus=EventBus(access=settings.aws))
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
     """Lambda's entry point for ``POST /webhook``."""
-    reply = _receiver().receive(event)
-    _log(
-        "INFO",
-        header(event, "x-github-delivery"),
-        status=reply["statusCode"],
-        answer=reply["body"],
-    )
+    reply = _intake().receive(event)
+    delivery = header(event, "x-github-delivery")
+    log("INFO", delivery, status=reply["statusCode"], answer=reply["body"])
     return reply
-
-
-def _message(status: int, message: str) -> dict[str, Any]:
-    return answer(status, {"message": message})
-
-
-def _log(level: str, delivery: str, **fields: object) -> None:
-    line = {"level": level, "service": "receive_webhook", "delivery": delivery[:100], **fields}
-    sys.stdout.write(json.dumps(line) + "\n")

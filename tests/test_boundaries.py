@@ -128,7 +128,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
 MAKERS: Mapping[str, AbstractSet[str]] = {"fleet": {"*"}, "context": {"RunnerImage"}}
 """Who makes rooms. A room is handed others, whose tables, URLs and grants it uses."""
 
-LONG_ENTRY_POINTS = {"receive_webhook.py", "runner_api.py"}
+LONG_ENTRY_POINTS = {"runner_api.py"}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -417,7 +417,7 @@ def forget() -> None:
         deregister_runner._runners,
         dispatch_event._parts,
         explain_job._explainer,
-        receive_webhook._receiver,
+        receive_webhook._intake,
         reconcile_demand._reconciliation,
         runner_api._claims,
         watch_release._watch,

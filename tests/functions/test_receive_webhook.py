@@ -439,7 +439,7 @@ def test_a_secret_replaced_while_forgeries_come_in_is_found_soon(
     assert post(delivery(b"{}", secret="guess"))[0] == 401
     light.secrets = {"AWSCURRENT": "the-new-secret", "AWSPREVIOUS": WEBHOOK_SECRET}
     assert post(delivery(sample("queued"), secret="the-new-secret"))[0] == 401
-    environment.setattr("receive_webhook._SECRET_SECONDS", 0.0)
+    environment.setattr("fleet_runtime.github.intake._SECRET_SECONDS", 0.0)
     assert post(delivery(sample("queued"), secret="the-new-secret"))[0] == 202
 
 
@@ -485,6 +485,7 @@ def test_the_hot_path_loads_what_it_needs_and_nothing_else() -> None:
         "fleet_runtime.aws.light_client",
         "fleet_runtime.environment",
         "fleet_runtime.github",
+        "fleet_runtime.github.intake",
         "fleet_runtime.github.signature",
         "fleet_runtime.job",
         "fleet_runtime.job.job",
