@@ -8,149 +8,21 @@ image back. So no limit is ever passed, however many ask at once, and asking twi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from fleet_runtime.admission.breaker import Breaker, Held, scope_of
+from fleet_runtime.admission.breaker import Breaker, Held
 from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.limits import Limits
-from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
+from fleet_runtime.admission.turns import FLEET, LAST, Applicant, NotYet, RunnerTurns
+from fleet_runtime.aws.items import Value
 from fleet_runtime.aws.ledger import TURNS, Ledger
 from fleet_runtime.job.catalog import RunnerClass
-from fleet_runtime.runner.rows import Runner, Waiting
-
-FLEET = "fleet"
-"""The scope that everybody is in."""
 
 LINE_REST_SECONDS = 60
 """How long after the last one joined a line that looks empty still counts: indexes lag behind."""
 
 _TRIES = 5
-_KINDS = (FLEET, "class:", "repository:")
-_LAST = "last:"
 _MOST_FORGOTTEN = 500  # of a few characters each: an expression has room for 4 KB
-
-
-@dataclass(frozen=True, kw_only=True)
-class Applicant:
-    """A runner that is to be, as far as limits go."""
-
-    runner_id: str
-    class_name: str
-    repository: str
-    image_tag: str
-
-    @classmethod
-    def of_input(cls, document: Mapping[str, Any]) -> Applicant:
-        """The runner of an execution's input."""
-        return cls(
-            runner_id=document["runner_id"],
-            class_name=document["class_name"],
-            repository=document["repository"],
-            image_tag=document["image_tag"],
-        )
-
-    @classmethod
-    def of_row(cls, runner: Runner | Waiting) -> Applicant:
-        """The runner of a row in line."""
-        return cls(
-            runner_id=runner.runner_id,
-            class_name=runner.class_name,
-            repository=runner.repository,
-            image_tag=runner.image_tag,
-        )
-
-    @property
-    def class_scope(self) -> str:
-        """Its class, as the sets are named."""
-        return f"class:{self.class_name}"
-
-    @property
-    def repository_scope(self) -> str:
-        """Its repository, as the sets are named."""
-        return f"repository:{self.repository}"
-
-    @property
-    def image_scope(self) -> str:
-        """What a breaker holds back."""
-        return scope_of(self.class_name, self.image_tag)
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """All that it is in."""
-        return (FLEET, self.class_scope, self.repository_scope, self.image_scope)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotYet:
-    """A runner gets no turn now.
-
-    Attributes:
-        scope: What is full or held: the same goes for everybody in it.
-        reason: Why, until when, and what can be done, for people.
-    """
-
-    scope: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turns:
-    """The entry ``turns``.
-
-    Attributes:
-        holders: Runner ids by scope.
-        held: Scopes that a breaker may hold back.
-        last_in_line: Who joined the line last; empty if nobody is in line.
-        joined_at: When, epoch seconds.
-        given: How many turns those in line have had.
-        last_given: Which of them was each repository's last.
-        day: The day that ``spent_usd`` is for, as in ``2026-11-21``, UTC.
-        spent_usd: Estimated cost of the runners that ended on it.
-    """
-
-    holders: Mapping[str, frozenset[str]]
-    held: frozenset[str]
-    last_in_line: str
-    joined_at: int
-    given: int
-    last_given: Mapping[str, int]
-    day: str
-    spent_usd: float
-
-    @classmethod
-    def from_item(cls, item: Item) -> Turns:
-        """Read the entry."""
-        return cls(
-            holders={name: texts(item, name) for name in item if name.startswith(_KINDS)},
-            held=texts(item, "held"),
-            last_in_line=text(item, "line"),
-            joined_at=number(item, "line_at") or 0,
-            given=number(item, "given") or 0,
-            last_given={
-                name.removeprefix(_LAST): number(item, name) or 0
-                for name in item
-                if name.startswith(_LAST)
-            },
-            day=text(item, "day"),
-            spent_usd=amount(item, "spent_usd"),
-        )
-
-    def count(self, scope: str) -> int:
-        """How many hold a turn in a scope."""
-        return len(self.holders.get(scope, ()))
-
-    @property
-    def repositories(self) -> dict[str, int]:
-        """How many runners each repository's jobs have."""
-        prefix = "repository:"
-        return {
-            scope.removeprefix(prefix): len(ids)
-            for scope, ids in self.holders.items()
-            if scope.startswith(prefix)
-        }
 
 
 class Admission:
@@ -171,9 +43,9 @@ class Admission:
         self._catalog = catalog
         self._limits = limits
 
-    def turns(self) -> Turns:
+    def turns(self) -> RunnerTurns:
         """Read who holds a turn, with every write before it."""
-        return Turns.from_item(self._ledger.get(TURNS))
+        return RunnerTurns.from_item(self._ledger.get(TURNS))
 
     def admit(self, applicant: Applicant, *, in_line: bool = False) -> NotYet | None:
         """Give a runner a turn; one that holds a turn is given the same again.
@@ -211,7 +83,7 @@ class Admission:
         is_held = applicant.image_scope in turns.held
         return self._breaker.why(applicant.image_scope) if is_held else ""
 
-    def closed(self, turns: Turns) -> NotYet | None:
+    def closed(self, turns: RunnerTurns) -> NotYet | None:
         """Say why nobody at all gets a turn now; None if somebody may."""
         budget = self._limits.daily_budget_usd
         if budget is not None and turns.day == self._today and turns.spent_usd >= budget:
@@ -227,7 +99,9 @@ class Admission:
             return _full(FLEET, "the fleet", turns, most, "max_runners")
         return None
 
-    def leave(self, runner_id: str, *, cost_usd: float = 0, ended_at: int | None = None) -> Turns:
+    def leave(
+        self, runner_id: str, *, cost_usd: float = 0, ended_at: int | None = None
+    ) -> RunnerTurns:
         """Take a runner's turn back, if it has one, and count what it cost. Once, however often.
 
         Args:
@@ -266,7 +140,7 @@ class Admission:
                 TURNS, expression, condition=condition, names=names, values=values
             )
             if item is not None:
-                return Turns.from_item(item)
+                return RunnerTurns.from_item(item)
         return self.turns()
 
     def join_line(self, runner_id: str) -> None:
@@ -277,10 +151,10 @@ class Admission:
             values={":id": runner_id, ":now": self._ledger.now},
         )
 
-    def clear_line(self, turns: Turns) -> None:
+    def clear_line(self, turns: RunnerTurns) -> None:
         """Note that nobody waits any more, unless somebody has joined of late."""
         if turns.last_in_line and turns.joined_at <= self._ledger.now - LINE_REST_SECONDS:
-            names = [_LAST + repository for repository in turns.last_given][:_MOST_FORGOTTEN]
+            names = [LAST + repository for repository in turns.last_given][:_MOST_FORGOTTEN]
             shown = {f"#r{number}": name for number, name in enumerate(names)}
             self._ledger.update(
                 TURNS,
@@ -324,7 +198,7 @@ class Admission:
         # all scopes, limited or not: a limit that is set later counts those who run then
         expression = "ADD " + ", ".join(f"{name} :me" for name in scopes)
         if in_line:
-            names["#last"] = _LAST + applicant.repository
+            names["#last"] = LAST + applicant.repository
             values |= {":none": 0, ":one": 1}
             expression += ", given :one SET #last = if_not_exists(given, :none) + :one"
         else:
@@ -338,7 +212,7 @@ class Admission:
         )
         return item is not None
 
-    def _refusal(self, turns: Turns, applicant: Applicant) -> NotYet | None:
+    def _refusal(self, turns: RunnerTurns, applicant: Applicant) -> NotYet | None:
         if closed := self.closed(turns):
             return closed
         most = self._limits.max_runners_per_repository
@@ -367,7 +241,7 @@ def _day(epoch: int) -> str:
     return datetime.fromtimestamp(epoch, UTC).date().isoformat()
 
 
-def _full(scope: str, who: str, turns: Turns, most: int, setting: str) -> NotYet:
+def _full(scope: str, who: str, turns: RunnerTurns, most: int, setting: str) -> NotYet:
     return NotYet(
         scope=scope,
         reason=f"{who} has {turns.count(scope)} of at most {most} runners: "

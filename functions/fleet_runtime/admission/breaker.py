@@ -58,7 +58,7 @@ class Breaker:
         self._ledger = ledger
         self._records = records
 
-    def ended(self, runner: Runner) -> None:
+    def runner_ended(self, runner: Runner) -> None:
         """Learn from a runner that has ended. Twice is as good as once."""
         if proves_start(runner):
             self._succeeded(runner)

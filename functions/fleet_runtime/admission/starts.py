@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.admission.admission import Admission, Applicant, NotYet
+from fleet_runtime.admission.admission import Admission
 from fleet_runtime.admission.breaker import Breaker
 from fleet_runtime.admission.line import Line
+from fleet_runtime.admission.turns import Applicant, NotYet
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.executions import Executions
@@ -147,7 +148,7 @@ class Starts:
         why = self.admission.why(Applicant.of_row(runner)) if runner.is_in_line else ""
         return why or runner.waiting_reason
 
-    def ended(self, runner_id: str) -> Runner | None:
+    def runner_ended(self, runner_id: str) -> Runner | None:
         """Take a runner's turn back, count its cost, learn from its failure, start the next.
 
         For a runner of which nothing runs any more. Twice is as good as once.
@@ -157,7 +158,7 @@ class Starts:
         """
         runner = self.records.find(runner_id)
         if runner and runner.has_ended:
-            self.breaker.ended(runner)
+            self.breaker.runner_ended(runner)
             turns = self.admission.leave(
                 runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at
             )

@@ -101,7 +101,7 @@ class Dispatcher:
         One that was stopped or timed out may have left things behind: reconciliation takes them
         away, and its turn.
         """
-        ended = self.starts.ended(runner_id)
+        ended = self.starts.runner_ended(runner_id)
         if ended is None:
             return
         if ended.status == "FAILED" and causes.is_permanent(ended.error):

@@ -102,7 +102,7 @@ class Sweeps:
         """
         runner = self._records.find(runner_id)
         if runner is None or runner.live != STARTED:
-            self._starts.ended(runner_id)
+            self._starts.runner_ended(runner_id)
             return []
         return [runner_id] if self._end(runner) else []
 
@@ -199,7 +199,7 @@ class Sweeps:
         for name, row in rows.items():
             if name in never_were or (row and self._is_long_over(row)):
                 logger.warning("turn left over", runner_id=name)
-                self._starts.ended(name)
+                self._starts.runner_ended(name)
                 left.append(name)
         return left
 
@@ -247,7 +247,7 @@ class Sweeps:
             condition="live = :started",
             operands={":started": STARTED},
         )
-        self._starts.ended(runner.runner_id)
+        self._starts.runner_ended(runner.runner_id)
         if ended is None:
             return False
         logger.warning("runner without an execution ended", runner_id=runner.runner_id)

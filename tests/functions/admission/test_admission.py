@@ -13,12 +13,13 @@ import pytest
 
 import dispatch_event
 from cdk_runner_fleet.cli.rows import plain_row
-from fleet_runtime.admission.admission import LINE_REST_SECONDS, Admission, Applicant
+from fleet_runtime.admission.admission import LINE_REST_SECONDS, Admission
 from fleet_runtime.admission.breaker import FAILURES, HOLD_SECONDS, WINDOW_SECONDS, Breaker
 from fleet_runtime.admission.catalog_reader import CACHE_SECONDS, CatalogReader
 from fleet_runtime.admission.limits import Limits
 from fleet_runtime.admission.line import Line
 from fleet_runtime.admission.starts import InLine, Known, Started, Starts
+from fleet_runtime.admission.turns import Applicant
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.runner.executions import Executions
@@ -140,7 +141,7 @@ class Fleet:
         self.aws.put_row(**row | {"status": "FAILED" if error else "OFFLINE"})
         if runner_id in self.running:
             self.running.remove(runner_id)
-        self.starts.ended(runner_id)
+        self.starts.runner_ended(runner_id)
         self.play()
 
     def row(self, number: int) -> dict[str, Any]:
@@ -578,7 +579,7 @@ def test_an_execution_stopped_before_its_first_step_leaves_no_turn_behind(
     row = one.row(1) | {"status": "OFFLINE"}
     del row["live"]
     one.aws.put_row(**row)
-    one.starts.ended("fleet-1-1")
+    one.starts.runner_ended("fleet-1-1")
     if status == "RUNNING":  # it was started just now, and writes its row in a moment
         assert one.row(2)["waiting_for"] == "turn"
         assert one.turns["fleet"] == ["fleet-2-1"]
@@ -816,7 +817,7 @@ def test_an_image_whose_runners_fail_is_held_and_then_probed(fleet: Make) -> Non
     # it fails as well: held again, and no longer for being told so twice
     one.end(1, error="Runner.BootTimeout", job_started=False)
     one.now += 5
-    one.starts.ended("fleet-1-1")
+    one.starts.runner_ended("fleet-1-1")
     assert one.starts.next_in_line() == ()
     assert "held until 12:10:00" in one.why(4)
     one.queue(5)
@@ -914,11 +915,11 @@ def test_a_failure_told_often_or_days_late_counts_once_or_not_at_all(fleet: Make
     one = fleet()
     broken(one, 100, failures=1)
     for _ in range(FAILURES):
-        one.starts.ended("fleet-100-1")
+        one.starts.runner_ended("fleet-100-1")
     assert one.queue(1) == Started()
     one.now += 2 * WINDOW_SECONDS
     broken(one, 200, failures=FAILURES - 1)
-    one.starts.ended("fleet-100-1")
+    one.starts.runner_ended("fleet-100-1")
     assert one.queue(2) == Started()
 
 

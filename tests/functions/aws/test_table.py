@@ -133,11 +133,28 @@ def test_every_page_is_read(table: Table) -> None:
     assert sorted(text(row, "image_tag") for row in table.scan()) == [f"row-{n}" for n in range(6)]
 
 
+def test_rows_are_read_by_their_keys_however_many(table: Table) -> None:
+    keys = [f"row-{at}" for at in range(130)]
+    for key in keys[:-1]:
+        table.create(key, {"at": 1})
+    assert sorted(text(row, "image_tag") for row in table.get_all(keys)) == sorted(keys[:-1])
+    assert list(table.get_all([])) == []
+
+
+def test_what_dynamodb_had_no_room_for_is_asked_for_again(table: Table) -> None:
+    ballast = "x" * 390_000  # an answer has room for 16 MB
+    keys = [f"row-{at}" for at in range(45)]
+    for key in keys:
+        table.create(key, {"ballast": ballast})
+    assert sorted(text(row, "image_tag") for row in table.get_all(keys)) == sorted(keys)
+
+
 def test_an_index_is_read_up_to_as_many_rows_as_are_asked_for(aws: Aws) -> None:
     runners = Table(dynamodb=aws.dynamodb, name="runners", key="runner_id")
     ballast = "x" * 390_000
     for at in range(7):
-        runners.create(f"r{at}", {"live": "yes", "queued_at": at, "ballast": ballast})
+        # of what the index projects
+        runners.create(f"r{at}", {"live": "yes", "queued_at": at, "class_name": ballast})
     runners.create("other", {"live": "no", "queued_at": 0})
 
     def found(most: int | None) -> list[str]:
