@@ -149,6 +149,13 @@ class Fleet:
         )["taskArns"]
         return found
 
+    def running_tasks_of(self, runner: str) -> list[str]:
+        """Those that were started for a runner, whether or not its row names them."""
+        tasks = self.running_tasks()
+        ecs, cluster = self.local.client("ecs"), self.local.outputs["ClusterArn"]
+        described = ecs.describe_tasks(cluster=cluster, tasks=tasks)["tasks"] if tasks else []
+        return [task["taskArn"] for task in described if task.get("startedBy") == runner]
+
     def registered(self) -> list[str]:
         """Names of the runners that GitHub knows."""
         assert self.local.twin
@@ -170,7 +177,7 @@ class Fleet:
 
         def left() -> dict[str, bool]:
             return {
-                "task": self.row(runner).get("task_id") in self.running_tasks(),
+                "task": bool(self.running_tasks_of(runner)),
                 "execution": "RUNNING" in self.executions(runner),
                 "registration": runner in self.registered(),
             }
