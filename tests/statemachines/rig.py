@@ -393,8 +393,10 @@ class Rig:
     def image(self, tag: str, **values: dict[str, Any]) -> None:
         self.dynamodb.put_item(TableName=self.images, Item={"image_tag": {"S": tag}, **values})
 
-    def running_tasks(self) -> list[str]:
-        arns: list[str] = self.ecs.list_tasks(cluster=self.cluster)["taskArns"]
+    def running_tasks(self, runner_id: str) -> list[str]:
+        """All tasks of a runner, those too that its row never heard of."""
+        found = self.ecs.list_tasks(cluster=self.cluster, startedBy=runner_id)
+        arns: list[str] = found["taskArns"]
         return arns
 
 
