@@ -2,95 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
-from fleet_runtime.aws.client import client
-from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
-from fleet_runtime.github.client import GitHub
-from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.registrations import Registrations
-from fleet_runtime.observability import logger, observed
-from fleet_runtime.runner.claims import Claims, Denied
-from fleet_runtime.runner.reporting import Reporting
-from fleet_runtime.runner.reports import read_declaration, read_report
-from fleet_runtime.runner.rows import RunnerRecords
-from fleet_runtime.runner.signals import Signals
-
-_PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Where runners' rows are, and how GitHub is asked."""
-
-    runner_table: str
-    connection: Connection
+from fleet_runtime.observability import observed
+from fleet_runtime.runner.api import RunnerApi, Settings
 
 
 @cache
-def _claims() -> Claims:
-    settings = environment.read(Settings)
-    records = RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table)
-    github = GitHub.of(settings.connection)
-    return Claims(
-        records=records,
-        signals=Signals(records=records, stepfunctions=client("stepfunctions")),
-        github=github,
-        registrations=Registrations(github, runner_group=settings.connection.runner_group),
-    )
-
-
-def _reporting() -> Reporting:
-    claims = _claims()
-    return Reporting(records=claims.records, signals=claims.signals)
+def _api() -> RunnerApi:
+    return RunnerApi.of(environment.read(Settings))
 
 
 @observed
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
     """Lambda's entry point for ``POST /runners/{id}/claim`` and ``/runners/{id}/events``."""
-    # a stage other than $default prefixes the path
-    match = _PATH.search(event.get("rawPath", ""))
-    if match is None:
-        return answer(404, {"message": "no such path"})
-    scheme, _, token = header(event, "authorization").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        return answer(403, {"message": "the Authorization header has no bearer token"})
-    if match["verb"] == "claim":
-        return _claim(match["runner_id"], token.strip(), event)
-    return _report(match["runner_id"], token.strip(), event)
-
-
-def _claim(runner_id: str, ticket: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    outcome = _claims().claim(runner_id, ticket=ticket, declaration=read_declaration(_body(event)))
-    if isinstance(outcome, Denied):
-        logger.info(
-            "claim denied", runner_id=runner_id, status=outcome.status, reason=outcome.reason
-        )
-        return _denial(outcome)
-    return answer(
-        200,
-        {"encoded_jit_config": outcome.encoded_jit_config, "events_token": outcome.events_token},
-    )
-
-
-def _report(runner_id: str, token: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    denied = _reporting().report(runner_id, read_report(_body(event)), token=token)
-    return _denial(denied) if denied else answer(202, {"message": "accepted"})
-
-
-def _denial(denied: Denied) -> dict[str, Any]:
-    headers = {"retry-after": str(denied.retry_after)} if denied.retry_after else None
-    return answer(denied.status, {"message": denied.reason}, headers=headers)
-
-
-def _body(event: Mapping[str, Any]) -> bytes:
-    """The body, empty if it cannot be read."""
-    try:
-        return raw_body(event)
-    except UnreadableBodyError:
-        return b""
+    return _api().answer(event)

@@ -419,7 +419,7 @@ def forget() -> None:
         explain_job._explainer,
         receive_webhook._intake,
         reconcile_demand._reconciliation,
-        runner_api._claims,
+        runner_api._api,
         watch_release._watch,
     ):
         kept.cache_clear()

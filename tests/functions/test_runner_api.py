@@ -164,7 +164,7 @@ def test_the_loser_of_a_race_for_the_ticket_is_told_so(
     aws: Aws, post: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws.park("runner")
-    records = runner_api._claims().records
+    records = runner_api._api().claims.records
     find = records.find
     reads: list[str] = []
 

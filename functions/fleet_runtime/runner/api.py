@@ -1,0 +1,105 @@
+"""The runners' own API: a task claims its registration, then reports that it lives and its job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
+from fleet_runtime.github.client import GitHub
+from fleet_runtime.github.connection import Connection
+from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.observability import logger
+from fleet_runtime.runner.claims import Claims, Denied
+from fleet_runtime.runner.reporting import Reporting
+from fleet_runtime.runner.reports import read_declaration, read_report
+from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.signals import Signals
+
+_PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where runners' rows are, and how GitHub is asked."""
+
+    runner_table: str
+    connection: Connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerApi:
+    """Answers ``POST /runners/{id}/claim`` and ``/runners/{id}/events``.
+
+    Attributes:
+        claims: Registers tasks.
+        reporting: Takes what registered ones report.
+    """
+
+    claims: Claims
+    reporting: Reporting
+
+    @classmethod
+    def of(cls, settings: Settings) -> RunnerApi:
+        """Make it from the function's settings."""
+        records = RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table)
+        signals = Signals(records=records, stepfunctions=client("stepfunctions"))
+        github = GitHub.of(settings.connection)
+        return cls(
+            claims=Claims(
+                records=records,
+                signals=signals,
+                github=github,
+                registrations=Registrations(github, runner_group=settings.connection.runner_group),
+            ),
+            reporting=Reporting(records=records, signals=signals),
+        )
+
+    def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a request that came through the HTTP API."""
+        # a stage other than $default prefixes the path
+        match = _PATH.search(event.get("rawPath", ""))
+        if match is None:
+            return answer(404, {"message": "no such path"})
+        scheme, _, token = header(event, "authorization").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return answer(403, {"message": "the Authorization header has no bearer token"})
+        if match["verb"] == "claim":
+            return self._claim(match["runner_id"], token.strip(), event)
+        return self._report(match["runner_id"], token.strip(), event)
+
+    def _claim(self, runner_id: str, ticket: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        declaration = read_declaration(_body(event))
+        outcome = self.claims.claim(runner_id, ticket=ticket, declaration=declaration)
+        if isinstance(outcome, Denied):
+            logger.info(
+                "claim denied", runner_id=runner_id, status=outcome.status, reason=outcome.reason
+            )
+            return _denial(outcome)
+        return answer(
+            200,
+            {
+                "encoded_jit_config": outcome.encoded_jit_config,
+                "events_token": outcome.events_token,
+            },
+        )
+
+    def _report(self, runner_id: str, token: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        denied = self.reporting.report(runner_id, read_report(_body(event)), token=token)
+        return _denial(denied) if denied else answer(202, {"message": "accepted"})
+
+
+def _denial(denied: Denied) -> dict[str, Any]:
+    headers = {"retry-after": str(denied.retry_after)} if denied.retry_after else None
+    return answer(denied.status, {"message": denied.reason}, headers=headers)
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    """The body, empty if it cannot be read."""
+    try:
+        return raw_body(event)
+    except UnreadableBodyError:
+        return b""
