@@ -28,6 +28,11 @@ def test_the_lifecycle_is_drawn_from_the_shipped_file() -> None:
     assert _tool("draw_lifecycle").drawn_page() == page
 
 
+def test_the_rooms_are_drawn_from_the_code() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert _tool("draw_rooms").drawn_page() == page, "python tools/draw_rooms.py"
+
+
 def test_the_readme_pictures_every_status_that_the_shipped_file_writes() -> None:
     picture = (
         (ROOT / "README.md").read_text(encoding="utf-8").split("```mermaid")[1].split("```")[0]
