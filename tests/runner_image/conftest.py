@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -136,8 +137,8 @@ class Machine:
         scripts = self.copy_of_the_image()
         entrypoint = scripts / "entrypoint.sh"
         text = entrypoint.read_text(encoding="utf-8")
-        changed = text.replace("HEARTBEAT_SECONDS=30", f"HEARTBEAT_SECONDS={every}")
-        assert changed != text
+        changed, found = re.subn(r"HEARTBEAT_SECONDS=\d+", f"HEARTBEAT_SECONDS={every}", text)
+        assert found == 1
         entrypoint.write_text(changed, encoding="utf-8")
         return scripts
 
