@@ -44,7 +44,7 @@ deploy: setup ## cdk deploy with the pinned CLI
 	$(CDK) deploy --app "$(BIN)/python app.py" $(ARGS)
 
 benchmark: setup ## the figures in docs/benchmarks.md
-	$(RUN) $(BIN)/python -m benchmarks $(ARGS)
+	$(RUN) $(BIN)/python -m benchmarks
 
 setup: $(VENV)/.ready
 

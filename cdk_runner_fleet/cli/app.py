@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.markup import escape
 
 from cdk_runner_fleet.cli.classes import list_class_sizes
 from cdk_runner_fleet.cli.cluster import cluster
@@ -50,5 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, *, exit_code: int) -> None:
-    new_console(stderr=True).print("[bold red]error:[/]", message, markup=True)
+    # what it quotes may have brackets, which are rich's markup
+    new_console(stderr=True).print("[bold red]error:[/]", escape(message), markup=True)
     sys.exit(exit_code)

@@ -140,3 +140,10 @@ def test_starts_without_loading_the_construct_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("reference", ["fleet[bold]-1", "[/x]", "my[local]"])
+def test_what_is_quoted_keeps_its_brackets(run: Run, aws: None, reference: str) -> None:
+    result = run("explain", reference)
+    assert result.exit_code
+    assert reference in result.stderr

@@ -184,7 +184,8 @@ def test_a_runner_whose_completed_was_dropped_ends(world: Reconciled) -> None:
     world.drop("ended-unheard", "queued", "completed")
     known = world.queue_real("ended-unheard", "gpu-that-nobody-has")
     world.twin.board.cancel(known)
-    known.runner_name, known.runner_id, known.conclusion = runner, 1, "success"
+    known.runner_name, known.conclusion = runner, "success"
+    known.runner_id = int(world.row(runner)["github_runner_id"])
     world.twin.board.jobs[job["id"]] = known
     known.id = job["id"]
     time.sleep(GRACE_SECONDS + 1)

@@ -65,7 +65,10 @@ class Admission:
             if refused:
                 return refused
             if turns.last_in_line and not in_line:
-                return NotYet(scope=FLEET, reason="other jobs wait before it")
+                # what would hold it up then too is what its row had better say
+                is_held = applicant.image_scope in turns.held
+                held = self._breaker.why(applicant.image_scope) if is_held else ""
+                return NotYet(scope=FLEET, reason=held or "other jobs wait before it")
             if applicant.image_scope in turns.held:
                 answer = self._breaker.ask(applicant.image_scope, applicant.runner_id)
                 if isinstance(answer, Held):

@@ -807,6 +807,8 @@ def test_an_image_whose_runners_fail_is_held_and_then_probed(fleet: Make) -> Non
     assert one.queue(2, image_tag="other-1") == Started()
     assert one.queue(3, class_name="large") == Started()
     one.queue(4)
+    # who joins behind others is told what holds them all up, not that they are there
+    assert "further ones are held until 12:05:00" in one.row(4)["waiting_reason"]
     one.now += HOLD_SECONDS - 1
     assert one.starts.next_in_line() == ()
     one.now += 1
