@@ -14,6 +14,7 @@ from fleet_runtime.aws.items import Item, Value, encode, encode_all
 _NAME = re.compile(r"#\w+")
 _MOST_KEYS = 100
 """Of one BatchGetItem."""
+_PAUSE_SECONDS = 0.2
 
 
 class Table:
@@ -27,15 +28,23 @@ class Table:
         name: Name of the table.
         key: The attribute that is the key.
         clock: Epoch seconds. Default: the system's.
+        pause: Waits for so many seconds. Default: the system's.
     """
 
     def __init__(
-        self, *, dynamodb: Client, name: str, key: str, clock: Callable[[], float] = time.time
+        self,
+        *,
+        dynamodb: Client,
+        name: str,
+        key: str,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._dynamodb = dynamodb
         self._name = name
         self._key = key
         self._clock = clock
+        self._pause = pause
 
     @property
     def now(self) -> int:
@@ -57,8 +66,10 @@ class Table:
         while asked := asked + [self._key_of(key) for key in islice(rest, _MOST_KEYS - len(asked))]:
             answer = self._dynamodb.batch_get_item(RequestItems={self._name: {"Keys": asked}})
             yield from answer["Responses"].get(self._name, ())
-            # what DynamoDB had no room for
+            # what DynamoDB had no room for, and advises not to ask for again at once
             asked = answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
+            if asked:
+                self._pause(_PAUSE_SECONDS)
 
     def scan(self) -> Iterator[Item]:
         """Read every row."""

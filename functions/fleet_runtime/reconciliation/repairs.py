@@ -63,7 +63,10 @@ class Repairs:
         repaired = []
         for job in jobs:
             runner = live.get(job.runner_name or "")
-            if job.status == "in_progress" and runner and runner.started_at is None:
+            if job.status != "in_progress" or runner is None or runner.started_at is not None:
+                continue
+            # the job of an earlier registration says nothing of the one that the runner has now
+            if job.github_runner_id in (None, runner.github_runner_id):
                 self._say(job, runner)
                 repaired.append(runner.runner_id)
         return repaired

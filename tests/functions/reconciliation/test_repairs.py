@@ -39,6 +39,20 @@ def test_a_runner_hears_that_its_job_has_started(world: World) -> None:
     assert world.aws.resumed == [(f"token-{name}", "Success", "")]
 
 
+def test_a_job_of_an_earlier_registration_is_no_news_for_this_one(world: World) -> None:
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    world.waiting(name)
+    world.open(name)
+    session = world.runner(name)
+    session.receive()
+    session.send("started")
+    world.until(lambda: job.status == "in_progress")
+    world.aws.put_row(**{**(world.aws.row(name) or {}), "github_runner_id": 999})
+    assert world.reconcile()["repaired"] == []
+    assert "started_at" not in (world.aws.row(name) or {})
+
+
 def test_a_runner_hears_that_its_job_has_ended(world: World) -> None:
     job = world.job()
     name = f"fleet-{job.id}-1"
