@@ -11,7 +11,7 @@ _REPOSITORY = "repository:"
 _LAST = "last:"
 
 
-class Waiting(Protocol):
+class Candidate(Protocol):
     """A runner in line, as far as its place depends on it."""
 
     @property
@@ -27,7 +27,7 @@ class Waiting(Protocol):
         """When that job was queued, epoch seconds."""
 
 
-Member = TypeVar("Member", bound=Waiting)
+Member = TypeVar("Member", bound=Candidate)
 
 
 class Line(Generic[Member]):
@@ -115,5 +115,5 @@ class Line(Generic[Member]):
             yield runner
 
 
-def _age(runner: Waiting) -> tuple[int, str]:
+def _age(runner: Candidate) -> tuple[int, str]:
     return (runner.queued_at or 0, runner.runner_id)

@@ -21,8 +21,8 @@ from fleet_runtime.runner.signals import Signals
 
 _NOT_PARKED_SECONDS = 1
 """The lifecycle parks within a second of starting the task."""
-_GITHUB_SECONDS = 20.0
-"""For all that a claim asks GitHub: the rest of a Lambda's 30 s is for AWS."""
+GITHUB_SECONDS = 20.0
+"""For all that GitHub is asked about a runner at a time: the rest of a Lambda's 30 s is for AWS."""
 _LONGEST_RETRY_AFTER_SECONDS = 60
 """A task that waits is billed, and its job may be cancelled meanwhile: it asks again, GitHub's
 limits notwithstanding, which this process keeps without asking GitHub."""
@@ -73,7 +73,7 @@ class Claims:
             runner = self.records.find(runner_id) or runner
             return _denied(runner, ticket) or _gone("its lifecycle has gone on")
         try:
-            with self.github.within(_GITHUB_SECONDS):
+            with self.github.within(GITHUB_SECONDS):
                 return self._use_ticket(runner, declaration)
         except (BotoCoreError, ClientError):
             # AWS, not the runner, is at fault: it may ask again

@@ -20,7 +20,7 @@ _NAME = re.compile(
 )
 
 
-class Job(Protocol):
+class JobAttempt(Protocol):
     """A job, as far as its runner is named after it."""
 
     @property
@@ -66,7 +66,7 @@ def read_name(text: str) -> RunnerName | None:
     return name if str(name) == text else None
 
 
-def own_runner_id(job: Job, *, prefix: str) -> str:
+def own_runner_id(job: JobAttempt, *, prefix: str) -> str:
     """Name a job's own runner."""
     return str(RunnerName(prefix=prefix, job_id=job.job_id, attempt=job.run_attempt))
 

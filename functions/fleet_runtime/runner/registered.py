@@ -17,10 +17,9 @@ from fleet_runtime.github.message import GitHubError
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.job.job import Job
 from fleet_runtime.observability import count, logger
+from fleet_runtime.runner.claims import GITHUB_SECONDS
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
-_GITHUB_SECONDS = 20.0
-"""For all that GitHub is asked: the rest of a Lambda's 30 s is for AWS."""
 _RECENT_SECONDS = 60
 """A heartbeat as young as this came while the lifecycle was on its way to here."""
 
@@ -72,7 +71,7 @@ class RegisteredRunners:
             GitHubRefused: GitHub will not let the fleet do this.
         """
         runner = self.records.find(runner_id)
-        with self.github.within(_GITHUB_SECONDS):
+        with self.github.within(GITHUB_SECONDS):
             busy = self.registrations.remove(
                 name=runner_id, github_runner_id=runner.github_runner_id if runner else None
             )
@@ -103,7 +102,7 @@ class RegisteredRunners:
             return True
         if runner.github_runner_id is None:
             return None
-        with self.github.within(_GITHUB_SECONDS):
+        with self.github.within(GITHUB_SECONDS):
             try:
                 found = self.registrations.look_up(runner.github_runner_id)
             except GitHubError as error:

@@ -115,7 +115,7 @@ def test_a_claim_ends_in_time_however_slow_github_is(
     aws: Aws, environment: pytest.MonkeyPatch, context: Any, slow: Callable[[float], Stub]
 ) -> None:
     stub = slow(0.7)
-    environment.setattr("fleet_runtime.runner.claims._GITHUB_SECONDS", 1.1)
+    environment.setattr("fleet_runtime.runner.claims.GITHUB_SECONDS", 1.1)
     environment.setenv("GITHUB_API_URL", stub.url)
     aws.park("runner")
     assert claim(context)[0] == 503
