@@ -6,7 +6,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/node:$(CURDIR)/$(BIN):$$PATH" PYTHONPYCACHEPREFIX
 CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
 WORKFLOW ?= examples/workflows/build.yml
 ARGS ?=
-# a process for each core, and what shares a fixture stays together: tests/conftest.py
+# how many processes, and what stays together in one: tests/conftest.py
 IN_GROUPS := -n auto --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test tests test-deep test-image check synth deploy benchmark setup clean

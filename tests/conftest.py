@@ -36,16 +36,20 @@ SLOWEST_FIRST = (
     "tests/functions/images/test_builder.py",
     "tests/end_to_end: one fleet",
     "tests/properties/test_fleet_properties.py",
+    "tests/test_benchmarks.py",
+    "tests/local/test_commands.py",
+    "tests/packaging/test_wheel.py",
     "tests/constructs",
     "tests/statemachines/test_executed.py",
     "tests/end_to_end/test_images.py",
+    "tests/local/test_assembly.py",
+    "tests/local/test_fleet.py",
+    "tests/local/twin/test_runner.py",
     "tests/end_to_end/test_reconciliation.py",
     "tests/end_to_end/test_admission.py",
-    "tests/local/test_commands.py",
-    "tests/local/emulator/test_stack.py",
-    "tests/local/test_fleet.py",
-    "tests/statemachines/test_launch_failures.py",
     "tests/runner_image/test_heartbeat.py",
+    "tests/local/emulator/test_stack.py",
+    "tests/statemachines/test_launch_failures.py",
 )
 """Groups in the order in which they begin; those that wait stand beside those that compute."""
 
@@ -60,11 +64,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process for each core; none besides this one for a few files, which would start later."""
+    """One process more than there are cores, as half of the tests wait for most of their time.
+
+    None besides this one for a few files, which would start later.
+    """
     selected = [Path(argument.partition("::")[0]) for argument in config.args]
     if not any(path.is_dir() for path in selected):
         return 0
-    return os.cpu_count() or 1
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_report_header() -> str:
