@@ -64,7 +64,8 @@ class Synthesis:
 
     def __init__(self, folder: Path, context: Mapping[str, object]) -> None:
         self._folder = folder
-        self._context = json.dumps(context, sort_keys=True)
+        # in its own order: the first of the classes is that of jobs which name none
+        self._context = json.dumps(context)
         self._outdir = folder / "cdk.out"
         self._log = folder / "synth.log"
         self._kept = _kept() / f"{_name(self._context)}{_SUFFIX}"
