@@ -69,12 +69,21 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_the_second_is_the_first_one(bench: Bench) -> None:
-    first, second = bench.make(), bench.make(dict(reversed(CONTEXT.items())))
+    first, second = bench.make(), bench.make()
     assert bench.syntheses == 1
     assert first != second
     assert contents(first) == contents(second)
     assert contents(second)["asset.1/run.sh"][0] & 0o100
     assert json.loads((second / "RunnerFleet.template.json").read_text()) == CONTEXT
+
+
+def test_settings_keep_their_order(bench: Bench) -> None:
+    """The first of the classes is that of jobs which name none."""
+    made = bench.make({"runner_class_sizes": {"small": 1, "broken": 2}})
+    template = json.loads((made / "RunnerFleet.template.json").read_text())
+    assert list(template["runner_class_sizes"]) == ["small", "broken"]
+    bench.make({"runner_class_sizes": {"broken": 2, "small": 1}})
+    assert bench.syntheses == 2
 
 
 CHANGES: dict[str, Callable[[Bench, pytest.MonkeyPatch], object]] = {
