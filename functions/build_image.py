@@ -13,9 +13,9 @@ from typing import Any
 
 from fleet_runtime import environment
 from fleet_runtime.images.codebuild import ended_image
+from fleet_runtime.images.image import Image
 from fleet_runtime.images.parts import Parts, Settings
 from fleet_runtime.images.retirement import FOUND, RETIRED
-from fleet_runtime.images.rows import Image
 from fleet_runtime.observability import logger, observed
 
 

@@ -139,7 +139,7 @@ class Admission:
                     if turns.day == day
                     else " AND (attribute_not_exists(#day) OR #day < :day)"
                 )
-            item = self._ledger.update(
+            item = self._ledger.write_if(
                 TURNS, expression, condition=condition, names=names, values=values
             )
             if item is not None:
@@ -159,7 +159,7 @@ class Admission:
         if turns.last_in_line and turns.joined_at <= self._ledger.now - LINE_REST_SECONDS:
             names = [LAST + repository for repository in turns.last_given][:_MOST_FORGOTTEN]
             shown = {f"#r{number}": name for number, name in enumerate(names)}
-            self._ledger.update(
+            self._ledger.write_if(
                 TURNS,
                 "REMOVE " + ", ".join(("line", "line_at", *shown)),
                 condition="line = :id AND line_at = :at",
@@ -206,7 +206,7 @@ class Admission:
             expression += ", given :one SET #last = if_not_exists(given, :none) + :one"
         else:
             conditions.append("attribute_not_exists(line)")
-        item = self._ledger.update(
+        item = self._ledger.write_if(
             TURNS,
             expression,
             condition=f"contains(#fleet, :id) OR {' AND '.join(conditions)}",

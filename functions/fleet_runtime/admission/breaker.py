@@ -96,7 +96,7 @@ class Breaker:
         if probe and probe != runner_id and not self._is_lost(entry, tried):
             return _held(entry, f"now {probe} is tried")
         values: dict[str, Value] = {":probe": runner_id, ":now": now, ":was": probe}
-        taken = self._ledger.update(
+        taken = self._ledger.write_if(
             _entry(scope),
             "SET probe = :probe, probe_at = :now",
             condition="open_until <= :now AND (attribute_not_exists(probe) OR probe = :was)",
@@ -150,7 +150,7 @@ class Breaker:
         }
         names = {"#error": "error"}
         while True:
-            one_more = self._ledger.update(
+            one_more = self._ledger.write_if(
                 _entry(scope),
                 f"{said} ADD failures :runner",
                 condition="first_failure_at > :since OR attribute_exists(open_until)",
@@ -158,7 +158,7 @@ class Breaker:
                 values=values,
             )
             # the window may have ended, and another failure may begin the next one before this
-            first = one_more or self._ledger.update(
+            first = one_more or self._ledger.write_if(
                 _entry(scope),
                 f"{said}, failures = :runner, first_failure_at = :now",
                 condition="(attribute_not_exists(first_failure_at) OR first_failure_at <= :since)"

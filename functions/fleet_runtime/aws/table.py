@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Item, Value, encode, encode_all
@@ -276,3 +276,26 @@ class Table:
 
     def _key_of(self, key: str) -> dict[str, dict[str, object]]:
         return {self._key: encode(key)}
+
+
+class Records:
+    """The rows of one kind, in a table of their own. Each kind says what its key is.
+
+    Args:
+        dynamodb: A DynamoDB client.
+        table: Name of the table.
+        clock: Epoch seconds. Default: the system's.
+    """
+
+    KEY: ClassVar[str]
+    """The attribute that is the key."""
+
+    def __init__(
+        self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._table = Table(dynamodb=dynamodb, name=table, key=self.KEY, clock=clock)
+
+    @property
+    def now(self) -> int:
+        """Epoch seconds."""
+        return self._table.now

@@ -242,10 +242,7 @@ class BuildQueueEntry:
 
     def _put(self, document: str, *, instead_of: str) -> bool:
         written = self._ledger.update(
-            ENTRY,
-            "SET #queue = :after",
-            condition="#queue = :before OR (attribute_not_exists(#queue) AND :before = :nothing)",
-            values={":after": document, ":before": instead_of, ":nothing": ""},
+            ENTRY, values={"queue": document}, expected={"queue": instead_of or None}
         )
         return written is not None
 

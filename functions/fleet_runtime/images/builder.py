@@ -27,9 +27,10 @@ from fleet_runtime.images.codebuild import (
     BuildRefusedError,
 )
 from fleet_runtime.images.families import Families
+from fleet_runtime.images.image import Built, Image, ImageRow
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
-from fleet_runtime.images.rows import RETRY_SECONDS, Built, Image, ImageRecords, ImageRow
+from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
@@ -158,7 +159,7 @@ class Builder:
     def _request(self, image: Image, *, owner: str, runner_id: str, is_gone: bool) -> ImageRow:
         for _ in range(_TRIES):
             row = self.images.find(image.tag)
-            if row.status == "BUILDING" and row.build_id and not row.is_leased(self.images.now):
+            if row.status == "BUILDING" and not row.is_leased(self.images.now):
                 self._review_or_advance(row, owner)
                 row = self.images.find(image.tag)
             if settled := self._settled(row, image, owner=owner, is_gone=is_gone):

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from fleet_runtime.aws.client import Client
+from fleet_runtime.images.image import ImageRow
 from fleet_runtime.images.releases import Release
-from fleet_runtime.images.rows import ImageRow
 from fleet_runtime.observability import logger
 
 _RELEASE_ARCHITECTURES = {"X86_64": "x64", "ARM64": "arm64"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fleet_runtime.aws.items import Item, number, text
+from fleet_runtime.aws.items import Item, Value, number, text
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.github.runners import RunnerDownload
 
@@ -187,12 +187,8 @@ class ReleasesEntry:
 
     def keep(self, told: Releases) -> None:
         """Write what GitHub has said now."""
-        values = told.to_values() | {"checked_at": self._ledger.now}
-        self._ledger.write(
-            ENTRY,
-            "SET " + ", ".join(f"#{name} = :{name}" for name in values),
-            values={f":{name}": value for name, value in values.items()},
-        )
+        values: dict[str, Value] = {**told.to_values(), "checked_at": self._ledger.now}
+        self._ledger.update(ENTRY, values=values)
 
     def found_dead(self, version: str) -> None:
         """Write that a runner has found a version retired."""

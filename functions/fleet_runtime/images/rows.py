@@ -11,14 +11,11 @@ so a crash in between loses nobody: the event comes again.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-from fleet_runtime.aws.client import Client
-from fleet_runtime.aws.items import Item, Value, number, numbers, text, texts
-from fleet_runtime.aws.table import Table
+from fleet_runtime.aws.items import Item, Value
+from fleet_runtime.aws.table import Records
+from fleet_runtime.images.image import REBUILD_IN_LINE, Built, Image, ImageRow
 
 RETRY_SECONDS = 300
 """How long an image that could not be built is not tried again."""
@@ -27,8 +24,6 @@ IN_USE_SECONDS = 30 * 86400
 """An image that was used since then is in use: it is built anew, and its runner is watched."""
 _LONGEST_WAIT_SECONDS = 86400
 """A runner that joined an image's waiters so long ago does not wait for it any more."""
-_IN_LINE = "QUEUED"
-"""A rebuild's id until it has one."""
 _ATTEMPTS = (
     "lease_expires_at",
     "queued_at",
@@ -40,138 +35,10 @@ _ATTEMPTS = (
 """What a row says of attempts to build the image."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """An image that is wanted.
+class ImageRecords(Records):
+    """The image table."""
 
-    Attributes:
-        tag: Its name, the row's key.
-        base: Normalised reference of the image it is built from.
-        architecture: ``X86_64`` or ``ARM64``.
-        family: The task-definition family that launches it.
-    """
-
-    tag: str
-    base: str
-    architecture: str
-    family: str
-
-    @classmethod
-    def from_event(cls, event: Mapping[str, Any]) -> Image:
-        """Read what the state machine asks for."""
-        return cls(
-            tag=event["image_tag"],
-            base=event["image_base"],
-            architecture=event["architecture"],
-            family=event["task_definition"],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """What a build has made.
-
-    Attributes:
-        build_id: ARN of the build.
-        log_url: Where its log is.
-        content_tag: The image's tag in the registry.
-        digest: The image's digest there.
-        base_digest: Digest of its base.
-        runner_version: Of the runner in it.
-    """
-
-    build_id: str
-    log_url: str
-    content_tag: str
-    digest: str
-    base_digest: str
-    runner_version: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageRow:
-    """A row. Texts it lacks are empty, numbers 0; an image nobody has asked for has no status."""
-
-    tag: str
-    status: str
-    base: str
-    architecture: str
-    family: str
-    revision: str
-    waiters: frozenset[str]
-    lease_expires_at: int
-    build_id: str
-    log_url: str
-    error: str
-    retry_at: int
-    content_tag: str
-    digest: str
-    runner_version: str
-    built_at: int
-    used_at: int
-    superseded: Mapping[str, int]
-    rebuild_id: str
-
-    @classmethod
-    def from_item(cls, item: Item) -> ImageRow:
-        """Read a row."""
-        return cls(
-            tag=text(item, "image_tag"),
-            status=text(item, "status"),
-            base=text(item, "image_base"),
-            architecture=text(item, "architecture"),
-            family=text(item, "task_definition"),
-            revision=text(item, "task_definition_arn"),
-            waiters=texts(item, "waiters"),
-            lease_expires_at=number(item, "lease_expires_at") or 0,
-            build_id=text(item, "build_id"),
-            log_url=text(item, "build_log_url"),
-            error=text(item, "build_error"),
-            retry_at=number(item, "retry_at") or 0,
-            content_tag=text(item, "content_tag"),
-            digest=text(item, "image_digest"),
-            runner_version=text(item, "runner_version"),
-            built_at=number(item, "built_at") or 0,
-            used_at=number(item, "used_at") or 0,
-            superseded=numbers(item, "superseded"),
-            rebuild_id=text(item, "rebuild_id"),
-        )
-
-    @property
-    def awaits_build(self) -> bool:
-        """Whether a build is to be started as soon as there is a turn for it."""
-        return self.status == "QUEUED" or self.rebuild_id == _IN_LINE
-
-    @property
-    def running(self) -> str:
-        """ARN of the build that makes the image, or makes it anew; empty if there is none."""
-        if self.status == "BUILDING":
-            return self.build_id
-        return "" if self.rebuild_id == _IN_LINE else self.rebuild_id
-
-    def is_leased(self, now: int) -> bool:
-        """Whether somebody sees to the image."""
-        return self.status in ("QUEUED", "BUILDING") and self.lease_expires_at > now
-
-
-class ImageRecords:
-    """The image table.
-
-    Args:
-        dynamodb: A DynamoDB client.
-        table: Name of the table.
-        clock: Epoch seconds. Default: the system's.
-    """
-
-    def __init__(
-        self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._table = Table(dynamodb=dynamodb, name=table, key="image_tag", clock=clock)
-
-    @property
-    def now(self) -> int:
-        """Epoch seconds."""
-        return self._table.now
+    KEY = "image_tag"
 
     def find(self, tag: str) -> ImageRow:
         """Read a row, with every write before it; all empty if there is none."""
@@ -221,7 +88,7 @@ class ImageRecords:
         """Have a READY image built anew; False if it is not as it was seen."""
         queued = self._table.update(
             row.tag,
-            values={"rebuild_id": _IN_LINE},
+            values={"rebuild_id": REBUILD_IN_LINE},
             remove=("rebuild_error",),
             expected={"status": "READY", "built_at": row.built_at or None},
         )
@@ -255,7 +122,7 @@ class ImageRecords:
             )
             return _row(written)
         self._table.update(
-            row.tag, values={"rebuild_id": build_id}, expected={"rebuild_id": _IN_LINE}
+            row.tag, values={"rebuild_id": build_id}, expected={"rebuild_id": REBUILD_IN_LINE}
         )
         return None
 
@@ -286,7 +153,7 @@ class ImageRecords:
         return _row(queued) or _row(
             self._table.update(
                 tag,
-                values={"rebuild_id": _IN_LINE},
+                values={"rebuild_id": REBUILD_IN_LINE},
                 expected={"status": "READY", "rebuild_id": build_id},
             )
         )
@@ -411,7 +278,7 @@ class ImageRecords:
             remove=("rebuild_id",),
             expected={"status": "READY"},
             condition="rebuild_id IN (:build, :queued)",
-            operands={":build": build_id, ":queued": _IN_LINE},
+            operands={":build": build_id, ":queued": REBUILD_IN_LINE},
         )
         return row is not None
 

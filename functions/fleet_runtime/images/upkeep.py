@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.families import Families
+from fleet_runtime.images.image import Image, ImageRow
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry, is_version
-from fleet_runtime.images.rows import IN_USE_SECONDS, Image, ImageRecords, ImageRow
+from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
 from fleet_runtime.job import image_reference
 from fleet_runtime.observability import logger
 

@@ -99,11 +99,7 @@ class Redelivery:
                 logger.warning("redelivered", hook=due.hook, guid=delivery.guid)
                 count("DeliveriesRedelivered")
                 done.append(delivery.guid)
-            self._ledger.write(
-                _entry(due.hook),
-                "ADD asked :guid",
-                values={":guid": frozenset({delivery.guid})},
-            )
+            self._ledger.update(_entry(due.hook), add={"asked": frozenset({delivery.guid})})
         if len(due.failed) <= _MOST_REDELIVERIES:
             self._move(due)
         return done
@@ -112,12 +108,10 @@ class Redelivery:
         item = self._ledger.get(_entry(due.hook))
         if number(item, "cursor") == due.cursor and texts(item, "asked") == due.asked:
             return
-        expression, values = "SET #cursor = :cursor", {":cursor": due.cursor}
-        self._ledger.write(
+        self._ledger.update(
             _entry(due.hook),
-            f"{expression}, asked = :asked" if due.asked else f"{expression} REMOVE asked",
-            names={"#cursor": "cursor"},
-            values={**values, **({":asked": due.asked} if due.asked else {})},
+            values={"cursor": due.cursor, **({"asked": due.asked} if due.asked else {})},
+            remove=() if due.asked else ("asked",),
         )
 
     def _due(self, hook: str) -> Due:

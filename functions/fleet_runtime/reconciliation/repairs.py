@@ -152,7 +152,7 @@ class Repairs:
                 logger.warning("lost job not run again", runner_id=name, error=str(error))
             else:
                 again.append(name)
-            self.ledger.write(_LOST, "DELETE runners :me", values={":me": frozenset({name})})
+            self.ledger.update(_LOST, discard={"runners": frozenset({name})})
         return again
 
     def _say(self, job: Job, runner: Runner) -> None:
@@ -194,9 +194,7 @@ class Repairs:
 
     def _note_lost(self, runner: Runner, job: Job) -> bool:
         if self._may_rerun(runner, attempt=job.run_attempt):
-            self.ledger.write(
-                _LOST, "ADD runners :me", values={":me": frozenset({runner.runner_id})}
-            )
+            self.ledger.update(_LOST, add={"runners": frozenset({runner.runner_id})})
         first = self.records.update(
             runner.runner_id,
             values={**job.identity, "lost_at": self.ledger.now},

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -247,9 +246,9 @@ class Reconciliation:
         served = {job.repository for job in listing.jobs if labels.ignored(job.labels) is None}
         new, gone = {*served, *busy} - known - listing.gone, known & listing.gone
         if new:
-            self._ledger.write(_REPOSITORIES, "ADD #names :new", **_names(":new", frozenset(new)))
+            self._ledger.update(_REPOSITORIES, add={"names": frozenset(new)})
         if gone:
-            self._ledger.write(_REPOSITORIES, "DELETE #names :gone", **_names(":gone", gone))
+            self._ledger.update(_REPOSITORIES, discard={"names": gone})
 
     def _has_work(self, view: _View) -> bool:
         queued = any(job.status != "completed" for job in view.fleets_jobs)
@@ -390,7 +389,3 @@ def _step(name: str, done: Done) -> Iterator[None]:
         done.failed[name] = f"{type(error).__name__}: {error}"
         logger.warning("step failed", step=name, error=done.failed[name])
         count("ReconcileStepFailed")
-
-
-def _names(name: str, values: frozenset[str]) -> dict[str, Any]:
-    return {"names": {"#names": "names"}, "values": {name: values}}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
-from fleet_runtime.aws.table import Table
+from fleet_runtime.aws.table import Records
 from fleet_runtime.runner.name import heartbeat_key
 
 WAITING_INDEX = "waiting-index"
@@ -187,24 +185,10 @@ class Waiting:
         )
 
 
-class RunnerRecords:
-    """The runner table.
+class RunnerRecords(Records):
+    """The runner table."""
 
-    Args:
-        dynamodb: A DynamoDB client.
-        table: Name of the table.
-        clock: Epoch seconds. Default: the system's.
-    """
-
-    def __init__(
-        self, *, dynamodb: Client, table: str, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._table = Table(dynamodb=dynamodb, name=table, key="runner_id", clock=clock)
-
-    @property
-    def now(self) -> int:
-        """Epoch seconds."""
-        return self._table.now
+    KEY = "runner_id"
 
     def find(self, runner_id: str) -> Runner | None:
         """Read a row, with every write before it."""
