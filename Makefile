@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUN := PATH="$(CURDIR)/$(VENV)/node:$(CURDIR)/$(BIN):$$PATH" PYTHONPYCACHEPREFIX="$(CURDIR)/$(VENV)/pycache"
+# bytecode is kept, whatever the shell says: compiling is most of an emulator's start
+RUN := PATH="$(CURDIR)/$(VENV)/node:$(CURDIR)/$(BIN):$$PATH" PYTHONDONTWRITEBYTECODE=
 CDK := $(RUN) npm exec --yes --package=aws-cdk@2.1148.1 -- cdk
 WORKFLOW ?= examples/workflows/build.yml
 ARGS ?=
