@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
 
 import jsii
 from aws_cdk import Duration
@@ -16,6 +14,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from cdk_runner_fleet._delegate import of
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
@@ -34,19 +33,6 @@ from cdk_runner_fleet.values.github import GitHubApp, served_scope
 from cdk_runner_fleet.values.limits import RunnerLimits
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _of(room: str, method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
-    """``method`` of a room as one of the fleet's, with its signature and its docstring."""
-
-    @wraps(method)
-    def call(fleet: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(getattr(fleet, room), *args, **kwargs)
-
-    return call
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -177,17 +163,12 @@ class RunnerFleet(Construct):
         self.catalog = RunnerCatalog(self, "Catalog", classes=runner_classes)
         self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api")
-        self.runner_image = image = runner_image or RunnerImage(self, "Image")
-        architectures = self.catalog.architectures
-        image.bind(architectures=architectures)
+        self.runner_image = runner_image or RunnerImage(self, "Image")
         self.cluster = RunnerCluster(
             self,
             "Cluster",
-            image=image.task_image,
-            # what is launched without a ready image is cloned, for either architecture
-            architectures=architectures if image.image_uri else architectures[:1],
-            capabilities=image.capabilities,
-            repository=image.repository,
+            image=self.runner_image,
+            architectures=self.catalog.architectures,
             vpc=vpc,
             subnets=subnets,
             security_groups=security_groups,
@@ -206,7 +187,8 @@ class RunnerFleet(Construct):
         self.images = ImageService(
             self,
             "Images",
-            image=image,
+            image=self.runner_image,
+            catalog=self.catalog,
             registry=self.registry,
             cluster=self.cluster,
             github=self.github,
@@ -219,16 +201,12 @@ class RunnerFleet(Construct):
             "Lifecycle",
             cluster=self.cluster,
             registry=self.registry,
-            api_url=self.api.url,
-            deregister_function=self.registration.deregister_runner,
-            check_function=self.registration.check_runner,
-            build_function=self.images.build_image,
+            api=self.api,
+            registration=self.registration,
+            images=self.images,
             timeouts=timeouts,
             tracing=tracing,
         )
-        self.lifecycle.grant_resume(self.registration.runner_api)
-        if self.images.build_image:
-            self.lifecycle.grant_resume(self.images.build_image)
 
         # who starts runners, and tells of jobs
         self.intake = WebhookIntake(
@@ -322,21 +300,21 @@ class RunnerFleet(Construct):
         """
         return self.bus.failed_events_alarm
 
-    metric_runners_started = _of("lifecycle", RunnerLifecycle.metric_runners_started)
-    metric_runners_failed = _of("lifecycle", RunnerLifecycle.metric_runners_failed)
-    metric_jobs_refused = _of("dispatch", EventDispatch.metric_jobs_refused)
-    metric_jobs_in_line = _of("dispatch", EventDispatch.metric_jobs_in_line)
-    metric_budget_spent = _of("dispatch", EventDispatch.metric_budget_spent)
-    metric_jobs_unserved = _of("explanation", JobExplanation.metric_jobs_unserved)
-    metric_demand_missing = _of("reconciliation", DemandReconciliation.metric_demand_missing)
-    metric_surplus_released = _of("reconciliation", DemandReconciliation.metric_surplus_released)
-    metric_deliveries_redelivered = _of(
+    metric_runners_started = of("lifecycle", RunnerLifecycle.metric_runners_started)
+    metric_runners_failed = of("lifecycle", RunnerLifecycle.metric_runners_failed)
+    metric_jobs_refused = of("dispatch", EventDispatch.metric_jobs_refused)
+    metric_jobs_in_line = of("dispatch", EventDispatch.metric_jobs_in_line)
+    metric_budget_spent = of("dispatch", EventDispatch.metric_budget_spent)
+    metric_jobs_unserved = of("explanation", JobExplanation.metric_jobs_unserved)
+    metric_demand_missing = of("reconciliation", DemandReconciliation.metric_demand_missing)
+    metric_surplus_released = of("reconciliation", DemandReconciliation.metric_surplus_released)
+    metric_deliveries_redelivered = of(
         "reconciliation", DemandReconciliation.metric_deliveries_redelivered
     )
-    metric_runners_swept = _of("reconciliation", DemandReconciliation.metric_runners_swept)
-    metric_jobs_lost = _of("reconciliation", DemandReconciliation.metric_jobs_lost)
-    metric_image_builds_started = _of("images", ImageService.metric_image_builds_started)
-    metric_image_builds_failed = _of("images", ImageService.metric_image_builds_failed)
-    metric_runner_version_days_left = _of("images", ImageService.metric_runner_version_days_left)
-    metric_github_quota_left = _of("github", GitHubConnection.metric_github_quota_left)
-    metric_events_failed = _of("bus", FleetBus.metric_events_failed)
+    metric_runners_swept = of("reconciliation", DemandReconciliation.metric_runners_swept)
+    metric_jobs_lost = of("reconciliation", DemandReconciliation.metric_jobs_lost)
+    metric_image_builds_started = of("images", ImageService.metric_image_builds_started)
+    metric_image_builds_failed = of("images", ImageService.metric_image_builds_failed)
+    metric_runner_version_days_left = of("images", ImageService.metric_runner_version_days_left)
+    metric_github_quota_left = of("github", GitHubConnection.metric_github_quota_left)
+    metric_events_failed = of("bus", FleetBus.metric_events_failed)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import jsii
 from aws_cdk import ArnFormat, Aws, Duration, Fn, Names, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -18,6 +17,7 @@ from cdk_runner_fleet._nag import (
     acknowledge_any_resource,
     acknowledge_pattern,
 )
+from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
 
 CONTAINER_NAME = "runner"
@@ -37,12 +37,9 @@ class RunnerCluster(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        image: URI of the image in the base task definitions.
-        architectures: Processor architectures to make a base task definition for. The first one's
-            is what those of built images are cloned from.
-        capabilities: What every runner declares to have. Default: its image says.
-        repository: Repository that runner images are pulled from. Default: images are pulled
-            without a permission of the execution role.
+        image: What the runners are made from. There is a base task definition for each
+            architecture if it is ready, and else one that those of built images are cloned from.
+        architectures: Processor architectures of the runners.
         vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
             inbound rule is made, unless ``subnets`` are given.
         subnets: Subnets of the tasks. Default: the public subnets of ``vpc`` if
@@ -60,10 +57,8 @@ class RunnerCluster(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        image: str,
+        image: RunnerImage,
         architectures: Sequence[str] = ("X86_64",),
-        capabilities: Sequence[str] = (),
-        repository: ecr.IRepository | None = None,
         vpc: ec2.IVpc | None = None,
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
@@ -109,12 +104,15 @@ class RunnerCluster(Construct):
             self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
         )
         self.log_group.grant_write(self.execution_role)
-        if repository is not None:
-            repository.grant_pull(self.execution_role)
+        if image.repository:
+            image.repository.grant_pull(self.execution_role)
             acknowledge_any_resource(self.execution_role, actions="ecr:GetAuthorizationToken")
         self._family = Names.unique_resource_name(self, max_length=64, separator="-")
-        self._capabilities = capabilities
-        self.task_definitions = {name: self._task_definition(image, name) for name in architectures}
+        self._image = image
+        self.task_definitions = {
+            name: self._task_definition(name)
+            for name in (architectures if image.image_uri else architectures[:1])
+        }
 
     @property
     def connections(self) -> ec2.Connections:
@@ -232,7 +230,7 @@ class RunnerCluster(Construct):
             description="cdk-runner-fleet: runners reach out, nothing reaches them",
         )
 
-    def _task_definition(self, image: str, architecture: str) -> ecs.CfnTaskDefinition:
+    def _task_definition(self, architecture: str) -> ecs.CfnTaskDefinition:
         construct_id, family = {
             "X86_64": ("TaskDefinition", self._family),
             "ARM64": ("Arm64TaskDefinition", f"{self._family}-arm64"),
@@ -253,7 +251,7 @@ class RunnerCluster(Construct):
             container_definitions=[
                 ecs.CfnTaskDefinition.ContainerDefinitionProperty(
                     name=CONTAINER_NAME,
-                    image=image,
+                    image=self._image.task_image,
                     essential=True,
                     environment=self._declared(),
                     stop_timeout=int(_STOP_TIMEOUT.to_seconds()),
@@ -278,11 +276,12 @@ class RunnerCluster(Construct):
 
     def _declared(self) -> list[ecs.CfnTaskDefinition.KeyValuePairProperty] | None:
         # here and not in the image, so that it holds for a ready one as well
-        if not self._capabilities:
+        capabilities = self._image.capabilities
+        if not capabilities:
             return None
         return [
             ecs.CfnTaskDefinition.KeyValuePairProperty(
-                name="RUNNER_CAPABILITIES", value=",".join(self._capabilities)
+                name="RUNNER_CAPABILITIES", value=",".join(capabilities)
             )
         ]
 

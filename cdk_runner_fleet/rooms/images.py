@@ -12,6 +12,7 @@ from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.recipe import pinned_release
@@ -32,12 +33,16 @@ class ImageService(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         image: The fleet's image. If nothing is built of it there is no ``build_image``.
+        catalog: The runner classes, for whose architectures images are built.
         registry: The rows of the images and of who waits for them, and the ledger.
         cluster: Where images are launched.
         github: Who is asked for versions of the runner.
         bus: Where news of a version travels.
         build_timeout: How long a build may last.
         tracing: Whether X-Ray gets traces.
+
+    Raises:
+        ValueError: if another fleet has this image.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class ImageService(Construct):
         construct_id: str,
         *,
         image: RunnerImage,
+        catalog: RunnerCatalog,
         registry: RunnerRegistry,
         cluster: RunnerCluster,
         github: GitHubConnection,
@@ -54,6 +60,7 @@ class ImageService(Construct):
         tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
+        image.bind(architectures=catalog.architectures)
         self._image = image
         self._registry = registry
         self._cluster = cluster

@@ -20,8 +20,11 @@ from cdk_runner_fleet._nag import (
     acknowledge_any_resource,
     acknowledge_pattern,
 )
+from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
+from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import ROW_LIFETIME, RunnerRegistry
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
@@ -34,11 +37,9 @@ class RunnerLifecycle(Construct):
         construct_id: The construct's id in it.
         cluster: Where the tasks run.
         registry: The rows of the runners and of their images.
-        api_url: URL that tasks claim their registration at.
-        deregister_function: Takes a registration away at GitHub.
-        check_function: Asks GitHub whether it still hears a runner.
-        build_function: Has an image built. Default: images are not built, and a launch that finds
-            no task definition fails.
+        api: Where tasks claim their registration.
+        registration: Registers them, asks GitHub whether it still hears one, and takes it away.
+        images: Has images built. If it builds none, a launch that finds no task definition fails.
         timeouts: How long each waiting state may last.
         tracing: Whether X-Ray gets traces.
     """
@@ -50,14 +51,15 @@ class RunnerLifecycle(Construct):
         *,
         cluster: RunnerCluster,
         registry: RunnerRegistry,
-        api_url: str,
-        deregister_function: FleetFunction,
-        check_function: FleetFunction,
-        build_function: FleetFunction | None,
+        api: FleetApi,
+        registration: RunnerRegistration,
+        images: ImageService,
         timeouts: LifecycleTimeouts,
         tracing: lambda_.Tracing,
     ) -> None:
         super().__init__(scope, construct_id)
+        deregister, check = registration.deregister_runner, registration.check_runner
+        build = images.build_image
         self.log_group = logs.LogGroup(
             self,
             "Logs",
@@ -79,11 +81,11 @@ class RunnerLifecycle(Construct):
                 "SubnetIds": ",".join(cluster.subnet_ids),
                 "SecurityGroupIds": ",".join(g.security_group_id for g in cluster.security_groups),
                 "AssignPublicIp": "ENABLED" if cluster.assign_public_ip else "DISABLED",
-                "RunnerApiUrl": api_url,
-                "BuildImageFunctionArn": (build_function or deregister_function).function_arn,
-                "DeregisterRunnerFunctionArn": deregister_function.function_arn,
-                "CheckRunnerFunctionArn": check_function.function_arn,
-                "Building": "on" if build_function else "off",
+                "RunnerApiUrl": api.url,
+                "BuildImageFunctionArn": (build or deregister).function_arn,
+                "DeregisterRunnerFunctionArn": deregister.function_arn,
+                "CheckRunnerFunctionArn": check.function_arn,
+                "Building": "on" if build else "off",
                 "PermanentFailures": pattern(RUN_TASK, Answer.FAIL),
                 "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
                 "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
@@ -122,11 +124,13 @@ class RunnerLifecycle(Construct):
             resources=[registry.runner_table.table_arn],
         )
         self._allow("dynamodb:UpdateItem", resources=[registry.image_table.table_arn])
-        invoked = [deregister_function, check_function, build_function]
         self._allow(
             "lambda:InvokeFunction",
-            resources=[function.function_arn for function in invoked if function],
+            resources=[one.function_arn for one in (deregister, check, build) if one],
         )
+        for answering in (registration.runner_api, build):
+            if answering:
+                self.grant_resume(answering)
 
     def ended(self, *statuses: str) -> events.EventPattern:
         """The events of executions that ended with one of ``statuses``."""

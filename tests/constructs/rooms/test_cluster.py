@@ -7,6 +7,7 @@ import pytest
 from aws_cdk import aws_ec2 as ec2
 
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.runner_image import RunnerImage
 
 from ..fleets import READY
 from ..templates import Template, as_list, environment, of_type, parts, statements
@@ -29,8 +30,9 @@ def test_given_subnets_need_no_vpc(organization: Template) -> None:
 
 def test_subnets_alone_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
     subnet = ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")
+    image = RunnerImage(stack, "Image", image_uri=READY, jobs_may_choose=False)
     with pytest.raises(ValueError, match="1 subnets are given without security_groups, name"):
-        RunnerCluster(stack, "Cluster", image=READY, subnets=[subnet])
+        RunnerCluster(stack, "Cluster", image=image, subnets=[subnet])
 
 
 def test_jobs_hold_no_credentials_until_something_is_granted(
