@@ -28,19 +28,20 @@ TOGETHER: Mapping[str, str] = {
     "tests/end_to_end/test_explain.py": "tests/end_to_end: one fleet",
     "tests/end_to_end/test_job.py": "tests/end_to_end: one fleet",
     "tests/end_to_end/test_workflow_jobs.py": "tests/end_to_end: one fleet",
+    "tests/statemachines/executed/": "tests/statemachines/executed",
 }
 """Groups of files, by how their paths begin; any other file is a group of its own."""
 
 SLOWEST_FIRST = (
     "tests/end_to_end/test_crashes.py",
-    "tests/functions/images/test_builder.py",
+    "tests/functions/images/test_builder_crashes.py",
     "tests/end_to_end: one fleet",
     "tests/properties/test_fleet_properties.py",
     "tests/test_benchmarks.py",
     "tests/local/test_commands.py",
     "tests/packaging/test_wheel.py",
     "tests/constructs",
-    "tests/statemachines/test_executed.py",
+    "tests/statemachines/executed",
     "tests/end_to_end/test_images.py",
     "tests/local/test_assembly.py",
     "tests/local/test_fleet.py",

@@ -59,8 +59,8 @@ class FleetApi(Construct):
             self,
             "APIG4",
             "GitHub signs the raw body, which an authorizer never sees; runners show a claim "
-            "ticket. Evidence: tests/functions/test_receive_webhook.py, "
-            "tests/functions/test_runner_api.py.",
+            "ticket. Evidence: tests/functions/github/test_intake.py, "
+            "tests/functions/runner/test_claims.py.",
         )
 
     @property

@@ -53,7 +53,7 @@ class WebhookIntake(Construct):
             "SMG4",
             "GitHub knows the webhook secret, so Secrets Manager cannot rotate it alone; the "
             "previous secret is accepted too while it is rotated by hand. "
-            "Evidence: tests/functions/test_receive_webhook.py.",
+            "Evidence: tests/functions/github/test_intake.py.",
         )
         self.url = f"{api.url}{_PATH}"
         self.receive_webhook = FleetFunction(

@@ -1,139 +1,16 @@
-"""Which runners are given up that no heartbeat came from."""
+"""What the state machine catches of it, and that it writes nothing."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
-import check_runner
 from fleet_runtime.runner.registered import RunnerOffline
 
+from . import entry_points
 from .conftest import RUNNER, Aws, GitHub
+from .entry_points import Check, silent
 
-JOB = 2832853555
-Check = Callable[[], dict[str, Any]]
-
-
-@pytest.fixture
-def check(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: Any) -> Check:
-    environment.setenv("GITHUB_API_URL", github.stub.url)
-    github.jobs[JOB] = {"id": JOB, "status": "in_progress", "runner_name": RUNNER}
-    return lambda: check_runner.handler({"runner_id": RUNNER}, context)
-
-
-def silent(aws: Aws, github_id: int, *, seconds: int = 300, **changes: Any) -> None:
-    aws.park("completion", github_runner_id=github_id, **changes)
-    aws.put_row(runner_id=f"heartbeat/{RUNNER}", last_heartbeat=int(time.time()) - seconds)
-
-
-def test_a_runner_that_github_hears_is_there(aws: Aws, github: GitHub, check: Check) -> None:
-    github_id = github.add_runner(RUNNER, busy=True)
-    silent(aws, github_id)
-    assert check() == {"online": True}
-    assert github.calls == [f"GET runners/{github_id}"]
-
-
-def test_a_runner_that_github_has_lost_too_is_given_up(
-    aws: Aws, github: GitHub, check: Check
-) -> None:
-    silent(aws, github.add_runner(RUNNER, busy=True, status="offline"))
-    with pytest.raises(RunnerOffline, match=r"came for 30\d s, and GitHub says that it is offline"):
-        check()
-
-
-def test_a_runner_that_github_knows_no_more_is_given_up(
-    aws: Aws, github: GitHub, check: Check
-) -> None:
-    silent(aws, 100)
-    with pytest.raises(RunnerOffline, match="GitHub says that there is no such runner"):
-        check()
-
-
-@pytest.mark.parametrize("registered", [True, False])
-def test_a_runner_whose_job_has_ended_is_left_to_the_jobs_end(
-    aws: Aws, github: GitHub, check: Check, registered: bool
-) -> None:
-    github_id = github.add_runner(RUNNER, status="offline") if registered else 100
-    silent(aws, github_id)
-    github.jobs[JOB]["status"] = "completed"
-    assert check() == {"online": False}
-    github.jobs[JOB]["runner_name"] = "fleet-another-1"
-    with pytest.raises(RunnerOffline):
-        check()
-
-
-@pytest.mark.parametrize("changes", [{}, {"repository": ""}])
-def test_404_is_no_answer_if_the_job_cannot_be_seen_either(
-    aws: Aws, github: GitHub, check: Check, changes: dict[str, Any]
-) -> None:
-    silent(aws, 100, **changes)
-    github.fail("job", 404)
-    assert check() == {"online": None}
-
-
-def test_what_github_says_of_a_runner_is_enough_without_its_job(
-    aws: Aws, github: GitHub, check: Check
-) -> None:
-    silent(aws, github.add_runner(RUNNER, status="offline"))
-    github.fail("job", 500)
-    with pytest.raises(RunnerOffline):
-        check()
-
-
-@pytest.mark.parametrize("status", [0, 401, 403, 429, 500, 502])
-def test_github_that_cannot_be_asked_stops_nothing(
-    aws: Aws, github: GitHub, check: Check, status: int
-) -> None:
-    silent(aws, github.add_runner(RUNNER, status="offline"))
-    for _ in range(2):  # a refused token is read again once
-        github.fail("find", status)
-    assert check() == {"online": None}
-
-
-def test_a_runner_without_sense_stops_nothing(aws: Aws, github: GitHub, check: Check) -> None:
-    silent(aws, 100)
-    github.faults["find"] = [(200, {}, b"{}"), (200, {}, b"[]"), (200, {}, b"no json")]
-    for _ in range(3):
-        assert check() == {"online": None}
-
-
-def test_a_heartbeat_that_came_meanwhile_is_enough(aws: Aws, github: GitHub, check: Check) -> None:
-    silent(aws, github.add_runner(RUNNER, status="offline"), seconds=5)
-    assert check() == {"online": True}
-    assert github.calls == []
-
-
-def test_a_runner_never_heard_of_is_silent_since_its_claim(
-    aws: Aws, github: GitHub, check: Check
-) -> None:
-    github_id = github.add_runner(RUNNER, status="offline")
-    aws.park("completion", github_runner_id=github_id, claimed_at=int(time.time()) - 300)
-    with pytest.raises(RunnerOffline, match=r"came for 30\d s"):
-        check()
-
-
-def test_a_heartbeat_of_the_task_before_is_none_of_this_ones(
-    aws: Aws, github: GitHub, check: Check
-) -> None:
-    silent(
-        aws,
-        github.add_runner(RUNNER, status="offline"),
-        seconds=900,
-        claimed_at=int(time.time()) - 400,
-    )
-    with pytest.raises(RunnerOffline, match=r"came for 40\d s"):
-        check()
-
-
-@pytest.mark.parametrize("row", [True, False])
-def test_what_is_not_known_is_left_alone(aws: Aws, github: GitHub, check: Check, row: bool) -> None:
-    if row:
-        aws.put_row(status="RUNNING", waiting_for="completion", claimed_at=90)
-    assert check() == {"online": None}
-    assert github.calls == []
+check = entry_points.check
 
 
 def test_the_row_is_only_read(aws: Aws, github: GitHub, check: Check) -> None:

@@ -1,48 +1,17 @@
+"""What the state machine catches of it."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
-import deregister_runner
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 
+from . import entry_points
 from .conftest import RUNNER, Aws, GitHub
 
-
-@pytest.fixture
-def deregister(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: Any) -> Any:
-    environment.setenv("GITHUB_API_URL", github.stub.url)
-    return lambda: deregister_runner.handler({"runner_id": RUNNER}, context)
-
-
-def test_a_registered_runner_is_removed(aws: Aws, github: GitHub, deregister: Any) -> None:
-    github_id = github.add_runner(RUNNER)
-    aws.park("job", github_runner_id=github_id)
-    assert deregister() == {"busy": False}
-    assert github.runners == {}
-    assert github.calls == [f"DELETE runners/{github_id}"]
-    assert deregister() == {"busy": False}, "gone counts as removed"
-
-
-def test_a_busy_runner_stays(aws: Aws, github: GitHub, deregister: Any) -> None:
-    github_id = github.add_runner(RUNNER, busy=True)
-    aws.park("job", github_runner_id=github_id)
-    assert deregister() == {"busy": True}
-    assert list(github.runners) == [github_id]
-
-
-@pytest.mark.parametrize("row", [True, False])
-def test_a_runner_whose_id_is_not_known_is_found_by_its_name(
-    aws: Aws, github: GitHub, deregister: Any, row: bool
-) -> None:
-    if row:
-        aws.park("runner")
-    github.add_runner("fleet-another-1")
-    github.add_runner(RUNNER)
-    assert deregister() == {"busy": False}
-    assert [one["name"] for one in github.runners.values()] == ["fleet-another-1"]
-    assert deregister() == {"busy": False}
+deregister = entry_points.deregister
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,14 @@ from fleet_runtime.github.runners import generate_jitconfig
 from fleet_runtime.github.transport import Transport
 from fleet_runtime.job.scope import Scope
 
+from .. import light_aws
 from ..conftest import RUNNER, TOKEN, Aws, Received, Stub, forget
 
 REPOSITORY = "octo-org/example"
 WORKFLOW = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 NEEDED = {"administration": "write", "actions": "read"}
+
+light = light_aws.light
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,340 @@
+"""Jobs over the real handler: what is started, refused, released and replaced."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ..conftest import RUNNER, Aws, job, sample
+from ..entry_points import started_input, unserved, waiting_for_a_job
+
+# --- queued ---------------------------------------------------------------------------------
+
+
+def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("queued"))
+    document = started_input(aws)
+    tag = document["image_tag"]
+    assert document == {
+        "runner_id": RUNNER,
+        "repository": "octo-org/example",
+        "job_id": 2832853555,
+        "run_id": 940463255,
+        "run_attempt": 1,
+        "job_name": "test (3.12)",
+        "workflow_name": "Build",
+        "job_url": "https://github.com/octo-org/example/actions/runs/940463255/job/2832853555",
+        "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
+        "runner_labels": "self-hosted,linux",
+        "waiting_labels": "linux,self-hosted",
+        "class_name": "small",
+        "cpu": "512",
+        "memory": "1024",
+        "architecture": "X86_64",
+        "capabilities": "",
+        "needs": "",
+        "capacity": ["FARGATE"],
+        "usd_per_second": {"FARGATE": 6.8569e-06},
+        "image_tag": tag,
+        "image_base": "public.ecr.aws/ubuntu/ubuntu:24.04",
+        "task_definition": f"fleet-runner-abc-{tag}",
+        "queued_at": 1781551340,
+        "queued_delivery": "d",
+        "queued_received_at": 1781551342,
+    }
+    assert tag.startswith("default-")
+    assert aws.row() is None, "the lifecycle writes its row"
+
+
+def test_the_same_event_twice_starts_one_runner(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("queued"))
+    aws.sfn.fail("StartExecution", "ExecutionAlreadyExists")
+    dispatch(sample("queued"))
+    assert {call["name"] for call in aws.sfn.named("StartExecution")} == {RUNNER}
+
+
+def test_other_trouble_of_step_functions_is_tried_again(aws: Aws, dispatch: Any) -> None:
+    aws.sfn.fail("StartExecution", "StateMachineDoesNotExist")
+    with pytest.raises(Exception, match="StateMachineDoesNotExist"):
+        dispatch(sample("queued"))
+
+
+def test_a_stale_runner_id_on_a_queued_job_is_not_believed(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("queued_stale_runner"))
+    assert started_input(aws)["runner_id"] == RUNNER
+    assert aws.resumed == []
+
+
+def test_a_refused_job_is_refused_once(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    assert capsys.readouterr().out.count('"JobRefused"') == 2  # name and value of one EMF line
+
+
+def test_a_refused_jobs_author_is_to_be_told(aws: Aws, dispatch: Any) -> None:
+    dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    row = aws.row()
+    assert row is not None
+    assert (row["queued_delivery"], row["queued_received_at"]) == ("d", 1781551342)
+    assert unserved(aws) == [
+        {
+            "runner_id": RUNNER,
+            "repository": "octo-org/example",
+            "job_id": 2832853555,
+            "run_id": 940463255,
+            "run_attempt": 1,
+            "job_name": "test (3.12)",
+            "job_url": row["job_url"],
+            "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
+            "error": "Job.CannotBeServed",
+            "cause": row["cause"],
+            "final": True,
+        }
+    ]
+
+
+def test_a_refusal_that_was_written_but_not_told_is_told_by_the_next_event(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.events.fail("PutEvents", "InternalException")
+    refused = job("queued", labels=["self-hosted", "class:huge"])
+    with pytest.raises(Exception, match="InternalException"):
+        dispatch(refused)
+    assert aws.row() is not None
+    aws.events.answers["PutEvents"] = {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+    before = len(unserved(aws))
+    dispatch(refused)
+    assert len(unserved(aws)) == before + 1
+
+
+def test_a_job_whose_row_is_anothers_doing_is_not_said_to_be_refused(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.put_row(status="OFFLINE", released_at=1, job_status="cancelled")
+    dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    assert unserved(aws) == []
+
+
+# --- in progress and completed --------------------------------------------------------------
+
+
+def test_a_cancelled_jobs_row_names_the_delivery_too(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("completed_cancelled"))
+    row = aws.row()
+    assert row is not None
+    assert (row["completed_delivery"], row["completed_received_at"]) == ("d", 1781551342)
+
+
+def test_signals_go_by_the_runners_name(aws: Aws, dispatch: Any) -> None:
+    aws.park("job", runner_labels="self-hosted,linux")
+    aws.put_row(runner_id="fleet-999-1", runner_labels="self-hosted,linux")
+    dispatch(job("in_progress_old_server", id=999, run_id=888, name="another"))
+    row = aws.row()
+    assert row is not None
+    assert (row["job_id"], row["run_id"], row["job_name"]) == (999, 888, "another")
+    assert aws.resumed == [("token-job", "Success", "")]
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+def test_jobs_of_other_runners_leave_no_row(aws: Aws, dispatch: Any, name: str) -> None:
+    dispatch(job(name, runner_name="somebody-elses"))
+    assert aws.row("somebody-elses") is None
+    assert aws.resumed == []
+
+
+def test_a_start_without_a_runner_is_nothing(aws: Aws, dispatch: Any) -> None:
+    aws.park("job")
+    dispatch(job("in_progress", runner_name=None))
+    assert aws.resumed == []
+
+
+@pytest.mark.parametrize("phase", ["runner", "job"])
+def test_a_task_whose_runner_has_done_its_job_is_not_wanted(
+    aws: Aws, dispatch: Any, phase: str
+) -> None:
+    aws.park(phase, **({"github_runner_id": 2} if phase == "job" else {}))
+    dispatch(sample("completed"))
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == (f"token-{phase}", "Runner.Released")
+    assert cause == "the task before this one has done the job"
+    row = aws.row()
+    assert row is not None
+    assert row["job_status"] == "success"
+
+
+def test_a_task_that_has_another_job_by_then_keeps_it_and_that_jobs_runner_goes(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.park("completion", github_runner_id=2, started_at=100, job_id=9)
+    waiting_for_a_job(aws, "fleet-9-1")
+    dispatch(sample("completed"))
+    assert [(token, error) for token, error, _ in aws.resumed] == [
+        ("token-fleet-9-1", "Runner.Released")
+    ]
+    row = aws.row()
+    assert row is not None
+    assert not {"completed_at", "released_at"} & set(row)
+
+
+# --- released -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["image", "runner", "job"])
+def test_a_job_cancelled_before_it_started_releases_its_runner(
+    aws: Aws, dispatch: Any, phase: str
+) -> None:
+    aws.park(phase)
+    dispatch(sample("completed_cancelled"))
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == (f"token-{phase}", "Runner.Released")
+    assert cause == "the job was cancelled before a runner had it"
+    row = aws.row()
+    assert row is not None
+    assert row["job_status"] == "cancelled"
+    assert row["released_at"] > 0
+    assert row["status"] != "OFFLINE", "the lifecycle writes that"
+
+
+def test_a_job_cancelled_before_its_row_exists_leaves_a_tombstone(aws: Aws, dispatch: Any) -> None:
+    dispatch(sample("completed_cancelled"))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["job_status"]) == ("OFFLINE", "cancelled")
+    assert row["expires_at"] == row["timestamp"] + 2592000
+    assert (row["repository"], row["job_id"]) == ("octo-org/example", 2832853555)
+    assert aws.resumed == []
+
+
+def test_a_refused_job_that_is_cancelled_stays_refused(aws: Aws, dispatch: Any) -> None:
+    labels = ["self-hosted", "class:huge"]
+    dispatch(job("queued", labels=labels))
+    dispatch(job("completed_cancelled", labels=labels))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["job_status"]) == ("FAILED", "cancelled")
+
+
+def test_a_stand_in_is_released_for_a_runner_that_took_another_job(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion", started_at=100)
+    waiting_for_a_job(aws, "fleet-7-1", started_at=90)
+    waiting_for_a_job(aws, "fleet-8-1", released_at=90)
+    waiting_for_a_job(aws, "fleet-9-1")
+    aws.park("job", runner_id="fleet-10-1", waiting_labels="gpu,self-hosted")
+    dispatch(sample("completed_cancelled"))
+    assert [(token, error) for token, error, _ in aws.resumed] == [
+        ("token-fleet-9-1", "Runner.Released")
+    ]
+    row, stand_in = aws.row(), aws.row("fleet-9-1")
+    assert row is not None
+    assert stand_in is not None
+    assert "released_at" not in row
+    assert row["stand_in_released_at"] > 0
+    assert stand_in["released_at"] > 0
+
+
+def test_one_job_releases_one_stand_in_however_often_it_is_told(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion", started_at=100)
+    waiting_for_a_job(aws, "fleet-9-1")
+    dispatch(sample("completed_cancelled"))
+    waiting_for_a_job(aws, "fleet-10-1")
+    dispatch(sample("completed_cancelled"))
+    assert len(aws.resumed) == 1
+
+
+def test_without_a_waiting_runner_nobody_stands_in(aws: Aws, dispatch: Any) -> None:
+    aws.park("completion", started_at=100)
+    dispatch(sample("completed_cancelled"))
+    dispatch(job("completed_cancelled", labels=["self-hosted", "{%"]))
+    assert aws.resumed == []
+
+
+# --- a runner that takes another runner's job -----------------------------------------------
+
+
+OTHER = "fleet-7-1"
+
+
+OTHER_INPUT = {
+    "runner_id": OTHER,
+    "job_id": 7,
+    "repository": "octo-org/example",
+    "runner_labels": "self-hosted,class:medium",
+    "class_name": "Medium",
+    "image_tag": "default-0123",
+}
+
+
+@pytest.fixture
+def taken(aws: Aws, dispatch: Any) -> Any:
+    """A job of the sample's labels starts on a runner that a ``class:medium`` job was to have."""
+    aws.sfn.answers["DescribeExecution"] = {"input": json.dumps(OTHER_INPUT)}
+
+    def take(
+        name: str = "in_progress", *, runner: str = OTHER, labels: str = "self-hosted,class:medium"
+    ) -> None:
+        aws.park("job", runner_id=runner, task_token="token-other", runner_labels=labels)
+        dispatch(job(name, runner_name=runner))
+
+    return take
+
+
+def replacements(aws: Aws) -> list[dict[str, Any]]:
+    return [
+        {"name": call["name"], "input": json.loads(call["input"])}
+        for call in aws.sfn.named("StartExecution")
+    ]
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+def test_a_runner_that_a_lesser_job_took_is_replaced_and_that_jobs_own_released(
+    aws: Aws, taken: Any, name: str
+) -> None:
+    aws.park("runner", runner_labels="self-hosted,linux")
+    taken(name)
+    assert replacements(aws) == [
+        {"name": f"{OTHER}-r1", "input": OTHER_INPUT | {"runner_id": f"{OTHER}-r1"}}
+    ]
+    (described,) = aws.sfn.named("DescribeExecution")
+    assert described["executionArn"].endswith(f":execution:lifecycle:{OTHER}")
+    assert [(token, error) for token, error, _ in aws.resumed] == [
+        ("token-other", "Success"),
+        ("token-runner", "Runner.Released"),
+    ]
+
+
+def test_the_same_news_twice_replaces_once(
+    aws: Aws, taken: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken()
+    aws.sfn.fail("StartExecution", "ExecutionAlreadyExists")
+    taken("completed")
+    assert {one["name"] for one in replacements(aws)} == {f"{OTHER}-r1"}
+    assert capsys.readouterr().out.count('"RunnerReplaced"') == 2  # one EMF line
+
+
+def test_runners_with_the_same_labels_swap(aws: Aws, taken: Any) -> None:
+    aws.park("runner", runner_labels="linux,Self-Hosted")
+    taken(labels="self-hosted,Linux")
+    assert replacements(aws) == []
+    assert aws.resumed == [("token-other", "Success", "")]
+
+
+def test_a_replacement_that_loses_its_job_is_replaced_in_turn(aws: Aws, taken: Any) -> None:
+    taken(runner=f"{OTHER}-r1")
+    assert [one["name"] for one in replacements(aws)] == [f"{OTHER}-r2"]
+
+
+def test_a_replacement_that_gets_its_own_job_is_as_good_as_the_first(aws: Aws, taken: Any) -> None:
+    taken(runner=f"{RUNNER}-r1", labels="self-hosted,linux")
+    assert replacements(aws) == []
+    assert aws.row() is None
+
+
+def test_a_runner_nobody_wanted_any_more_is_not_replaced(aws: Aws, dispatch: Any) -> None:
+    aws.park("job", runner_id=OTHER, runner_labels="self-hosted,class:medium", released_at=5)
+    dispatch(job("in_progress", runner_name=OTHER))
+    assert replacements(aws) == []

@@ -1,0 +1,438 @@
+"""Claims over the real handler, with GitHub on loopback."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import runner_api
+from fleet_runtime.aws.client import client
+
+from ..conftest import RUNNER, TASK, Aws, GitHub, forget
+from ..entry_points import CLAIM, JOB, sha256
+
+# --- claims ---------------------------------------------------------------------------------
+
+
+def test_a_claim_registers_the_runner_and_resumes_its_lifecycle(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
+    aws.park("runner", runner_labels="Self-Hosted,image:ubuntu:22.04")
+    status, document, _ = post(CLAIM)
+    assert status == 200
+    assert document["encoded_jit_config"] == "the-jit-configuration"
+    assert github.calls == [f"GET jobs/{JOB}", "POST runners/generate-jitconfig"]
+    registered = github.stub.received[1].json()
+    assert registered["name"] == RUNNER
+    assert registered["labels"] == ["Self-Hosted", "image:ubuntu:22.04"]
+    row = aws.row()
+    assert row is not None
+    assert row["github_runner_id"] == 100
+    assert row["claimed_at"] > 0
+    assert row["events_token_hash"] == sha256(document["events_token"])
+    assert aws.resumed == [("token-runner", "Success", "")]
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", "the-ticket-and-more", "\ud800"])
+def test_403_for_a_missing_or_wrong_ticket(
+    aws: Aws, github: GitHub, post: Any, token: str | None
+) -> None:
+    aws.park("runner")
+    assert post(CLAIM, token=token)[0] == 403
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row
+    assert github.calls == []
+
+
+def test_409_for_a_second_claim(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+    assert post(CLAIM)[0] == 409
+    assert github.calls.count("POST runners/generate-jitconfig") == 1
+    assert len(aws.resumed) == 1
+
+
+def test_409_after_the_lifecycle_has_taken_the_ticket_away(aws: Aws, post: Any) -> None:
+    aws.park("job")
+    assert post(CLAIM)[0] == 409
+
+
+def test_two_claims_at_once_register_one_runner(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    nested: list[int] = []
+
+    def claim_again(operation: str) -> None:
+        if operation == "job" and not nested:
+            nested.append(0)
+            nested[0] = post(CLAIM)[0]
+
+    github.during = claim_again
+    assert post(CLAIM)[0] == 200
+    assert nested == [409]
+    assert len(github.runners) == 1
+
+
+def test_the_loser_of_a_race_for_the_ticket_is_told_so(
+    aws: Aws, post: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.park("runner")
+    records = runner_api._api().claims.records
+    find = records.find
+    reads: list[str] = []
+
+    def find_then_lose(runner_id: str) -> Any:
+        row = find(runner_id)
+        if not reads:
+            aws.park("runner", claimed_at=99)
+        reads.append(runner_id)
+        return row
+
+    monkeypatch.setattr(records, "find", find_then_lose)
+    assert post(CLAIM)[0] == 409
+    assert aws.resumed == []
+
+
+def test_503_until_the_lifecycle_waits(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.put_row(status="STARTING")
+    status, _, headers = post(CLAIM)
+    assert (status, headers["retry-after"]) == (503, "1")
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("phase", "ticket"), [("job", "the-ticket"), ("runner", "the-ticket-of-the-next")]
+)
+def test_503_for_the_next_task_until_the_lifecycle_waits_for_it(
+    aws: Aws, post: Any, phase: str, ticket: str
+) -> None:
+    aws.park(phase, stopped_tasks={TASK})
+    status, _, headers = post(CLAIM, token=ticket)
+    assert (status, headers["retry-after"]) == (503, "1")
+    aws.park(
+        "runner",
+        task_id=f"{TASK}-next",
+        ticket_hash=sha256("the-ticket-of-the-next"),
+        stopped_tasks={TASK},
+    )
+    assert post(CLAIM, token="the-ticket-of-the-next")[0] == 200
+
+
+def test_410_for_a_stopped_task_of_a_runner_that_is_over(aws: Aws, post: Any) -> None:
+    aws.put_row(status="FAILED", task_id=TASK, stopped_tasks={TASK})
+    assert post(CLAIM)[0] == 410
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"status": "OFFLINE"}, {"status": "FAILED"}, {"status": "STARTING", "released_at": 5}],
+)
+def test_410_without_a_ticket_once_it_is_over(
+    aws: Aws, post: Any, attributes: dict[str, Any]
+) -> None:
+    aws.put_row(**attributes)
+    assert post(CLAIM)[0] == 410
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"released_at": 5}, {"status": "FAILED"}, {"waiting_for": "job"}, {"waiting_for": "image"}],
+)
+def test_410_once_nobody_waits_for_the_claim(
+    aws: Aws, github: GitHub, post: Any, attributes: dict[str, Any]
+) -> None:
+    aws.park("runner", **attributes)
+    assert post(CLAIM)[0] == 410
+    assert github.calls == []
+
+
+@pytest.mark.parametrize("runner_name", [None, "", RUNNER])
+def test_410_if_the_job_ended_without_a_runner_or_on_a_task_of_this_one(
+    aws: Aws, github: GitHub, post: Any, runner_name: str | None
+) -> None:
+    aws.park("runner")
+    github.jobs[JOB].update(status="completed", runner_name=runner_name)
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-runner", "Runner.Released")
+    assert "had ended" in cause
+    row = aws.row()
+    assert row is not None
+    assert row["released_at"] > 0
+
+
+@pytest.mark.parametrize("status", ["in_progress", "completed"])
+def test_a_job_that_another_runner_took_leaves_this_one_for_others(
+    aws: Aws, github: GitHub, post: Any, status: str
+) -> None:
+    aws.park("runner")
+    github.jobs[JOB].update(status=status, runner_name="another")
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 0])
+def test_a_job_that_cannot_be_looked_up_counts_as_there(
+    aws: Aws, github: GitHub, post: Any, status: int
+) -> None:
+    aws.park("runner")
+    github.fail("job", status)
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "retry_after"),
+    [
+        (500, {}, "5"),
+        (0, {}, "5"),
+        (429, {"retry_after": "30"}, "30"),
+        (403, {"x_ratelimit_remaining": "0"}, "60"),
+        (403, {"retry_after": "999"}, "60"),
+    ],
+)
+def test_503_while_github_is_not_available_and_the_ticket_stays_good(
+    *, aws: Aws, github: GitHub, post: Any, status: int, headers: dict[str, str], retry_after: str
+) -> None:
+    aws.park("runner")
+    github.fail("register", status, **headers)
+    answered, _, sent = post(CLAIM)
+    assert (answered, sent["retry-after"]) == (503, retry_after)
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row
+    assert aws.resumed == []
+    forget()  # another process does not know what this one was told
+    assert post(CLAIM)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(403, "write access"), (404, "write access"), (422, "GitHub's message")],
+)
+def test_410_if_github_refuses_for_good(
+    aws: Aws, github: GitHub, post: Any, status: int, remedy: str
+) -> None:
+    aws.park("runner")
+    github.fail("register", status, "the reason")
+    assert post(CLAIM)[0] == 410
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-runner", "Runner.RegistrationRefused")
+    assert f"GitHub answered {status}: the reason" in cause
+    assert remedy in cause
+
+
+def test_a_replaced_token_is_read_again(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+    github.tokens = {"ghp_new"}
+    client("secretsmanager").put_secret_value(SecretId="github-token", SecretString="ghp_new")
+    github.runners.clear()
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+
+
+def test_410_if_the_token_is_wrong(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    github.tokens = set()
+    assert post(CLAIM)[0] == 410
+    assert "put a valid one into its secret" in aws.resumed[0][2]
+
+
+def test_410_with_the_remedy_if_there_is_no_token(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    client("secretsmanager").put_secret_value(SecretId="github-token", SecretString=" ")
+    assert post(CLAIM)[0] == 410
+    assert "put the GitHub token into it" in aws.resumed[0][2]
+
+
+def test_a_fault_of_aws_leaves_the_ticket_good(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    client("secretsmanager").delete_secret(SecretId="github-token", ForceDeleteWithoutRecovery=True)
+    with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
+        post(CLAIM)
+    client("secretsmanager").create_secret(Name="github-token", SecretString="ghp_token")
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row
+
+
+def test_an_idle_runner_of_the_same_name_is_replaced(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    old = github.add_runner(RUNNER)
+    assert post(CLAIM)[0] == 200
+    assert github.calls[1:] == [
+        "POST runners/generate-jitconfig",
+        f"GET runners?name={RUNNER}",
+        f"DELETE runners/{old}",
+        "POST runners/generate-jitconfig",
+    ]
+    row = aws.row()
+    assert row is not None
+    assert row["github_runner_id"] in github.runners
+
+
+def test_a_busy_runner_of_the_same_name_is_left_alone(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    old = github.add_runner(RUNNER, busy=True)
+    assert post(CLAIM)[0] == 410
+    assert list(github.runners) == [old]
+    assert "busy with a job" in aws.resumed[0][2]
+
+
+def test_a_name_that_stays_taken_is_refused(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    github.fail("register", 409, "Already exists")
+    github.fail("register", 409, "Already exists")
+    assert post(CLAIM)[0] == 410
+    assert aws.resumed[0][1] == "Runner.RegistrationRefused"
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
+def test_a_claim_that_comes_too_late_leaves_no_runner_at_github(
+    aws: Aws, github: GitHub, post: Any, code: str
+) -> None:
+    aws.park("runner")
+    aws.sfn.fail("SendTaskSuccess", code)
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+
+
+@pytest.mark.parametrize(
+    "change", [{"released_at": 5}, {"waiting_for": "job"}, {"ticket_hash": sha256("another")}]
+)
+def test_a_lifecycle_that_goes_on_during_the_claim_leaves_no_runner_at_github(
+    aws: Aws, github: GitHub, post: Any, change: dict[str, Any]
+) -> None:
+    aws.park("runner")
+
+    def go_on(operation: str) -> None:
+        if operation == "register":
+            aws.park("runner", claimed_at=99, **change)
+
+    github.during = go_on
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+    assert aws.resumed == []
+
+
+def test_a_runner_that_could_not_be_taken_back_does_not_spoil_the_answer(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
+    aws.park("runner")
+    aws.sfn.fail("SendTaskSuccess", "TaskTimedOut")
+    github.fail("delete", 500)
+    assert post(CLAIM)[0] == 410
+
+
+# --- what a runner declares -----------------------------------------------------------------
+
+
+DECLARATION = {
+    "capabilities": ["Shell", "python"],
+    "runner_version": "2.338.0",
+    "heartbeat_seconds": 30,
+}
+
+
+def outputs(aws: Aws) -> list[dict[str, Any]]:
+    return [json.loads(call["output"]) for call in aws.sfn.named("SendTaskSuccess")]
+
+
+def test_a_claim_says_what_the_image_can_do_and_how_often_it_will_be_heard_of(
+    aws: Aws, post: Any
+) -> None:
+    aws.park("runner")
+    assert post(CLAIM, body=DECLARATION)[0] == 200
+    row = aws.row()
+    assert row is not None
+    assert (row["capabilities"], row["runner_version"]) == ("shell,python", "2.338.0")
+    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 30}]
+
+
+def test_what_is_declared_costs_no_request_of_its_own(
+    aws: Aws, post: Any, requests: list[str]
+) -> None:
+    aws.park("runner")
+    requests.clear()
+    post(CLAIM, body=DECLARATION)
+    assert requests == ["GetItem", "UpdateItem", "UpdateItem"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        "",
+        "{}",
+        "not json",
+        "[]",
+        '"text"',
+        "[" * 50_000,
+        {"capabilities": "python", "runner_version": 2, "heartbeat_seconds": "30"},
+        {"capabilities": {"a": 1}, "runner_version": "v2", "heartbeat_seconds": -1},
+        {"capabilities": [1, None, "", "a,b", "-x", "a b"], "heartbeat_seconds": True},
+        {"runner_version": "2.338.0\n", "heartbeat_seconds": 3601},
+        {"runner_version": "2" * 33, "heartbeat_seconds": 30.5},
+        {"runner_version": "", "heartbeat_seconds": 0},
+        '{"heartbeat_seconds": NaN}',
+        '{"heartbeat_seconds": 1e400}',
+    ],
+)
+def test_a_claim_that_declares_nothing_usable_is_good_all_the_same(
+    aws: Aws, post: Any, body: object
+) -> None:
+    aws.park("runner")
+    assert post(CLAIM, body=body)[0] == 200
+    row = aws.row()
+    assert row is not None
+    assert not {"capabilities", "runner_version"} & set(row)
+    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 0}]
+
+
+def test_only_so_many_capabilities_are_kept(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    words = [f"c{number}" for number in range(60)]
+    assert post(CLAIM, body={"capabilities": [*words[:1], *words]})[0] == 200
+    row = aws.row()
+    assert row is not None
+    assert row["capabilities"] == ",".join(words[:50])
+
+
+@pytest.mark.parametrize(
+    ("needs", "declared"),
+    [("", []), ("python", ["Python", "shell"]), ("python,node", ["node", "shell", "python"])],
+)
+def test_a_runner_that_can_do_what_its_job_needs_is_registered(
+    aws: Aws, post: Any, needs: str, declared: list[str]
+) -> None:
+    aws.park("runner", needs=needs)
+    assert post(CLAIM, body={"capabilities": declared})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [({}, "nothing"), ({"capabilities": ["shell", "python"]}, "shell, python"), ("bad", "nothing")],
+)
+def test_a_runner_that_cannot_do_its_job_is_never_registered(
+    aws: Aws, github: GitHub, post: Any, body: object, found: str
+) -> None:
+    aws.park("runner", needs="node,native,python", image_tag="ubuntu-24.04-0123456789ab")
+    status, document, _ = post(CLAIM, body=body)
+    assert status == 410
+    assert "node" in document["message"]
+    assert github.calls == [], "GitHub is not even asked for the job"
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-runner", "Runner.CapabilityMissing")
+    missing = "node, native" if found != "nothing" else "node, native, python"
+    assert f"asks for {missing}, and image ubuntu-24.04-0123456789ab declares {found}:" in cause
+    assert "RUNNER_CAPABILITIES" in cause
+    assert post(CLAIM, body={"capabilities": ["node", "native", "python"]})[0] == 409
+
+
+def test_needs_are_nothing_to_who_has_no_ticket(aws: Aws, post: Any) -> None:
+    aws.park("runner", needs="node")
+    assert post(CLAIM, token="wrong", body={})[0] == 403
+    assert aws.resumed == []

@@ -1,0 +1,203 @@
+"""Heartbeats and events over the real handler."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fleet_runtime.observability import logger
+from fleet_runtime.runner.rows import HEARTBEAT_MEMORY_SECONDS
+
+from ..conftest import Aws, GitHub
+from ..entry_points import JOB, report, sha256
+
+# --- heartbeats -----------------------------------------------------------------------------
+
+
+BEAT = {"event": "heartbeat", "load": 0.42}
+
+
+@pytest.mark.usefixtures("running")
+def test_a_heartbeat_is_one_small_write_beside_the_row_and_keeps_the_lifecycle_waiting(
+    aws: Aws, github: GitHub, post: Any, requests: list[str]
+) -> None:
+    before, row = int(time.time()), aws.row()
+    assert report(post, BEAT) == 202
+    assert requests[-2:] == ["GetItem", "UpdateItem"]
+    assert aws.sfn.calls == [("SendTaskHeartbeat", {"taskToken": "token-completion"})]
+    assert github.calls == []
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["last_heartbeat"] >= before
+    assert heard["load"] == 0.42
+    # it goes by itself
+    assert heard["expires_at"] == heard["last_heartbeat"] + HEARTBEAT_MEMORY_SECONDS
+    assert aws.row() == row
+
+
+@pytest.mark.parametrize("phase", ["runner", "job", "image"])
+def test_a_heartbeat_in_another_phase_is_only_noted(aws: Aws, post: Any, phase: str) -> None:
+    aws.park(phase, events_token_hash=sha256("the-events-token"))
+    assert report(post, BEAT) == 202
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["last_heartbeat"] > 0
+    assert aws.sfn.calls == []
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
+def test_a_heartbeat_between_two_waits_is_good(
+    aws: Aws, post: Any, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.sfn.fail("SendTaskHeartbeat", code)
+    assert report(post, BEAT) == 202
+    assert "SignalTooLate" not in capsys.readouterr().out, "a heartbeat is no signal"
+
+
+@pytest.mark.usefixtures("running")
+def test_a_fault_of_aws_is_no_good_heartbeat(aws: Aws, post: Any) -> None:
+    aws.sfn.fail("SendTaskHeartbeat", "AccessDeniedException")
+    with pytest.raises(ClientError):
+        report(post, BEAT)
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    "load", ["0.4", -0.1, True, None, [], "NaN", 1e9, 10**400, float("nan"), float("inf")]
+)
+def test_a_load_that_is_none_is_left_out(aws: Aws, post: Any, load: object) -> None:
+    assert report(post, {"event": "heartbeat", "load": load}) == 202
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["last_heartbeat"] > 0
+    assert "load" not in heard
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(("load", "kept"), [(0, 0), (0.0, 0), (3, 3), (1e-9, 0), (1.23456, 1.23)])
+def test_a_load_is_kept_to_two_places(aws: Aws, post: Any, load: float, kept: float) -> None:
+    assert report(post, {"event": "heartbeat", "load": load}) == 202
+    heard = aws.heartbeat()
+    assert heard is not None
+    assert heard["load"] == kept
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("version", ["", "latest", 2.338, None, "2.338.0; rm", "2" * 33])
+def test_a_version_that_is_none_is_left_out(aws: Aws, post: Any, version: object) -> None:
+    for event in ("job_started", "job_completed"):
+        assert report(post, {"event": event, "runner_version": version}) == 202
+    row = aws.row()
+    assert row is not None
+    assert "runner_version" not in row
+
+
+@pytest.mark.parametrize("event", ["job_started", "job_completed"])
+def test_a_version_fills_a_gap_and_never_replaces_the_claims(
+    aws: Aws, post: Any, event: str
+) -> None:
+    body = {"event": event, "runner_version": "2.338.0"}
+    for known, kept in (({}, "2.338.0"), ({"runner_version": "2.330.0"}, "2.330.0")):
+        aws.park("job", events_token_hash=sha256("the-events-token"), **known)
+        assert report(post, body) == 202
+        row = aws.row()
+        assert row is not None
+        assert row["runner_version"] == kept, "a job can report as well as its hooks"
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("token", ["wrong", "the-ticket", "\ud800"])
+def test_a_heartbeat_with_a_wrong_token_changes_nothing(aws: Aws, post: Any, token: str) -> None:
+    before = aws.row()
+    assert report(post, BEAT, token=token) == 403
+    assert aws.row() == before
+    assert aws.heartbeat() is None
+    assert aws.sfn.calls == []
+
+
+def test_a_heartbeat_before_the_claim_is_refused(aws: Aws, post: Any) -> None:
+    aws.park("runner")
+    assert report(post, BEAT) == 403
+
+
+@pytest.mark.parametrize("status", ["OFFLINE", "FAILED"])
+def test_410_for_a_heartbeat_once_the_runner_has_ended(aws: Aws, post: Any, status: str) -> None:
+    # the lifecycle has taken the token away with the same write
+    aws.put_row(status=status, ended_at=100)
+    before = aws.row()
+    assert report(post, BEAT) == 410
+    assert aws.row() == before
+    assert aws.heartbeat() is None
+
+
+def test_a_heartbeat_makes_no_row(aws: Aws, post: Any) -> None:
+    assert report(post, BEAT) == 404
+    assert aws.row() is None
+
+
+# --- events ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_job_that_starts_resumes_the_lifecycle(aws: Aws, post: Any) -> None:
+    body = {"event": "job_started", "job_name": "build", "run_id": "7", "repository": "o/r"}
+    assert report(post, body) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["started_at"] > 0
+    assert row["job_status"] == "in_progress"
+    assert row["job_id"] == JOB, "the hook does not know which job it is"
+    assert aws.resumed == [("token-job", "Success", "")]
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("event", ["job_started", "job_completed"])
+def test_what_the_runner_really_got_is_logged(
+    post: Any, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", log)
+    job = {"job_name": 'bu"ild', "run_id": 7, "run_attempt": 2, "repository": "o/r"}
+    more = {"workflow": "w" * 500, "job_id": None, "other": "x", "runner_version": "2.338.0"}
+    assert report(post, {"event": event, **job, **more}) == 202
+    (line,) = [json.loads(each) for each in log.getvalue().splitlines() if "runner event" in each]
+    assert line["job"] == {**job, "workflow": "w" * 200}
+    assert (line["runner_event"], line["runner_version"]) == (event, "2.338.0")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_job_that_ends_is_noted_and_the_runner_left_to_tell_github(aws: Aws, post: Any) -> None:
+    assert report(post, {"event": "job_completed"}) == 202
+    row = aws.row()
+    assert row is not None
+    assert row["hook_completed_at"] > 0
+    assert "completed_at" not in row
+    assert aws.resumed == []
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    "body", [None, "", "not json", "[]", "{}", '{"event":"x"}', '{"event":[]}', "[" * 50_000]
+)
+def test_400_for_an_event_that_is_none(aws: Aws, post: Any, body: object) -> None:
+    assert report(post, body) == 400
+    assert aws.resumed == []
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("token", [None, "", "wrong", "the-ticket"])
+def test_403_for_a_wrong_events_token(aws: Aws, post: Any, token: str | None) -> None:
+    assert report(post, {"event": "job_started"}, token=token) == 403
+    assert aws.resumed == []
+
+
+def test_403_before_the_claim_and_404_without_a_row(aws: Aws, post: Any) -> None:
+    assert report(post, {"event": "job_started"}) == 404
+    aws.park("runner")
+    assert report(post, {"event": "job_started"}) == 403

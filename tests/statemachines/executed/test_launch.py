@@ -1,0 +1,74 @@
+"""The shipped machine, executed: from a turn to a task."""
+
+from __future__ import annotations
+
+from ..rig import Rig
+from .scenarios import NO_CAPACITY, api_error, no_capacity
+
+# --- turns ----------------------------------------------------------------------------------
+
+
+def in_line(rig: Rig, runner_id: str, **more: dict[str, str]) -> None:
+    row = {"runner_id": {"S": runner_id}, "waiting_for": {"S": "turn"}, "live": {"S": "in_line"}}
+    rig.dynamodb.put_item(TableName=rig.runners, Item=row | more)
+
+
+def test_a_runner_whose_turn_has_come_takes_its_row_over(rig: Rig) -> None:
+    in_line(rig, "fleet-90-1", start_input={"S": "{}"})
+    life = rig.start(runner_id="fleet-90-1", head_sha="abc", queued_delivery="d-1", in_line_at=7)
+    life.parked("runner")
+    row = life.row()
+    assert row["live"] == "started"
+    assert "start_input" not in row
+    assert (row["head_sha"], row["queued_delivery"], row["in_line_at"]) == ("abc", "d-1", "7")
+    life.fail("runner", "Runner.Terminated").end()
+    assert "live" not in life.row()
+
+
+def test_a_runner_released_in_line_does_not_start(rig: Rig) -> None:
+    in_line(rig, "fleet-91-1", released_at={"N": "1"})
+    assert rig.start(runner_id="fleet-91-1").path() == ["RecordRunner", "EndQuietly"]
+
+
+def test_a_runner_that_stood_in_no_line_has_no_time_in_it(rig: Rig) -> None:
+    life = rig.start()
+    life.parked("runner")
+    assert life.row()["in_line_at"] == "0"
+    life.fail("runner", "Runner.Terminated").end()
+
+
+# --- capacity -------------------------------------------------------------------------------
+
+
+def test_no_capacity_takes_the_next_provider(rig: Rig) -> None:
+    life = no_capacity(rig.life()).start(capacity=("FARGATE_SPOT", "FARGATE"))
+    life.parked("runner")
+    assert life.row()["capacity_provider"] == "FARGATE"
+    life.succeed("runner", "job", "completion")
+    assert life.path().count("LaunchTask") == 2
+
+
+def test_no_capacity_anywhere_waits_and_tries_again(rig: Rig) -> None:
+    life = rig.life().fault(on="ecs:RunTask", outcome="failure", reason="RESOURCE:ENI")
+    life.start(timeouts={"AwaitCapacity": "1"}).succeed("runner", "job", "completion")
+    assert life.path()[:5] == [
+        "RecordRunner",
+        "LaunchTask",
+        "CheckLaunch",
+        "AwaitCapacity",
+        "LaunchTask",
+    ]
+
+
+def test_no_capacity_as_an_exception_waits_too(rig: Rig) -> None:
+    rule = api_error("ecs:RunTask", code="ClientException") | {"message": NO_CAPACITY}
+    life = rig.life().fault(**rule)
+    life.start(timeouts={"AwaitCapacity": "1"}).succeed("runner", "job", "completion")
+    assert "AwaitCapacity" in life.path()
+
+
+def test_a_permanent_failure_fails_at_once_with_its_reason(rig: Rig) -> None:
+    life = rig.life().fault(on="ecs:RunTask", outcome="failure", reason="MISSING").start()
+    assert life.path().count("LaunchTask") == 1
+    assert life.row()["error"] == "Runner.LaunchFailed"
+    assert "MISSING" in life.row()["cause"]

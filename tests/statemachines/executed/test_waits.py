@@ -1,0 +1,103 @@
+"""The shipped machine, executed: heartbeats, and runners that no job comes to."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tests.waiting import until
+
+from ..rig import Rig
+from .scenarios import claim, github_unreachable_when_idle, idle_too_long
+
+# --- heartbeats -----------------------------------------------------------------------------
+
+
+def test_a_runner_that_github_still_hears_runs_on_without_heartbeats(rig: Rig) -> None:
+    life = rig.start()
+    claim(life, heartbeat_seconds=0.1).succeed("job")
+    first = life.parked("completion")
+    until(lambda: life.parked("completion") != first, life.path_so_far)
+    assert rig.running_tasks(life.runner_id)
+    life.succeed("completion")
+    assert life.end()["status"] == "SUCCEEDED"
+    path = life.path()
+    assert path[path.index("CheckRunner") + 1] == "RunJob"
+
+
+def test_a_heart_that_beats_does_not_make_a_job_longer(rig: Rig) -> None:
+    life = rig.start(timeouts={"RunnerTtlSeconds": "3"})
+    claim(life, heartbeat_seconds=30).succeed("job")
+    token = life.parked("completion")
+
+    def is_over_by_the_next_beat() -> bool:
+        with suppress(rig.states.exceptions.TaskTimedOut):
+            rig.states.send_task_heartbeat(taskToken=token)
+        status = rig.states.describe_execution(executionArn=life.arn)["status"]
+        return bool(status != "RUNNING")
+
+    until(is_over_by_the_next_beat, life.path_so_far)
+    assert life.end()["error"] == "Runner.JobTimeout"
+    assert "CheckRunner" not in life.path()
+
+
+def test_a_runner_that_sends_none_is_not_asked_for(rig: Rig) -> None:
+    life = rig.start(timeouts={"RunnerTtlSeconds": "2"}).succeed("runner", "job")
+    assert life.end()["error"] == "Runner.JobTimeout"
+    assert "CheckRunner" not in life.path()
+
+
+def test_the_time_of_a_job_goes_on_while_its_heart_is_looked_for(rig: Rig) -> None:
+    life = rig.start(timeouts={"RunnerTtlSeconds": "8"})
+    claim(life, heartbeat_seconds=0.1).succeed("job")
+    assert life.end()["error"] == "Runner.JobTimeout"
+    assert 1 <= life.path().count("CheckRunner") <= 7
+
+
+# --- idle -----------------------------------------------------------------------------------
+
+
+def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None:
+    life = rig.life().answer("deregister", "busy")
+    idle_too_long(life)
+    life.succeed("completion")
+    path = life.path()
+    assert path[path.index("ReleaseRunner") :] == [
+        "ReleaseRunner",
+        "CheckRelease",
+        "RunJob",
+        "StopTask",
+        "RecordOffline",
+    ]
+
+
+def test_a_job_that_starts_while_github_is_unreachable_is_not_stopped(rig: Rig) -> None:
+    life = rig.life()
+    github_unreachable_when_idle(life)
+    until(lambda: "AwaitGitHub" in life.path_so_far(), life.path_so_far)
+    life.write(started_at={"N": "1"})
+    life.succeed("completion")
+    assert life.end()["status"] == "SUCCEEDED"
+    assert "StopFailedTask" not in life.path()
+
+
+def test_a_job_refused_before_can_be_served_later(rig: Rig) -> None:
+    rig.dynamodb.put_item(
+        TableName=rig.runners,
+        Item={
+            "runner_id": {"S": "fleet-78-1"},
+            "status": {"S": "FAILED"},
+            "error": {"S": "Job.CannotBeServed"},
+        },
+    )
+    life = rig.start(runner_id="fleet-78-1").succeed("runner", "job", "completion")
+    assert life.end()["status"] == "SUCCEEDED"
+    assert "error" not in life.row()
+
+
+def test_what_is_known_of_the_first_task_does_not_speak_of_the_second(rig: Rig) -> None:
+    life = rig.start()
+    life.parked("runner")
+    life.write(exit_code={"N": "0"}, stopped_reason={"S": "old"}, stop_code={"S": "old"})
+    life.fail_again("runner", "Runner.TaskStopped")
+    assert not {"exit_code", "stopped_reason", "stop_code"} & set(life.row())
+    life.fail("runner", "Runner.Terminated").end()
