@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from cdk_runner_fleet.runner_name import execution_arn
 from testbed.laws import collect, job_of
 
 
@@ -49,8 +50,6 @@ def keep(fleet: LocalFleet, job_id: int, folder: Path) -> Path:
 
 
 def _history(fleet: LocalFleet, runner: str) -> list[Any]:
-    arn = fleet.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
+    arn = execution_arn(fleet.outputs["StateMachineArn"], runner)
     pages = fleet.client("stepfunctions").get_paginator("get_execution_history")
-    return [
-        event for page in pages.paginate(executionArn=f"{arn}:{runner}") for event in page["events"]
-    ]
+    return [event for page in pages.paginate(executionArn=arn) for event in page["events"]]

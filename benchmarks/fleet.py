@@ -29,6 +29,7 @@ from rich.table import Table
 
 from benchmarks.evidence import keep
 from cdk_runner_fleet.local.fleet import LocalFleet
+from cdk_runner_fleet.runner_name import execution_arn
 
 BATCHES = [1, 10, 100]
 JOB = """
@@ -105,9 +106,8 @@ def run_jobs(fleet: LocalFleet, jobs: int) -> Run:
     peak = max(peak, _settle(fleet))
     transitions, to_waiting = [], []
     states = fleet.client("stepfunctions")
-    machine = fleet.outputs["StateMachineArn"]
     for job in found["jobs"]:
-        arn = machine.replace(":stateMachine:", ":execution:") + f":{job['runner_name']}"
+        arn = execution_arn(fleet.outputs["StateMachineArn"], job["runner_name"])
         entered = {
             event["stateEnteredEventDetails"]["name"]: event["timestamp"].timestamp()
             for page in states.get_paginator("get_execution_history").paginate(executionArn=arn)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 import statistics
 import sys
 import threading
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
 from cdk_runner_fleet.local.twin.records import Job
+from cdk_runner_fleet.runner_name import read_name
 from testbed.laws import broken, collect, every_job_was_started_or_explained, job_of, told
 from testbed.stage import NO_CAPACITY, Deed, JobSpec, Stage, open_stage
 
@@ -51,7 +51,6 @@ OTHERS = (
     "function dies",
     "function times out",
 )
-_REPLACEMENT = re.compile(r".+-r\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +254,7 @@ def soak(plan: Plan) -> Figures:
         evidence = collect(stage.local, run.jobs, cancelled=run.cancelled)
         lost = len([*every_job_was_started_or_explained(evidence)])
         rows = evidence.rows
-        replaced = sum(bool(_REPLACEMENT.fullmatch(name)) for name in rows)
+        replaced = sum(bool(name and name.number) for name in map(read_name, rows))
         mine = {job.id for job in run.jobs}
         tasks = [task for task in evidence.tasks if job_of(task.get("startedBy", "")) in mine]
         conclusions = Counter(job.conclusion for job in run.jobs)

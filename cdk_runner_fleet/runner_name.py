@@ -19,6 +19,10 @@ class RunnerName(Protocol):
     def attempt(self) -> int:
         """Which attempt of the run that job is in."""
 
+    @property
+    def number(self) -> int:
+        """Which of those that follow the job's own runner it is; 0 for its own."""
+
 
 def make_name(*, prefix: str, job_id: int, attempt: int) -> str:
     """Name a job's own runner."""

@@ -6,7 +6,6 @@ they are told besides is which jobs a person has cancelled.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import Any
 
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.twin.records import Job, Runner
+from cdk_runner_fleet.runner_name import read_name
 
 Row = Mapping[str, Any]
 
-_RUNNER = re.compile(r".+-(?P<job>\d+)-\d+(-r\d+)?")
 _BY_THE_FLEET = "UserInitiated"
 """ECS's stop code of whatever was stopped with StopTask, which here is the fleet's alone."""
 
@@ -58,8 +57,8 @@ class Evidence:
 
 def job_of(runner: str) -> int | None:
     """The job that a runner was started for; None for a name that is not the fleet's."""
-    match = _RUNNER.fullmatch(runner)
-    return int(match["job"]) if match else None
+    name = read_name(runner)
+    return name.job_id if name else None
 
 
 def told(row: Row) -> bool:

@@ -49,7 +49,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.registry": set(),
     "rooms.catalog": {"values.runner_class"},
     "rooms.api": {"_function", "_nag"},
-    "rooms.bus": {"_function", "_nag"},
+    "rooms.bus": {"_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
     "rooms.runner_image": {"_nag", "rooms.recipe"},

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -123,14 +123,16 @@ def replay_events(
     """Send the archived events of a span of time through the fleet once more.
 
     Harmless: whatever an event has done already it does not do again. The archive goes back three
-    days. Times without a zone are this machine's.
+    days, and no further may the span. Times without a zone are this machine's.
     """
     first, last = _time("--from", start), _time("--to", end) if end else datetime.now().astimezone()
     if first >= last:
         raise FleetError(f"--from {start} is not before --to {end or 'now'}", exit_code=2)
     deployment = Deployment(stack=stack, profile=profile, region=region)
+    client = deployment.client("events")
+    _check_kept(client, deployment.event_archive, first, start)
     name = f"runner-fleet-{uuid.uuid4().hex[:12]}"
-    answer = deployment.client("events").start_replay(
+    answer = client.start_replay(
         ReplayName=name,
         EventSourceArn=deployment.event_archive,
         EventStartTime=first,
@@ -197,6 +199,19 @@ def _document(event: FailedEvent) -> dict[str, Any]:
 def _name(function_arn: str) -> str:
     """The function's name in its ARN, with or without a qualifier behind it."""
     return function_arn.partition(":function:")[2].partition(":")[0] or "unknown"
+
+
+def _check_kept(client: Any, archive_arn: str, first: datetime, given: str) -> None:
+    """Refuse a span that begins before the archive does: what is missing would not be told."""
+    archive = client.describe_archive(ArchiveName=archive_arn.rpartition("/")[2])
+    days = archive["RetentionDays"]
+    oldest = datetime.now().astimezone() - timedelta(days=days)
+    if days and first < oldest:
+        raise FleetError(
+            f"--from {given} is before the archive begins, which keeps {days} days: "
+            f"use --from {oldest:%Y-%m-%dT%H:%M} or later",
+            exit_code=2,
+        )
 
 
 def _time(option: str, text: str) -> datetime:

@@ -41,8 +41,12 @@ def runner_rows(items: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def public_row(row: Row) -> Row:
-    """A row without its secrets."""
-    return {name: value for name, value in row.items() if name not in SECRETS}
+    """A row without its secrets, and without the 0 for no time that the state machine writes."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in SECRETS and not (name == "in_line_at" and value == 0)
+    }
 
 
 def _value(value: Any) -> Any:

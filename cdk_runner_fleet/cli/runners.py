@@ -70,9 +70,9 @@ def list_runners(
                 row["runner_id"],
                 status_text(row.get("status", "")),
                 "" if row.get("status") in _OVER else _heard(row),
-                row.get("class_name", ""),
+                f"{row.get('class_name', '')} {row.get('architecture', '')}".strip(),
                 row.get("image_tag", ""),
-                f"{row.get('runner_version', '')} {row.get('architecture', '')}".strip(),
+                row.get("runner_version", ""),
                 row.get("capabilities", "").replace(",", " "),
                 row.get("job_name", ""),
                 status_text(row.get("job_status", "")),
@@ -132,7 +132,7 @@ def terminate_runner(
     elif over:
         typer.echo(f"{runner_id} is over already: {row['status']} {time_text(row.get('ended_at'))}")
     elif in_line:
-        typer.echo(f"{runner_id} was in line, its job gets no runner")
+        typer.echo(f"{runner_id} was in line; its job, if it is still queued, gets another runner")
     else:
         typer.echo(f"{runner_id} was {row['status']}, its lifecycle now stops it")
 

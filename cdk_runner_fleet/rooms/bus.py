@@ -11,8 +11,9 @@ from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
+from cdk_runner_fleet._runtime import runtime
 
-EVENT_SOURCE = "cdk-runner-fleet"
+EVENT_SOURCE: str = runtime("aws/event_source")["EVENT_SOURCE"]
 """Source of the fleet's own events."""
 
 

@@ -30,7 +30,9 @@ def queue(fleet: str, functions: Lambda, monkeypatch: pytest.MonkeyPatch) -> Ite
     url = boto3.client("sqs").create_queue(QueueName="failed")["QueueUrl"]
     eventbridge = boto3.client("events")
     bus = eventbridge.create_event_bus(Name="fleet")["EventBusArn"]
-    archive = eventbridge.create_archive(ArchiveName="kept", EventSourceArn=bus)["ArchiveArn"]
+    archive = eventbridge.create_archive(ArchiveName="kept", EventSourceArn=bus, RetentionDays=3)[
+        "ArchiveArn"
+    ]
     CloudFormation.stacks[fleet] |= {
         "FailedEventsQueueUrl": url,
         "EventBusArn": bus,
@@ -210,6 +212,17 @@ def test_replay_starts_one_onto_the_fleets_own_bus(run: Run, queue: str) -> None
     began, ended = replay["EventStartTime"].timestamp(), replay["EventEndTime"].timestamp()
     assert 3595 < ended - began < 3605
     assert abs(ended - time.time()) < 10
+
+
+def test_a_replay_begins_no_earlier_than_the_archive(run: Run, queue: str) -> None:
+    too_early = (datetime.now() - timedelta(days=3, minutes=1)).isoformat()
+    result = run("events", "replay", "--from", too_early)
+    assert result.exit_code == 2
+    assert f"--from {too_early} is before the archive begins, which keeps 3 days" in result.stderr
+    oldest = result.stderr.partition("use --from ")[2].partition(" or later")[0]
+    began = datetime.fromisoformat(oldest).timestamp()
+    assert abs(began - (time.time() - 3 * 86400)) < 90
+    assert boto3.client("events").list_replays()["Replays"] == []
 
 
 @pytest.mark.parametrize(

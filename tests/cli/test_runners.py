@@ -60,14 +60,18 @@ def test_list_and_details_show_what_a_runner_says_of_itself(run: Run, fleet: str
     }
     put_runner("fleet-1-1", class_name="small", **said)
     put_runner("fleet-2-1", **{**said, "status": "OFFLINE"})
+    put_runner("fleet-3-1", class_name="small", architecture="X86_64")
     lines = run("runners", "list").stdout.splitlines()
     header = next(line for line in lines if "RUNNER" in line)
     (live,) = [line for line in lines if "fleet-1-1" in line]
     assert cell(header, live, "HEARD") == "5 min ago, load 0.42"
-    assert cell(header, live, "VERSION") == "2.338.0 ARM64"
+    assert cell(header, live, "CLASS") == "small ARM64"
+    assert cell(header, live, "VERSION") == "2.338.0"
     assert cell(header, live, "CAN DO") == "python shell"
     (over,) = [line for line in lines if "fleet-2-1" in line]
     assert cell(header, over, "HEARD") == ""
+    (silent,) = [line for line in lines if "fleet-3-1" in line]
+    assert cell(header, silent, "VERSION") == "", "it has said nothing of itself"
     details = run("runners", "details", "fleet-1-1").stdout
     for text in ("2.338.0", "ARM64", "python,shell", "0.42", ", 5 min ago)"):
         assert text in details
@@ -116,6 +120,15 @@ def test_an_age_is_in_one_unit(monkeypatch: pytest.MonkeyPatch, seconds: int, ag
 
 def test_an_empty_table_lists_nothing(run: Run, fleet: str) -> None:
     assert run("runners", "list", "--output", "json").json == []
+
+
+def test_a_runner_that_stood_in_no_line_shows_no_time_in_it(run: Run, fleet: str) -> None:
+    put_runner("fleet-1-1", in_line_at=0)
+    put_runner("fleet-2-1", in_line_at=7)
+    for command in (("runners", "details", "fleet-1-1"), ("runners", "list", "--output", "json")):
+        shown = run(*command).stdout
+        assert "in_line_at" not in shown.partition("fleet-2-1")[0]
+    assert "in_line_at" in run("runners", "details", "fleet-2-1").stdout
 
 
 def test_details_show_every_attribute_but_no_secret(run: Run, fleet: str) -> None:
@@ -196,7 +209,7 @@ def test_terminate_ends_a_runner_in_line_itself(run: Run, fleet: str) -> None:
     put_runner("fleet-1-1", **IN_LINE)
     result = run("runners", "terminate", "fleet-1-1")
     assert result.exit_code == 0, result.stderr
-    assert "was in line, its job gets no runner" in result.stdout
+    assert "was in line; its job, if it is still queued, gets another runner" in result.stdout
     row = get_runner("fleet-1-1")
     assert (row["status"], row["error"], row["cost_usd"]) == ("FAILED", "Runner.Terminated", 0)
     assert row["ended_at"] >= row["released_at"]

@@ -170,6 +170,12 @@ def test_a_job_that_was_in_line_is_admitted_later() -> None:
             "Reconciliation starts another",
         ),
         (
+            {"status": "FAILED", "error": "Runner.Terminated", "cause": "terminated"},
+            f"The job's runner {RUNNER} failed, somebody stopped the runner with "
+            "`runner-fleet runners terminate` (Runner.Terminated: terminated).",
+            "or cancel it if it is still queued and not wanted. Reconciliation starts another",
+        ),
+        (
             {"status": "OFFLINE", "end_reason": "no job came within 600 seconds"},
             f"The runner {RUNNER} went without a job: no job came within 600 seconds.",
             "starts another",

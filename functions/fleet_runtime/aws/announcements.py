@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 
 from fleet_runtime.aws.client import Client
-
-_SOURCE = "cdk-runner-fleet"
+from fleet_runtime.aws.event_source import EVENT_SOURCE
 
 
 class EventNotTakenError(Exception):
@@ -28,7 +27,7 @@ def announce(events: Client, *, bus: str, detail_type: str, detail: Mapping[str,
     """
     entry = {
         "EventBusName": bus,
-        "Source": _SOURCE,
+        "Source": EVENT_SOURCE,
         "DetailType": detail_type,
         "Detail": json.dumps(dict(detail)),
     }

@@ -132,7 +132,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "Runner.Terminated": Cause(
         title="somebody stopped the runner with `runner-fleet runners terminate`",
-        remedy="Author: run the job again if it had started.",
+        remedy="Author: run the job again if it had started, or cancel it if it is still queued "
+        "and not wanted.",
     ),
 }
 """The fleet's own errors, by the name that stands on the row and in the execution's history."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fleet_runtime.aws.event_source import EVENT_SOURCE
 from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
 from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
 from fleet_runtime.github.signature import is_signed
@@ -69,7 +70,7 @@ class Intake:
                 return _message(200, happened.reason)
             self._bus.put(
                 bus=self._settings.event_bus_name,
-                source="cdk-runner-fleet",
+                source=EVENT_SOURCE,
                 detail_type="workflow_job",
                 detail=happened.to_detail(),
             )

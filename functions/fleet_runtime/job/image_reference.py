@@ -82,8 +82,10 @@ def allowed(reference: str, *, policy: ImagePolicy) -> str | Refusal:
             "image: label out of runs-on, or deploy with image_build_project true"
         )
     if not any(fnmatchcase(normalised, glob) for glob in policy.allowed_images):
+        full = shown(normalised, limit=300)
+        named = full if reference == normalised else f"{shown(reference)} ({full})"
         return Refusal(
-            reason=f"image {shown(reference)} ({shown(normalised, limit=300)}) is not allowed, "
+            reason=f"image {named} is not allowed, "
             f"use one of {', '.join(policy.allowed_images) or 'none'}, or add it to allowed_images"
         )
     return normalised

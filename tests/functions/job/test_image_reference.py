@@ -87,6 +87,22 @@ def tag(
     return images.image_tag(base, recipe=recipe, architecture=architecture, readable=readable)
 
 
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("ghcr.io/o/x:1", "image 'ghcr.io/o/x:1' is not allowed"),
+        ("x:1", "image 'x:1' ('public.ecr.aws/docker/library/x:1') is not allowed"),
+    ],
+)
+def test_a_refusal_names_an_image_twice_only_if_it_has_two_spellings(
+    asked: str, named: str
+) -> None:
+    policy = images.ImagePolicy(allowed_images=("quay.io/*",), image_building=True)
+    refusal = images.allowed(asked, policy=policy)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason.startswith(f"{named}, use one of quay.io/*")
+
+
 def test_names_tell_bases_recipes_and_architectures_apart() -> None:
     assert re.fullmatch(r"ubuntu-22-04-[0-9a-f]{24}", tag())
     assert tag() == tag()

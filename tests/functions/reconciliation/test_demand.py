@@ -279,6 +279,11 @@ def chain(*ended_at: int) -> list[Runner]:
             "fleet-1-1-r1",
             id="what has to be mended first, after ten minutes",
         ),
+        pytest.param(
+            [failed(0, ended_at=NOW, error="Runner.Terminated", released_at=NOW)],
+            "fleet-1-1-r1",
+            id="somebody terminated it, and its job is still queued",
+        ),
         pytest.param([runner("fleet-1-1")], None, id="it is alive, the index was behind"),
         pytest.param(
             [failed(0, ended_at=1), failed(1, ended_at=NOW, started_at=5, job_id=7)],
