@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
+from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge_any_resource
 
 METRICS_NAMESPACE = "RunnerFleet"
@@ -54,18 +54,13 @@ class FleetFunction(lambda_.Function):
     ) -> None:
         is_traced = tracing != lambda_.Tracing.DISABLED
         # beside the function: it has no children before it is made, and is made of these
-        log_group = logs.LogGroup(
-            scope,
-            f"{construct_id}Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        logs = log_group(scope, f"{construct_id}Logs")
         self.execution_role = iam.Role(
             scope,
             f"{construct_id}Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         )
-        log_group.grant_write(self.execution_role)
+        logs.grant_write(self.execution_role)
         super().__init__(
             scope,
             construct_id,
@@ -77,7 +72,7 @@ class FleetFunction(lambda_.Function):
             role=self.execution_role,
             timeout=timeout or Duration.seconds(30),
             memory_size=memory_size,
-            log_group=log_group,
+            log_group=logs,
             logging_format=lambda_.LoggingFormat.JSON,
             # three lines an invocation, 676 bytes, would tell what its metrics do
             system_log_level_v2=lambda_.SystemLogLevel.WARN,

@@ -38,7 +38,8 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "runner_name": {"_runtime"},
     "_delegate": set(),
     "_nag": set(),
-    "_function": {"_assets", "_nag"},
+    "_logs": set(),
+    "_function": {"_assets", "_logs", "_nag"},
     # what the constructs are told
     "values.github": set(),
     "values.limits": set(),
@@ -48,12 +49,12 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.launch_failures": set(),
     "rooms.registry": set(),
     "rooms.catalog": {"values.runner_class"},
-    "rooms.api": {"_function", "_nag"},
+    "rooms.api": {"_function", "_logs", "_nag"},
     "rooms.bus": {"_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
-    "rooms.runner_image": {"_nag", "rooms.recipe"},
-    "rooms.cluster": {"_nag", "rooms.runner_image", "values.runner_class"},
+    "rooms.runner_image": {"_logs", "_nag", "rooms.recipe"},
+    "rooms.cluster": {"_logs", "_nag", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},
     "rooms.explanation": {"_function", "rooms.bus", "rooms.connection", "rooms.registry"},
@@ -70,6 +71,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.lifecycle": {
         "_assets",
         "_function",
+        "_logs",
         "_nag",
         "rooms.api",
         "rooms.cluster",

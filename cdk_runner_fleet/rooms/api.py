@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-from aws_cdk import RemovalPolicy
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_integrations as integrations
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge
 
 _ACCESS_LOG = {
@@ -34,12 +33,7 @@ class FleetApi(Construct):
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self.http_api = apigateway.HttpApi(self, "HttpApi", create_default_stage=False)
-        self.log_group = logs.LogGroup(
-            self,
-            "AccessLogs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        self.log_group = log_group(self, "AccessLogs")
         stage = apigateway.HttpStage(
             self,
             "Stage",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jsii
-from aws_cdk import ArnFormat, Aws, Duration, Fn, Names, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Aws, Duration, Fn, Names, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
@@ -94,12 +94,7 @@ class RunnerCluster(Construct):
             "Container Insights is billed by task and would cost more than short jobs do; each "
             "runner's times and cost stand on its row.",
         )
-        self.log_group = logs.LogGroup(
-            self,
-            "Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        self.log_group = log_group(self, "Logs")
         self.execution_role = iam.Role(
             self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
         )

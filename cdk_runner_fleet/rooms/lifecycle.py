@@ -9,12 +9,12 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
@@ -60,12 +60,7 @@ class RunnerLifecycle(Construct):
         super().__init__(scope, construct_id)
         deregister, check = registration.deregister_runner, registration.check_runner
         build = images.build_image
-        self.log_group = logs.LogGroup(
-            self,
-            "Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        self.log_group = log_group(self, "Logs")
         self.state_machine = sfn.StateMachine(
             self,
             "StateMachine",

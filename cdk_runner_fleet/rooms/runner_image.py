@@ -10,10 +10,10 @@ from aws_cdk import ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack, Stage, T
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
 from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
 
@@ -167,12 +167,7 @@ class RunnerImage(Construct):
         if builds:
             self.repository = repository or _repository(self)
             self._source = self._stage(recipe)
-            self.log_group = logs.LogGroup(
-                self,
-                "Logs",
-                retention=logs.RetentionDays.ONE_MONTH,
-                removal_policy=RemovalPolicy.DESTROY,
-            )
+            self.log_group = log_group(self, "Logs")
 
     @property
     def is_built(self) -> bool:

@@ -118,9 +118,7 @@ class Board:
                 self._queue.insert(0, job)
                 self._assign()
             else:
-                timer = threading.Timer(self._lost_after_seconds, self._lost, [runner, job])
-                timer.daemon = True
-                timer.start()
+                _after(self._lost_after_seconds, self._lost, runner, job)
 
     def _lost(self, runner: Runner, job: Job) -> None:
         with self.lock:
@@ -323,9 +321,7 @@ class Board:
         self.started(runner)
         if runner.send:
             runner.send({"type": "removed"})
-        timer = threading.Timer(fault.seconds, self._give_up, [runner, job])
-        timer.daemon = True
-        timer.start()
+        _after(fault.seconds, self._give_up, runner, job)
 
     def _give_up(self, runner: Runner, job: Job) -> None:
         with self.lock:
@@ -354,3 +350,9 @@ class Board:
         self._notify("completed", job)
         if advance:
             self._advance(job.run)
+
+
+def _after(seconds: float, act: Callable[[Runner, Job], None], runner: Runner, job: Job) -> None:
+    timer = threading.Timer(seconds, act, [runner, job])
+    timer.daemon = True
+    timer.start()
