@@ -75,6 +75,11 @@ def report(post: Any, body: object, token: str | None = "the-events-token", **ev
     return status
 
 
+def outputs(aws: Aws) -> list[dict[str, Any]]:
+    """What lifecycles were told that something came to a good end."""
+    return [json.loads(call["output"]) for call in aws.sfn.named("SendTaskSuccess")]
+
+
 def stopped(task: str = TASK, runner: str = RUNNER, **changes: Any) -> dict[str, Any]:
     """An ECS Task State Change event, as far as it matters."""
     detail = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,9 +10,9 @@ import runner_api
 from fleet_runtime.aws.client import client
 
 from ..conftest import RUNNER, TASK, Aws, GitHub, forget
-from ..entry_points import CLAIM, JOB, sha256
+from ..entry_points import CLAIM, JOB, outputs, sha256
 
-# --- claims ---------------------------------------------------------------------------------
+# --- claims ----------------------------------------------------------------------------------
 
 
 def test_a_claim_registers_the_runner_and_resumes_its_lifecycle(
@@ -327,7 +326,7 @@ def test_a_runner_that_could_not_be_taken_back_does_not_spoil_the_answer(
     assert post(CLAIM)[0] == 410
 
 
-# --- what a runner declares -----------------------------------------------------------------
+# --- what a runner declares ------------------------------------------------------------------
 
 
 DECLARATION = {
@@ -335,10 +334,6 @@ DECLARATION = {
     "runner_version": "2.338.0",
     "heartbeat_seconds": 30,
 }
-
-
-def outputs(aws: Aws) -> list[dict[str, Any]]:
-    return [json.loads(call["output"]) for call in aws.sfn.named("SendTaskSuccess")]
 
 
 def test_a_claim_says_what_the_image_can_do_and_how_often_it_will_be_heard_of(
@@ -359,46 +354,6 @@ def test_what_is_declared_costs_no_request_of_its_own(
     requests.clear()
     post(CLAIM, body=DECLARATION)
     assert requests == ["GetItem", "UpdateItem", "UpdateItem"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        None,
-        "",
-        "{}",
-        "not json",
-        "[]",
-        '"text"',
-        "[" * 50_000,
-        {"capabilities": "python", "runner_version": 2, "heartbeat_seconds": "30"},
-        {"capabilities": {"a": 1}, "runner_version": "v2", "heartbeat_seconds": -1},
-        {"capabilities": [1, None, "", "a,b", "-x", "a b"], "heartbeat_seconds": True},
-        {"runner_version": "2.338.0\n", "heartbeat_seconds": 3601},
-        {"runner_version": "2" * 33, "heartbeat_seconds": 30.5},
-        {"runner_version": "", "heartbeat_seconds": 0},
-        '{"heartbeat_seconds": NaN}',
-        '{"heartbeat_seconds": 1e400}',
-    ],
-)
-def test_a_claim_that_declares_nothing_usable_is_good_all_the_same(
-    aws: Aws, post: Any, body: object
-) -> None:
-    aws.park("runner")
-    assert post(CLAIM, body=body)[0] == 200
-    row = aws.row()
-    assert row is not None
-    assert not {"capabilities", "runner_version"} & set(row)
-    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 0}]
-
-
-def test_only_so_many_capabilities_are_kept(aws: Aws, post: Any) -> None:
-    aws.park("runner")
-    words = [f"c{number}" for number in range(60)]
-    assert post(CLAIM, body={"capabilities": [*words[:1], *words]})[0] == 200
-    row = aws.row()
-    assert row is not None
-    assert row["capabilities"] == ",".join(words[:50])
 
 
 @pytest.mark.parametrize(
