@@ -14,6 +14,8 @@ from testbed.stage import NO_CAPACITY, Deed, JobSpec, Stage
 DELAY_SECONDS = 0.6
 
 Person = Literal["cancels_at_once", "cancels_running", "reruns"]
+Webhook = WebhookFaultKind | Literal["late"]
+"""``late``: it comes when its job's runner has another job, at the latest when all is at rest."""
 Mishap = Literal["never_boots", "cannot_pull", "interrupted_starting", "interrupted_running"]
 
 
@@ -28,6 +30,7 @@ class Act:
         person: What somebody does to it.
         mishap: What becomes of its task.
         refusals: How often ECS has no capacity for it.
+        deaf: Whether the fleet hears nothing of what its runner's hooks report.
         webhooks: What goes wrong with its events, by action.
     """
 
@@ -37,7 +40,8 @@ class Act:
     person: Person | None = None
     mishap: Mishap | None = None
     refusals: int = 0
-    webhooks: tuple[tuple[str, WebhookFaultKind], ...] = ()
+    deaf: bool = False
+    webhooks: tuple[tuple[str, Webhook], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,9 @@ def play(stage: Stage, script: Script) -> list[str]:
     played = _Play(stage)
     for job_id, act in zip(ids, script.acts, strict=True):
         played.begin(job_id, act)
+    if any(kind == "late" for act in script.acts for _, kind in act.webhooks):
+        stage.quiet()
+        played.send_late()
     problems = stage.settle(played.jobs, cancelled=played.cancelled)
     stage.deeds.clear()
     for job in played.jobs:
@@ -116,7 +123,20 @@ def _arm(stage: Stage, job_id: int, act: Act) -> None:
     mine = f"-{job_id}-1"
     for action, kind in act.webhooks:
         stage.twin.webhook_faults.add(
-            WebhookFault(fault=kind, action=action, job_name=f"job-{job_id}", seconds=DELAY_SECONDS)
+            WebhookFault(
+                fault="drop" if kind == "late" else kind,
+                action=action,
+                job_name=f"job-{job_id}",
+                seconds=DELAY_SECONDS,
+            )
+        )
+    if act.deaf:
+        stage.fault(
+            on="function",
+            match="runner_api",
+            event=[f"{mine}/events"],
+            outcome="crash_after",
+            times=None,
         )
     if act.refusals:
         stage.fault(
@@ -135,6 +155,7 @@ class _Play:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._late: dict[int, list[str]] = {}
         self.jobs: list[Job] = []
         self.cancelled: set[int] = set()
 
@@ -149,6 +170,7 @@ class _Play:
         self.jobs.append(job)
         if act.gated:
             self._stage.twin.board.approve(job)
+        self._late[job.id] = [action for action, kind in act.webhooks if kind == "late"]
         deeds = {
             "cancels_at_once": Deed(when=lambda: True, do=lambda: self._cancel(job)),
             "cancels_running": Deed(when=lambda: _is_running(job), do=lambda: self._cancel(job)),
@@ -161,6 +183,27 @@ class _Play:
             ),
         }
         self._stage.deeds += [deeds[what] for what in (act.person, act.mishap) if what in deeds]
+        if self._late[job.id]:
+            another = Deed(
+                when=lambda: self._runner_has_another(job), do=lambda: self._send_late(job.id)
+            )
+            self._stage.deeds.append(another)
+
+    def send_late(self) -> None:
+        """Send the events that are late and have not come yet."""
+        for job_id in self._late:
+            self._send_late(job_id)
+
+    def _send_late(self, job_id: int) -> None:
+        late = self._late[job_id]
+        for event in self._stage.twin.deliveries:
+            if event.job_id == job_id and event.action in late and event.status_code is None:
+                late.remove(event.action)
+                self._stage.twin.hook_deliveries.deliver_again(event)
+
+    def _runner_has_another(self, job: Job) -> bool:
+        others = (other for other in self.jobs if other is not job and _is_running(other))
+        return job.runner_name is not None and job.runner_name in {o.runner_name for o in others}
 
     def _cancel(self, job: Job) -> None:
         with self._stage.twin.board.lock:
