@@ -48,7 +48,7 @@ class Evidence:
     def tasks_of(self, runner: str) -> list[Mapping[str, Any]]:
         """The tasks that were started for a runner, the oldest first."""
         found = [task for task in self.tasks if task.get("startedBy") == runner]
-        return sorted(found, key=lambda task: str(task["createdAt"]))
+        return sorted(found, key=lambda task: task["createdAt"])
 
     def rows_of(self, job: Job) -> list[Row]:
         """The rows of the runners that were started for a job."""
@@ -106,12 +106,16 @@ def no_runner_was_stopped_while_it_had_a_job(evidence: Evidence) -> Iterator[str
     time to is out of contact, and its job fails.
     """
     for job in evidence.jobs:
-        suspects = set(job.deserted_by)
+        suspects = dict(job.deserted_by)
         if job.runner_name and job.conclusion != "success" and job.id not in evidence.cancelled:
-            suspects.add(job.runner_name)
-        for name in sorted(suspects):
-            codes = [task.get("stopCode") for task in evidence.tasks_of(name)]
-            # one task of a runner follows the other: the last was the one that had the job
+            suspects[job.runner_name] = job.started_at or 0
+        for name, had_it_at in sorted(suspects.items()):
+            # one task of a runner follows the other: the last that was there then had the job
+            codes = [
+                task.get("stopCode")
+                for task in evidence.tasks_of(name)
+                if task["createdAt"].timestamp() <= had_it_at
+            ]
             if codes and codes[-1] == _BY_THE_FLEET:
                 yield (
                     f"{name} was stopped while it had job {job.id} ({job.status}, "

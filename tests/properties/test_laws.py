@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def job(**changes: Any) -> Job:
         created_at=0.0,
     )
     leg = JobLeg(name="build", labels=("self-hosted",), matrix={})
-    done = {"status": "completed", "conclusion": "success", "runner_name": NAME}
+    done = {"status": "completed", "conclusion": "success", "runner_name": NAME, "started_at": 1.5}
     return Job(
         id=JOB, run=run, attempt=1, spec=spec, leg=leg, created_at=0.0, **{**done, **changes}
     )
@@ -40,7 +41,11 @@ def runner(name: str = NAME, **changes: Any) -> Runner:
 
 def task(name: str = NAME, **changes: Any) -> dict[str, Any]:
     ended = {"lastStatus": "STOPPED", "stopCode": "UserInitiated"}
-    return {"startedBy": name, "taskArn": f"task/{name}", "createdAt": "1", **ended, **changes}
+    return {"startedBy": name, "taskArn": f"task/{name}", "createdAt": at(1), **ended, **changes}
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 WELL = Evidence(
@@ -70,7 +75,11 @@ def test_a_job_that_was_served() -> None:
         ({"executions": [NAME]}, "is open"),
         ({"present": [runner()]}, "is registered at GitHub"),
         ({"jobs": [job(conclusion="cancelled")]}, "was stopped while it had job 41"),
-        ({"jobs": [job(deserted_by=[NAME])]}, "was stopped while it had job 41"),
+        (
+            {"jobs": [job(conclusion="cancelled")], "tasks": [task(), SPOT | {"createdAt": at(2)}]},
+            "was stopped while it had job 41",
+        ),
+        ({"jobs": [job(deserted_by={NAME: 2.0})]}, "was stopped while it had job 41"),
         ({"registered": IDLE}, "job 41 had 2 needless runners: fleet-41-1, fleet-41-1-r1"),
         ({"rows": {NAME: {"status": "RUNNING"}}}, "is RUNNING"),
         ({"rows": {NAME: {"status": "OFFLINE", "live": "started"}}}, "has ['live']"),
@@ -93,7 +102,9 @@ def test_a_law_that_is_broken(changes: dict[str, Any], said: str) -> None:
         {"jobs": [job(conclusion="cancelled", runner_name=None)], "cancelled": {JOB}},
         {"jobs": [job(conclusion="cancelled")], "cancelled": {JOB}},
         {"jobs": [job(conclusion="failure")], "tasks": [SPOT]},
-        {"jobs": [job(deserted_by=[NAME])], "tasks": [task(), SPOT | {"createdAt": "2"}]},
+        {"jobs": [job(conclusion="failure")], "tasks": [SPOT, task(createdAt=at(2))]},
+        {"jobs": [job(deserted_by={NAME: 3.0})], "tasks": [task(), SPOT | {"createdAt": at(2)}]},
+        {"jobs": [job(deserted_by={NAME: 1.8})], "tasks": [SPOT, task(createdAt=at(2))]},
         {"registered": IDLE[:1]},
         {"registered": IDLE, "tasks": [SPOT]},
         {"registered": [*IDLE[:1], runner(f"{NAME}-r1", connected_once=False, had_job=False)]},

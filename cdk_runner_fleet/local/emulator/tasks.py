@@ -20,6 +20,7 @@ import time
 import types
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,11 @@ def of_copies(sanitize: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return sanitized
 
 
+def _epoch(value: Any) -> Any:
+    """A time as ECS answers with it, to the millisecond; ministack leaves that out."""
+    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else value
+
+
 def install(
     options: Options,
     faults: Faults,
@@ -413,6 +419,7 @@ def install(
     ecs._docker = types.SimpleNamespace()
     tasks._upstream_run = upstream.replace(ecs, "_run_task", tasks.run_task, takes=("data",))
     upstream.replace(ecs, "_stop_task", tasks.stop_task, takes=("data",))
+    upstream.replace(ecs, "_ts_to_epoch", _epoch, takes=("value",))
     upstream.replace(ecs, "_sanitize", of_copies(ecs._sanitize), takes=("obj",))
     upstream.replace(
         ecs,

@@ -110,7 +110,7 @@ class Board:
             job = runner.job
             if job is None:
                 return
-            job.deserted_by.append(runner.name)
+            job.deserted_by[runner.name] = time.time()
             if job.never_starts:
                 return
             if job.status == "queued":

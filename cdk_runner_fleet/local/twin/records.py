@@ -46,8 +46,8 @@ class Runner:
 class Job:
     """One job of a run's current attempt.
 
-    `deserted_by` are the names of runners whose session ended while they had it; `never_starts`
-    says that its runner acquired it and died.
+    `deserted_by` has the names of runners whose session ended while they had it, and when;
+    `never_starts` says that its runner acquired it and died.
     """
 
     id: int
@@ -64,7 +64,7 @@ class Job:
     runner_id: int | None = None
     runner_name: str | None = None
     assigned: Runner | None = None
-    deserted_by: list[str] = field(default_factory=list)
+    deserted_by: dict[str, float] = field(default_factory=dict)
     never_starts: bool = False
     steps: list[dict[str, Any]] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_a_task_runs_and_its_exit_code_counts(ecs: Ecs) -> None:
 
 def test_events_of_a_life(ecs: Ecs) -> None:
     arn = ecs.run("exit 0", started_by="fleet-1-1")["tasks"][0]["taskArn"]
-    ecs.stopped(arn)
+    task = ecs.stopped(arn)
     details = sorted(ecs.events.details(3), key=lambda detail: int(detail["version"]))
     assert [detail["lastStatus"] for detail in details] == ["PENDING", "RUNNING", "STOPPED"]
     last = details[-1]
@@ -110,6 +111,8 @@ def test_events_of_a_life(ecs: Ecs) -> None:
     )  # fmt: skip
     assert last["containers"][0]["exitCode"] == 0
     assert last["taskArn"] == arn
+    for moment in ("createdAt", "startedAt", "stoppedAt"):
+        assert task[moment] == datetime.fromisoformat(last[moment])
 
 
 def test_stop_asks_first_and_kills_after_the_timeout(ecs: Ecs) -> None:

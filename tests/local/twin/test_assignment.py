@@ -93,7 +93,7 @@ def test_a_job_not_begun_goes_back_to_the_queue(github: Any) -> None:
     assert github.until_completed(run_id)["jobs"][0]["runner_name"] == "second"
     (job,) = github.twin.board.runs[run_id].jobs
     first, second = github.twin.board.registered
-    assert job.deserted_by == [first.name]
+    assert list(job.deserted_by) == [first.name]
     assert first.had_job
     assert second.name == "second"
 
