@@ -74,7 +74,8 @@ class FleetFunction(lambda_.Function):
             memory_size=memory_size,
             log_group=logs,
             logging_format=lambda_.LoggingFormat.JSON,
-            # three lines an invocation, 676 bytes, would tell what its metrics do
+            # three lines an invocation, 676 bytes, would tell what its metrics do; what is said of
+            # failures and timeouts is WARN (Lambda Developer Guide, "Log-level filtering")
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             tracing=tracing,
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,

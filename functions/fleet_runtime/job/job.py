@@ -34,7 +34,8 @@ class Job:
         labels: What stands in ``runs-on``; None in place of what is no text.
         status: ``queued``, ``in_progress``, ``completed``, ``waiting`` or another of GitHub's.
         runner_name: The runner that has it or had it, None while none has.
-        github_runner_id: That runner's registration; None if GitHub does not tell.
+        github_runner_id: That runner's registration, as ``runner.id`` in the answer to it (who says
+            that both are one id: docs/failure-modes.md); None if GitHub does not tell.
         head_sha: The commit it runs for; empty where GitHub does not tell.
     """
 
