@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -74,6 +74,21 @@ def fleet() -> Iterator[Fleet]:
     fleet.over.set()
     fleet.server.shutdown()
     fleet.server.server_close()
+
+
+def can(*command: str) -> bool:
+    """Whether this machine can do that."""
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+def not_here(why: str) -> NoReturn:
+    """Skip what this machine cannot do; fail if nobody is going to look at skips."""
+    if os.environ.get("TEST_NO_SKIPS") == "on":
+        pytest.fail(f"{why}, and TEST_NO_SKIPS is on: nothing else tests this")
+    pytest.skip(why)
 
 
 def alive(pid: int) -> bool:

@@ -8,7 +8,6 @@ child in a process group of its own, waited for, and told of SIGTERM with SIGINT
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import SILENCE, Fleet, Machine, alive
+from .conftest import SILENCE, Fleet, Machine, alive, can, not_here
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 UNPRIVILEGED = (*NAMESPACE, "--user", "--map-root-user")
@@ -35,19 +34,12 @@ exit "$status"
 """
 
 
-def _can(command: tuple[str, ...]) -> bool:
-    return (
-        shutil.which(command[0]) is not None
-        and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
-    )
-
-
 @pytest.fixture(scope="module")
 def namespace() -> tuple[str, ...]:
-    for command in (NAMESPACE, UNPRIVILEGED):
-        if _can(command):
-            return command
-    pytest.skip("this machine allows no process namespace (unshare --pid)")
+    command = next((each for each in (NAMESPACE, UNPRIVILEGED) if can(*each)), None)
+    if command is None:
+        not_here("this machine allows no process namespace (unshare --pid)")
+    return command
 
 
 def first_process(namespace: subprocess.Popen[bytes]) -> int:
