@@ -328,10 +328,10 @@ class Functions:
             self._zygote(config)
 
     def stop(self) -> None:
-        """Stop every worker."""
+        """Stop every worker; zygotes that have been stopped stay, and start no other."""
         with self._lock:
             pools, self._pools = list(self._pools.values()), {}
-            zygotes, self._zygotes = list(self._zygotes.values()), {}
+            zygotes = list(self._zygotes.values())
         for pool in pools:
             pool.stop()
         for zygote in zygotes:

@@ -82,7 +82,13 @@ def watch_parent(parent: int, stop: Callable[[], object]) -> None:
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-async def _serve(application: Any, options: Options, listening: socket.socket, parent: int) -> None:
+async def _serve(
+    application: Any,
+    options: Options,
+    listening: socket.socket,
+    parent: int,
+    end_all: Callable[[], object],
+) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +100,13 @@ async def _serve(application: Any, options: Options, listening: socket.socket, p
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.2
     announced = loop.create_task(asyncio.to_thread(_announce, options))
-    await serve(application, config, shutdown_trigger=stopping.wait)
+
+    async def told_to_end() -> None:
+        await stopping.wait()
+        # ministack answers each request before it ends, and a function has up to 15 minutes
+        await asyncio.to_thread(end_all)
+
+    await serve(application, config, shutdown_trigger=told_to_end)
     announced.cancel()
 
 
@@ -143,8 +155,12 @@ def run(options: Options, listening: socket.socket, parent: int) -> None:
     from . import install  # noqa: PLC0415
 
     emulator = install.everything(options)
-    try:
-        asyncio.run(_serve(emulator.front.application, options, listening, parent))
-    finally:
+
+    def end_all() -> None:
         emulator.tasks.stop_all()
         emulator.functions.stop()
+
+    try:
+        asyncio.run(_serve(emulator.front.application, options, listening, parent, end_all))
+    finally:
+        end_all()

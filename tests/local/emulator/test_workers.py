@@ -6,13 +6,16 @@ import io
 import json
 import signal
 import sys
+import threading
 import uuid
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import BotoCoreError
 
 from tests.local.emulator.harness import ALLOW_ALL, Emulator, eventually, start_emulator
 from tests.waiting import PATIENCE_SECONDS
@@ -178,6 +181,28 @@ def test_a_module_that_cannot_be_imported_is_told(emulator: Emulator) -> None:
 def _gone(pid: int) -> bool:
     state = Path(f"/proc/{pid}/stat")
     return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_an_emulator_that_is_told_to_end_waits_for_no_function(tmp_path: Path) -> None:
+    emulator = start_emulator(tmp_path)
+    try:
+        function = Function(emulator)
+        client = emulator.client("lambda")
+        client.update_function_configuration(FunctionName=function.name, Timeout=900)
+        payload = json.dumps({"look": f"open({str(tmp_path / 'at')!r}, 'w'); time.sleep(900)"})
+
+        def call() -> None:
+            with suppress(BotoCoreError):  # it may have no answer
+                client.invoke(FunctionName=function.name, Payload=payload)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        eventually((tmp_path / "at").exists)
+        emulator.process.terminate()
+        assert emulator.process.wait(PATIENCE_SECONDS) == 0
+        caller.join()
+    finally:
+        emulator.process.kill()
 
 
 def test_none_is_left_when_the_emulator_is_killed(tmp_path: Path) -> None:
