@@ -111,9 +111,10 @@ class Stage:
 
     # Faults
 
-    def fault(self, **rule: Any) -> None:
-        """Add a rule to the emulator's table."""
-        self._fleet("POST", "faults", rule)
+    def fault(self, **rule: Any) -> int:
+        """Add a rule to the emulator's table; returns its place among ``faults_used``."""
+        place: int = self._fleet("POST", "faults", rule)["place"]
+        return place
 
     def faults_used(self) -> list[dict[str, Any]]:
         """The emulator's rules, each with how often it was ``used``."""

@@ -65,14 +65,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than there are cores, as half of the tests wait for most of their time.
+    """Two processes a core, as half of the tests wait for most of their time.
 
     None besides this one for a few files, which would start later.
     """
     selected = [Path(argument.partition("::")[0]) for argument in config.args]
     if not any(path.is_dir() for path in selected):
         return 0
-    return (os.cpu_count() or 1) + 1
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_report_header() -> str:

@@ -220,7 +220,7 @@ class Play:
         stage = self._stage
         stage.until(lambda: stage.at_work() < JOBS_AT_ONCE)
         (job_id,) = stage.next_job_ids(1)
-        stage.fault(
+        point.rule = stage.fault(
             on="function",
             match=scene.handler,
             outcome=point.outcome,
@@ -228,7 +228,6 @@ class Play:
             event=scene.event(job_id),
             times=point.times,
         )
-        point.rule = len(stage.faults_used()) - 1
         scene.prelude(stage, job_id)
         labels = tuple(label.format(n=job_id % 1000) for label in scene.labels)
         (point.job,) = stage.queue(

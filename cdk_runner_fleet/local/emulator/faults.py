@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,8 +77,10 @@ class Rule:
         """Refuse what would never take effect.
 
         Raises:
-            ValueError: an unknown outcome, or a call that it can never be.
+            ValueError: an unknown outcome, no times, or a call that it can never be.
         """
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times is {self.times}; use 1 or more, or null for always")
         if self.on == "running_task":
             return
         allowed = _OUTCOMES.get(self.on, _API_OUTCOMES)
@@ -101,14 +104,19 @@ class Rule:
         """What must be there."""
         return [self.match] if isinstance(self.match, str) else self.match
 
-    def meets(self, text: str, *, outcomes: tuple[str, ...] | None, event: str, calls: int) -> bool:
+    def meets(self, text: str, *, outcomes: tuple[str, ...] | None, event: str) -> bool:
         """Whether what happens now is this rule's."""
         return (
             (outcomes is None or self.outcome in outcomes)
             and all(part in text for part in self.texts)
-            and self.calls == calls
             and all(part in event for part in self.event)
         )
+
+
+@dataclass
+class _Entry:
+    rule: Rule
+    used: int = 0
 
 
 class Faults:
@@ -116,22 +124,27 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rules: list[tuple[Rule, list[int]]] = []
+        self._rules: list[_Entry] = []
+        # looked at with every API call, of which a job makes some sixty
+        self._open: dict[tuple[str, int], list[_Entry]] = defaultdict(list)
 
-    def add(self, rule: Rule) -> None:
-        """Append a rule."""
+    def add(self, rule: Rule) -> int:
+        """Append a rule; returns its place in the listing."""
+        entry = _Entry(rule)
         with self._lock:
-            self._rules.append((rule, [0]))
+            self._rules.append(entry)
+            self._open[rule.on, rule.calls].append(entry)
+            return len(self._rules) - 1
 
     def clear(self, match: str | list[str] | None = None) -> None:
         """Forget all rules, or those with just this ``match``."""
         with self._lock:
-            kept = [] if match is None else [r for r in self._rules if r[0].match != match]
-            self._rules[:] = kept
+            for entries in (self._rules, *self._open.values()):
+                entries[:] = [] if match is None else [e for e in entries if e.rule.match != match]
 
     async def release(self, rule: Rule) -> None:
         """Wait until the rule is taken away."""
-        while any(one is rule for one, _ in self._rules):
+        while any(entry.rule is rule for entry in self._rules):
             await asyncio.sleep(0.01)
 
     def take(
@@ -145,18 +158,16 @@ class Faults:
     ) -> Rule | None:
         """The rule that applies now, used up by one; None if none does."""
         with self._lock:
-            for rule, used in self._rules:
-                left = rule.times is None or used[0] < rule.times
-                if (
-                    rule.on == on
-                    and left
-                    and rule.meets(text, outcomes=outcomes, event=event, calls=calls)
-                ):
-                    used[0] += 1
-                    return rule
+            entries = self._open[on, calls]
+            for entry in entries:
+                if entry.rule.meets(text, outcomes=outcomes, event=event):
+                    entry.used += 1
+                    if entry.used == entry.rule.times:
+                        entries.remove(entry)
+                    return entry.rule
         return None
 
     def listing(self) -> list[dict[str, Any]]:
         """All rules with how often each was used."""
         with self._lock:
-            return [{**asdict(rule), "used": used[0]} for rule, used in self._rules]
+            return [{**asdict(entry.rule), "used": entry.used} for entry in self._rules]

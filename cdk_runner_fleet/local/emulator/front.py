@@ -106,8 +106,7 @@ class Front:
             with request_scope(ACCOUNT, REGION):
                 hit = self._tasks.interrupt(rule.texts, code=rule.outcome, reason=reason)
             return 200, {"task_arns": hit}
-        self._faults.add(rule)
-        return 201, {"faults": self._faults.listing()}
+        return 201, {"place": self._faults.add(rule)}
 
     async def dispatch(  # noqa: PLR0917 - upstream's signature
         self,

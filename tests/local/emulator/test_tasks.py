@@ -259,7 +259,8 @@ class TestFaults:
     @pytest.mark.parametrize(
         "rule",
         [{"on": "task", "outcome": "explodes"}, {"on": "sqs:SendMessage", "outcome": "failure"},
-         {"on": "task"}, {"on": "task", "outcome": "never_boots", "colour": "red"}],
+         {"on": "task"}, {"on": "task", "outcome": "never_boots", "colour": "red"},
+         {"on": "task", "outcome": "never_boots", "times": 0}],
     )  # fmt: skip
     def test_a_rule_without_effect_is_refused(
         self, emulator: Emulator, rule: dict[str, Any]
