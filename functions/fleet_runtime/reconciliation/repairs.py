@@ -66,7 +66,7 @@ class Repairs:
             if job.status != "in_progress" or runner is None or runner.started_at is not None:
                 continue
             # the job of an earlier registration says nothing of the one that the runner has now
-            if job.github_runner_id in (None, runner.github_runner_id):
+            if _is_of(job, runner):
                 self._say(job, runner)
                 repaired.append(runner.runner_id)
         return repaired
@@ -84,7 +84,9 @@ class Repairs:
         repaired = []
         for job in jobs:
             ended = live.get(job.runner_name or "") if job.status == "completed" else None
-            if ended and ended.completed_at is None and (job.completed_at or 0) <= before:
+            if ended is None or ended.completed_at is not None or _has_another(ended, job):
+                continue
+            if (job.completed_at or 0) <= before:
                 self._say(job, ended)
                 repaired.append(ended.runner_id)
         listed = {job.job_id for job in jobs}
@@ -98,7 +100,9 @@ class Repairs:
         ]
         for runner in self._next_looked_up(unseen):
             found = self._look_up(runner)
-            if found and found.status == "completed" and found.runner_name == runner.runner_id:
+            if found is None or found.status != "completed" or _has_another(runner, found):
+                continue
+            if found.runner_name == runner.runner_id:
                 self._say(found, runner)
                 repaired.append(runner.runner_id)
         return repaired
@@ -262,3 +266,13 @@ class Repairs:
         logger.warning("lost job runs again", runner_id=runner.runner_id, job_id=runner.job_id)
         count("JobRerun")
         return True
+
+
+def _is_of(job: Job, runner: Runner) -> bool:
+    """Whether a job is of a runner's registration, not of an earlier one, as far as GitHub says."""
+    return job.github_runner_id in (None, runner.github_runner_id)
+
+
+def _has_another(runner: Runner, job: Job) -> bool:
+    """Whether a runner is at another job, as an earlier registration of it had this one."""
+    return runner.started_at is not None and not _is_of(job, runner)

@@ -98,6 +98,29 @@ def test_a_runner_hears_that_its_job_has_ended_while_its_run_goes_on(world: Worl
     assert world.reconcile()["repaired"] == []
 
 
+def test_the_end_of_an_earlier_registrations_job_is_no_news_for_this_one(world: World) -> None:
+    job = world.run(JOB.format(labels="self-hosted"), HOSTED).jobs[0]
+    name = f"fleet-{job.id}-1"
+    session = world.runner(name)
+    session.receive()
+    session.send("started")
+    session.send("completed", conclusion="success", outputs={}, steps=[])
+    world.until(lambda: job.status == "completed")
+    # the task after that one has another job by now
+    world.row(
+        name,
+        status="RUNNING",
+        waiting_for="completion",
+        task_token="t",
+        job_id=4711,
+        started_at=int(time.time()) - 60,
+    )
+    world.aws.put_row(**{**(world.aws.row(name) or {}), "github_runner_id": 999})
+    world.open(name)
+    assert [world.reconcile()["repaired"] for _ in range(2)] == [[], []]
+    assert world.aws.resumed == []
+
+
 def test_each_runner_whose_job_is_not_listed_is_asked_for_in_turn(world: World) -> None:
     world.environment.setattr(repairs, "_MOST_LOOKUPS", 1)
     job = world.job()
