@@ -77,7 +77,7 @@ class GitHubConnection(Construct):
                 "SMG4",
                 "GitHub issues the token, so Secrets Manager cannot rotate it alone; the functions "
                 "read it again once GitHub refuses the one they have. "
-                "Evidence: tests/functions/github/test_client.py.",
+                "Evidence: tests/functions/github/test_caller.py.",
             )
 
     def environment(
