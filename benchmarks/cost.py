@@ -26,6 +26,9 @@ from rich.table import Table
 from benchmarks.fleet import run_jobs
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet.local.fleet import LocalFleet
+from fleet_runtime.admission.turns import Applicant
+from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.aws.ledger import Ledger
 
 PRICED_ON = "2026-11-29"
 PRICES = {
@@ -71,6 +74,8 @@ GB_SECONDS = 0.0165
 
 MINUTES = (1, 10, 35)
 RUNNERS = (10, 100, 1000)
+REPOSITORIES = 20
+"""Whose jobs these are: the ledger counts by repository too."""
 EVENTS_A_TRANSITION = 42 / 8
 """Events of the history for each state entered: a good job has 42."""
 FUNCTION_LOG_BYTES = 340
@@ -120,7 +125,7 @@ def count_job(jobs: int) -> Job:
         for _ in range(jobs):
             run_jobs(fleet, 1)
         after, asked = _stats(fleet), _github_requests(fleet) - asked
-        admission = {runners: _admission(fleet, runners) for runners in RUNNERS}
+        admission = _admission(fleet)
         names = _names(fleet)
     used = {name: _difference(before, after, name, jobs) for name in _COUNTED}
     invocations = used["invocations"]
@@ -155,27 +160,30 @@ def _difference(
     return {key: count for key, count in found.items() if count}
 
 
-def _admission(fleet: LocalFleet, runners: int) -> tuple[float, float]:
+def _admission(fleet: LocalFleet) -> dict[int, tuple[float, float]]:
     """Write and read units of the ledger for one job, while so many runners are at work."""
-    ledger, dynamodb = fleet.outputs["LedgerTableName"], fleet.client("dynamodb")
-    held = [f"runner-{10**11 + number}" for number in range(runners - 1)]
-    key = {"entry": {"S": "turns"}}
-    kept = dynamodb.get_item(TableName=ledger, Key=key, ConsistentRead=True).get("Item", key)
-    scopes = ("fleet", "class:medium", "repository:octo-org/octo-repo")
-    dynamodb.put_item(TableName=ledger, Item=kept | {name: {"SS": held} for name in scopes})
-    before = _stats(fleet)
-    run_jobs(fleet, 1)
-    after = _stats(fleet)
-    dynamodb.put_item(TableName=ledger, Item=kept)
-    writes, reads = (
-        sum(
-            count
-            for name, count in _difference(before, after, units, 1).items()
-            if name.startswith(ledger)
+    table, found = fleet.outputs["LedgerTableName"], {}
+    entry, at_work = TurnsEntry(Ledger(dynamodb=fleet.client("dynamodb"), table=table)), 0
+    for runners in RUNNERS:
+        while at_work < runners - 1:
+            at_work += 1
+            other = Applicant(
+                runner_id=f"fleet-{10**11 + at_work}-1",
+                class_name="medium",
+                repository=f"octo-org/repository-{at_work % REPOSITORIES}",
+                image_tag="default",
+            )
+            entry.take(other, conditions=[], names={}, values={}, in_line=False)
+        before = _stats(fleet)
+        run_jobs(fleet, 1)
+        used = [
+            _difference(before, _stats(fleet), f"{kind}_units", 1) for kind in ("write", "read")
+        ]
+        writes, reads = (
+            sum(count for name, count in units.items() if name.startswith(table)) for units in used
         )
-        for units in ("write_units", "read_units")
-    )
-    return writes, reads
+        found[runners] = (writes, reads)
+    return found
 
 
 def _names(fleet: LocalFleet) -> dict[str, str]:

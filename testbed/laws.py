@@ -6,7 +6,7 @@ they are told besides is which jobs a person has cancelled.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.twin.records import Job, Runner
 from cdk_runner_fleet.runner_name import read_name
+from fleet_runtime.admission.turns import RunnerTurns
+from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.aws.ledger import Ledger
 
 Row = Mapping[str, Any]
 
@@ -33,7 +36,9 @@ class Evidence:
         tasks: ECS's tasks of any status.
         executions: Names of the executions that are open.
         rows: The runners' rows by runner.
-        turns: Who holds a turn, by the ledger's scopes.
+        turns: How many turns are counted, by the ledger's scopes.
+        holders: Those scopes of each runner that holds a turn.
+        unfinished: Moves of a turn that should have been finished by now.
     """
 
     jobs: Sequence[Job]
@@ -43,7 +48,9 @@ class Evidence:
     tasks: Sequence[Mapping[str, Any]] = ()
     executions: Sequence[str] = ()
     rows: Mapping[str, Row]
-    turns: Mapping[str, Collection[str]]
+    turns: Mapping[str, int]
+    holders: Mapping[str, Collection[str]]
+    unfinished: Sequence[str] = ()
 
     def tasks_of(self, runner: str) -> list[Mapping[str, Any]]:
         """The tasks that were started for a runner, the oldest first."""
@@ -151,9 +158,21 @@ def no_row_is_live(evidence: Evidence) -> Iterator[str]:
 
 
 def no_turn_is_held(evidence: Evidence) -> Iterator[str]:
-    for scope, names in evidence.turns.items():
-        if names:
-            yield f"a turn of {scope} is held by {', '.join(sorted(names))}"
+    for name, scopes in evidence.holders.items():
+        row = _said(evidence.rows.get(name))
+        yield f"{name} holds a turn of {', '.join(sorted(scopes))}: {row}"
+
+
+def as_many_turns_are_counted_as_held(evidence: Evidence) -> Iterator[str]:
+    held = Counter(scope for scopes in evidence.holders.values() for scope in scopes)
+    for scope in sorted({*evidence.turns, *held}):
+        counted = evidence.turns.get(scope, 0)
+        if counted != held[scope]:
+            yield f"of {scope} {counted} turns are counted, {held[scope]} held"
+
+
+def no_move_of_a_turn_is_unfinished(evidence: Evidence) -> Iterator[str]:
+    yield from evidence.unfinished
 
 
 LAWS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
@@ -165,6 +184,8 @@ LAWS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     at_most_one_runner_a_job_was_needless,
     no_row_is_live,
     no_turn_is_held,
+    as_many_turns_are_counted_as_held,
+    no_move_of_a_turn_is_unfinished,
 )
 
 
@@ -180,6 +201,9 @@ def collect(
     """
     assert local.twin
     ids = {job.id for job in jobs}
+    ledger = Ledger(dynamodb=local.client("dynamodb"), table=ledger_table(local))
+    entry = TurnsEntry(ledger)
+    held, turns = entry.held(), entry.read()
     board = local.twin.board
     with board.lock:
         registered = [runner for runner in board.registered if job_of(runner.name) in ids]
@@ -197,7 +221,9 @@ def collect(
             if job_of(name := item["runner_id"]["S"]) in ids
             for row in [{key: next(iter(value.values())) for key, value in item.items()}]
         },
-        turns=_turns(local),
+        turns=turns.counts,
+        holders={turn.runner_id: list(turn.scopes.values()) for turn in held},
+        unfinished=list(_unfinished(turns, before=entry.settled)),
     )
 
 
@@ -237,15 +263,13 @@ def _open_executions(local: LocalFleet) -> list[str]:
     ]
 
 
-def _turns(local: LocalFleet) -> Mapping[str, Collection[str]]:
-    for item in _scan(local, ledger_table(local)):
-        if item["entry"]["S"] == "turns":
-            return {
-                scope: value["SS"]
-                for scope, value in item.items()
-                if scope.partition(":")[0] in ("fleet", "class", "repository")
-            }
-    return {}
+def _unfinished(turns: RunnerTurns, *, before: int) -> Iterator[str]:
+    for turn in turns.taking.values():
+        if turn.taken_at <= before:
+            yield f"a turn of {turn.runner_id} was counted at {turn.taken_at}: {turn.nonce}"
+    for nonce, since in turns.leaving.items():
+        if since <= before:
+            yield f"a turn was given back at {since}: {nonce}"
 
 
 def _scan(local: LocalFleet, table: str) -> list[dict[str, Any]]:

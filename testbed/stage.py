@@ -18,7 +18,9 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.board import FIRST_JOB_ID
 from cdk_runner_fleet.local.twin.records import Job, Run
 from cdk_runner_fleet.local.twin.workflows import read_workflow
-from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.admission.turns import LEAVING, RunnerTurns
+from fleet_runtime.aws.items import Value, text
+from fleet_runtime.aws.ledger import TURNS, Ledger
 from fleet_runtime.images.build_queue import START_SECONDS, BuildQueueEntry, BuildTurn
 from testbed.laws import broken, collect, ledger_table
 
@@ -99,9 +101,12 @@ class Stage:
     _reconciling: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(dynamodb=self.local.client("dynamodb"), table=ledger_table(self.local))
+
+    @cached_property
     def _builds(self) -> BuildQueueEntry:
-        ledger = Ledger(dynamodb=self.local.client("dynamodb"), table=ledger_table(self.local))
-        return BuildQueueEntry(ledger=ledger, most=0)
+        return BuildQueueEntry(ledger=self._ledger, most=0)
 
     @property
     def twin(self) -> GitHubTwin:
@@ -205,16 +210,30 @@ class Stage:
         return report
 
     def _pass_time(self) -> None:
-        """Whatever the ledger holds until some moment, is held no more."""
-        dynamodb, table = self.local.client("dynamodb"), ledger_table(self.local)
-        for item in dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]:
+        """Whatever the ledger holds until some moment, is held no more; moves of turns settle."""
+        entries = {text(item, "entry"): item for item in self._ledger.scan()}
+        for entry, item in entries.items():
             for until in {"held_until", "open_until"} & set(item):
-                dynamodb.update_item(
-                    TableName=table,
-                    Key={"entry": item["entry"]},
-                    UpdateExpression=f"SET {until} = :then",
-                    ExpressionAttributeValues={":then": {"N": "0"}},
-                )
+                self._ledger.update(entry, values={until: 0})
+        if self.at_work():
+            return  # one of those who are may have written what was read, and not be done
+        for entry, item in entries.items():
+            for since in {"taken_at", "left_at"} & set(item):
+                nonce = text(item, "nonce")
+                self._ledger.update(entry, values={since: 0}, expected={"nonce": nonce})
+        turns = RunnerTurns.from_item(entries.get(TURNS, {}))
+        notes: dict[str, Value] = {
+            turn.taking: replace(turn, taken_at=0).note for turn in turns.taking.values()
+        }
+        notes |= {f"{LEAVING}{nonce}": 0 for nonce in turns.leaving}
+        for name, note in notes.items():
+            self._ledger.write_if(
+                TURNS,
+                "SET #note = :note",
+                condition="attribute_exists(#note)",
+                names={"#note": name},
+                values={":note": note},
+            )
 
     def stats(self) -> dict[str, Any]:
         """The emulator's counts."""

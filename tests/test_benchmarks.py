@@ -72,6 +72,12 @@ def test_what_dynamodb_writes_of_a_job(job: cost.Job) -> None:
     assert job.writes["runners/live-index"] == job.writes["runners/waiting-index"] == 2
 
 
+@pytest.mark.parametrize("runners", cost.RUNNERS)
+def test_what_admission_writes_of_a_job_whatever_runs(job: cost.Job, runners: int) -> None:
+    writes, _ = job.admission[runners]
+    assert 0 < writes <= 6
+
+
 @pytest.mark.parametrize(("minutes", "most"), [(10, 0.26), (35, 0.32)])
 def test_what_a_thousand_jobs_cost(job: cost.Job, minutes: int, most: float) -> None:
     assert cost.price(cost.of_minutes(job.used, minutes)) <= most

@@ -21,6 +21,7 @@ from cdk_runner_fleet._function import METRICS_NAMESPACE
 from cdk_runner_fleet.rooms import registry
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import environment, observability
+from fleet_runtime.admission.turns_entry import SETTLED_SECONDS
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
 from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
@@ -343,6 +344,21 @@ def environments(fleet: RunnerFleet) -> dict[str, dict[str, str]]:
         for function in functions.values()
         if function["Properties"]["Runtime"].startswith("python")
     }
+
+
+def test_a_move_of_a_turn_is_settled_when_no_function_can_be_at_it(fleet: RunnerFleet) -> None:
+    template = assertions.Template.from_stack(cdk.Stack.of(fleet))
+    properties = [
+        one["Properties"] for one in template.find_resources("AWS::Lambda::Function").values()
+    ]
+    lives = {
+        one["Handler"]: one["Timeout"]
+        for one in properties
+        if "MAX_RUNNERS" in one["Environment"]["Variables"]
+    }
+    assert set(lives) == {"dispatch_event.handler", "reconcile_demand.handler"}
+    # the clocks of two may differ by seconds
+    assert max(lives.values()) + 60 <= SETTLED_SECONDS
 
 
 def test_the_execution_input_is_what_the_machine_reads() -> None:

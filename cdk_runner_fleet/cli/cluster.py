@@ -69,10 +69,10 @@ def _turns(deployment: Deployment) -> dict[str, Any]:
     turns = read_turns(deployment)
     today = datetime.now(UTC).date().isoformat()
     return {
-        "used": len(turns.get("fleet", [])),
+        "used": turns.get("fleet", 0),
         "limit": deployment.max_runners,
         "in_line": count_in_line(deployment),
-        "spent_usd": turns.get("spent_usd", 0) if turns.get("day") == today else 0,
+        "spent_usd": turns.get(f"spent:{today}", 0),
         "daily_budget_usd": deployment.daily_budget_usd,
     }
 

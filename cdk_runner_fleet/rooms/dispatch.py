@@ -134,6 +134,7 @@ class EventDispatch(Construct):
         )
         function.allow(
             "dynamodb:GetItem",
+            "dynamodb:PutItem",
             "dynamodb:UpdateItem",
             "dynamodb:DeleteItem",
             resources=[registry.ledger_table.table_arn],
@@ -141,8 +142,10 @@ class EventDispatch(Construct):
         function.allow("dynamodb:UpdateItem", resources=[registry.image_table.table_arn])
 
     def grant_list(self, function: FleetFunction) -> None:
-        """Let ``function`` read the rows of all runners that are not over."""
-        function.allow("dynamodb:BatchGetItem", resources=[self._registry.runner_table.table_arn])
+        """Let ``function`` read the rows of all runners that are not over, and who has a turn."""
+        registry = self._registry
+        function.allow("dynamodb:BatchGetItem", resources=[registry.runner_table.table_arn])
+        function.allow("dynamodb:Scan", resources=[registry.ledger_table.table_arn])
 
     def metric_jobs_refused(
         self, *, period: Duration | None = None, statistic: str = "Sum"

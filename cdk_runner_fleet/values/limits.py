@@ -47,8 +47,7 @@ class RunnerLimits:
 def _check_runners(name: str, value: int) -> None:
     if Token.is_unresolved(value):
         return
-    # the ids of all who hold a turn stand on one DynamoDB item, in three sets: 400 KB at the most,
-    # and each turn given or taken back is a write of that size
+    # reconciliation looks at 2,000 running tasks a run, and a runner may have two
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
         raise ValueError(
             f"{name} {value!r} cannot be kept, use a whole number from 1 to 1000, "

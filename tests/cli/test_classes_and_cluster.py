@@ -140,9 +140,8 @@ def test_cluster_status_tells_the_turns_and_the_budget(
     boto3.resource("dynamodb").Table(f"{fleet}-ledger").put_item(
         Item={
             "entry": "turns",
-            "fleet": {"fleet-1-1", "fleet-2-1"},
-            "day": today if day == "today" else day,
-            "spent_usd": Decimal("1.25"),
+            "fleet": 2,
+            f"spent:{today if day == 'today' else day}": Decimal("1.25"),
         }
     )
     for number in range(1, 5):

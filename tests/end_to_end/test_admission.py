@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -14,6 +14,10 @@ import pytest
 from cdk_runner_fleet.cli.rows import plain_row
 from cdk_runner_fleet.local.fleet import LocalFleet
 from fleet_runtime.admission.line import Line
+from fleet_runtime.admission.turns import RunnerTurns
+from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.aws.items import Value
+from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.runner.rows import RunnerRecords
 from tests.waiting import until
 
@@ -85,36 +89,33 @@ class Crowd:
         """Who is in line, in the order in which `runner-fleet explain` counts them."""
         table = self.fleet.local.outputs["RunnerTableName"]
         records = RunnerRecords(dynamodb=self.fleet.local.client("dynamodb"), table=table)
-        line = Line.of_turns(records.in_line(most=100), plain_row(self._entry()))
+        line = Line.of_turns(records.in_line(most=100), plain_row(self._ledger.get("turns")))
         return [one.runner_id for one in line.first(100)]
 
-    def _entry(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.fleet.local.client("dynamodb").get_item(
-            TableName=self.fleet.local.outputs["LedgerTableName"],
-            Key={"entry": {"S": "turns"}},
-            ConsistentRead=True,
-        )
-        return found.get("Item", {})
+    @cached_property
+    def _ledger(self) -> Ledger:
+        table = self.fleet.local.outputs["LedgerTableName"]
+        return Ledger(dynamodb=self.fleet.local.client("dynamodb"), table=table)
 
     @property
-    def turns(self) -> dict[str, Any]:
-        return {name: next(iter(value.values())) for name, value in self._entry().items()}
+    def turns(self) -> RunnerTurns:
+        return TurnsEntry(self._ledger).read()
 
-    def write(self, entry: str, **values: dict[str, Any]) -> None:
-        self.fleet.local.client("dynamodb").update_item(
-            TableName=self.fleet.local.outputs["LedgerTableName"],
-            Key={"entry": {"S": entry}},
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in values),
-            ExpressionAttributeNames={f"#{name}": name for name in values},
-            ExpressionAttributeValues={f":{name}": value for name, value in values.items()},
-        )
+    def spend(self, usd: float) -> None:
+        """Let so much have been spent today."""
+        today = {"#today": f"spent:{TurnsEntry(self._ledger).today}"}
+        self._ledger.write("turns", "SET #today = :usd", names=today, values={":usd": usd})
+
+    def write(self, entry: str, **values: Value) -> None:
+        self._ledger.update(entry, values=values)
 
     def settled(self, reached: Callable[[], bool], what: str) -> None:
         until(reached, lambda: f"{what}: {self.turns}")
 
     @property
     def holders(self) -> set[str]:
-        return set(self.turns.get("fleet", ()))
+        held = TurnsEntry(self._ledger).held()
+        return {turn.runner_id for turn in held if turn.left_at is None}
 
     def hold(self, count: int, *, besides: set[str]) -> None:
         self.settled(lambda: len(self.holders - besides) == count, f"{count} hold a turn")
@@ -158,7 +159,7 @@ def test_never_more_than_the_limit_and_everybody_in_fair_turns(crowd: Crowd) -> 
     for _ in jobs:
         # each turn that comes back is another's, as long as somebody waits
         crowd.hold(min(2, len(jobs) - len(ended)), besides=ended)
-        assert len(crowd.holders) <= 2
+        assert len(crowd.holders) <= crowd.turns.count("fleet") <= 2
         assert len(crowd.fleet.running_tasks()) <= 2
         order += sorted(crowd.holders - set(order))
         first = next(one for one in order if one not in ended)
@@ -214,18 +215,14 @@ def test_a_stopped_execution_gives_its_turn_back_in_the_end(crowd: Crowd) -> Non
 def test_a_spent_budget_holds_jobs_and_says_so(crowd: Crowd) -> None:
     first = crowd.queue()
     crowd.waiting(first)
-    crowd.write(
-        "turns",
-        day={"S": datetime.now(UTC).date().isoformat()},
-        spent_usd={"N": "1000"},
-    )
+    crowd.spend(1000)
     second = crowd.queue()
     crowd.because(second, "1000.00 USD of a daily budget of 1000.00")
     crowd.run(first)
     crowd.all_turns_are_back()
-    assert float(crowd.turns["spent_usd"]) > 1000
+    assert max(crowd.turns.spent_usd.values()) > 1000
     assert crowd.fleet.row(runner_id(second))["waiting_for"] == "turn"
-    crowd.write("turns", spent_usd={"N": "0"})
+    crowd.spend(0)
     third = crowd.queue()
     crowd.run(second)
     crowd.run(third)
@@ -243,9 +240,9 @@ def test_a_class_whose_runners_all_fail_is_held_and_probed(crowd: Crowd) -> None
     crowd.run(crowd.queue())
     crowd.all_turns_are_back()
     assert crowd.fleet.row(runner_id(held))["waiting_for"] == "turn"
-    [scope] = crowd.turns["held"]
+    [scope] = crowd.turns.held
     entry = "breaker/" + scope.removeprefix("image:")
-    crowd.write(entry, open_until={"N": str(int(time.time()) - 1)})
+    crowd.write(entry, open_until=int(time.time()) - 1)
     # the end of any runner looks at the line
     crowd.run(crowd.queue())
     crowd.fleet.status(runner_id(held), "FAILED")

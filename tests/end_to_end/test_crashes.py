@@ -23,8 +23,11 @@ import pytest
 
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job
+from fleet_runtime.admission.turns import Applicant
+from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.aws.ledger import Ledger
 from testbed.laws import ledger_table
-from testbed.stage import Deed, JobSpec, Stage, changed, open_stage
+from testbed.stage import REPOSITORY, Deed, JobSpec, Stage, changed, open_stage
 from tests.rotation import DEEP, is_due
 
 CALLS_AT_ONCE = 5
@@ -359,10 +362,7 @@ def _neglect(stage: Stage) -> list[Job]:
 def _leave_over(stage: Stage, runner: str) -> None:
     """A registration and a turn of a runner that is long gone."""
     stage.register(runner)
-    stage.local.client("dynamodb").update_item(
-        TableName=ledger_table(stage.local),
-        Key={"entry": {"S": "turns"}},
-        UpdateExpression="ADD #fleet :runner",
-        ExpressionAttributeNames={"#fleet": "fleet"},
-        ExpressionAttributeValues={":runner": {"SS": [runner]}},
-    )
+    dynamodb, table = stage.local.client("dynamodb"), ledger_table(stage.local)
+    ledger = Ledger(dynamodb=dynamodb, table=table, clock=lambda: 0)
+    gone = Applicant(runner_id=runner, class_name="medium", repository=REPOSITORY, image_tag="t")
+    TurnsEntry(ledger).take(gone, conditions=[], names={}, values={}, in_line=False)

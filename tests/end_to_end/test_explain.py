@@ -15,6 +15,8 @@ from cdk_runner_fleet.local.emulator.options import ACCOUNT
 from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.aws.ledger import Ledger
 from tests.waiting import until
 
 from .conftest import Fleet, runner_id
@@ -209,8 +211,10 @@ def settle(fleet: Fleet) -> None:
     until(has_settled, "the functions come to rest")
 
 
-def ledger(fleet: Fleet) -> list[Any]:
-    """Who holds a turn, and who waits for one."""
+def ledger(fleet: Fleet) -> tuple[object, ...]:
+    """Who holds a turn, who waits for one, and what was spent."""
     table = fleet.local.outputs["LedgerTableName"]
-    items = fleet.local.client("dynamodb").scan(TableName=table, ConsistentRead=True)["Items"]
-    return [item for item in items if item["entry"]["S"] == "turns"]
+    entry = TurnsEntry(Ledger(dynamodb=fleet.local.client("dynamodb"), table=table))
+    turns = entry.read()
+    counts = {scope: count for scope, count in turns.counts.items() if count}
+    return entry.held(), counts, turns.last_in_line, turns.given, turns.spent_usd

@@ -12,6 +12,7 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ import receive_webhook
 import reconcile_demand
 import runner_api
 import watch_release
+from fleet_runtime.admission.turns import Applicant
+from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws import client as fleet_aws
+from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.job import webhook
 from fleet_runtime.job.job import JobEvent
 from fleet_runtime.job.scope import Scope
@@ -317,6 +321,26 @@ class Aws:
                 **attributes,
             }
         )
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(dynamodb=self.dynamodb, table="ledger")
+
+    def hold_turn(self, runner_id: str, *, since: float | None = None) -> None:
+        """Let a runner hold a turn."""
+        clock = time.time if since is None else lambda: since
+        ledger = Ledger(dynamodb=self.dynamodb, table="ledger", clock=clock)
+        applicant = Applicant(
+            runner_id=runner_id, class_name="small", repository="octo-org/example", image_tag="t"
+        )
+        TurnsEntry(ledger).take(applicant, conditions=[], names={}, values={}, in_line=False)
+
+    @property
+    def holders(self) -> list[str]:
+        """Who holds a turn, and is counted."""
+        holders = sorted(turn.runner_id for turn in TurnsEntry(self.ledger).held())
+        assert TurnsEntry(self.ledger).read().count("fleet") == len(holders)
+        return holders
 
     def _item(self, table: str, key: dict[str, Any]) -> dict[str, Any] | None:
         item = self.dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")

@@ -53,7 +53,8 @@ WELL = Evidence(
     registered=[runner()],
     tasks=[task()],
     rows={NAME: {"status": "OFFLINE"}},
-    turns={"fleet": []},
+    turns={"fleet": 0},
+    holders={},
 )
 UNSERVED = {"status": "FAILED", "cause": "no such class"}
 SPOT = task(stopCode="SpotInterruption")
@@ -83,7 +84,12 @@ def test_a_job_that_was_served() -> None:
         ({"registered": IDLE}, "job 41 had 2 needless runners: fleet-41-1, fleet-41-1-r1"),
         ({"rows": {NAME: {"status": "RUNNING"}}}, "is RUNNING"),
         ({"rows": {NAME: {"status": "OFFLINE", "live": "started"}}}, "has ['live']"),
-        ({"turns": {"class:medium": [NAME]}}, "a turn of class:medium is held by fleet-41-1"),
+        (
+            {"turns": {"class:medium": 1}, "holders": {NAME: ["class:medium"]}},
+            "fleet-41-1 holds a turn of class:medium",
+        ),
+        ({"turns": {"class:medium": 1}}, "of class:medium 1 turns are counted, 0 held"),
+        ({"unfinished": ["a turn of fleet-41-1 was counted"]}, "fleet-41-1 was counted"),
     ],
 )
 def test_a_law_that_is_broken(changes: dict[str, Any], said: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -38,9 +40,10 @@ class Line(Generic[Member]):
 
     Args:
         waiting: The runners in line, in any order.
-        running: How many runners each repository's jobs have.
+        running: How many runners each repository's jobs have, by its key.
         given: How many turns were given.
-        last_given: Which of them was each repository's last; 0 for those that are not named.
+        last_given: Which of them was each repository's last, by its key; 0 for those that are
+            not named.
     """
 
     def __init__(
@@ -56,16 +59,16 @@ class Line(Generic[Member]):
         self._last_given = Counter(last_given)
         self._waiting: dict[str, deque[Member]] = defaultdict(deque)
         for runner in sorted(waiting, key=_age):
-            self._waiting[runner.repository].append(runner)
+            self._waiting[repository_key(runner.repository)].append(runner)
         self._passed: list[Member] = []
 
     @classmethod
     def of_turns(cls, waiting: Iterable[Member], turns: Mapping[str, Any]) -> Line[Member]:
-        """Make it from the ledger's entry on turns, as plain numbers and collections by name."""
+        """Make it from the ledger's entry on turns, as plain numbers by name."""
         return cls(
             waiting,
             running={
-                name.removeprefix(_REPOSITORY): len(turns[name])
+                name.removeprefix(_REPOSITORY): turns[name]
                 for name in turns
                 if name.startswith(_REPOSITORY)
             },
@@ -79,17 +82,18 @@ class Line(Generic[Member]):
         """Take the next one out of the line; None if nobody is left."""
         if not self._waiting:
             return None
-        repository = min(self._waiting, key=self._claim)
-        runner = self._waiting[repository].popleft()
-        if not self._waiting[repository]:
-            del self._waiting[repository]
+        key = min(self._waiting, key=self._claim)
+        runner = self._waiting[key].popleft()
+        if not self._waiting[key]:
+            del self._waiting[key]
         return runner
 
     def started(self, runner: Member) -> None:
         """Count a runner that has got its turn: its repository's next job comes later for it."""
-        self._running[runner.repository] += 1
+        key = repository_key(runner.repository)
+        self._running[key] += 1
         self._given += 1
-        self._last_given[runner.repository] = self._given
+        self._last_given[key] = self._given
 
     def passed(self, runner: Member) -> None:
         """Let a runner wait on, as nobody can tell when its limit lets it through."""
@@ -105,14 +109,20 @@ class Line(Generic[Member]):
         )
         return list(islice(rest._in_order(), most))
 
-    def _claim(self, repository: str) -> tuple[int, int, tuple[int, str]]:
-        oldest = self._waiting[repository][0]
-        return (self._running[repository], self._last_given[repository], _age(oldest))
+    def _claim(self, key: str) -> tuple[int, int, tuple[int, str]]:
+        oldest = self._waiting[key][0]
+        return (self._running[key], self._last_given[key], _age(oldest))
 
     def _in_order(self) -> Iterable[Member]:
         while runner := self.next():
             self.started(runner)
             yield runner
+
+
+def repository_key(repository: str) -> str:
+    """Name a repository in eight characters: an item of some forty is to fit into 1 KB."""
+    digest = hashlib.blake2b(repository.encode(), digest_size=5).digest()
+    return base64.b32encode(digest).decode().lower()
 
 
 def _age(runner: Candidate) -> tuple[int, str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.admission.admission import Admission
 from fleet_runtime.admission.breaker import Breaker
 from fleet_runtime.admission.line import Line
-from fleet_runtime.admission.turns import Applicant, NotYet
+from fleet_runtime.admission.turns import Applicant, NotYet, Turn
+from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.executions import Executions
@@ -68,7 +69,8 @@ class Starts:
 
     Attributes:
         records: The runners.
-        admission: The turns.
+        admission: Who may have a turn.
+        entry: The turns.
         breaker: What is held back.
         executions: The runners' lives.
         row_ttl_seconds: How long a row stays.
@@ -76,6 +78,7 @@ class Starts:
 
     records: RunnerRecords
     admission: Admission
+    entry: TurnsEntry
     breaker: Breaker
     executions: Executions
     row_ttl_seconds: int
@@ -94,7 +97,7 @@ class Starts:
         runner = self.records.find(runner_id)
         if runner is None or not runner.is_in_line:
             return Known()
-        self.admission.join_line(runner_id)
+        self.entry.join_line(runner_id)
         # a turn may have come back since: whoever gave it back saw nobody in line
         started = self.next_in_line(newcomer=runner)
         if runner_id in started:
@@ -113,7 +116,7 @@ class Starts:
         Returns:
             The ids of the runners that were started.
         """
-        turns = self.admission.turns()
+        turns = self.entry.read()
         closed = self.admission.closed(turns)
         if newcomer and closed:
             # nobody can start: whoever gives a turn back looks at the whole line
@@ -123,11 +126,11 @@ class Starts:
         if newcomer and all(newcomer.runner_id != one.runner_id for one in waiting):
             waiting.append(Waiting.of_row(newcomer))
         if not waiting:
-            self.admission.clear_line(turns)
+            self.entry.clear_line(turns)
             return ()
         if not turns.last_in_line:
             # who joined last did not get as far as to say so
-            self.admission.join_line(waiting[-1].runner_id)
+            self.entry.join_line(waiting[-1].runner_id)
         line = Line(
             waiting, running=turns.repositories, given=turns.given, last_given=turns.last_given
         )
@@ -159,15 +162,26 @@ class Starts:
         runner = self.records.find(runner_id)
         if runner and runner.has_ended:
             self.breaker.runner_ended(runner)
-            turns = self.admission.leave(
-                runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at
-            )
+            turns = self.entry.leave(runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at)
         else:
-            turns = self.admission.leave(runner_id)
-        gauge("BudgetSpentUsd", turns.spent_usd, who=self.executions.machine_name)
+            turns = self.entry.leave(runner_id)
+        spent = turns.spent_usd.get(self.entry.today, 0)
+        gauge("BudgetSpentUsd", spent, who=self.executions.machine_name)
         if turns.last_in_line:
             self.next_in_line()
         return runner
+
+    def sweep_turns(self) -> Sequence[Turn]:
+        """Count no more what nobody holds, and start whoever waited for it.
+
+        Returns:
+            The turns that are held, and those whose giving back was begun.
+        """
+        swept = self.entry.sweep()
+        if swept.given_back:
+            logger.warning("turns given back that were never held", turns=swept.given_back)
+            self.next_in_line()
+        return swept.turns
 
     def _begin(self, document: Mapping[str, Any]) -> Started | Known:
         runner_id = document["runner_id"]
@@ -179,7 +193,7 @@ class Starts:
                 runner = self.records.leave_line(runner_id, values=values)
             if runner and runner.has_ended:
                 # its end has been told already, so nobody else gives this turn back
-                self.admission.leave(runner_id)
+                self.entry.leave(runner_id)
             return Known()
         logger.info("runner started", runner_id=runner_id, class_name=document["class_name"])
         return Started()

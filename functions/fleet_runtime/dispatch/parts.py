@@ -9,6 +9,7 @@ from fleet_runtime.admission.breaker import Breaker
 from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.limits import Limits
 from fleet_runtime.admission.starts import Starts
+from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
@@ -61,7 +62,7 @@ class Parts:
         records = RunnerRecords(dynamodb=dynamodb, table=settings.runner_table)
         ledger = Ledger(dynamodb=dynamodb, table=settings.ledger_table)
         catalog = CatalogReader(ssm=client("ssm"), parameter=settings.class_sizes_param)
-        breaker = Breaker(ledger=ledger, records=records)
+        breaker, entry = Breaker(ledger=ledger, records=records), TurnsEntry(ledger)
         signals = Signals(records=records, stepfunctions=stepfunctions)
         executions = Executions(
             stepfunctions=stepfunctions, state_machine_arn=settings.state_machine_arn
@@ -69,8 +70,9 @@ class Parts:
         starts = Starts(
             records=records,
             admission=Admission(
-                ledger=ledger, breaker=breaker, catalog=catalog, limits=settings.limits
+                entry=entry, breaker=breaker, catalog=catalog, limits=settings.limits
             ),
+            entry=entry,
             breaker=breaker,
             executions=executions,
             row_ttl_seconds=settings.row_ttl_seconds,

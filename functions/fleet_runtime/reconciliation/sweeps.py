@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from fleet_runtime.admission.starts import Starts
+from fleet_runtime.admission.turns import Turn
 from fleet_runtime.aws.client import Client
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.github.runners import RegisteredRunner
@@ -92,7 +93,6 @@ class Sweeps:
         self._grace = grace
         self._row_ttl_seconds = row_ttl_seconds
         self._unknown_registrations = Sightings()
-        self._unknown_holders = Sightings()
 
     def execution(self, runner_id: str) -> list[str]:
         """End what an execution left that ended by itself; returns the runner, if it did.
@@ -187,21 +187,22 @@ class Sweeps:
 
     def turns(self, live: Mapping[str, Runner]) -> list[str]:
         """Take turns back from runners that are over or never were; returns those."""
-        holders = frozenset().union(*self._starts.admission.turns().holders.values())
-        unsure = sorted(holders - set(live))[:_MOST]
-        rows = {name: self._records.find(name) for name in unsure}
-        never_were = self._unknown_holders.are_older(
-            [name for name, row in rows.items() if row is None],
-            than=_SETTLED_GRACES * self._grace,
-            now=self._records.now,
-        )
+        turns = sorted(self._starts.sweep_turns(), key=lambda turn: turn.taken_at)
+        unsure = [one for one in turns if one.left_at is not None or one.runner_id not in live]
         left = []
-        for name, row in rows.items():
-            if name in never_were or (row and self._is_long_over(row)):
-                logger.warning("turn left over", runner_id=name)
-                self._starts.runner_ended(name)
-                left.append(name)
+        for turn in unsure[:_MOST]:
+            if self._is_left_over(turn):
+                logger.warning("turn left over", runner_id=turn.runner_id)
+                self._starts.runner_ended(turn.runner_id)
+                left.append(turn.runner_id)
         return left
+
+    def _is_left_over(self, turn: Turn) -> bool:
+        settled = self._starts.entry.settled
+        if turn.left_at is not None:
+            return turn.left_at <= settled  # whoever gave it back did not get as far
+        row = self._records.find(turn.runner_id)
+        return self._is_long_over(row) if row else turn.taken_at <= settled
 
     def _is_own(self, text: str) -> bool:
         name = read_name(text)

@@ -176,7 +176,7 @@ def test_a_long_wait_in_line_is_explained_as_it_is_now(world: World) -> None:
     """What the row says is why it joined: by now the day's budget may be what it waits for."""
     world.environment.setenv("DAILY_BUDGET_USD", "2")
     today = datetime.now(UTC).date().isoformat()
-    spent = {"entry": {"S": "turns"}, "day": {"S": today}, "spent_usd": {"N": "2.5"}}
+    spent = {"entry": {"S": "turns"}, f"spent:{today}": {"N": "2.5"}}
     world.aws.dynamodb.put_item(TableName="ledger", Item=spent)
     name = f"fleet-{world.job().id}-1"
     world.row(

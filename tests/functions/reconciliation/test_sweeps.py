@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 
 from cdk_runner_fleet.local.twin.faults import ApiFault
+from fleet_runtime.admission.turns_entry import SETTLED_SECONDS, TurnsEntry
 
 from ..conftest import TASK
 from .conftest import (
@@ -21,9 +23,7 @@ def test_an_execution_that_was_stopped_leaves_nothing(world: World) -> None:
     world.runner("fleet-1-1")
     world.execution("ABORTED", usd_per_second={"FARGATE": 0.01})
     world.tasks(task("fleet-1-1"))
-    world.aws.dynamodb.put_item(
-        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": {"SS": ["fleet-1-1"]}}
-    )
+    world.aws.hold_turn("fleet-1-1")
     event = {
         "detail-type": "Step Functions Execution Status Change",
         "detail": {"name": "fleet-1-1", "status": "ABORTED"},
@@ -37,7 +37,7 @@ def test_an_execution_that_was_stopped_leaves_nothing(world: World) -> None:
     assert "ABORTED" in row["cause"]
     assert 0.9 < row["cost_usd"] < 1.3
     assert not {"live", "task_token", "waiting_for", "waiting_labels"} & set(row)
-    assert "fleet" not in world.entry("turns")
+    assert world.aws.holders == []
     # and once more: the event may come twice
     assert world.reconcile(event)["swept"] == []
 
@@ -46,15 +46,13 @@ def test_an_execution_that_was_stopped_leaves_nothing(world: World) -> None:
 def test_a_stopped_execution_gives_its_turn_back(world: World, row: dict[str, Any] | None) -> None:
     if row:
         world.row("fleet-1-1", **row)
-    world.aws.dynamodb.put_item(
-        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": {"SS": ["fleet-1-1"]}}
-    )
+    world.aws.hold_turn("fleet-1-1")
     event = {
         "detail-type": "Step Functions Execution Status Change",
         "detail": {"name": "fleet-1-1", "status": "TIMED_OUT"},
     }
     assert world.reconcile(event)["swept"] == []
-    assert "fleet" not in world.entry("turns")
+    assert world.aws.holders == []
 
 
 def test_a_stopped_execution_is_found_without_its_event(world: World) -> None:
@@ -146,9 +144,39 @@ def test_turns_of_runners_that_are_over_are_given_back(world: World) -> None:
     world.row("fleet-1-1", status="OFFLINE", live=None, ended_at=5)
     world.row("fleet-2-1")
     world.open("fleet-2-1")
-    holders = {"SS": ["fleet-1-1", "fleet-2-1", "fleet-3-1"]}
-    world.aws.dynamodb.put_item(
-        TableName="ledger", Item={"entry": {"S": "turns"}, "fleet": holders}
-    )
+    for name in ("fleet-1-1", "fleet-2-1", "fleet-3-1"):
+        world.aws.hold_turn(name, since=time.time() - SETTLED_SECONDS)
+    world.aws.hold_turn("fleet-4-1", since=time.time() - SETTLED_SECONDS / 2)  # has no row yet
     assert sorted(world.reconcile()["swept"]) == ["fleet-1-1", "fleet-3-1"]
-    assert world.entry("turns")["fleet"] == {"SS": ["fleet-2-1"]}
+    assert world.aws.holders == ["fleet-2-1", "fleet-4-1"]
+
+
+def test_a_turn_whose_giving_back_was_begun_comes_back_with_its_cost(world: World) -> None:
+    ended = {"live": None, "ended_at": int(time.time()), "cost_usd": 0.5}
+    for name in ("fleet-1-1", "fleet-2-1"):
+        world.row(name, status="OFFLINE", **ended)
+        world.aws.hold_turn(name)
+    for name, age in (("fleet-1-1", SETTLED_SECONDS), ("fleet-2-1", SETTLED_SECONDS / 2)):
+        world.aws.ledger.update(f"turn/{name}", values={"left_at": int(time.time() - age)})
+    assert world.reconcile()["swept"] == ["fleet-1-1"]
+    assert world.aws.holders == ["fleet-2-1"], "somebody is at it"
+    assert list(TurnsEntry(world.aws.ledger).read().spent_usd.values()) == [0.5]
+
+
+def test_who_waits_starts_when_a_turn_that_nobody_holds_is_found(world: World) -> None:
+    world.environment.setenv("MAX_RUNNERS", "1")
+    crashed = f"{int(time.time()) - SETTLED_SECONDS} fleet-1-1 repository:r class:small"
+    counted = {"fleet": 1, "class:small": 1, "repository:r": 1}
+    names = {f"#{number}": name for number, name in enumerate([*counted, "+0a1b2c3d"])}
+    world.aws.ledger.write(
+        "turns",
+        "SET #3 = :note ADD #0 :one, #1 :one, #2 :one",
+        names=names,
+        values={":note": crashed, ":one": 1},
+    )
+    name = f"fleet-{world.job().id}-1"
+    start = {"runner_id": name, "class_name": "small"}
+    world.row(name, live="in_line", waiting_for="turn", start_input=json.dumps(start))
+    assert world.reconcile()["failed"] == {}
+    assert world.started == [name]
+    assert world.aws.holders == [name]
