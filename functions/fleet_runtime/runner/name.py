@@ -16,7 +16,7 @@ MOST_FOLLOWED = 50
 
 _HEARTBEAT = "heartbeat/"
 _NAME = re.compile(
-    r"(?P<prefix>.+)-(?P<job_id>[0-9]+)-(?P<attempt>[0-9]+)(?:-r(?P<number>[0-9]+))?"
+    r"(?P<prefix>[^/]+)-(?P<job_id>[0-9]+)-(?P<attempt>[0-9]+)(?:-r(?P<number>[0-9]+))?"
 )
 
 

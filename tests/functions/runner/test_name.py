@@ -15,6 +15,7 @@ from fleet_runtime.runner.name import (
     execution_arn,
     first_runner_id,
     followed,
+    heartbeat_key,
     next_runner_id,
     own_runner_id,
     read_name,
@@ -60,6 +61,7 @@ def test_each_follows_the_one_before_it(name: RunnerName) -> None:
         "fleet-7-1 ",
         "fleet-७-1",
         "somebody-elses",
+        heartbeat_key("fleet-7-1"),
     ],
 )
 def test_what_was_made_elsewhere_is_no_name(text: str) -> None:
