@@ -22,7 +22,9 @@ def test_no_credential_reaches_the_log(light: LightAws, capsys: pytest.CaptureFi
     assert post(delivery(sample("queued")))[0] == 503
     assert post(delivery(sample("queued"), secret="wrong"))[0] == 401
     printed = capsys.readouterr().out
-    assert all(json.loads(line)["delivery"] for line in printed.splitlines())
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert [line.get("status") for line in lines] == [None, 503, 401]
+    assert all(line["delivery"] for line in lines)
     for secret in (
         WEBHOOK_SECRET,
         ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],

@@ -249,6 +249,7 @@ def test_a_waiter_that_has_long_gone_keeps_no_row(fleet: Fleet) -> None:
 
 def test_nobody_waits_for_what_a_deployment_builds(fleet: Fleet) -> None:
     fleet(DEPLOYED)
+    assert fleet.starts
     assert not any("waiters" in fleet.row(tag) for tag in fleet.starts)
 
 
