@@ -24,6 +24,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import threading
@@ -162,13 +163,16 @@ def _event() -> dict[str, Any]:
 
 
 def _ours(event: Path, lambdas_own: Mapping[str, str]) -> Contestant:
+    functions = event.parent / "functions"
+    shutil.copytree(FUNCTIONS, functions, ignore=shutil.ignore_patterns("__pycache__"))
     return Contestant(
-        command=[sys.executable, "-c", OURS_RUN, str(event)],
+        # packages are on a path of Lambda's Python, which has no virtual environment to look at
+        command=[os.path.realpath(sys.executable), "-c", OURS_RUN, str(event)],
         environment={
             **lambdas_own,
-            "PYTHONPATH": str(FUNCTIONS),
-            # Lambda's Python finds its modules compiled; a first run compiles them
-            "PYTHONPYCACHEPREFIX": str(event.parent / "pycache"),
+            "PYTHONPATH": os.pathsep.join([str(functions), sysconfig.get_path("purelib")]),
+            # Lambda's Python finds its own modules compiled, and has nowhere to keep a function's
+            "PYTHONDONTWRITEBYTECODE": "1",
             "EVENT_BUS_NAME": "bus",
             "WEBHOOK_SECRET_ARN": "ours",
             "GITHUB_SCOPE": "repos/o/r",
