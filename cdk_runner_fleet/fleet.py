@@ -249,6 +249,8 @@ class RunnerFleet(Construct):
             self,
             "Explanation",
             registry=self.registry,
+            catalog=self.catalog,
+            limits=self.limits,
             github=self.github,
             bus=self.bus,
             at_github=explain_at_github,

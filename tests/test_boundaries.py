@@ -58,7 +58,14 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.cluster": {"_logs", "_nag", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},
-    "rooms.explanation": {"_function", "rooms.bus", "rooms.connection", "rooms.registry"},
+    "rooms.explanation": {
+        "_function",
+        "rooms.bus",
+        "rooms.catalog",
+        "rooms.connection",
+        "rooms.registry",
+        "values.limits",
+    },
     "rooms.images": {
         "_function",
         "rooms.bus",
@@ -354,7 +361,8 @@ def test_a_move_of_a_turn_is_settled_when_no_function_can_be_at_it(fleet: Runner
     lives = {
         one["Handler"]: one["Timeout"]
         for one in properties
-        if "MAX_RUNNERS" in one["Environment"]["Variables"]
+        # who asks only why others wait has limits too
+        if {"MAX_RUNNERS", "STATE_MACHINE_ARN"} <= set(one["Environment"]["Variables"])
     }
     assert set(lives) == {"dispatch_event.handler", "reconcile_demand.handler"}
     # the clocks of two may differ by seconds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+from cdk_runner_fleet.cli.output import shown
 
 __all__ = ["DEFAULT_STACK", "Deployment"]
 
@@ -44,6 +47,21 @@ class Deployment:
     def client(self, service: str) -> Any:
         """A boto3 client of an AWS service."""
         return self._session.client(service, config=_CONFIG)
+
+    def ask_explain_job(self, question: Mapping[str, object]) -> dict[str, Any]:
+        """What the function that explains jobs answers.
+
+        Raises:
+            FleetError: if the stack has none, or it has failed.
+            botocore.exceptions.ClientError: if it may not be asked.
+        """
+        answer = self.client("lambda").invoke(
+            FunctionName=self.explain_function, Payload=json.dumps(question)
+        )
+        payload: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise FleetError(f"explain_job failed: {shown(payload.get('errorMessage'))}")
+        return payload
 
     @property
     def runner_table(self) -> str:
@@ -83,7 +101,7 @@ class Deployment:
 
     @property
     def explain_function(self) -> str:
-        """Name of the function that asks GitHub about a job; raises FleetError."""
+        """Name of the function that explains jobs; raises FleetError."""
         return self._named((), output="ExplainJobFunctionName")
 
     @property

@@ -16,8 +16,7 @@ from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, explain
 from cdk_runner_fleet.cli.failed_events import FailedEvent, held_messages, read_message
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
-from cdk_runner_fleet.cli.output import print_json, print_table, time_text
-from cdk_runner_fleet.cli.timeline import shown
+from cdk_runner_fleet.cli.output import print_json, print_table, shown, time_text
 
 __all__ = ["events"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -12,10 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, explain
-from cdk_runner_fleet.cli.line import places
+from cdk_runner_fleet.cli.line import places, with_reasons
 from cdk_runner_fleet.cli.references import JobReference
 from cdk_runner_fleet.cli.rows import HEARD, Row, plain_row, public_row
-from cdk_runner_fleet.cli.timeline import Evidence, shown
+from cdk_runner_fleet.cli.timeline import Evidence
 from cdk_runner_fleet.history import read_steps
 from cdk_runner_fleet.runner_name import followed, heartbeat_key, make_name, read_heartbeat_key
 
@@ -53,7 +52,7 @@ class _Collector:
         if ran_on and all(row["runner_id"] != ran_on for row in rows):
             # GitHub gives a job to any runner that has its labels
             rows += self._rows([ran_on])
-        rows = self._heard(rows)
+        rows = self._heard(self._waiting(rows))
         rows.sort(key=lambda row: (row.get("timestamp", 0), row["runner_id"]))
         return Evidence(
             job_id=self._reference.job_id,
@@ -118,18 +117,17 @@ class _Collector:
         if not repository:
             return {"error": "which repository the job is in is not known, give the job's URL"}
         try:
-            answer = self._deployment.client("lambda").invoke(
-                FunctionName=self._deployment.explain_function,
-                Payload=json.dumps({"job_id": self._reference.job_id, "repository": repository}),
+            return self._deployment.ask_explain_job(
+                {"job_id": self._reference.job_id, "repository": repository}
             )
         except (BotoCoreError, ClientError) as error:
             return {"error": explain(error)}
         except FleetError as error:
             return {"error": str(error)}
-        payload: dict[str, Any] = json.loads(answer["Payload"].read())
-        if "FunctionError" in answer:
-            return {"error": f"explain_job failed: {shown(payload.get('errorMessage'))}"}
-        return payload
+
+    def _waiting(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows, those in line with why they wait now."""
+        return self._tried("why it waits now", lambda: with_reasons(self._deployment, rows)) or rows
 
     def _places(self, rows: Sequence[Row]) -> Mapping[str, int]:
         if not any(row.get("waiting_for") == "turn" for row in rows):

@@ -11,9 +11,9 @@ from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError
 from cdk_runner_fleet.cli.evidence import collect
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
-from cdk_runner_fleet.cli.output import new_console, print_json, print_table, time_text
+from cdk_runner_fleet.cli.output import new_console, print_json, print_table, shown, time_text
 from cdk_runner_fleet.cli.references import JobReference, read_reference
-from cdk_runner_fleet.cli.timeline import Entry, Evidence, Verdict, judge, shown, tell
+from cdk_runner_fleet.cli.timeline import Entry, Evidence, Verdict, judge, tell
 
 __all__ = ["explain_job"]
 

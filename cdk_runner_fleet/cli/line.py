@@ -1,15 +1,15 @@
-"""Whose turn is next: the functions' own order, worked out when somebody looks."""
+"""Whose turn is next, and why others wait: the functions' own words, when somebody looks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cdk_runner_fleet._runtime import runtime
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.rows import Row, plain_row
 
-__all__ = ["count_in_line", "places", "read_turns"]
+__all__ = ["count_in_line", "places", "read_turns", "with_reasons"]
 
 _MOST_TOLD = 1000
 """Places further back change too often to mean anything."""
@@ -39,6 +39,31 @@ def places(deployment: Deployment) -> Mapping[str, int]:
     ]
     line = runtime("admission/line")["Line"].of_turns(waiting, read_turns(deployment))
     return {one.runner_id: place for place, one in enumerate(line.first(_MOST_TOLD), start=1)}
+
+
+def with_reasons(deployment: Deployment, rows: Sequence[Row]) -> list[Row]:
+    """The rows, those in line with why they wait now in place of why they did when they joined it.
+
+    One of each class, repository and image is asked for: the same holds up all of them.
+
+    Raises:
+        FleetError: if the function that knows has failed, or the stack has none.
+        botocore.exceptions.ClientError: if it may not be asked.
+    """
+    in_line = {_kind(row): row["runner_id"] for row in rows if row.get("waiting_for") == "turn"}
+    if not in_line:
+        return list(rows)
+    reasons = deployment.ask_explain_job({"waiting": sorted(in_line.values())})
+    return [
+        row | {"waiting_reason": reasons[in_line[_kind(row)]]}
+        if row.get("waiting_for") == "turn" and in_line[_kind(row)] in reasons
+        else row
+        for row in rows
+    ]
+
+
+def _kind(row: Row) -> tuple[str, ...]:
+    return tuple(str(row.get(name)) for name in ("class_name", "repository", "image_tag"))
 
 
 def count_in_line(deployment: Deployment) -> int:

@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["age_text", "new_console", "print_json", "print_table", "status_text", "time_text"]
+__all__ = [
+    "age_text",
+    "new_console",
+    "print_json",
+    "print_table",
+    "shown",
+    "status_text",
+    "time_text",
+]
 
 _STYLES = {
     "STARTING": "yellow",
@@ -71,3 +79,8 @@ def age_text(epoch_seconds: int | float) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit} ago"
     return f"{seconds} s ago"
+
+
+def shown(text: object) -> str:
+    """Text of others in one line that a terminal can be given."""
+    return "".join(char if char.isprintable() else " " for char in str(text))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
-from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+from cdk_runner_fleet.cli.errors import FleetError, explain, is_refused_as
+from cdk_runner_fleet.cli.line import with_reasons
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import (
     age_text,
@@ -46,7 +47,8 @@ def list_runners(
 ) -> None:
     """List every runner the table still knows, the newest first."""
     deployment = Deployment(stack=stack, profile=profile, region=region)
-    rows = sorted(_scan(deployment), key=lambda row: row.get("timestamp", 0), reverse=True)
+    known = sorted(_scan(deployment), key=lambda row: row.get("timestamp", 0), reverse=True)
+    rows = _waiting(deployment, known)
     if output is Output.JSON:
         print_json(rows)
         return
@@ -227,6 +229,18 @@ def _scan(deployment: Deployment) -> Iterator[Row]:
         yield from runner_rows(item for page in pages for item in page["Items"])
     except ClientError as error:
         raise _no_table(error, table) from error
+
+
+def _waiting(deployment: Deployment, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows, those in line with why they wait now, or a word on why that is not known."""
+    try:
+        return with_reasons(deployment, rows)
+    except (BotoCoreError, ClientError) as error:
+        why = explain(error)
+    except FleetError as error:
+        why = str(error)
+    typer.echo(f"why runners in line wait is as it was when they joined it: {why}", err=True)
+    return rows
 
 
 def _get(deployment: Deployment, runner_id: str) -> Row:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from cdk_runner_fleet.cli.output import shown
 from cdk_runner_fleet.cli.remedies import cause_of
 from cdk_runner_fleet.cli.rows import Row
 from cdk_runner_fleet.history import Step
@@ -103,11 +104,6 @@ def judge(evidence: Evidence) -> Verdict:
             remedy="Nothing: reconciliation starts another runner while the job is queued.",
         )
     return _standing(own[-1], evidence)
-
-
-def shown(text: object) -> str:
-    """Text of others in one line that a terminal can be given."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
 
 
 def _row(row: Row, evidence: Evidence) -> Iterator[Entry]:

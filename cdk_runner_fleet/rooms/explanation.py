@@ -9,8 +9,10 @@ from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.values.limits import RunnerLimits
 
 
 class JobExplanation(Construct):
@@ -19,7 +21,9 @@ class JobExplanation(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        registry: The runners' rows.
+        registry: The runners' rows, and who holds a turn.
+        catalog: The sizes of runner, of which there may be so many.
+        limits: What else those in line wait for.
         github: Where it is said.
         bus: Where it is heard of such jobs.
         at_github: Whether authors are told at the commit.
@@ -32,6 +36,8 @@ class JobExplanation(Construct):
         construct_id: str,
         *,
         registry: RunnerRegistry,
+        catalog: RunnerCatalog,
+        limits: RunnerLimits,
         github: GitHubConnection,
         bus: FleetBus,
         at_github: bool,
@@ -45,7 +51,10 @@ class JobExplanation(Construct):
             tracing=tracing,
             on_failure=bus.dead_letter_queue,
             environment={
+                **limits.to_settings(),
                 "RUNNER_TABLE": registry.runner_table.table_name,
+                "LEDGER_TABLE": registry.ledger_table.table_name,
+                "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,
                 **github.environment(also={"checks": "write"}),
                 "EXPLAIN_AT_GITHUB": "on" if at_github else "off",
             },
@@ -56,6 +65,8 @@ class JobExplanation(Construct):
             "dynamodb:UpdateItem",
             resources=[registry.runner_table.table_arn],
         )
+        self.explain_job.allow("dynamodb:GetItem", resources=[registry.ledger_table.table_arn])
+        catalog.parameter.grant_read(self.explain_job)
         bus.deliver_own(self, "UnservedJobs", self.explain_job, kind="job_unserved")
 
     def metric_jobs_unserved(

@@ -90,6 +90,27 @@ def test_the_runner_that_github_gave_the_job_is_found_too(
     assert found["verdict"] == "The job runs on fleet-7-1."
 
 
+def test_a_job_in_line_says_why_it_waits_now(run: Run, fleet: str, functions: Lambda) -> None:
+    in_line = {"status": "STARTING", "live": "in_line", "waiting_for": "turn", "queued_at": 5}
+    joined = "other jobs wait before it"
+    put_runner("fleet-456-1", job_id=456, repository="o/r", waiting_reason=joined, **in_line)
+    full = "class small has 4 of at most 4 runners"
+
+    def answer(name: str, payload: dict[str, object]) -> tuple[int, dict[str, str], object]:
+        return 200, {}, {"fleet-456-1": full} if "waiting" in payload else QUEUED
+
+    functions.answer = answer
+    found = run("explain", "456", "--json").json
+    assert found["verdict"] == f"The job is in line at place 1: {full}."
+    assert f"in line at place 1: {full}" in [entry["what"] for entry in found["timeline"]]
+    assert found["unknown"] == []
+
+    functions.answer = lambda name, payload: (200, {"X-Amz-Function-Error": "Unhandled"}, {})
+    found = run("explain", "456", "--json").json
+    assert found["verdict"] == f"The job is in line at place 1: {joined}."
+    assert [said.partition(":")[0] for said in found["unknown"]] == ["why it waits now"]
+
+
 def test_json_has_no_secret_and_all_of_the_story(run: Run, fleet: str, functions: Lambda) -> None:
     put_runner("fleet-456-1", **REFUSED, **SECRETS)
     result = run("explain", URL, "--json")

@@ -14,7 +14,7 @@ import pytest
 from cdk_runner_fleet.cli.output import age_text
 from tests.waiting import until
 
-from .conftest import Result, deploy, get_runner, put_runner
+from .conftest import Lambda, Result, deploy, get_runner, put_runner
 
 Run = Callable[..., Result]
 SECRETS = {
@@ -193,10 +193,52 @@ IN_LINE = {
 }
 
 
-def test_a_job_in_line_is_listed_with_its_reason(run: Run, fleet: str) -> None:
+def test_jobs_in_line_are_listed_with_why_they_wait_now(
+    run: Run, fleet: str, functions: Lambda
+) -> None:
+    put_runner("fleet-1-1", **IN_LINE)
+    put_runner("fleet-2-1", **IN_LINE)
+    put_runner("fleet-3-1", **IN_LINE, class_name="gpu-less")
+    put_runner("fleet-4-1", **{**IN_LINE, "waiting_for": "capacity"})
+    full = "class small has 4 of at most 4 runners"
+
+    def answer(name: str, payload: dict[str, list[str]]) -> tuple[int, dict[str, str], object]:
+        return 200, {}, {asked: full for asked in payload["waiting"] if asked != "fleet-3-1"}
+
+    functions.answer = answer
+    found = {row["runner_id"]: row for row in run("runners", "list", "--output", "json").json}
+    assert {name: row["waiting_reason"] for name, row in found.items()} == {
+        "fleet-1-1": full,
+        "fleet-2-1": full,
+        "fleet-3-1": IN_LINE["waiting_reason"],
+        "fleet-4-1": IN_LINE["waiting_reason"],
+    }
+    [(name, _, asked)] = functions.calls
+    assert name == "RunnerFleet-explain-job"
+    assert len(asked["waiting"]) == 2, "one of each class, repository and image"
+    lines = run("runners", "list").stdout.splitlines()
+    (line,) = [line for line in lines if "fleet-2-1" in line]
+    assert line.rstrip().endswith(f"turn: {full}")
+
+
+def test_nobody_is_asked_why_if_nobody_is_in_line(run: Run, fleet: str, functions: Lambda) -> None:
+    put_runner("fleet-1-1", **{**IN_LINE, "waiting_for": "capacity"})
+    assert run("runners", "list").exit_code == 0
+    assert functions.calls == []
+
+
+def test_a_reason_that_cannot_be_asked_for_is_the_one_from_when_it_joined(
+    run: Run, fleet: str, functions: Lambda
+) -> None:
     put_runner("fleet-1-1", **IN_LINE)
     put_runner("fleet-2-1", **{**IN_LINE, "waiting_for": "job"})
-    lines = run("runners", "list").stdout.splitlines()
+    denied = {"x-amzn-errortype": "AccessDeniedException"}
+    functions.answer = lambda name, payload: (403, denied, {"Message": "not authorized"})
+    result = run("runners", "list")
+    assert result.exit_code == 0
+    assert "as it was when they joined it: " in result.stderr
+    assert "Ask for that permission" in result.stderr
+    lines = result.stdout.splitlines()
     (line,) = [line for line in lines if "fleet-1-1" in line]
     assert line.rstrip().endswith("turn: the fleet has 100 of at most 100 runners")
     (line,) = [line for line in lines if "fleet-2-1" in line]

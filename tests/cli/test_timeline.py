@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cdk_runner_fleet.cli.timeline import Evidence, judge, shown, tell
+from cdk_runner_fleet.cli.output import shown
+from cdk_runner_fleet.cli.timeline import Evidence, judge, tell
 from cdk_runner_fleet.history import Step
 
 JOB = 456

@@ -69,6 +69,16 @@ class Crowd:
         )
         return str(reached["waiting_reason"])
 
+    def why(self, job: dict[str, Any]) -> str:
+        """Why a job in line waits now, as the command line is told."""
+        answer = self.fleet.local.client("lambda").invoke(
+            FunctionName=self.fleet.local.outputs["ExplainJobFunctionName"],
+            Payload=json.dumps({"waiting": [runner_id(job)]}),
+        )
+        reasons = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, reasons
+        return str(reasons[runner_id(job)])
+
     def waiting(self, job: dict[str, Any]) -> Row:
         return self.fleet.status(runner_id(job), "WAITING_FOR_JOB")
 
@@ -218,6 +228,8 @@ def test_a_spent_budget_holds_jobs_and_says_so(crowd: Crowd) -> None:
     crowd.spend(1000)
     second = crowd.queue()
     crowd.because(second, "1000.00 USD of a daily budget of 1000.00")
+    crowd.spend(1234)
+    assert "1234.00 USD of a daily budget of 1000.00" in crowd.why(second)
     crowd.run(first)
     crowd.all_turns_are_back()
     assert max(crowd.turns.spent_usd.values()) > 1000

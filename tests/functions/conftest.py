@@ -441,6 +441,7 @@ def forget() -> None:
         deregister_runner._runners,
         dispatch_event._parts,
         explain_job._explainer,
+        explain_job._waits,
         receive_webhook._intake,
         reconcile_demand._reconciliation,
         runner_api._api,

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+import dispatch_event
 import explain_job
 from fleet_runtime.explanation.causes import CAUSES
 from fleet_runtime.github.message import GitHubUnavailable
 
-from .conftest import RUNNER, Aws, GitHub, forget
+from .conftest import RUNNER, Aws, GitHub, bus_event, forget, sample
 
 SHA = "e3103f8eb03e1ad7f2331c5446b23c070fc54055"
 JOB = 2832853555
@@ -322,6 +323,25 @@ def test_an_app_says_of_a_long_wait_what_stands_in_nobodys_way(
     assert body["output"]["title"].startswith("No runner yet: ")
     assert FULL in body["output"]["summary"]
     assert (waiting.row() or {})["wait_explained_at"] > 0
+
+
+def test_the_command_line_is_told_why_runners_wait_now(
+    waiting: Aws, github: GitHub, explain: Any, environment: pytest.MonkeyPatch, context: Any
+) -> None:
+    """The row says why it joined the line; by now it is another limit that holds it up."""
+    environment.setenv("MAX_RUNNERS", "1")
+    waiting.put_row(
+        runner_id="fleet-1-1", status="STARTING", waiting_for="capacity", waiting_reason="none"
+    )
+    waiting.put_row(runner_id="fleet-2-1", status="RUNNING", waiting_for="completion")
+    asked = {"waiting": [RUNNER, "fleet-1-1", "fleet-2-1", "fleet-3-1"]}
+    assert explain(asked) == {RUNNER: FULL, "fleet-1-1": "none"}, "no limit holds it up"
+    other = sample("queued")
+    other["workflow_job"]["id"] = 7
+    dispatch_event.handler(bus_event(other), context)
+    full = explain(asked)[RUNNER]
+    assert full.startswith("the fleet has 1 of at most 1 runners: "), full
+    assert not github.stub.received
 
 
 def test_a_token_says_it_as_a_status_that_is_no_failure(

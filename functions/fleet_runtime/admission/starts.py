@@ -146,11 +146,6 @@ class Starts:
                 line.started(runner)
         return tuple(started)
 
-    def why_waiting(self, runner: Runner) -> str:
-        """Say why a runner waits now; its row says why it did when it joined the line."""
-        why = self.admission.why(Applicant.of_row(runner)) if runner.is_in_line else ""
-        return why or runner.waiting_reason
-
     def runner_ended(self, runner_id: str) -> Runner | None:
         """Take a runner's turn back, count its cost, learn from its failure, start the next.
 

@@ -10,6 +10,7 @@ from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.limits import Limits
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.admission.waits import Waits
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
@@ -51,6 +52,7 @@ class Parts:
     signals: Signals
     executions: Executions
     starts: Starts
+    waits: Waits
     unserved: Unserved
     dispatcher: Dispatcher
 
@@ -67,11 +69,10 @@ class Parts:
         executions = Executions(
             stepfunctions=stepfunctions, state_machine_arn=settings.state_machine_arn
         )
+        admission = Admission(entry=entry, breaker=breaker, catalog=catalog, limits=settings.limits)
         starts = Starts(
             records=records,
-            admission=Admission(
-                entry=entry, breaker=breaker, catalog=catalog, limits=settings.limits
-            ),
+            admission=admission,
             entry=entry,
             breaker=breaker,
             executions=executions,
@@ -84,6 +85,7 @@ class Parts:
             signals=signals,
             executions=executions,
             starts=starts,
+            waits=Waits(records=records, admission=admission),
             unserved=unserved,
             dispatcher=Dispatcher(
                 offer=settings.offer,

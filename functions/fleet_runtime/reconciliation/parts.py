@@ -74,6 +74,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             dispatcher=parts.dispatcher,
             records=parts.records,
             starts=parts.starts,
+            waits=parts.waits,
             signals=parts.signals,
             unserved=parts.unserved,
             executions=parts.executions,

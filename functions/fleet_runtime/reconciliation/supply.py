@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.admission.starts import Known, Starts
+from fleet_runtime.admission.waits import Waits
 from fleet_runtime.dispatch.dispatcher import Dispatcher
 from fleet_runtime.explanation.causes import is_permanent
 from fleet_runtime.explanation.unserved import WAITS, Unserved
@@ -34,6 +35,7 @@ class Supply:
         dispatcher: What the fleet does about a job.
         records: The runners.
         starts: Begins their lives.
+        waits: Says why those in line wait.
         signals: Tells their lifecycles.
         unserved: Tells of jobs that get no runner.
         executions: The runners' lives.
@@ -45,6 +47,7 @@ class Supply:
     dispatcher: Dispatcher
     records: RunnerRecords
     starts: Starts
+    waits: Waits
     signals: Signals
     unserved: Unserved
     executions: Executions
@@ -94,8 +97,7 @@ class Supply:
         is_long = runner.waits and (runner.recorded_at or 0) <= long_ago
         if not is_long or runner.wait_explained_at is not None:
             return False
-        why = self.starts.why_waiting(runner)
-        self.unserved.tell(runner, error=WAITS, cause=why, final=False)
+        self.unserved.tell(runner, error=WAITS, cause=self.waits.why(runner), final=False)
         return True
 
     def release(self, runner: Runner) -> bool:

@@ -20,6 +20,7 @@ from fleet_runtime.admission.line import Line
 from fleet_runtime.admission.starts import InLine, Known, Started, Starts
 from fleet_runtime.admission.turns import RunnerTurns
 from fleet_runtime.admission.turns_entry import TurnsEntry
+from fleet_runtime.admission.waits import Waits
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.runner.executions import Executions
@@ -75,16 +76,18 @@ class Fleet:
         )
         breaker = Breaker(ledger=self.ledger, records=self.records)
         self.entry = TurnsEntry(self.ledger)
+        admission = Admission(
+            entry=self.entry,
+            breaker=breaker,
+            catalog=CatalogReader(
+                ssm=client("ssm"), parameter="/fleet/class-sizes", clock=lambda: self.now
+            ),
+            limits=self.limits,
+        )
+        self.waits = Waits(records=self.records, admission=admission)
         self.starts = Starts(
             records=self.records,
-            admission=Admission(
-                entry=self.entry,
-                breaker=breaker,
-                catalog=CatalogReader(
-                    ssm=client("ssm"), parameter="/fleet/class-sizes", clock=lambda: self.now
-                ),
-                limits=self.limits,
-            ),
+            admission=admission,
             entry=self.entry,
             breaker=breaker,
             executions=Executions(
@@ -157,7 +160,7 @@ class Fleet:
         before = self.turns
         runner = self.records.find(f"fleet-{number}-1")
         assert runner
-        reason = self.starts.why_waiting(runner)
+        reason = self.waits.why(runner)
         assert self.turns == before, "nothing is changed by the question"
         return reason
 
