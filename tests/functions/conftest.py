@@ -46,6 +46,7 @@ WEBHOOK_SECRET = "the-webhook-secret"
 TOKEN = "ghp_the-personal-access-token"
 RUNNER = "fleet-2832853555-1"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/0123456789abcdef"
+EARLIER_TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/fedcba9876543210"
 
 LIVE_ATTRIBUTES = ["repository", "class_name", "image_tag", "released_at"]
 

@@ -66,7 +66,7 @@ class Repairs:
             if job.status != "in_progress" or runner is None or runner.started_at is not None:
                 continue
             # the job of an earlier registration says nothing of the one that the runner has now
-            if _is_of(job, runner):
+            if runner.may_be_registered_as(job.github_runner_id):
                 self._say(job, runner)
                 repaired.append(runner.runner_id)
         return repaired
@@ -268,11 +268,7 @@ class Repairs:
         return True
 
 
-def _is_of(job: Job, runner: Runner) -> bool:
-    """Whether a job is of a runner's registration, not of an earlier one, as far as GitHub says."""
-    return job.github_runner_id in (None, runner.github_runner_id)
-
-
 def _has_another(runner: Runner, job: Job) -> bool:
     """Whether a runner is at another job, as an earlier registration of it had this one."""
-    return runner.started_at is not None and not _is_of(job, runner)
+    is_earlier = not runner.may_be_registered_as(job.github_runner_id)
+    return runner.started_at is not None and is_earlier

@@ -31,6 +31,16 @@ REFUSED = "Job.CannotBeServed"
 CLAIMABLE = "ticket_hash = :ticket AND waiting_for = :phase AND attribute_not_exists(released_at)"
 """The condition that a claim's ticket is good and its lifecycle waits for it."""
 
+OF_REGISTRATION = (
+    "attribute_exists(runner_id) AND (github_runner_id = :registration"
+    " OR attribute_not_exists(stopped_tasks)"
+    " OR (size(stopped_tasks) = :one AND contains(stopped_tasks, task_id)))"
+)
+"""The condition that what GitHub says of a registration's job is of the task that the row is about.
+
+Ids are compared only where there was a task before: see ``docs/failure-modes.md``.
+"""
+
 _ENDED = frozenset({"OFFLINE", "FAILED"})
 
 
@@ -137,6 +147,15 @@ class Runner:
     def is_between_tasks(self) -> bool:
         """Whether the task that the row is about has stopped, and it is not about the next yet."""
         return self.task_id in self.stopped_tasks and not self.is_over
+
+    def may_be_registered_as(self, github_runner_id: int | None) -> bool:
+        """Whether the job of this registration is that of its task now, not of an earlier one.
+
+        A runner of which no other task has stopped has had one registration, whatever GitHub calls
+        it: ``OF_REGISTRATION`` says the same.
+        """
+        is_first = self.stopped_tasks <= {self.task_id}
+        return is_first or github_runner_id in (None, self.github_runner_id)
 
     @property
     def waits(self) -> bool:

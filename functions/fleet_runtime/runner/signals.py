@@ -20,7 +20,14 @@ from botocore.exceptions import ClientError
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, logger
-from fleet_runtime.runner.rows import CLAIMABLE, TURN, Runner, RunnerRecords, claimable
+from fleet_runtime.runner.rows import (
+    CLAIMABLE,
+    OF_REGISTRATION,
+    TURN,
+    Runner,
+    RunnerRecords,
+    claimable,
+)
 
 LONGEST_CAUSE = 1000
 """Characters of a cause that are kept; Step Functions takes 32,768, people read one line."""
@@ -370,11 +377,11 @@ class Signals:
 
 def _of(github_runner_id: int | None) -> str:
     """The condition that a row is there, and about a registration if one is known."""
-    return _HAS_ROW if github_runner_id is None else "github_runner_id = :registration"
+    return _HAS_ROW if github_runner_id is None else OF_REGISTRATION
 
 
 def _registration(github_runner_id: int | None) -> dict[str, Value]:
-    return {} if github_runner_id is None else {":registration": github_runner_id}
+    return {} if github_runner_id is None else {":registration": github_runner_id, ":one": 1}
 
 
 def _is_too_late(error: ClientError) -> bool:

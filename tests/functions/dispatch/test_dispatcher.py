@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..conftest import RUNNER, Aws, job, sample
+from ..conftest import EARLIER_TASK, RUNNER, Aws, job, sample
 from ..entry_points import started_input, unserved, waiting_for_a_job
 
 # --- queued ---------------------------------------------------------------------------------
@@ -156,7 +156,8 @@ def test_a_start_without_a_runner_is_nothing(aws: Aws, dispatch: Any) -> None:
 def test_a_task_whose_runner_has_done_its_job_is_not_wanted(
     aws: Aws, dispatch: Any, phase: str
 ) -> None:
-    aws.park(phase, **({"github_runner_id": 2} if phase == "job" else {}))
+    registration = {"github_runner_id": 2} if phase == "job" else {}
+    aws.park(phase, stopped_tasks={EARLIER_TASK}, **registration)
     dispatch(sample("completed"))
     ((token, error, cause),) = aws.resumed
     assert (token, error) == (f"token-{phase}", "Runner.Released")
@@ -169,7 +170,9 @@ def test_a_task_whose_runner_has_done_its_job_is_not_wanted(
 def test_a_task_that_has_another_job_by_then_keeps_it_and_that_jobs_runner_goes(
     aws: Aws, dispatch: Any
 ) -> None:
-    aws.park("completion", github_runner_id=2, started_at=100, job_id=9)
+    aws.park(
+        "completion", stopped_tasks={EARLIER_TASK}, github_runner_id=2, started_at=100, job_id=9
+    )
     waiting_for_a_job(aws, "fleet-9-1")
     dispatch(sample("completed"))
     assert [(token, error) for token, error, _ in aws.resumed] == [

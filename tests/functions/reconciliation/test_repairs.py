@@ -11,6 +11,7 @@ from cdk_runner_fleet.local.twin.faults import ApiFault
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.reconciliation import listing, repairs
 
+from ..conftest import EARLIER_TASK
 from .conftest import (
     HOSTED,
     JOB,
@@ -21,12 +22,17 @@ from .conftest import (
 )
 
 
-def test_a_runner_hears_that_its_job_has_started(world: World) -> None:
+@pytest.mark.parametrize("registered_as", [{}, {"github_runner_id": 999}])
+def test_a_runner_hears_that_its_job_has_started(
+    world: World, registered_as: dict[str, Any]
+) -> None:
+    """Whatever GitHub calls its registration, while it has had no other."""
     job = world.job()
     name = f"fleet-{job.id}-1"
     world.waiting(name)
     world.open(name)
     session = world.runner(name)
+    world.aws.put_row(**{**(world.aws.row(name) or {}), **registered_as})
     session.receive()
     session.send("started")
     world.until(lambda: job.status == "in_progress")
@@ -48,7 +54,8 @@ def test_a_job_of_an_earlier_registration_is_no_news_for_this_one(world: World) 
     session.receive()
     session.send("started")
     world.until(lambda: job.status == "in_progress")
-    world.aws.put_row(**{**(world.aws.row(name) or {}), "github_runner_id": 999})
+    another = {"github_runner_id": 999, "stopped_tasks": {EARLIER_TASK}}
+    world.aws.put_row(**{**(world.aws.row(name) or {}), **another})
     assert world.reconcile()["repaired"] == []
     assert "started_at" not in (world.aws.row(name) or {})
 
@@ -115,7 +122,8 @@ def test_the_end_of_an_earlier_registrations_job_is_no_news_for_this_one(world: 
         job_id=4711,
         started_at=int(time.time()) - 60,
     )
-    world.aws.put_row(**{**(world.aws.row(name) or {}), "github_runner_id": 999})
+    another = {"github_runner_id": 999, "stopped_tasks": {EARLIER_TASK}}
+    world.aws.put_row(**{**(world.aws.row(name) or {}), **another})
     world.open(name)
     assert [world.reconcile()["repaired"] for _ in range(2)] == [[], []]
     assert world.aws.resumed == []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ..conftest import TASK, Aws, job, sample
-from ..entry_points import stopped
+from ..conftest import EARLIER_TASK, TASK, Aws, job, sample
+from ..entry_points import stopped, waiting_for_a_job
 
 # --- in progress and completed --------------------------------------------------------------
 
@@ -60,12 +60,29 @@ def test_a_job_of_an_earlier_task_says_nothing_of_this_ones(
     aws: Aws, dispatch: Any, name: str, phase: str, registration: int | None
 ) -> None:
     """Its events may come after the task's end, and after the next task has another job."""
-    mine = {"job_id": 7, **({"started_at": 100} if phase == "completion" else {})}
-    aws.park(phase, **mine, **({"github_runner_id": registration} if registration else {}))
+    mine: dict[str, Any] = {"job_id": 7}
+    mine |= {"started_at": 100} if phase == "completion" else {}
+    mine |= {"github_runner_id": registration} if registration else {}
+    aws.park(phase, **mine, stopped_tasks={EARLIER_TASK})
     before = aws.row()
     dispatch(job(name, id=999))
     assert aws.row() == before
     assert aws.resumed == []
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+@pytest.mark.parametrize("tasks", [{}, {"stopped_tasks": {TASK}}])
+def test_a_runner_that_had_one_task_has_one_registration_whatever_its_id(
+    aws: Aws, dispatch: Any, name: str, tasks: dict[str, Any]
+) -> None:
+    """That the ids are the same is taken on trust; no job hangs on it but where there were two."""
+    aws.park("job", github_runner_id=2, **tasks)
+    waiting_for_a_job(aws, "fleet-9-1")
+    dispatch(sample(name))
+    row = aws.row()
+    assert row is not None
+    assert row["job_status"] == {"in_progress": "in_progress", "completed": "success"}[name]
+    assert [(token, kind) for token, kind, _ in aws.resumed] == [("token-job", "Success")]
 
 
 @pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
