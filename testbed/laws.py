@@ -203,7 +203,7 @@ def collect(
     ids = {job.id for job in jobs}
     ledger = Ledger(dynamodb=local.client("dynamodb"), table=ledger_table(local))
     entry = TurnsEntry(ledger)
-    held, turns = entry.held(), entry.read()
+    held, turns = entry.holders(), entry.read()
     board = local.twin.board
     with board.lock:
         registered = [runner for runner in board.registered if job_of(runner.name) in ids]

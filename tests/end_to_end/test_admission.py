@@ -124,7 +124,7 @@ class Crowd:
 
     @property
     def holders(self) -> set[str]:
-        held = TurnsEntry(self._ledger).held()
+        held = TurnsEntry(self._ledger).holders()
         return {turn.runner_id for turn in held if turn.left_at is None}
 
     def hold(self, count: int, *, besides: set[str]) -> None:

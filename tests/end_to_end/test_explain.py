@@ -217,4 +217,4 @@ def ledger(fleet: Fleet) -> tuple[object, ...]:
     entry = TurnsEntry(Ledger(dynamodb=fleet.local.client("dynamodb"), table=table))
     turns = entry.read()
     counts = {scope: count for scope, count in turns.counts.items() if count}
-    return entry.held(), counts, turns.last_in_line, turns.given, turns.spent_usd
+    return entry.holders(), counts, turns.last_in_line, turns.given, turns.spent_usd

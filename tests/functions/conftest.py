@@ -339,7 +339,7 @@ class Aws:
     @property
     def holders(self) -> list[str]:
         """Who holds a turn, and is counted."""
-        holders = sorted(turn.runner_id for turn in TurnsEntry(self.ledger).held())
+        holders = sorted(turn.runner_id for turn in TurnsEntry(self.ledger).holders())
         assert TurnsEntry(self.ledger).read().count("fleet") == len(holders)
         return holders
 

@@ -77,11 +77,11 @@ class TurnsEntry:
         """Read the entry, with every write before it."""
         return RunnerTurns.from_item(self._ledger.get(TURNS))
 
-    def held(self) -> list[Turn]:
-        """Read the turns that are held, and those whose giving back was begun: all of the ledger.
+    def holders(self) -> list[Turn]:
+        """Read the turns that are held, and those whose giving back was begun.
 
-        A turn whose note stands in the entry, read later, and that is not among them is not held,
-        unless the note is a new one.
+        It reads all of the ledger. A turn that is noted on the entry when that is read afterwards,
+        and is not among these, is not held, unless its note is a new one.
         """
         return [
             Turn.from_item(item)
@@ -206,18 +206,18 @@ class TurnsEntry:
 
     def sweep(self) -> Swept:
         """Count no more what nobody holds, and strike what is over. For one process at a time."""
-        # in this order: see ``held``
-        turns = self.held()
-        held = {turn.nonce for turn in turns}
+        # in this order, see there
+        turns = self.holders()
+        nonces = {turn.nonce for turn in turns}
         entry = self.read()
         given_back = 0
         for turn in entry.taking.values():
-            if turn.nonce in held:
+            if turn.nonce in nonces:
                 self._done.add(turn.taking)
             elif turn.taken_at <= self.settled:
                 given_back += self._give_back(turn)
         for nonce, since in entry.leaving.items():
-            if nonce not in held and since <= self.settled:
+            if nonce not in nonces and since <= self.settled:
                 self._done.add(LEAVING + nonce)
         self._forget(entry)
         return Swept(turns=turns, given_back=given_back)

@@ -180,7 +180,7 @@ class Fleet:
     @property
     def holders(self) -> list[str]:
         """Who holds a turn, and is counted in each of its scopes."""
-        turns = TurnsEntry(self.ledger).held()
+        turns = TurnsEntry(self.ledger).holders()
         counts = Counter(scope for turn in turns for scope in turn.scopes.values())
         assert {scope: count for scope, count in self.turns.counts.items() if count} == counts
         return sorted(turn.runner_id for turn in turns)

@@ -103,14 +103,14 @@ class Turns:
 
     @property
     def holders(self) -> list[str]:
-        return sorted(turn.runner_id for turn in self.entry.held())
+        return sorted(turn.runner_id for turn in self.entry.holders())
 
     def read(self) -> RunnerTurns:
         return self.entry.read()
 
     def counted_as_held(self) -> None:
         """Whoever holds a turn is counted in each scope, and nobody else."""
-        held = Counter(s for turn in self.entry.held() for s in turn.scopes.values())
+        held = Counter(s for turn in self.entry.holders() for s in turn.scopes.values())
         assert {s: count for s, count in self.read().counts.items() if count} == held
 
     def settle(self) -> None:
