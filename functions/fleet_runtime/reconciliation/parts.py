@@ -78,7 +78,6 @@ def reconciliation(settings: Settings) -> Reconciliation:
             signals=parts.signals,
             unserved=parts.unserved,
             executions=parts.executions,
-            prefix=prefix,
             grace=grace,
             ceiling=settings.max_replacements,
         ),

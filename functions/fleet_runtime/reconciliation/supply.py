@@ -16,7 +16,7 @@ from fleet_runtime.job.labels import Refusal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
 from fleet_runtime.runner.executions import Executions
-from fleet_runtime.runner.name import followed, next_runner_id, own_runner_id
+from fleet_runtime.runner.name import followed, next_runner_id
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -39,7 +39,6 @@ class Supply:
         signals: Tells their lifecycles.
         unserved: Tells of jobs that get no runner.
         executions: The runners' lives.
-        prefix: What the runners' names begin with.
         grace: Seconds; pauses between one job's runners scale with it.
         ceiling: How many runners may follow a job's first one that ended without a job.
     """
@@ -51,7 +50,6 @@ class Supply:
     signals: Signals
     unserved: Unserved
     executions: Executions
-    prefix: str
     grace: int
     ceiling: int
 
@@ -66,7 +64,7 @@ class Supply:
         Returns:
             What was done; None if there is nothing to do now.
         """
-        name = own_runner_id(job, prefix=self.prefix)
+        name = self.dispatcher.own_runner_id(job)
         tried = self._tried(name)
         if tried and is_fresh:
             return None
