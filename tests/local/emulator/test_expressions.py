@@ -17,6 +17,7 @@ from cdk_runner_fleet.local.emulator.expressions import (
     state_variables,
 )
 from tests.reference_jsonata import refusals
+from tests.waiting import until
 
 HOSTILE = (
     "{% $states.context %}",
@@ -175,15 +176,19 @@ def test_one_expression_in_many_threads() -> None:
 
 
 def test_millis_is_the_time_of_this_evaluation_in_every_thread() -> None:
-    seen: list[float] = []
+    seen: list[tuple[int, int, int]] = []
+
+    def now() -> int:
+        return time.time_ns() // 1_000_000
 
     def look() -> None:
         for _ in range(2):
-            seen.append(time.time() * 1000 - evaluate("$millis() + 0", {}))
-            time.sleep(0.3)
+            began = now()
+            seen.append((began, evaluate("$millis() + 0", {}), now()))
+            until(lambda: now() > seen[-1][2])
 
     evaluate("$millis() + 0", {})
     other = threading.Thread(target=look)
     other.start()
     other.join()
-    assert max(map(abs, seen)) < 200
+    assert [before <= told <= after for before, told, after in seen] == [True, True]
