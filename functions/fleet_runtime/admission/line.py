@@ -60,7 +60,6 @@ class Line(Generic[Member]):
         self._waiting: dict[str, deque[Member]] = defaultdict(deque)
         for runner in sorted(waiting, key=_age):
             self._waiting[repository_key(runner.repository)].append(runner)
-        self._passed: list[Member] = []
 
     @classmethod
     def of_turns(cls, waiting: Iterable[Member], turns: Mapping[str, Any]) -> Line[Member]:
@@ -95,14 +94,10 @@ class Line(Generic[Member]):
         self._given += 1
         self._last_given[key] = self._given
 
-    def passed(self, runner: Member) -> None:
-        """Let a runner wait on, as nobody can tell when its limit lets it through."""
-        self._passed.append(runner)
-
     def first(self, most: int) -> Sequence[Member]:
         """List those who wait on, those next in turn first, as if each got its turn in order."""
         rest = Line(
-            [*self._passed, *(one for some in self._waiting.values() for one in some)],
+            (one for some in self._waiting.values() for one in some),
             running=self._running,
             given=self._given,
             last_given=self._last_given,

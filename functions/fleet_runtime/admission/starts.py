@@ -140,7 +140,6 @@ class Starts:
             refused = _refused(runner, full) or self._start_waiting(runner)
             if isinstance(refused, NotYet):
                 full[refused.scope] = refused
-                line.passed(runner)
             elif isinstance(refused, Started):
                 started.append(runner.runner_id)
                 line.started(runner)

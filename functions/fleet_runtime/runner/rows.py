@@ -235,7 +235,8 @@ class RunnerRecords(Records):
             most: How many of each to read at most, those with the oldest job.
 
         Returns:
-            Their rows as they are; one that the index does not have yet is left out.
+            Their rows, which may lag behind as the index may: one that it does not have yet is left
+            out.
         """
         listed = [
             text(item, "runner_id")
