@@ -10,12 +10,13 @@ ARGS ?=
 # how many processes, and what stays together in one: tests/conftest.py
 IN_GROUPS := -n auto --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test tests test-deep test-image check synth deploy benchmark setup clean
+.PHONY: demo test tests test-deep test-image check lint types synth deploy benchmark setup clean
 
 demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
 	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)
 
-test: check tests ## lint, format, types, every test
+test: lint ## lint, format, types, every test
+	@$(MAKE) --no-print-directory --jobs=2 types tests # types take a minute of one core at first
 
 tests: setup ## every test
 	$(RUN) $(BIN)/python -m pytest $(IN_GROUPS) $(ARGS)
@@ -29,14 +30,18 @@ test-image: setup ## build every variant of the runner image and run it; needs r
 	@folder="$$(tools/image_tools.sh)" && \
 	RUNNER_FLEET_TEST_IMAGE="$$folder" $(RUN) $(BIN)/python -m pytest tests/built_image $(ARGS)
 
-check: setup ## lint, format, types
+check: lint types ## lint, format, types
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/format_lifecycle.py --check
-	$(BIN)/mypy cdk_runner_fleet app.py
-	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
 	$(BIN)/shellcheck runner_image/*.sh runner_image/build/*.sh tools/*.sh .ci/run
 	$(BIN)/hadolint runner_image/Dockerfile
+
+types: setup
+	$(BIN)/mypy cdk_runner_fleet app.py
+	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
 
 synth: setup ## write cdk.out
 	$(CDK) synth --quiet --app "$(BIN)/python app.py" $(ARGS)
