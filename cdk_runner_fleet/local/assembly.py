@@ -172,7 +172,7 @@ def _give_up_the_least_used(folder: Path) -> None:
         except FileNotFoundError:  # somebody else gives up too
             return 0.0
 
-    for path in sorted(folder.iterdir(), key=used)[:-_MOST_KEPT]:
+    for path in sorted(folder.glob(f"*{_SUFFIX}"), key=used)[:-_MOST_KEPT]:
         path.unlink(missing_ok=True)
 
 
