@@ -45,8 +45,10 @@ class Deployment:
     region: str | None = None
 
     def client(self, service: str) -> Any:
-        """A boto3 client of an AWS service."""
-        return self._session.client(service, config=_CONFIG)
+        """A boto3 client of an AWS service, the same each time."""
+        if service not in self._clients:
+            self._clients[service] = self._session.client(service, config=_CONFIG)
+        return self._clients[service]
 
     def ask_explain_job(self, question: Mapping[str, object]) -> dict[str, Any]:
         """What the function that explains jobs answers.
@@ -96,7 +98,7 @@ class Deployment:
     @property
     def daily_budget_usd(self) -> float | None:
         """What runners may cost on one day; None for no limit."""
-        budget = self._outputs("").get("DailyBudgetUsd")
+        budget = self._outputs().get("DailyBudgetUsd")
         return None if budget is None else float(budget)
 
     @property
@@ -132,29 +134,42 @@ class Deployment:
             region_name=self.region or os.environ.get("AWS_REGION"),
         )
 
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def _stack(self) -> Mapping[str, Any] | None:
+        """Its stack, asked for once; None if there is none."""
+        name = self.stack or DEFAULT_STACK
+        try:
+            stacks = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if is_refused_as(error, "ValidationError"):
+                return None
+            raise
+        found: Mapping[str, Any] = stacks[0]
+        return found
+
     def _named(self, variables: tuple[str, ...], *, output: str) -> str:
         if self.stack is None:
             for variable in variables:
                 if os.environ.get(variable):
                     return os.environ[variable]
         hint = f" or set {variables[0]}" if variables else ""
-        if output not in self._outputs(hint):
+        outputs = self._outputs(hint)
+        if output not in outputs:
             raise FleetError(
                 f"stack {self.stack or DEFAULT_STACK!r} has no output {output}: is it a runner "
                 f"fleet? Name the right one with --stack{hint}"
             )
-        return self._outputs(hint)[output]
+        return outputs[output]
 
-    def _outputs(self, hint: str) -> dict[str, str]:
-        name = self.stack or DEFAULT_STACK
-        try:
-            stacks = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if is_refused_as(error, "ValidationError"):
-                where = self._session.region_name
-                raise FleetError(
-                    f"there is no stack {name!r} in {where}: deploy it (`make deploy`), name "
-                    f"another with --stack, give its --region{hint}"
-                ) from error
-            raise
-        return {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
+    def _outputs(self, hint: str = "") -> dict[str, str]:
+        if self._stack is None:
+            name, where = self.stack or DEFAULT_STACK, self._session.region_name
+            raise FleetError(
+                f"there is no stack {name!r} in {where}: deploy it (`make deploy`), name "
+                f"another with --stack, give its --region{hint}"
+            )
+        return {each["OutputKey"]: each["OutputValue"] for each in self._stack.get("Outputs", [])}

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote
@@ -58,11 +59,13 @@ class CloudFormation(BaseHTTPRequestHandler):
     """DescribeStacks over the stacks that a test has deployed; moto's needs packages of its own."""
 
     stacks: ClassVar[dict[str, dict[str, str]]] = {}
+    asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         assert form["Action"] == ["DescribeStacks"]
         name = form["StackName"][0]
+        self.asked.append(name)
         if name in self.stacks:
             outputs = "".join(
                 f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
@@ -142,6 +145,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, cloudformation_url: str) -> Iterator[No
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     CloudFormation.stacks.clear()
+    CloudFormation.asked.clear()
     with mock_aws():
         yield
 
@@ -206,9 +210,15 @@ def fleet(aws: None) -> str:
     return "RunnerFleet"
 
 
+@cache
+def _dynamodb() -> Any:
+    """One for all tests: making it takes longer than asking it."""
+    return boto3.resource("dynamodb")
+
+
 def put_runner(runner_id: str, *, stack: str = "RunnerFleet", **attributes: object) -> None:
     """Put a runner's row, and what is known of its heartbeats beside it."""
-    table = boto3.resource("dynamodb").Table(f"{stack}-runners")
+    table = _dynamodb().Table(f"{stack}-runners")
     heard = {
         name: attributes.pop(name) for name in ("last_heartbeat", "load") if name in attributes
     }
@@ -219,7 +229,5 @@ def put_runner(runner_id: str, *, stack: str = "RunnerFleet", **attributes: obje
 
 
 def get_runner(runner_id: str, *, stack: str = "RunnerFleet") -> dict[str, Any]:
-    answer = (
-        boto3.resource("dynamodb").Table(f"{stack}-runners").get_item(Key={"runner_id": runner_id})
-    )
+    answer = _dynamodb().Table(f"{stack}-runners").get_item(Key={"runner_id": runner_id})
     return dict(answer["Item"])
