@@ -16,6 +16,7 @@ import json
 import re
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +27,9 @@ from rich.table import Table
 from benchmarks.fleet import run_jobs
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet.local.fleet import LocalFleet
-from fleet_runtime.admission.turns import Applicant
-from fleet_runtime.admission.turns_entry import TurnsEntry
-from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.admission.turns import Applicant, Turn
+from fleet_runtime.aws.items import encode_all
+from fleet_runtime.aws.ledger import TURNS, Ledger
 
 PRICED_ON = "2026-11-29"
 PRICES = {
@@ -73,6 +74,8 @@ GB_SECONDS = 0.0165
 """Of an invocation: the 11 of a short job take 363 ms together, warm, on a full core, at 512 MB."""
 
 MINUTES = (1, 10, 35)
+_MOST_AT_ONCE = 25
+"""Of one BatchWriteItem."""
 RUNNERS = (10, 100, 1000)
 REPOSITORIES = 20
 """Whose jobs these are: the ledger counts by repository too."""
@@ -162,18 +165,10 @@ def _difference(
 
 def _admission(fleet: LocalFleet) -> dict[int, tuple[float, float]]:
     """Write and read units of the ledger for one job, while so many runners are at work."""
-    table, found = fleet.outputs["LedgerTableName"], {}
-    entry, at_work = TurnsEntry(Ledger(dynamodb=fleet.client("dynamodb"), table=table)), 0
+    table, found, at_work = fleet.outputs["LedgerTableName"], {}, 0
     for runners in RUNNERS:
-        while at_work < runners - 1:
-            at_work += 1
-            other = Applicant(
-                runner_id=f"fleet-{10**11 + at_work}-1",
-                class_name="medium",
-                repository=f"octo-org/repository-{at_work % REPOSITORIES}",
-                image_tag="default",
-            )
-            entry.take(other, conditions=[], names={}, values={}, in_line=False)
+        _put_to_work(fleet, table, range(at_work, runners - 1))
+        at_work = runners - 1
         before = _stats(fleet)
         run_jobs(fleet, 1)
         used = [
@@ -184,6 +179,35 @@ def _admission(fleet: LocalFleet) -> dict[int, tuple[float, float]]:
         )
         found[runners] = (writes, reads)
     return found
+
+
+def _put_to_work(fleet: LocalFleet, table: str, numbers: range) -> None:
+    """Have so many more runners hold a turn, as their entries and the counts say it."""
+    turns = []
+    for number in numbers:
+        runner = Applicant(
+            runner_id=f"fleet-{10**11 + number}-1",
+            class_name="medium",
+            repository=f"octo-org/repository-{number % REPOSITORIES}",
+            image_tag="default",
+        )
+        turns.append(Turn.of(runner, nonce=f"{number:08x}", taken_at=0))
+    dynamodb = fleet.client("dynamodb")
+    for first in range(0, len(turns), _MOST_AT_ONCE):
+        items = [
+            encode_all({"entry": turn.entry, **turn.values})
+            for turn in turns[first : first + _MOST_AT_ONCE]
+        ]
+        puts = [{"PutRequest": {"Item": item}} for item in items]
+        assert not dynamodb.batch_write_item(RequestItems={table: puts}).get("UnprocessedItems")
+    counts = Counter(scope for turn in turns for scope in turn.scopes.values())
+    names = {f"#scope{number}": scope for number, scope in enumerate(counts)}
+    Ledger(dynamodb=dynamodb, table=table).write(
+        TURNS,
+        "ADD " + ", ".join(f"{name} {name.replace('#', ':')}" for name in names),
+        names=names,
+        values={name.replace("#", ":"): counts[scope] for name, scope in names.items()},
+    )
 
 
 def _names(fleet: LocalFleet) -> dict[str, str]:

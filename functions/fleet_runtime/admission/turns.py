@@ -109,6 +109,17 @@ class Turn:
     left_at: int | None = None
 
     @classmethod
+    def of(cls, applicant: Applicant, *, nonce: str, taken_at: int) -> Turn:
+        """The turn that a runner is given."""
+        return cls(
+            runner_id=applicant.runner_id,
+            nonce=nonce,
+            repository_scope=applicant.repository_scope,
+            class_scope=applicant.class_scope,
+            taken_at=taken_at,
+        )
+
+    @classmethod
     def from_item(cls, item: Item) -> Turn:
         """Read an entry of one who holds a turn."""
         return cls(

@@ -111,13 +111,7 @@ class TurnsEntry:
         Returns:
             None if it holds a turn, or the turns by which it gets none.
         """
-        turn = Turn(
-            runner_id=applicant.runner_id,
-            nonce=secrets.token_hex(4),
-            repository_scope=applicant.repository_scope,
-            class_scope=applicant.class_scope,
-            taken_at=self._ledger.now,
-        )
+        turn = Turn.of(applicant, nonce=secrets.token_hex(4), taken_at=self._ledger.now)
         expression = f"ADD {_each(turn.scopes, ':one')}"
         names = {**names, **turn.scopes, "#taking": turn.taking}
         values = {**values, ":one": 1, ":note": turn.note}
