@@ -69,6 +69,10 @@ scripts = st.builds(
 )
 
 
+TRIES = 5
+"""Plays of mode 42: which runner GitHub gives the second job to is a matter of who comes first."""
+
+
 class House:
     """A fleet for play after play; a new one after a play that has spoilt it."""
 
@@ -113,11 +117,14 @@ def test_the_laws_hold_when_a_job_is_heard_of_after_its_runner_has_another(house
         # asked at each claim, and again: the second task is not registered for a job that is done
         answers=(Answer(status=502, path="*/actions/jobs/*", times=8),),
     )
-    stage = house.stage()
-    heard_late, other = stage.next_job_ids(2)
-    assert not house.play(script)
-    jobs = stage.twin.board.jobs
-    assert jobs[other].runner_name == jobs[heard_late].runner_name
+    for _ in range(TRIES):
+        heard_late, other = house.stage().next_job_ids(2)
+        assert not house.play(script)
+        jobs = house.stage().twin.board.jobs
+        if jobs[other].runner_name == jobs[heard_late].runner_name:
+            break
+    else:
+        pytest.fail("the second job never got the first one's runner")
 
 
 @pytest.mark.parametrize("program", [n for n in range(PROGRAMS) if is_due(n, one_in=PROGRAMS)])
