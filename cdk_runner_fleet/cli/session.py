@@ -22,6 +22,7 @@ from cdk_runner_fleet.local.watch import RunWatch
 __all__ = ["keep_up", "run_workflow"]
 
 _POLL_SECONDS = 0.2
+_SIGNAL_SECONDS = 0.5
 _FAREWELL_SECONDS = 30.0
 
 
@@ -38,7 +39,9 @@ def keep_up(fleet: LocalFleet) -> None:
         }
         sys.stdout.write(json.dumps(access) + "\n")
         sys.stdout.flush()
-        threading.Event().wait()
+        # looked at again, as a signal that comes right before the wait does not end it
+        while not threading.Event().wait(_SIGNAL_SECONDS):
+            pass
 
 
 def run_workflow(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from cdk_runner_fleet.cli import main
 from tests.waiting import PATIENCE_SECONDS
 
-from .session_helpers import ONE_JOB, left_behind, start
+from .session_helpers import ONE_JOB, ROOT, left_behind, start
 
 
 def test_up_says_one_line_and_ends_at_a_signal(tmp_path: Path) -> None:
@@ -34,6 +35,32 @@ def test_up_says_one_line_and_ends_at_a_signal(tmp_path: Path) -> None:
     rest, _ = up.communicate(timeout=PATIENCE_SECONDS)
     assert (up.returncode, rest) == (0, "")
     assert left_behind(tmp_path) == []
+
+
+KEPT_UP = """
+import signal, threading
+from unittest.mock import MagicMock
+from cdk_runner_fleet.cli import session
+
+# as if it came right before the wait: Python hears of it, but the wait is not disturbed
+elsewhere = threading.Timer(0.5, lambda: signal.pthread_kill(elsewhere.ident, signal.SIGINT))
+elsewhere.start()
+session.json = MagicMock(dumps=lambda access: "ready")
+session.keep_up(MagicMock())
+"""
+
+
+def test_up_hears_a_signal_that_does_not_disturb_its_wait() -> None:
+    up = subprocess.run(
+        [sys.executable, "-c", KEPT_UP],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert up.stdout == "ready\n"
+    assert up.stderr.splitlines()[-1] == "KeyboardInterrupt"
 
 
 @pytest.mark.parametrize("part", ["local.synth", "local.emulator"])
