@@ -28,6 +28,7 @@ _FRAME_STEPS = {"--setup-job": "Set up job", "--complete-job": "Complete job"}
 _OUTPUTS_STEP = "_twin_outputs"  # the twin's last step in every job that has outputs
 _CANCEL_SECONDS = 10.0  # for the steps that run even when cancelled, as GitHub gives them
 _CONNECT_SECONDS = 10.0
+_SIGNAL_SECONDS = 0.5
 # act (0.2.89, host_environment.go) reads a step's terminal until the step ends, but stops at once
 # when it failed: without a pause a failing step's last words are lost. Steps' own shells only.
 _BASH_ENV = "unset BASH_ENV; trap '[ $? -eq 0 ] || sleep 0.2' EXIT\n"
@@ -290,7 +291,9 @@ def main(arguments: list[str]) -> int:
     config = _configuration(arguments)
     if config.get("twin") is not True:
         sys.stderr.write("not the GitHub twin's configuration: idle until SIGTERM\n")
-        stop.wait()
+        # looked at again, as a signal that comes right before the wait does not end it
+        while not stop.wait(_SIGNAL_SECONDS):
+            pass
         return 0
     session = Session(config)
     message = session.receive()
