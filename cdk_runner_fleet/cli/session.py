@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -39,9 +38,9 @@ def keep_up(fleet: LocalFleet) -> None:
         }
         sys.stdout.write(json.dumps(access) + "\n")
         sys.stdout.flush()
-        # looked at again, as a signal that comes right before the wait does not end it
-        while not threading.Event().wait(_SIGNAL_SECONDS):
-            pass
+        # again and again: a signal that comes right before a wait does not end it
+        while True:
+            time.sleep(_SIGNAL_SECONDS)
 
 
 def run_workflow(

@@ -108,6 +108,16 @@ class Fleet:
     def queue(self) -> BuildQueueEntry:
         return self.builder.queue
 
+    def lose_ends(self, count: int) -> list[str]:
+        """Have seven images asked for, of the first of which nobody hears that they are built."""
+        tags = [f"image-{number:012x}" for number in range(7)]
+        for tag in tags:
+            self.join(f"fleet-{tag}", tag=tag)
+            self.request(tag, f"fleet-{tag}")
+        for tag in tags[:count]:
+            self.codebuild.end(tag)
+        return tags
+
     def pass_time(self, seconds: float) -> None:
         self.codebuild.now += seconds
 

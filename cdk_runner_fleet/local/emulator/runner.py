@@ -275,11 +275,9 @@ def _configuration(arguments: list[str]) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Runs one job; 0 whatever became of it."""
-    stop = threading.Event()
     current: list[JobRun] = []
 
     def terminate(signum: int, frame: object) -> None:  # noqa: ARG001  (a signal handler's shape)
-        stop.set()
         if not current:
             os._exit(0)  # idle: nothing to report, and the read below would go on
         current[0].cancelled = True  # before act, signalled with its group, can end by itself
@@ -291,10 +289,9 @@ def main(arguments: list[str]) -> int:
     config = _configuration(arguments)
     if config.get("twin") is not True:
         sys.stderr.write("not the GitHub twin's configuration: idle until SIGTERM\n")
-        # looked at again, as a signal that comes right before the wait does not end it
-        while not stop.wait(_SIGNAL_SECONDS):
-            pass
-        return 0
+        # again and again: a signal that comes right before a wait does not end it
+        while True:
+            time.sleep(_SIGNAL_SECONDS)
     session = Session(config)
     message = session.receive()
     if message is None or message["type"] != "job":  # removed, or the twin is gone

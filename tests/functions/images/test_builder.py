@@ -208,13 +208,8 @@ def test_a_build_that_codebuild_refuses_fails_for_all_who_wait(aws: Aws, fleet: 
 def test_a_build_that_cannot_be_looked_after_holds_up_no_other(
     fleet: Fleet, unregistered: list[str], comes_next: str
 ) -> None:
-    tags = [f"image-{number:012x}" for number in range(7)]
-    for tag in tags:
-        fleet.join(f"fleet-{tag}", tag=tag)
-        fleet.request(tag, f"fleet-{tag}")
+    tags = fleet.lose_ends(2)
     unregistered.append(tags[0])
-    for tag in tags[:2]:
-        fleet.codebuild.end(tag)  # nobody hears of it
     fleet.pass_time(TIMEOUT)
     match comes_next:
         case "request":

@@ -47,12 +47,7 @@ def test_a_lost_end_of_a_failure_is_found_too(aws: Aws, fleet: Fleet) -> None:
 def test_a_lost_end_holds_no_turn_for_ever(
     fleet: Fleet, comes_next: str, environment: pytest.MonkeyPatch
 ) -> None:
-    tags = [f"image-{number:012x}" for number in range(7)]
-    for tag in tags:
-        fleet.join(f"fleet-{tag}", tag=tag)
-        fleet.request(tag, f"fleet-{tag}")
-    for tag in tags[:4]:
-        fleet.codebuild.end(tag)  # nobody hears of it
+    tags = fleet.lose_ends(4)
     fleet.pass_time(TIMEOUT)
     match comes_next:
         case "request":

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.twin.faults import ApiFault
+from cdk_runner_fleet.local.twin.records import Job
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.reconciliation import listing, repairs
 
@@ -60,14 +61,20 @@ def test_a_job_of_an_earlier_registration_is_no_news_for_this_one(world: World) 
     assert "started_at" not in (world.aws.row(name) or {})
 
 
-def test_a_runner_hears_that_its_job_has_ended(world: World) -> None:
-    job = world.job()
+def done(world: World, job: Job, *, conclusion: str = "success") -> str:
+    """Have a job done by its own runner; returns that."""
     name = f"fleet-{job.id}-1"
     session = world.runner(name)
     session.receive()
     session.send("started")
-    session.send("completed", conclusion="failure", outputs={}, steps=[])
+    session.send("completed", conclusion=conclusion, outputs={}, steps=[])
     world.until(lambda: job.status == "completed")
+    return name
+
+
+def test_a_runner_hears_that_its_job_has_ended(world: World) -> None:
+    job = world.job()
+    name = done(world, job, conclusion="failure")
     world.row(
         name,
         status="RUNNING",
@@ -85,12 +92,7 @@ def test_a_runner_hears_that_its_job_has_ended(world: World) -> None:
 
 def test_a_runner_hears_that_its_job_has_ended_while_its_run_goes_on(world: World) -> None:
     job = world.run(JOB.format(labels="self-hosted"), HOSTED).jobs[0]
-    name = f"fleet-{job.id}-1"
-    session = world.runner(name)
-    session.receive()
-    session.send("started")
-    session.send("completed", conclusion="success", outputs={}, steps=[])
-    world.until(lambda: job.status == "completed")
+    name = done(world, job)
     world.row(
         name,
         status="RUNNING",
@@ -107,12 +109,7 @@ def test_a_runner_hears_that_its_job_has_ended_while_its_run_goes_on(world: Worl
 
 def test_the_end_of_an_earlier_registrations_job_is_no_news_for_this_one(world: World) -> None:
     job = world.run(JOB.format(labels="self-hosted"), HOSTED).jobs[0]
-    name = f"fleet-{job.id}-1"
-    session = world.runner(name)
-    session.receive()
-    session.send("started")
-    session.send("completed", conclusion="success", outputs={}, steps=[])
-    world.until(lambda: job.status == "completed")
+    name = done(world, job)
     # the task after that one has another job by now
     world.row(
         name,
@@ -132,12 +129,7 @@ def test_the_end_of_an_earlier_registrations_job_is_no_news_for_this_one(world: 
 def test_each_runner_whose_job_is_not_listed_is_asked_for_in_turn(world: World) -> None:
     world.environment.setattr(repairs, "_MOST_LOOKUPS", 1)
     job = world.job()
-    name = f"fleet-{job.id}-1"
-    session = world.runner(name)
-    session.receive()
-    session.send("started")
-    session.send("completed", conclusion="success", outputs={}, steps=[])
-    world.until(lambda: job.status == "completed")
+    name = done(world, job)
     now = int(time.time())
     # GitHub knows nothing of the jobs of the two that are older
     for age, runner_id in ((300, "fleet-1-1"), (200, "fleet-2-1"), (100, name)):
