@@ -42,6 +42,8 @@ import signal, threading
 from unittest.mock import MagicMock
 from cdk_runner_fleet.cli import session
 
+# a shell lets what it starts in the background ignore this signal, and with it all of these tests
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # as if it came right before the wait: Python hears of it, but the wait is not disturbed
 elsewhere = threading.Timer(0.5, lambda: signal.pthread_kill(elsewhere.ident, signal.SIGINT))
 elsewhere.start()
