@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -210,6 +211,19 @@ def test_only_the_fleet_makes_rooms() -> None:
         }
         allowed = MAKERS.get(module, set())
         assert allowed == {"*"} or made & rooms <= allowed, module
+
+
+def test_types_are_checked_of_each_service_that_is_imported() -> None:
+    """The others are skipped, and a name of theirs would be Any."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
+    (checked,) = (one["module"] for one in settings if one.get("follow_imports") == "normal")
+    imported = {
+        ".".join(name.split(".")[:2])
+        for path in (*sources(PACKAGE), ROOT / "app.py")
+        for name in imports(path)
+        if name.startswith("aws_cdk.aws_")
+    }
+    assert {name for name in checked if name.startswith("aws_cdk.aws_")} == imported
 
 
 def test_constructs_do_not_import_the_functions() -> None:
