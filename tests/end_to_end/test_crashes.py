@@ -1,8 +1,9 @@
 """Every function dies at every one of its calls, and nothing is left that the fleet does not mend.
 
 A function is killed right after its n-th call to AWS was applied, for each n there is: the first
-n that no invocation reaches ends the list. Those that speak to GitHub are also killed right before
-a call, when GitHub has done what it was asked to and no row says so yet.
+n that no invocation reaches ends the list. How many there are, it shows at its first death, which
+comes when all is done but the answer. Those that speak to GitHub are also killed right before a
+call, when GitHub has done what it was asked to and no row says so yet.
 
 Each point has a job of its own, with a class of its own, so that no job takes another's runner: all
 are played at once, and the laws are looked at when the fleet has settled.
@@ -30,7 +31,6 @@ from testbed.laws import ledger_table
 from testbed.stage import REPOSITORY, Deed, JobSpec, Stage, changed, open_stage
 from tests.rotation import DEEP, is_due
 
-CALLS_AT_ONCE = 5
 MOST_CALLS = 60
 JOBS_AT_ONCE = 12
 CLASSES = 120
@@ -65,7 +65,11 @@ class Scene:
 
 @dataclass(kw_only=True)
 class Point:
-    """A place where a function dies, by the emulator's rule, and the job that it does so for."""
+    """A place where a function dies, by the emulator's rule, and the job that it does so for.
+
+    Attributes:
+        made: How many calls it had made by then.
+    """
 
     outcome: str
     calls: int
@@ -73,6 +77,7 @@ class Point:
     rule: int = 0
     job: Job | None = None
     reached: bool = False
+    made: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -195,7 +200,7 @@ SCENES = {
 
 
 class Play:
-    """All scenes on one fleet: at the first few calls of each, then at the next few, and so on."""
+    """All scenes on one fleet: dead after all calls, then at each of them, until none is left."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -204,20 +209,26 @@ class Play:
         }
 
     def perform(self) -> None:
-        for first in range(0, MOST_CALLS, CALLS_AT_ONCE):
-            open_ones = [
-                name for name, points in self.points.items() if not first or points[-1].reached
-            ]
-            if not open_ones:
-                break
-            for name in open_ones:
-                self.points[name] += _points(SCENES[name], first=first)
-                for point in self.points[name]:
-                    if point.job is None:
-                        self._begin(SCENES[name], point)
-            self._stage.quiet()
-            self._look()
+        self._play()
+        for name, points in self.points.items():
+            made = max(point.made for point in points)
+            self.points[name] += _points(SCENES[name], range(1, made + 2))
+        self._play()
+        while unended := [name for name, points in self.points.items() if points[-1].reached]:
+            for name in unended:
+                following = self.points[name][-1].calls + 1
+                assert following < MOST_CALLS, name
+                self.points[name] += _points(SCENES[name], range(following, following + 1))
+            self._play()
         self._settle()
+
+    def _play(self) -> None:
+        for name, points in self.points.items():
+            for point in points:
+                if point.job is None:
+                    self._begin(SCENES[name], point)
+        self._stage.quiet()
+        self._look()
 
     def _begin(self, scene: Scene, point: Point) -> None:
         stage = self._stage
@@ -243,7 +254,8 @@ class Play:
         rules = self._stage.faults_used()
         for points in self.points.values():
             for point in points:
-                point.reached = rules[point.rule]["used"] > 0
+                rule = rules[point.rule]
+                point.reached, point.made = rule["used"] > 0, rule["calls_made"]
 
     def _settle(self) -> None:
         points = [point for points in self.points.values() for point in points]
@@ -264,14 +276,13 @@ class Play:
                 self._stage.twin.board.cancel(point.job)  # those that cannot be served
 
 
-def _points(scene: Scene, *, first: int) -> list[Point]:
-    """The points at the next few calls; that of the last call comes last."""
-    calls = range(first, first + CALLS_AT_ONCE)
+def _points(scene: Scene, calls: range) -> list[Point]:
+    """The points at these calls; that of the last call comes last."""
     outcomes = ("crash_before", "crash_after") if scene.asks_github else ("crash_after",)
     return [
         point
-        for outcome in outcomes
         for number in calls
+        for outcome in outcomes
         if outcome == "crash_after" or number > 1
         for point in _deaths(scene, outcome, number)
     ]

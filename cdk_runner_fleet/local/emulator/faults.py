@@ -117,6 +117,7 @@ class Rule:
 class _Entry:
     rule: Rule
     used: int = 0
+    calls_made: int = 0
 
 
 class Faults:
@@ -155,19 +156,33 @@ class Faults:
         outcomes: tuple[str, ...] | None = None,
         event: str = "",
         calls: int = 0,
+        calls_made: int = 0,
     ) -> Rule | None:
-        """The rule that applies now, used up by one; None if none does."""
+        """The rule that applies now, used up by one; None if none does.
+
+        Args:
+            on: what happens now.
+            text: what of it a rule may match.
+            outcomes: those that are possible now. Default: any.
+            event: a function's.
+            calls: the number of the API call that a function makes now.
+            calls_made: how many it has made, for whoever reads the listing.
+        """
         with self._lock:
             entries = self._open[on, calls]
             for entry in entries:
                 if entry.rule.meets(text, outcomes=outcomes, event=event):
                     entry.used += 1
+                    entry.calls_made = max(entry.calls_made, calls_made)
                     if entry.used == entry.rule.times:
                         entries.remove(entry)
                     return entry.rule
         return None
 
     def listing(self) -> list[dict[str, Any]]:
-        """All rules with how often each was used."""
+        """All rules with how often each was used, and after how many calls of a function."""
         with self._lock:
-            return [{**asdict(entry.rule), "used": entry.used} for entry in self._rules]
+            return [
+                {**asdict(entry.rule), "used": entry.used, "calls_made": entry.calls_made}
+                for entry in self._rules
+            ]

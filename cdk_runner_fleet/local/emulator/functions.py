@@ -157,8 +157,14 @@ class Worker:
         if self._invocation is None:
             return False
         name = f"{self.function_name} {self._config.get('Handler', '')}"
-        event = self._invocation.event
-        rule = self._faults.take("function", name, outcomes=(outcome,), event=event, calls=calls)
+        rule = self._faults.take(
+            "function",
+            name,
+            outcomes=(outcome,),
+            event=self._invocation.event,
+            calls=calls,
+            calls_made=self._invocation.calls,
+        )
         return rule is not None
 
     @property

@@ -116,6 +116,8 @@ def test_out_of_time_when_all_is_done(stepper: Stepper) -> None:
     assert answer["errorType"] == "Sandbox.Timedout"
     assert "timed out after 20.00 seconds" in answer["errorMessage"]
     assert stepper.done(run) == 3
+    (rule,) = stepper.emulator.fleet("GET", "faults")[1]["faults"]
+    assert (rule["used"], rule["calls_made"]) == (1, 3)
     assert stepper.run()[1] == {"seen": 3}
 
 
