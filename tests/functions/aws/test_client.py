@@ -8,7 +8,7 @@ from typing import get_args
 
 from fleet_runtime.aws.client import Service, client
 
-from ..conftest import Aws
+from ..conftest import Account, Aws
 
 FUNCTIONS = Path(__file__).parents[3] / "functions"
 
@@ -29,3 +29,13 @@ def test_the_services_are_those_that_functions_ask_for() -> None:
         and isinstance(node.args[0], ast.Constant)
     }
     assert asked == set(get_args(Service))
+
+
+def test_each_test_has_an_account_that_no_other_has_used(aws: Aws, account: Account) -> None:
+    aws.put_row(status="RUNNING")
+    aws.put_image(image_tag="left")
+    aws.hold_turn("left")
+    client("ssm").put_parameter(Name="/left", Type="String", Value="left")
+    account.restore()
+    assert (aws.row(), aws.image("left"), aws.holders) == (None, None, [])
+    assert client("ssm").describe_parameters()["Parameters"] == []
