@@ -23,6 +23,9 @@ in the task's ARN or ``startedBy``, in the build's environment, or in the functi
 handler. A function's rule may have ``event`` too: texts that the invocation's event must contain,
 written as compact JSON (a body's quotes as they are before they are escaped).
 
+``GET /_fleet/faults`` lists all rules, each with how often it was ``used`` and, if it is a
+function's, the ``calls_made`` by the invocation that it struck.
+
 ``DELETE /_fleet/faults`` takes all rules away, with a ``match`` in its body those with just that
 one.
 """
