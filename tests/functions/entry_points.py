@@ -18,7 +18,9 @@ import deregister_runner
 import dispatch_event
 import runner_api
 
-from .conftest import RUNNER, TASK, Aws, GitHub, bus_event
+from .aws_stand_in import RUNNER, TASK, Aws
+from .events import bus_event
+from .github_stand_in import GitHub
 
 JOB = 2832853555
 CLAIM = f"/runners/{RUNNER}/claim"

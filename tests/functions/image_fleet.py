@@ -24,8 +24,8 @@ from fleet_runtime.images.upkeep import Upkeep
 from fleet_runtime.job.image_reference import image_tag
 from tests.rotation import is_due
 
+from .aws_stand_in import RUNNER, Aws
 from .builds_stand_in import Builds
-from .conftest import RUNNER, Aws
 
 TAG = "ubuntu-22-04-0123456789ab"
 FAMILY = f"fleet-runner-abc-{TAG}"

@@ -13,7 +13,10 @@ import pytest
 
 import receive_webhook
 
-from .conftest import ENVIRONMENT, WEBHOOK_SECRET, Received, Stub, forget
+from .aws_stand_in import ENVIRONMENT
+from .conftest import forget
+from .events import WEBHOOK_SECRET
+from .http_stub import Received, Stub
 
 
 @dataclass

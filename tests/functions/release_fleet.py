@@ -14,7 +14,7 @@ import watch_release
 from cdk_runner_fleet.local.twin import GitHubTwin
 from fleet_runtime.images.releases import ENTRY
 
-from .conftest import ENVIRONMENT, Aws
+from .aws_stand_in import ENVIRONMENT, Aws
 
 DAY = 86400
 PIN = json.loads(ENVIRONMENT["RUNNER_RELEASE"])

@@ -12,8 +12,9 @@ from fleet_runtime.aws.client import client
 from fleet_runtime.images.build_queue import BuildNotStarted
 
 from . import image_fleet
+from .aws_stand_in import RUNNER, Aws
 from .builds_stand_in import push
-from .conftest import RUNNER, Aws, bus_event, sample
+from .events import bus_event, sample
 from .image_fleet import DEPLOYED, TAG, Fleet, fleet_aws_error
 
 fleet = image_fleet.fleet

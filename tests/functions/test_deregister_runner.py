@@ -9,7 +9,8 @@ import pytest
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 
 from . import entry_points
-from .conftest import RUNNER, Aws, GitHub
+from .aws_stand_in import RUNNER, Aws
+from .github_stand_in import GitHub
 
 deregister = entry_points.deregister
 

@@ -11,8 +11,10 @@ from fleet_runtime.environment import SettingError
 from fleet_runtime.job.catalog import CatalogError
 
 from . import entry_points
-from .conftest import Aws, forget, sample
+from .aws_stand_in import Aws
+from .conftest import forget
 from .entry_points import stopped
+from .events import sample
 
 dispatch = entry_points.dispatch
 

@@ -12,7 +12,10 @@ import explain_job
 from fleet_runtime.explanation.causes import CAUSES
 from fleet_runtime.github.message import GitHubUnavailable
 
-from .conftest import RUNNER, Aws, GitHub, bus_event, forget, sample
+from .aws_stand_in import RUNNER, Aws
+from .conftest import forget
+from .events import bus_event, sample
+from .github_stand_in import GitHub
 
 SHA = "e3103f8eb03e1ad7f2331c5446b23c070fc54055"
 JOB = 2832853555

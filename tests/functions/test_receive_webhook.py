@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from . import light_aws
-from .conftest import ENVIRONMENT, WEBHOOK_SECRET, delivery, sample
+from .aws_stand_in import ENVIRONMENT
+from .events import WEBHOOK_SECRET, delivery, sample
 from .light_aws import LightAws, post
 
 light = light_aws.light

@@ -11,8 +11,10 @@ import pytest
 from fleet_runtime.observability import logger
 
 from . import entry_points
-from .conftest import TOKEN, Aws, GitHub, forget
+from .aws_stand_in import Aws
+from .conftest import forget
 from .entry_points import CLAIM, EVENTS
+from .github_stand_in import TOKEN, GitHub
 
 post = entry_points.post
 

@@ -16,7 +16,7 @@ from fleet_runtime.environment import SettingError
 from fleet_runtime.images.releases import ENTRY
 
 from . import release_fleet
-from .conftest import Aws
+from .aws_stand_in import Aws
 from .release_fleet import NEWER, PIN, archives, entry, found, in_days, is_used, told
 
 twin = release_fleet.twin

@@ -27,7 +27,8 @@ from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.rows import RunnerRecords
 
 from .. import entry_points
-from ..conftest import Aws, forget
+from ..aws_stand_in import Aws
+from ..conftest import forget
 
 NOON = 1_795_262_400  # 2026-11-21T12:00:00Z
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:lifecycle"

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Aws, bus_event, forget, job, sample
+from ..aws_stand_in import Aws
+from ..conftest import forget
+from ..events import bus_event, job, sample
 
 
 @pytest.mark.parametrize(

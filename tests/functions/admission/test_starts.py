@@ -12,7 +12,8 @@ from fleet_runtime.admission.starts import InLine, Known, Started
 from fleet_runtime.admission.turns import Applicant
 from fleet_runtime.admission.turns_entry import LINE_REST_SECONDS, TurnsEntry
 
-from ..conftest import RUNNER, Aws, bus_event, job, sample
+from ..aws_stand_in import RUNNER, Aws
+from ..events import bus_event, job, sample
 from .conftest import NOON, Make, ended
 
 

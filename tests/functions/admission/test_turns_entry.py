@@ -15,7 +15,7 @@ from fleet_runtime.admission.turns_entry import SETTLED_SECONDS, TurnsEntry
 from fleet_runtime.aws.ledger import Ledger
 from tests.rotation import is_due
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 from .conftest import NOON
 
 LIMIT = 2

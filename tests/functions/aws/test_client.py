@@ -6,9 +6,11 @@ import ast
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
 from fleet_runtime.aws.client import Service, client
 
-from ..conftest import Account, Aws
+from ..aws_stand_in import Account, Aws
 
 FUNCTIONS = Path(__file__).parents[3] / "functions"
 
@@ -31,11 +33,15 @@ def test_the_services_are_those_that_functions_ask_for() -> None:
     assert asked == set(get_args(Service))
 
 
-def test_each_test_has_an_account_that_no_other_has_used(aws: Aws, account: Account) -> None:
-    aws.put_row(status="RUNNING")
-    aws.put_image(image_tag="left")
-    aws.hold_turn("left")
-    client("ssm").put_parameter(Name="/left", Type="String", Value="left")
+def test_each_test_has_an_account_that_no_other_has_used(
+    environment: pytest.MonkeyPatch, account: Account, request: pytest.FixtureRequest
+) -> None:
     account.restore()
-    assert (aws.row(), aws.image("left"), aws.holders) == (None, None, [])
-    assert client("ssm").describe_parameters()["Parameters"] == []
+    client("dynamodb").put_item(TableName="images", Item={"image_tag": {"S": "left"}})
+    client("ssm").put_parameter(Name="/left", Type="String", Value="left")
+    client("secretsmanager").create_secret(Name="left", SecretString="left")
+    aws = request.getfixturevalue("aws")
+    assert aws.image("left") is None
+    (parameter,) = client("ssm").describe_parameters()["Parameters"]
+    (secret,) = client("secretsmanager").list_secrets()["SecretList"]
+    assert (parameter["Name"], secret["Name"]) == ("/fleet/class-sizes", "github-token")

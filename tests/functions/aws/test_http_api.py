@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..conftest import delivery, job, sample
+from ..events import delivery, job, sample
 from ..light_aws import LightAws, post
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fleet_runtime.aws.ledger import LEASE_MEMORY_SECONDS, Ledger
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 
 
 class Leases:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..conftest import delivery, sample
+from ..events import delivery, sample
 from ..light_aws import LightAws, post
 
 

@@ -9,7 +9,7 @@ import pytest
 from fleet_runtime.aws.items import Item, number, numbers, text, texts
 from fleet_runtime.aws.table import Table
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 
 
 @pytest.fixture

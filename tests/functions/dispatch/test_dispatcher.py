@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ..conftest import EARLIER_TASK, RUNNER, Aws, job, sample
+from ..aws_stand_in import EARLIER_TASK, RUNNER, Aws
 from ..entry_points import started_input, unserved, waiting_for_a_job
+from ..events import job, sample
 
 # --- queued ---------------------------------------------------------------------------------
 

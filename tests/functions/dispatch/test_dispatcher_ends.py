@@ -12,7 +12,7 @@ import pytest
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.runner.rows import RunnerRecords
 
-from ..conftest import RUNNER, Aws
+from ..aws_stand_in import RUNNER, Aws
 from ..entry_points import unserved
 
 

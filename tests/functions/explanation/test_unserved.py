@@ -12,7 +12,7 @@ from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.runner.rows import RunnerRecords
 
-from ..conftest import RUNNER, Aws
+from ..aws_stand_in import RUNNER, Aws
 
 ROW = {
     "repository": "octo-org/example",

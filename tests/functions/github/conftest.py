@@ -32,7 +32,10 @@ from fleet_runtime.github.transport import Transport
 from fleet_runtime.job.scope import Scope
 
 from .. import light_aws
-from ..conftest import RUNNER, TOKEN, Aws, Received, Stub, forget
+from ..aws_stand_in import RUNNER, Aws
+from ..conftest import forget
+from ..github_stand_in import TOKEN
+from ..http_stub import Received, Stub
 
 REPOSITORY = "octo-org/example"
 WORKFLOW = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"

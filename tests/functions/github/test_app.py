@@ -24,7 +24,8 @@ from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.job.scope import Scope
 from fleet_runtime.observability import logger
 
-from ..conftest import RUNNER, Aws, forget
+from ..aws_stand_in import RUNNER, Aws
+from ..conftest import forget
 from .conftest import (
     INSTALLED,
     JIT,

@@ -18,7 +18,7 @@ from fleet_runtime.aws.client import client
 from fleet_runtime.github.app_keys import AppToken, KmsKey, PemKey
 from fleet_runtime.github.credentials import CredentialsError, Secret
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 from .conftest import (
     NEEDED,
     REPOSITORY,

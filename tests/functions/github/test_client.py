@@ -19,7 +19,8 @@ from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Reque
 from fleet_runtime.github.runners import list_runners
 from fleet_runtime.observability import logger
 
-from ..conftest import Aws, Received, Stub
+from ..aws_stand_in import Aws
+from ..http_stub import Received, Stub
 from .conftest import (
     OK,
     Line,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ..conftest import WEBHOOK_SECRET, delivery, sample
+from ..events import WEBHOOK_SECRET, delivery, sample
 from ..light_aws import LightAws, post
 
 

@@ -16,7 +16,7 @@ from fleet_runtime.github.jobs import (
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request, Response
 from fleet_runtime.job.job import Job, JobEvent
 
-from ..conftest import bus_event, sample
+from ..events import bus_event, sample
 from .conftest import (
     answer,
 )

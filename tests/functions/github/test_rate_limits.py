@@ -12,7 +12,7 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from fleet_runtime.github.message import GitHubUnavailable, Response
 from fleet_runtime.github.rate_limits import Allowance, LimitReachedError, read_limit, read_quota
 
-from ..conftest import RUNNER, Aws
+from ..aws_stand_in import RUNNER, Aws
 from .conftest import (
     JIT_REQUEST,
     OK,

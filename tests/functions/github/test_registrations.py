@@ -12,7 +12,7 @@ from cdk_runner_fleet.local.twin import ApiFault, GitHubTwin
 from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.github.registrations import Registrations
 
-from ..conftest import RUNNER, Aws
+from ..aws_stand_in import RUNNER, Aws
 from .conftest import (
     Line,
     claim,

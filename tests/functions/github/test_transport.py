@@ -27,8 +27,10 @@ from fleet_runtime.github.message import GitHubUnavailable
 from fleet_runtime.github.transport import Transport
 from tests.waiting import PATIENCE_SECONDS
 
-from ..conftest import TOKEN, Aws, Received, Stub
-from ..conftest import GitHub as GitHubStub
+from ..aws_stand_in import Aws
+from ..github_stand_in import TOKEN
+from ..github_stand_in import GitHub as GitHubStub
+from ..http_stub import Received, Stub
 from .conftest import (
     claim,
     runners,

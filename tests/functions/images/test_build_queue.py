@@ -16,7 +16,7 @@ from fleet_runtime.images.build_queue import (
     BuildTurn,
 )
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 
 
 def taken(

@@ -11,7 +11,7 @@ from fleet_runtime.images.build_queue import (
     BuildQueue,
 )
 
-from ..conftest import RUNNER, Aws
+from ..aws_stand_in import RUNNER, Aws
 from ..image_fleet import (
     DEPLOYED,
     TAG,

@@ -20,8 +20,8 @@ from fleet_runtime.images.build_queue import (
 )
 from fleet_runtime.images.rows import RETRY_SECONDS
 
+from ..aws_stand_in import RUNNER, Aws
 from ..builds_stand_in import LOG, digest_of, event_of
-from ..conftest import RUNNER, Aws
 from ..image_fleet import (
     DAY,
     DEPLOYED,

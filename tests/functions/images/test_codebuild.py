@@ -14,8 +14,8 @@ from fleet_runtime.images.build_queue import (
     BuildQueue,
 )
 
+from ..aws_stand_in import RUNNER, Aws
 from ..builds_stand_in import LOG
-from ..conftest import RUNNER, Aws
 from ..image_fleet import FAMILY, TAG, TIMEOUT, Fleet, fleet_aws_error
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from fleet_runtime.aws.client import client
 
+from ..aws_stand_in import RUNNER
 from ..builds_stand_in import digest_of
-from ..conftest import RUNNER
 from ..image_fleet import FAMILY, REPOSITORY, TAG, Fleet, leave_a_revision, retired
 
 

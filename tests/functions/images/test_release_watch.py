@@ -18,7 +18,8 @@ from fleet_runtime.images.releases import ENTRY, Release, Releases, ReleasesEntr
 from fleet_runtime.observability import logger
 
 from .. import release_fleet
-from ..conftest import Aws, forget
+from ..aws_stand_in import Aws
+from ..conftest import forget
 from ..release_fleet import (
     DAY,
     DEPRECATIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.images.retirement import Retirement
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 from ..release_fleet import told
 
 

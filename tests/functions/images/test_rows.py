@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..conftest import RUNNER
+from ..aws_stand_in import RUNNER
 from ..image_fleet import BASE, DAY, TAG, Fleet
 
 

@@ -9,8 +9,8 @@ import pytest
 from fleet_runtime.aws.client import client
 from fleet_runtime.images.build_queue import BuildQueueEntry
 
+from ..aws_stand_in import RUNNER, Aws
 from ..builds_stand_in import digest_of
-from ..conftest import RUNNER, Aws
 from ..image_fleet import (
     CALLS,
     DAY,

@@ -11,7 +11,7 @@ from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent, UnreadableJobError
 from fleet_runtime.runner.name import own_runner_id
 
-from ..conftest import bus_event, sample
+from ..events import bus_event, sample
 
 
 def document(**changes: Any) -> dict[str, Any]:

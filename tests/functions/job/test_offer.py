@@ -9,8 +9,9 @@ import pytest
 
 from fleet_runtime.aws.client import client
 
-from ..conftest import RUNNER, Aws, job, sample
+from ..aws_stand_in import RUNNER, Aws
 from ..entry_points import started_input
+from ..events import job, sample
 
 
 def test_class_and_image_are_the_jobs(aws: Aws, dispatch: Any) -> None:

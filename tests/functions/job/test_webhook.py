@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ..conftest import delivery, forget, job, sample
+from ..conftest import forget
+from ..events import delivery, job, sample
 from ..light_aws import LightAws, post
 
 

@@ -20,7 +20,10 @@ from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.aws import client as fleet_aws
 from tests.waiting import until
 
-from ..conftest import ENVIRONMENT, TASK, TOKEN, WEBHOOK_SECRET, Aws, Script, Stub
+from ..aws_stand_in import ENVIRONMENT, TASK, Aws, Script
+from ..events import WEBHOOK_SECRET
+from ..github_stand_in import TOKEN
+from ..http_stub import Stub
 
 REPOSITORY = "octo-org/example"
 JOB = "a: {{runs-on: [{labels}], steps: [{{run: 'true'}}]}}"

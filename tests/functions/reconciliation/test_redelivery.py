@@ -13,7 +13,8 @@ from cdk_runner_fleet.local.twin.faults import ApiFault
 from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.aws.ledger import Ledger
 
-from ..conftest import Received, forget
+from ..conftest import forget
+from ..http_stub import Received
 from .conftest import (
     REPOSITORY,
     World,

@@ -12,7 +12,7 @@ from cdk_runner_fleet.local.twin.records import Job
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.reconciliation import listing, repairs
 
-from ..conftest import EARLIER_TASK
+from ..aws_stand_in import EARLIER_TASK
 from .conftest import (
     HOSTED,
     JOB,

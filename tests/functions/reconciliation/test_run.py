@@ -16,7 +16,8 @@ from fleet_runtime.reconciliation.listing import JobLister, Listing
 from fleet_runtime.reconciliation.supply import Supply
 from fleet_runtime.runner.rows import RunnerRecords
 
-from ..conftest import TASK, TOKEN
+from ..aws_stand_in import TASK
+from ..github_stand_in import TOKEN
 from .conftest import (
     REPOSITORY,
     World,

@@ -11,7 +11,7 @@ import pytest
 from cdk_runner_fleet.local.twin.faults import ApiFault
 from fleet_runtime.admission.turns_entry import SETTLED_SECONDS, TurnsEntry
 
-from ..conftest import TASK
+from ..aws_stand_in import TASK
 from .conftest import (
     World,
     task,

@@ -10,7 +10,7 @@ import pytest
 from fleet_runtime.aws.client import client
 
 from .. import entry_points
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 from ..entry_points import sha256
 
 check = entry_points.check

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 from ..entry_points import CLAIM, report
 
 

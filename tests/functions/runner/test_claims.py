@@ -9,8 +9,10 @@ import pytest
 import runner_api
 from fleet_runtime.aws.client import client
 
-from ..conftest import RUNNER, TASK, Aws, GitHub, forget
+from ..aws_stand_in import RUNNER, TASK, Aws
+from ..conftest import forget
 from ..entry_points import CLAIM, JOB, outputs, sha256
+from ..github_stand_in import GitHub
 
 # --- claims ----------------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ import pytest
 
 from fleet_runtime.runner.registered import RunnerOffline
 
-from ..conftest import RUNNER, Aws, GitHub
+from ..aws_stand_in import RUNNER, Aws
 from ..entry_points import JOB, Check, silent
+from ..github_stand_in import GitHub
 
 # --- given up or not: no heartbeat came -----------------------------------------------------
 

@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 
 from fleet_runtime.runner.rows import HEARTBEAT_MEMORY_SECONDS
 
-from ..conftest import Aws, GitHub
+from ..aws_stand_in import Aws
 from ..entry_points import JOB, report, sha256
+from ..github_stand_in import GitHub
 
 # --- heartbeats ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 
 from fleet_runtime.observability import logger
 
-from ..conftest import Aws
+from ..aws_stand_in import Aws
 from ..entry_points import CLAIM, outputs, report
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ..conftest import EARLIER_TASK, TASK, Aws, job, sample
+from ..aws_stand_in import EARLIER_TASK, TASK, Aws
 from ..entry_points import stopped, waiting_for_a_job
+from ..events import job, sample
 
 # --- in progress and completed --------------------------------------------------------------
 
