@@ -217,13 +217,16 @@ def test_types_are_checked_of_each_service_that_is_imported() -> None:
     """The others are skipped, and a name of theirs would be Any."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
     (checked,) = (one["module"] for one in settings if one.get("follow_imports") == "normal")
+    paths = (*sources(PACKAGE), ROOT / "app.py")
     imported = {
         ".".join(name.split(".")[:2])
-        for path in (*sources(PACKAGE), ROOT / "app.py")
+        for path in paths
         for name in imports(path)
         if name.startswith("aws_cdk.aws_")
     }
     assert {name for name in checked if name.startswith("aws_cdk.aws_")} == imported
+    # cdk.aws_sns would be there without an import of its own
+    assert not [path for path in paths if re.search(r"\b(?:cdk|aws_cdk)\.aws_\w", path.read_text())]
 
 
 def test_constructs_do_not_import_the_functions() -> None:

@@ -16,6 +16,7 @@ import pytest
 from moto import mock_aws
 
 from cdk_runner_fleet.cli import main
+from tests.fleet_tables import make_tables
 
 REGION = "eu-west-1"
 CLASSES = {
@@ -28,8 +29,6 @@ CLASSES = {
         "max_runners": 4,
     },
 }
-
-LIVE_ATTRIBUTES = ["repository", "class_name", "image_tag", "released_at"]
 
 
 @dataclass(frozen=True)
@@ -152,41 +151,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, cloudformation_url: str) -> Iterator[No
 
 def deploy(stack: str, *, outputs: bool = True) -> None:
     """A stack with the parts that the commands look at, and their names as outputs."""
-    boto3.client("dynamodb").create_table(
-        TableName=f"{stack}-runners",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "runner_id", "AttributeType": "S"},
-            {"AttributeName": "live", "AttributeType": "S"},
-            {"AttributeName": "queued_at", "AttributeType": "N"},
-        ],
-        KeySchema=[{"AttributeName": "runner_id", "KeyType": "HASH"}],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "live-index",
-                "KeySchema": [
-                    {"AttributeName": "live", "KeyType": "HASH"},
-                    {"AttributeName": "queued_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {
-                    "ProjectionType": "INCLUDE",
-                    "NonKeyAttributes": LIVE_ATTRIBUTES,
-                },
-            }
-        ],
-    )
-    boto3.client("dynamodb").create_table(
-        TableName=f"{stack}-ledger",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "entry", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "entry", "KeyType": "HASH"}],
-    )
-    boto3.client("dynamodb").create_table(
-        TableName=f"{stack}-images",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "image_tag", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "image_tag", "KeyType": "HASH"}],
-    )
+    make_tables(boto3.client("dynamodb"), prefix=f"{stack}-")
     boto3.client("ssm").put_parameter(
         Name=f"{stack}-classes", Type="String", Value=json.dumps(CLASSES)
     )

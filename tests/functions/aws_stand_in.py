@@ -23,6 +23,7 @@ from moto.core.models import MockAWS
 from fleet_runtime.admission.turns import Applicant
 from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.ledger import Ledger
+from tests.fleet_tables import make_tables
 
 RUNNER = "fleet-2832853555-1"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/0123456789abcdef"
@@ -230,8 +231,8 @@ class Account:
     @classmethod
     def of_a_fleet(cls, mocked: MockAWS) -> Account:
         """Make the tables, while moto is at it."""
-        _make_tables(boto3.client("dynamodb", region_name="us-east-1"))
-        return cls(mocked, copy.deepcopy(_dynamodb_backend().tables))
+        make_tables(boto3.client("dynamodb", region_name="us-east-1"))
+        return cls(mocked, _dynamodb_backend().tables)
 
     def restore(self) -> None:
         """Nothing of an earlier test is left."""
@@ -241,50 +242,3 @@ class Account:
 
 def _dynamodb_backend() -> Any:
     return get_backend("dynamodb")[DEFAULT_ACCOUNT_ID]["us-east-1"]
-
-
-def _make_tables(dynamodb: Any) -> None:
-    keys = {"runner_id": "S", "waiting_labels": "S", "live": "S", "queued_at": "N"}
-    dynamodb.create_table(
-        TableName="runners",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": key, "AttributeType": kind} for key, kind in keys.items()
-        ],
-        KeySchema=[{"AttributeName": "runner_id", "KeyType": "HASH"}],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "waiting-index",
-                "KeySchema": [{"AttributeName": "waiting_labels", "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            },
-            {
-                "IndexName": "live-index",
-                "KeySchema": [
-                    {"AttributeName": "live", "KeyType": "HASH"},
-                    {"AttributeName": "queued_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {
-                    "ProjectionType": "INCLUDE",
-                    "NonKeyAttributes": [
-                        "repository",
-                        "class_name",
-                        "image_tag",
-                        "released_at",
-                    ],
-                },
-            },
-        ],
-    )
-    dynamodb.create_table(
-        TableName="ledger",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "entry", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "entry", "KeyType": "HASH"}],
-    )
-    dynamodb.create_table(
-        TableName="images",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "image_tag", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "image_tag", "KeyType": "HASH"}],
-    )

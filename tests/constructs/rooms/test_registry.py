@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.rooms.registry import LIVE_INDEX, WAITING_INDEX
+from tests.fleet_tables import TABLES
 
 from ..templates import Template, of_type
 
@@ -57,3 +58,11 @@ def test_rows_go_by_themselves_where_things_do(key: str, ends: bool, minimal: Te
 def test_a_table_can_be_put_back_as_it_was(key: str, minimal: Template) -> None:
     [replica] = table(minimal, key)["Replicas"]
     assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_functions_are_tested_on_the_tables_that_are_made(name: str, minimal: Template) -> None:
+    schema = TABLES[name]
+    made = table(minimal, schema["KeySchema"][0]["AttributeName"])
+    assert {key: made.get(key) for key in schema} == schema
+    assert ("GlobalSecondaryIndexes" in made) == ("GlobalSecondaryIndexes" in schema)
