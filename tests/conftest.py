@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import moto_at_ease
 from tests.rotation import DEEP, TURN
 
 gc.disable()  # until all is imported: see pytest_collection_finish
 
 # Each session would parse the services' models anew, some of them for a second.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+moto_at_ease.install()
 
 # How long an example takes says more of what else the machine does than of what is tested.
 settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
