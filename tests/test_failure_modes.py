@@ -1,4 +1,4 @@
-"""`docs/failure-modes.md`: all 43 modes, each with a test that exists."""
+"""`docs/failure-modes.md`: all modes, each with a test that exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ ROWS = [
 
 
 def test_every_mode_has_its_row() -> None:
-    assert [int(row["number"]) for row in ROWS] == list(range(1, 44))
+    # each added mode takes the next number, and none goes away
+    assert len(ROWS) >= 43
+    assert [int(row["number"]) for row in ROWS] == list(range(1, len(ROWS) + 1))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["number"])
