@@ -164,6 +164,16 @@ export RUNNER_MANUALLY_TRAP_SIG=1
 # Otherwise run.sh exits 0 when GitHub no longer serves this version of the runner.
 export ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1
 
+# As GitHub's hosted runners have it, for actions that choose their downloads by it. Of these two alone:
+# elsewhere it would not be true.
+if [[ -z "${ImageOS:-}" && -r /etc/os-release ]]; then
+  # shellcheck source=/dev/null
+  case "$(. /etc/os-release; printf '%s' "${ID:-} ${VERSION_ID:-}")" in
+    'ubuntu 22.04') export ImageOS=ubuntu22 ;;
+    'ubuntu 24.04') export ImageOS=ubuntu24 ;;
+  esac
+fi
+
 cd "$RUNNER_HOME"
 # Before the configuration is in the environment. It watches this process ID, which run.sh takes over.
 bash "$here/heartbeat.sh" "$HEARTBEAT_SECONDS" $$ &

@@ -24,7 +24,7 @@ JOB = """#!/bin/bash
 # what a job does: it starts processes, forgets some of them, and ends when it is told to
 trap 'echo told to stop; exit 143' TERM
 echo "process $$ of user $(id -u)"
-(sleep 0.1 & exec 3>&-) # its child is an orphan, and process 1's to reap
+(tail --pid=$$ --follow /dev/null &) # an orphan, and process 1's to reap
 echo started
 sleep 60 & wait
 """
@@ -150,10 +150,9 @@ def test_as_process_1_it_reaps_and_passes_sigterm_on(machine: Machine, api: Api)
     assert process.stdout.readline() == "process 1 of user 1000\n"
     assert process.stdout.readline() == "started\n"
     first = _first_process_below(process.pid)
-    time.sleep(0.5)  # the orphan has ended by now
-    states = [state for _, state in _children(first)]
-    assert states
-    assert "Z" not in states
+    [orphan] = [child for child, name in _children(first).items() if name == "tail"]
+    os.kill(orphan, signal.SIGKILL)
+    until(lambda: orphan not in _children(first))  # and not a zombie either
     os.kill(first, signal.SIGTERM)  # to process 1 alone, as ECS sends it
     said, _ = process.communicate(timeout=20)
     assert (process.returncode, said.splitlines()[0]) == (143, "told to stop")
@@ -182,21 +181,22 @@ def test_how_soon_the_claim_is_sent(machine: Machine, api: Api) -> None:
     )
 
 
-def _children(pid: int) -> list[tuple[int, str]]:
-    found = []
+def _children(pid: int) -> dict[int, str]:
+    """The processes below one, zombies too, and their programs' names."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = entry.read_text().rpartition(")")[2].split()
+            start, _, rest = entry.read_text().rpartition(")")
         except OSError:
             continue  # it has ended in the meantime
-        if int(fields[1]) == pid:
-            found.append((int(entry.parent.name), fields[0]))
+        if int(rest.split()[1]) == pid:
+            found[int(entry.parent.name)] = start.partition("(")[2]
     return found
 
 
 def _first_process_below(pid: int) -> int:
     """The process that is number 1 of its own PID namespace."""
-    for child, _ in _children(pid):
+    for child in _children(pid):
         status = Path(f"/proc/{child}/status").read_text()
         numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
         if len(numbers) > 2 and numbers[-1] == "1":

@@ -39,6 +39,7 @@ def test_a_variant_is_told_by_its_configuration(
     assert path == "/opt/python/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     assert environment == {
         "HOME": "/home/runner",
+        "LANG": "C.UTF-8",
         "RUNNER_HOME": "/home/runner",
         "RUNNER_VERSION": VERSION,
         "ACTIONS_RUNNER_HOOK_JOB_STARTED": "/opt/fleet/job_started.sh",
@@ -80,6 +81,32 @@ def test_nothing_is_left_of_the_build(
         *("capabilities.sh", "entrypoint.sh", "heartbeat.sh", "job_completed.sh"),
         *("job_started.sh", "report_event.sh"),
     ]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_job_reads_and_writes_utf_8(
+    workshop: Workshop, images: dict[str, str], variant: str
+) -> None:
+    said = workshop.run(images[variant], "bash", "-c", "locale charmap; x=äß; echo ${#x}")
+    assert said.split() == ["UTF-8", "2"]
+
+
+def test_a_base_keeps_its_own_language(workshop: Workshop, images: dict[str, str]) -> None:
+    container = workshop.container(images["base"])
+    buildah("config", "--env", "LANG=C", container)
+    buildah("commit", "--quiet", container, "localhost/fleet-test/language:1")
+    built = workshop.build("base", base="localhost/fleet-test/language:1")
+    assert "LANG=C" in workshop.config(built)["config"]["Env"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_actions_ask_for_is_there(
+    workshop: Workshop, images: dict[str, str], variant: str
+) -> None:
+    tools = ("git lfs version", "gpg-agent --version", "gpg --version", "wget --version", "zip -v")
+    script = "; ".join((*tools, "lsb_release -si"))
+    said = workshop.run(images[variant], "bash", "-euc", script)
+    assert "Debian" in said.splitlines()
 
 
 Layers = list[tuple[int, list[str]]]

@@ -47,6 +47,38 @@ def test_it_claims_and_becomes_the_runner(fleet: Fleet, machine: Machine) -> Non
     assert Path(handed["ACTIONS_RUNNER_HOOK_JOB_COMPLETED"]).is_file()
 
 
+UBUNTU = 'ID=ubuntu\nVERSION_ID="{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("release", "given", "told"),
+    [
+        (UBUNTU.format("22.04"), {}, "ubuntu22"),
+        (UBUNTU.format("24.04"), {}, "ubuntu24"),
+        (UBUNTU.format("24.04"), {"ImageOS": "ubuntu22"}, "ubuntu22"),
+        (UBUNTU.format("26.04"), {}, None),  # GitHub has no image of that name
+        ('ID=debian\nVERSION_ID="12"\n', {}, None),
+        ("ID=arch\n", {}, None),
+        (None, {}, None),
+    ],
+    ids=["22.04", "24.04", "the base's word", "26.04", "Debian", "no version", "no file"],
+)
+def test_image_os_is_told_where_it_is_true(
+    fleet: Fleet, machine: Machine, release: str | None, given: dict[str, str], told: str | None
+) -> None:
+    image = machine.copy_of_the_image()
+    file = image / "os-release"
+    if release is not None:
+        file.write_text(release, encoding="utf-8")
+    script = image / "entrypoint.sh"
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text.replace("/etc/os-release", str(file)), encoding="utf-8")
+    assert machine.run(fleet, image=image, **given) == (0, "")
+    handed = machine.handed_over()
+    assert handed.get("ImageOS") == told
+    assert {"ID", "VERSION_ID"}.isdisjoint(handed)
+
+
 def test_the_claim_says_what_the_runner_is(fleet: Fleet, machine: Machine) -> None:
     machine.run(fleet, RUNNER_CAPABILITIES="shell,python", RUNNER_VERSION="2.338.0")
     assert claimed(fleet) == {
