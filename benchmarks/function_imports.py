@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.processes import run
 from cdk_runner_fleet._assets import FUNCTIONS
 
-HANDLERS = ("receive_webhook", "dispatch_event", "runner_api")
+HANDLERS = ("receive_webhook", "dispatch_event", "runner_api", "explain_job")
 RUNTIME = "awslambdaric.bootstrap"
 ROUNDS = 20
 
