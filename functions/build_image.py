@@ -1,8 +1,8 @@
 """Sees to it that images exist, once for everyone who waits for them, and that they stay young.
 
 Called by the state machine for a missing image, by CodeBuild's state changes, after each deployment
-of the stack, so that the default image is there before the first job, every day, and when GitHub
-has retired a version of its runner.
+of the stack, so that the default image is there before the first job, every day, and when there is
+a newer release of GitHub's runner or an older one was retired.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fleet_runtime import environment
 from fleet_runtime.images.codebuild import ended_image
 from fleet_runtime.images.image import Image
 from fleet_runtime.images.parts import Parts, Settings
-from fleet_runtime.images.retirement import FOUND, RETIRED
+from fleet_runtime.images.release_news import FOUND, RETIRED, TAKEN_OVER
 from fleet_runtime.observability import logger, observed
 
 
@@ -51,6 +51,8 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
         upkeep.deployed(owner=owner)
     elif kind == "Scheduled Event":
         upkeep.daily(owner=owner)
+    elif kind == TAKEN_OVER:
+        upkeep.follow(owner=owner)
     elif kind in (FOUND, RETIRED):
         upkeep.retired(detail["runner_version"], found_in=detail["image_tag"], owner=owner)
     else:

@@ -1,10 +1,10 @@
 """Watches which releases of its runner GitHub supports, before images with an old one stop to work.
 
-GitHub retires a release eight to ten weeks after it came out, and at once if it has to. Once a day,
-after a deployment and when a runner has found its version retired, this asks which release GitHub
-has everyone install and when it retires the versions that the fleet's images have. While there is
-none that images can be built with, it asks every hour. The answers stand in the ledger, where
-builds look for their release.
+GitHub serves a release for 30 days or more after the next one came out, and retires it at once if
+it has to. Once a day, after a deployment and when a runner has found its version retired, this asks
+which release GitHub has everyone install and when it retires the versions that the fleet's images
+have. While there is none that images can be built with, it asks every hour. The answers stand in
+the ledger, where builds look for their release; of a newer one the fleet's bus is told.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
+from fleet_runtime.images.release_news import FOUND
 from fleet_runtime.images.release_watch import ReleaseWatch, Settings
-from fleet_runtime.images.retirement import FOUND
 from fleet_runtime.observability import observed
 
 

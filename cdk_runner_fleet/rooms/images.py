@@ -200,6 +200,7 @@ class ImageService(Construct):
         )
         if builders:
             self._bus.deliver_own(self, "RetiredVersions", *builders, kind="runner_version_retired")
+            self._bus.deliver_own(self, "NewReleases", *builders, kind="runner_release_taken_over")
         self._bus.deliver(
             self,
             "Deployments",

@@ -53,11 +53,14 @@ def test_images_whose_runner_is_found_dead_follow_as_soon_as_a_newer_one_is_know
     twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
     watch_release.handler(found("2.338.0"), context)
     assert entry(fleet)["version"] == "2.340.0"
-    [event] = told(fleet)
+    taken_over, event = told(fleet)
+    assert taken_over == {"runner_version": "2.340.0"}
     assert (event["runner_version"], event["image_tag"]) == ("2.338.0", "default-1")
     assert datetime.fromisoformat(event["deprecated_at"]).timestamp() <= time.time()
-    [entry_] = fleet.events.named("PutEvents")[0]["Entries"]
-    assert entry_["DetailType"] == "runner_version_retired", "which it does not hear itself"
+    calls = fleet.events.named("PutEvents")
+    kinds = [one["DetailType"] for call in calls for one in call["Entries"]]
+    # neither of which it hears itself
+    assert kinds == ["runner_release_taken_over", "runner_version_retired"]
 
 
 def test_a_look_that_an_event_causes_tells_of_no_other_version(

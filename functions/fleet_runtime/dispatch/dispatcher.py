@@ -14,7 +14,7 @@ from fleet_runtime.admission.starts import Known, Starts
 from fleet_runtime.aws.items import Value
 from fleet_runtime.explanation import causes
 from fleet_runtime.explanation.unserved import Unserved
-from fleet_runtime.images.retirement import Retirement
+from fleet_runtime.images.release_news import ReleaseNews
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent
@@ -47,7 +47,7 @@ class Dispatcher:
         starts: Begins and ends their lives.
         unserved: Tells of jobs that get no runner.
         images: Where it stands that an image is in use.
-        retirement: Tells of versions of the runner that GitHub no longer serves.
+        news: Tells of versions of the runner that GitHub no longer serves.
         executions: The runners' lives.
         row_ttl_seconds: How long a row stays.
     """
@@ -59,7 +59,7 @@ class Dispatcher:
     starts: Starts
     unserved: Unserved
     images: ImageRecords
-    retirement: Retirement
+    news: ReleaseNews
     executions: Executions
     row_ttl_seconds: int
     _used_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
@@ -108,7 +108,7 @@ class Dispatcher:
             # reconciliation tries again when somebody may have mended it
             self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
         if ended.error == _RETIRED and ended.runner_version:
-            self.retirement.found(ended.runner_version, image_tag=ended.image_tag)
+            self.news.found_retired(ended.runner_version, image_tag=ended.image_tag)
         self._note_use(ended)
 
     def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:

@@ -15,7 +15,7 @@ from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
 from fleet_runtime.explanation.unserved import Unserved
-from fleet_runtime.images.retirement import Retirement
+from fleet_runtime.images.release_news import ReleaseNews
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.job.offer import Offer
 from fleet_runtime.runner.executions import Executions
@@ -95,7 +95,7 @@ class Parts:
                 starts=starts,
                 unserved=unserved,
                 images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
-                retirement=Retirement(events=events, bus=settings.event_bus_name),
+                news=ReleaseNews(events=events, bus=settings.event_bus_name),
                 executions=executions,
                 row_ttl_seconds=settings.row_ttl_seconds,
             ),

@@ -1,7 +1,7 @@
 """Looks which releases of its runner GitHub supports, before images with an old one stop to work.
 
-GitHub retires a release eight to ten weeks after it came out, and at once if it has to. The answers
-stand in the ledger, where builds look for their release.
+GitHub serves a release for 30 days or more after the next one came out, and retires it at once if
+it has to. The answers stand in the ledger, where builds look for their release.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
+from fleet_runtime.images.release_news import ReleaseNews
 from fleet_runtime.images.releases import Release, Releases, ReleasesEntry, is_version
-from fleet_runtime.images.retirement import Retirement
 from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
 from fleet_runtime.observability import gauge, logger
 
@@ -51,14 +51,14 @@ class ReleaseWatch:
         images: The images' rows.
         releases: What is known of the runner's releases.
         github: GitHub.
-        retirement: Says which versions are dead.
+        news: Says which versions are dead, and which one has followed.
         clock: Epoch seconds. Default: the system's.
     """
 
     images: ImageRecords
     releases: ReleasesEntry
     github: GitHub
-    retirement: Retirement
+    news: ReleaseNews
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -70,7 +70,7 @@ class ReleaseWatch:
             images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
             releases=ReleasesEntry(ledger=ledger, pin=settings.runner_release),
             github=GitHub.of(settings.connection),
-            retirement=Retirement(events=client("events"), bus=settings.event_bus_name),
+            news=ReleaseNews(events=client("events"), bus=settings.event_bus_name),
         )
 
     def is_due(self) -> bool:
@@ -117,10 +117,10 @@ class ReleaseWatch:
         told, now = self._learn(sorted(asked), self.releases.read()), self.clock()
         since = told.dead([version], now=now).get(version)
         if since:
-            self.retirement.tell(version, deprecated_at=since)
+            self.news.retired(version, deprecated_at=since)
         elif told.current.version != version:
             found_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-            self.retirement.tell(version, deprecated_at=found_at, image_tag=found_in)
+            self.news.retired(version, deprecated_at=found_at, image_tag=found_in)
 
     def _learn(self, versions: Sequence[str], known: Releases) -> Releases:
         """Ask GitHub, and keep what it says; what is known already if it refuses to say."""
@@ -130,6 +130,9 @@ class ReleaseWatch:
             logger.error("not told of runner releases", error=str(error), remedy=_REMEDY)
             return known
         self.releases.keep(told)
+        if told.current.is_newer_than(known.current):
+            # lost if the bus does not take it; images in use follow within a day all the same
+            self.news.taken_over(told.current.version)
         return told
 
     def _versions(self) -> dict[str, bool]:
@@ -173,7 +176,7 @@ class ReleaseWatch:
         retired = known.dead(sorted(versions), now=now)
         for version, since in retired.items():
             logger.error("runner version retired", version=version, since=since)
-            self.retirement.tell(version, deprecated_at=since)
+            self.news.retired(version, deprecated_at=since)
         return {
             "release": known.current.version,
             "days_left": days_left,

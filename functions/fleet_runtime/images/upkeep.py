@@ -16,7 +16,7 @@ from fleet_runtime.observability import logger
 
 DAY_SECONDS = 86400
 REBUILD_SECONDS = 7 * DAY_SECONDS
-"""How old an image gets."""
+"""How old an image gets while its runner's release is the current one."""
 SUPERSEDED_SECONDS = 7 * DAY_SECONDS
 """How long an image stays in the registry when a newer one has its place: jobs may run with it."""
 UNUSED_SECONDS = 60 * DAY_SECONDS
@@ -48,6 +48,8 @@ class Upkeep:
     def deployed(self, *, owner: str) -> None:
         """Have the default image built for every architecture, before the first job.
 
+        What is in use follows if the library has brought a newer release of the runner.
+
         Args:
             owner: Who asks: the same when it is tried again.
 
@@ -56,6 +58,22 @@ class Upkeep:
         """
         for image in self.defaults:
             self.builder.request(image, owner=owner)
+        self.follow(owner=owner)
+
+    def follow(self, *, owner: str) -> None:
+        """Build anew what is used and is old, or has another release than builds get now.
+
+        Args:
+            owner: Who asks: the same when it is tried again.
+
+        Raises:
+            BuildNotStarted: if nothing can be built just now.
+        """
+        now, release = self.images.now, self.releases.read().current.version
+        for row in list(self.images.all()):
+            if self._is_to_rebuild(row, now=now, release=release):
+                self.builder.rebuild(row)
+        self.builder.advance(owner)
 
     def daily(self, *, owner: str) -> None:
         """Build anew what is used, delete what has no use, and start what waits for a turn.
@@ -66,13 +84,9 @@ class Upkeep:
         Raises:
             BuildNotStarted: if nothing can be built just now.
         """
-        rows = list(self.images.all())
         now = self.images.now
         defaults = {image.tag for image in self.defaults}
-        for row in rows:
-            if self._is_to_rebuild(row, now=now):
-                self.builder.rebuild(row)
-        self.builder.advance(owner)
+        self.follow(owner=owner)
         # last, and again what stands in the rows: a build may have ended meanwhile
         rows = list(self.images.all())
         for row in rows:
@@ -121,11 +135,11 @@ class Upkeep:
         for family in {row.family, self.families.name(row.tag)}:
             self.families.withdraw(family, image=image)
 
-    def _is_to_rebuild(self, row: ImageRow, *, now: int) -> bool:
+    def _is_to_rebuild(self, row: ImageRow, *, now: int, release: str) -> bool:
         return (
             row.status == "READY"
             and row.used_at >= now - IN_USE_SECONDS
-            and row.built_at <= now - REBUILD_SECONDS
+            and (row.built_at <= now - REBUILD_SECONDS or row.runner_version != release)
             and image_reference.is_current(
                 row.tag, base=row.base, recipe=self.recipe, architecture=row.architecture
             )

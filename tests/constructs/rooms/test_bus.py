@@ -44,6 +44,7 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
     assert sorted(kinds) == [
         "job_unserved",
         "retired_runner_found",
+        "runner_release_taken_over",
         "runner_version_retired",
         "workflow_job",
     ]

@@ -64,6 +64,7 @@ def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template
         "CodeBuild Build State Change",
         "rate(1 day)",
         "retired_runner_found",
+        "runner_release_taken_over",
         "runner_version_retired",
     ]
 

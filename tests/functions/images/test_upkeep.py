@@ -8,10 +8,12 @@ import pytest
 
 from fleet_runtime.aws.client import client
 from fleet_runtime.images.build_queue import BuildQueueEntry
+from fleet_runtime.job.image_reference import image_tag
 
 from ..aws_stand_in import RUNNER, Aws
 from ..builds_stand_in import digest_of
 from ..image_fleet import (
+    BASE,
     CALLS,
     DAY,
     DEPLOYED,
@@ -160,6 +162,57 @@ def test_an_image_in_use_is_rebuilt_weekly_and_stays_ready(fleet: Fleet) -> None
     assert fleet.launched(family) == f"{REPOSITORY}@{digest_of('second')}"
     listed = client("ecs").list_task_definitions(familyPrefix=family)["taskDefinitionArns"]
     assert [arn.rpartition(":")[2] for arn in listed] == ["2"], "the former one is deregistered"
+
+
+TAKEN_OVER = {
+    "id": "new",
+    "source": "cdk-runner-fleet",
+    "detail-type": "runner_release_taken_over",
+    "detail": {"runner_version": "2.339.0"},
+}
+
+
+@pytest.mark.parametrize(
+    "event", [TAKEN_OVER, SCHEDULED, DEPLOYED], ids=["told", "day", "deployed"]
+)
+def test_an_image_in_use_is_built_anew_as_soon_as_there_is_a_newer_release(
+    fleet: Fleet, event: dict[str, Any]
+) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag)
+    fleet.build("other-0123456789ab")  # not what this recipe makes of its base
+    fleet.pass_time(1)
+    fleet(event)
+    assert tag not in fleet.codebuild.running, "there is none"
+    learn_newer(fleet)
+    fleet(event)
+    fleet(event)
+    assert fleet.starts.count(tag) == 2
+    assert fleet.starts.count("other-0123456789ab") == 1
+    assert (fleet.row(tag)["status"], fleet.row(tag)["runner_version"]) == ("READY", "2.338.0")
+    fleet(fleet.codebuild.end(tag))
+    assert (fleet.row(tag)["status"], fleet.row(tag)["runner_version"]) == ("READY", "2.339.0")
+    fleet(event)
+    assert fleet.starts.count(tag) == 2
+
+
+def test_a_newer_release_is_followed_no_more_at_a_time_than_may_be_built_and_after_jobs(
+    fleet: Fleet,
+) -> None:
+    bases = [f"{BASE}-{number}" for number in range(7)]
+    tags = [image_tag(base, recipe="0123abcd", architecture="X86_64") for base in bases]
+    for tag, base in zip(tags, bases, strict=True):
+        fleet.join(RUNNER, tag=tag)
+        fleet.request(tag, image_base=base)
+        fleet(fleet.codebuild.end(tag))
+    learn_newer(fleet)
+    fleet(TAKEN_OVER)
+    first = fleet.codebuild.running
+    assert (len(first), set(first) <= set(tags)) == (5, True)
+    fleet.join("fleet-2-1", tag="new-0123456789ab")
+    fleet.request("new-0123456789ab", "fleet-2-1")
+    fleet(fleet.codebuild.end(first[0]))
+    assert fleet.codebuild.running == [*first[1:], "new-0123456789ab"]
 
 
 def test_what_is_not_used_or_of_an_earlier_recipe_is_not_rebuilt(fleet: Fleet) -> None:

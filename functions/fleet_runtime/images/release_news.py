@@ -1,4 +1,4 @@
-"""Says on the fleet's bus that a version of GitHub's runner is retired, or a runner says it is."""
+"""Says on the fleet's bus what has become of releases of GitHub's runner."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ FOUND = "retired_runner_found"
 """A runner has found its own version retired. The watch looks what to have images follow with."""
 RETIRED = "runner_version_retired"
 """Images with a version are dead: GitHub says so, or a runner has and there is a newer release."""
+TAKEN_OVER = "runner_release_taken_over"
+"""Images are built with a newer release from now on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retirement:
-    """Puts events of versions that are retired. Saying the same twice does no harm.
+class ReleaseNews:
+    """Puts events of releases. Saying the same twice does no harm.
 
     Attributes:
         events: An EventBridge client.
@@ -25,7 +27,7 @@ class Retirement:
     events: Client
     bus: str
 
-    def tell(self, runner_version: str, *, deprecated_at: str, image_tag: str = "") -> None:
+    def retired(self, runner_version: str, *, deprecated_at: str, image_tag: str = "") -> None:
         """Say that images with a version are dead.
 
         Args:
@@ -36,18 +38,14 @@ class Retirement:
         Raises:
             EventNotTakenError: if the bus did not take it.
         """
-        announce(
-            self.events,
-            bus=self.bus,
-            detail_type=RETIRED,
-            detail={
-                "runner_version": runner_version,
-                "deprecated_at": deprecated_at,
-                "image_tag": image_tag,
-            },
+        self._tell(
+            RETIRED,
+            runner_version=runner_version,
+            deprecated_at=deprecated_at,
+            image_tag=image_tag,
         )
 
-    def found(self, runner_version: str, *, image_tag: str) -> None:
+    def found_retired(self, runner_version: str, *, image_tag: str) -> None:
         """Say that a runner has found its version retired.
 
         Args:
@@ -57,5 +55,18 @@ class Retirement:
         Raises:
             EventNotTakenError: if the bus did not take it.
         """
-        detail = {"runner_version": runner_version, "image_tag": image_tag}
-        announce(self.events, bus=self.bus, detail_type=FOUND, detail=detail)
+        self._tell(FOUND, runner_version=runner_version, image_tag=image_tag)
+
+    def taken_over(self, runner_version: str) -> None:
+        """Say that images are built with a newer release from now on.
+
+        Args:
+            runner_version: Its version.
+
+        Raises:
+            EventNotTakenError: if the bus did not take it.
+        """
+        self._tell(TAKEN_OVER, runner_version=runner_version)
+
+    def _tell(self, kind: str, **detail: str) -> None:
+        announce(self.events, bus=self.bus, detail_type=kind, detail=detail)
