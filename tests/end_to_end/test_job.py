@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cdk_runner_fleet.local.twin import ApiFault, Conditions
 from tests.waiting import PATIENCE_SECONDS, until
 
 from .conftest import Fleet, runner_id
@@ -243,6 +244,28 @@ def test_a_token_that_github_refuses_fails_at_once_with_the_remedy(fleet: Fleet)
     assert row["error"] == "Runner.RegistrationRefused"
     assert "secret" in row["cause"]
     assert good not in json.dumps(row)
+
+
+def test_a_registration_whose_answer_was_lost_costs_its_runner_a_moment(fleet: Fleet) -> None:
+    """GitHub has made it all the same, lists it late, and keeps its name when it is removed."""
+    assert fleet.local.twin
+    fleet.local.twin.board.conditions = Conditions(list_lag_seconds=0.5, name_held_seconds=1)
+    fleet.local.twin.api_faults.add(
+        ApiFault(
+            status=502, path="*/generate-jitconfig", applied=True, headers={"retry-after": "1"}
+        )
+    )
+    try:
+        job = fleet.job()
+        assert fleet.send("queued", job)[0] == 202
+        row = fleet.status(runner_id(job), "WAITING_FOR_JOB", "FAILED")
+    finally:
+        fleet.local.twin.board.conditions = Conditions()
+    assert row["status"] == "WAITING_FOR_JOB"
+    assert "stopped_tasks" not in row, "its first task has asked until it was registered"
+    assert [one.name for one in fleet.local.twin.board.registered].count(runner_id(job)) == 2
+    ended_on(fleet, job, runner_id(job), "success")
+    fleet.status(runner_id(job), "OFFLINE")
 
 
 def test_no_secret_in_any_history_or_log(fleet: Fleet) -> None:

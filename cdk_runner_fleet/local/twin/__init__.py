@@ -5,7 +5,7 @@ runner that has all its labels. `cdk_runner_fleet.local.emulator.runner` runs th
 """
 
 from cdk_runner_fleet.local.twin.askers import TwinApp
-from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
+from cdk_runner_fleet.local.twin.faults import ApiFault, Conditions, WebhookFault
 from cdk_runner_fleet.local.twin.server import GitHubTwin
 
-__all__ = ["ApiFault", "GitHubTwin", "TwinApp", "WebhookFault"]
+__all__ = ["ApiFault", "Conditions", "GitHubTwin", "TwinApp", "WebhookFault"]

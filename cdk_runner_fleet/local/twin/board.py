@@ -7,10 +7,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, condition
-from cdk_runner_fleet.local.twin.faults import FaultScript, RunnerFault
+from cdk_runner_fleet.local.twin.faults import Conditions, FaultScript, RunnerFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner, Send
 from cdk_runner_fleet.local.twin.workflows import (
     JobLeg,
@@ -30,7 +31,7 @@ Notify = Callable[[str, Job], None]
 
 
 class NameTakenError(Exception):
-    """A runner of that name is registered."""
+    """A runner of that name is registered, or was a moment ago."""
 
 
 class RunnerBusyError(Exception):
@@ -46,6 +47,7 @@ class Board:
         lost_after_seconds: how long a runner may be out of contact before its job fails.
 
     Attributes:
+        conditions: how it is all the time.
         registered: every runner there ever was, in the order of registration.
     """
 
@@ -53,6 +55,7 @@ class Board:
         self.repository = repository
         self.lock = threading.RLock()
         self.faults: FaultScript[RunnerFault] = FaultScript()
+        self.conditions = Conditions()
         self.runners: dict[int, Runner] = {}
         self.registered: list[Runner] = []
         self.runs: dict[int, Run] = {}
@@ -69,17 +72,40 @@ class Board:
     def register(self, *, name: str, labels: Iterable[str]) -> Runner:
         """Registers an offline ephemeral runner; raises NameTakenError."""
         with self.lock:
-            if any(runner.name == name for runner in self.runners.values()):
+            now = time.time()
+            if self._is_taken(name, before=now - self.conditions.name_held_seconds):
                 raise NameTakenError(name)
             runner = Runner(
                 id=next(self._runner_ids),
                 name=name,
                 labels=tuple(labels),
                 token=secrets.token_urlsafe(24),
+                registered_at=now,
             )
             self.runners[runner.id] = runner
             self.registered.append(runner)
             return runner
+
+    def _is_taken(self, name: str, *, before: float) -> bool:
+        if any(runner.name == name for runner in self.runners.values()):
+            return True
+        is_held = self.conditions.name_held_seconds > 0
+        return is_held and any(
+            one.name == name and (one.removed_at or 0) > before for one in self.registered
+        )
+
+    def listed(self) -> list[Runner]:
+        """The runners as a list has them, which may be behind."""
+        with self.lock:
+            lag = self.conditions.list_lag_seconds
+            if not lag:
+                return list(self.runners.values())
+            at = time.time() - lag
+            return [
+                one
+                for one in self.registered
+                if one.registered_at <= at and (one.removed_at is None or one.removed_at > at)
+            ]
 
     def remove(self, runner_id: int) -> None:
         """Removes an idle runner; raises KeyError or RunnerBusyError."""
@@ -101,6 +127,8 @@ class Board:
             runner.send = send
             runner.connected_once = True
             self._assign()
+            if self.conditions.idle_seconds and runner.job is None:
+                _after(self.conditions.idle_seconds, partial(self._remove_idle, runner))
             return runner
 
     def disconnect(self, runner: Runner) -> None:
@@ -118,7 +146,7 @@ class Board:
                 self._queue.insert(0, job)
                 self._assign()
             else:
-                _after(self._lost_after_seconds, self._lost, runner, job)
+                _after(self._lost_after_seconds, partial(self._lost, runner, job))
 
     def _lost(self, runner: Runner, job: Job) -> None:
         with self.lock:
@@ -127,8 +155,17 @@ class Board:
                 self._complete(job, "failure")
             self._forget(runner)
 
+    def _remove_idle(self, runner: Runner) -> None:
+        with self.lock:
+            if runner.id in self.runners and not runner.had_job:
+                self._forget(runner)
+
+    def _unlist(self, runner: Runner) -> None:
+        if self.runners.pop(runner.id, None):
+            runner.removed_at = time.time()
+
     def _forget(self, runner: Runner) -> None:
-        self.runners.pop(runner.id, None)
+        self._unlist(runner)
         if runner.send:
             runner.send({"type": "removed"})
 
@@ -151,7 +188,7 @@ class Board:
         """
         with self.lock:
             job, runner.job = runner.job, None
-            self.runners.pop(runner.id, None)
+            self._unlist(runner)
             if job is None or job.status == "completed":
                 return
             job.outputs = report["outputs"]
@@ -321,7 +358,7 @@ class Board:
         self.started(runner)
         if runner.send:
             runner.send({"type": "removed"})
-        _after(fault.seconds, self._give_up, runner, job)
+        _after(fault.seconds, partial(self._give_up, runner, job))
 
     def _give_up(self, runner: Runner, job: Job) -> None:
         with self.lock:
@@ -352,7 +389,7 @@ class Board:
             self._advance(job.run)
 
 
-def _after(seconds: float, act: Callable[[Runner, Job], None], runner: Runner, job: Job) -> None:
-    timer = threading.Timer(seconds, act, [runner, job])
+def _after(seconds: float, act: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Generic, Literal, TypeVar, get_args
 
-__all__ = ["ApiFault", "FaultScript", "RunnerFault", "WebhookFault"]
+__all__ = ["ApiFault", "Conditions", "FaultScript", "RunnerFault", "WebhookFault"]
 
 WebhookFaultKind = Literal["drop", "duplicate", "delay", "reorder"]
 
@@ -90,6 +90,24 @@ class RunnerFault:
     def meets(self, job_name: str) -> bool:
         """Whether a job is this entry's."""
         return fnmatchcase(job_name, self.job_name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How GitHub is all the time, where it is not as quick or as patient as one would like.
+
+    Args:
+        list_lag_seconds: how far the list of runners is behind: one that was just registered is
+            not on it yet, one that was just removed still is.
+        name_held_seconds: how long a name stays taken once its runner is gone; who registers it
+            meanwhile gets 409 (runs-on/runs-on#546).
+        idle_seconds: after which GitHub removes a runner that it has given no job; 0 for never.
+            Two to six minutes were seen (actions/runner#4726).
+    """
+
+    list_lag_seconds: float = 0.0
+    name_held_seconds: float = 0.0
+    idle_seconds: float = 0.0
 
 
 Fault = TypeVar("Fault", WebhookFault, ApiFault, RunnerFault)

@@ -21,14 +21,16 @@ Send = Callable[[dict[str, Any]], None]
 class Runner:
     """A JIT runner. `send` is there while its session is open.
 
-    `had_job` says whether it was ever given one; `scope` is the path of the repository,
-    organization or enterprise that it is registered for.
+    `had_job` says whether it was ever given one; `removed_at` is there once it is gone; `scope` is
+    the path of the repository, organization or enterprise that it is registered for.
     """
 
     id: int
     name: str
     labels: tuple[str, ...]
     token: str
+    registered_at: float = 0.0
+    removed_at: float | None = None
     send: Send | None = None
     connected_once: bool = False
     job: Job | None = None

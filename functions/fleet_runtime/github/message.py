@@ -78,6 +78,7 @@ class Request(Generic[T_co]):
         repository: ``owner/name`` of the repository that it is about; None if it is about none.
         body: JSON.
         api_version: The version of the API that the path is of.
+        seconds: How long its answer may take. Default: as long as any other's.
     """
 
     method: str
@@ -86,6 +87,7 @@ class Request(Generic[T_co]):
     repository: str | None = None
     body: bytes | None = None
     api_version: str = _API_VERSION
+    seconds: float | None = None
 
     @classmethod
     def get(
@@ -114,6 +116,7 @@ class Request(Generic[T_co]):
         read: Callable[[Response], T],
         body: Mapping[str, object] | None = None,
         repository: str | None = None,
+        seconds: float | None = None,
     ) -> Request[T]:
         """Make a request that has something done."""
         return Request(
@@ -122,6 +125,7 @@ class Request(Generic[T_co]):
             read=read,
             repository=repository,
             body=json.dumps(body).encode() if body is not None else None,
+            seconds=seconds,
         )
 
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
-from fleet_runtime.github.message import GitHubRefused
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.runners import RegisteredRunner, Registration
+
+_NAME_TAKEN_SECONDS = 2
+"""Until a name that is taken is asked for again: how long GitHub keeps one is not known."""
 
 
 class Registrations:
@@ -27,7 +30,12 @@ class Registrations:
         self._found_group_id: int | None = None
 
     def register(self, *, name: str, labels: Sequence[str]) -> Registration:
-        """Register a runner just in time, in place of an idle one of the same name."""
+        """Register a runner just in time, in place of an idle one of the same name.
+
+        A name may stay taken for a while: GitHub's lists are behind, and what it has removed it
+        still knows by name. Who asks again later gets it, so that is GitHubUnavailable; only a
+        runner that is busy is GitHubRefused.
+        """
         request = runners.generate_jitconfig(
             scope=self._scope, name=name, labels=labels, runner_group_id=self._group_id()
         )
@@ -40,7 +48,14 @@ class Registrations:
                 raise GitHubRefused(
                     f"a runner named {name} is busy with a job", status=409
                 ) from error
-        return self._github.ask(request)
+        try:
+            return self._github.ask(request)
+        except GitHubRefused as error:
+            if error.status != 409:
+                raise
+            raise GitHubUnavailable(
+                str(error), status=409, retry_after=_NAME_TAKEN_SECONDS
+            ) from error
 
     def look_up(self, github_runner_id: int) -> RegisteredRunner | None:
         """Look a runner up; None if GitHub does not know it, or lets nobody know that it does."""

@@ -24,6 +24,9 @@ from fleet_runtime.github.message import (
 
 DEFAULT_RUNNER_GROUP = 1
 """The group that every scope has, and the only one of a repository."""
+_REGISTRATION_SECONDS = 15.0
+"""Registrations that took 10 to 11 seconds were seen (runs-on/runs-on#546). One that is not waited
+for is made all the same, and its name is taken then."""
 _DEPRECATIONS_API_VERSION = "2026-03-10"
 """The first that has the deprecations of runner versions."""
 
@@ -74,7 +77,7 @@ def generate_jitconfig(
 ) -> Request[Registration]:
     """Register a runner just in time. It gets exactly these labels and no implicit ones.
 
-    A name in use is refused (409).
+    A name in use is refused (409), and so is one that was in use a moment ago.
 
     Args:
         scope: Where.
@@ -89,7 +92,10 @@ def generate_jitconfig(
         "work_folder": "_work",
     }
     return Request.post(
-        f"{scope}/actions/runners/generate-jitconfig", read=_read_registration, body=body
+        f"{scope}/actions/runners/generate-jitconfig",
+        read=_read_registration,
+        body=body,
+        seconds=_REGISTRATION_SECONDS,
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from fleet_runtime.github.message import GitHubUnavailable, Request, Response, headers
 
 TIMEOUT_SECONDS = 8.0
-"""For one request."""
+"""For one request that does not say how long it may take."""
 _SHORTEST_SECONDS = 0.5
 """Less than a request to a server nearby takes: it is not begun."""
 _LARGEST_ANSWER = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ class Transport:
     Args:
         api_url: ``https://api.github.com``, ``https://api.<name>.ghe.com``, a GHES server's
             ``https://host/api/v3``, or plain http.
-        timeout: Seconds that one request may take.
+        timeout: Seconds that one request may take which does not say so itself.
         ca: PEM text of the only certificate authorities to trust. Default: the system's.
 
     Raises:
@@ -70,7 +70,7 @@ class Transport:
         now = time.monotonic()
         if self._deadline - now < _SHORTEST_SECONDS:
             raise GitHubUnavailable("no time is left to ask GitHub")
-        end = min(self._deadline, now + self._timeout)
+        end = min(self._deadline, now + (request.seconds or self._timeout))
         connection = self._connection(end - now)
         try:
             connection.connect()

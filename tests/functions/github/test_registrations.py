@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import deregister_runner
-from cdk_runner_fleet.local.twin import ApiFault, GitHubTwin
-from fleet_runtime.github.message import GitHubRefused
+from cdk_runner_fleet.local.twin import ApiFault, Conditions, GitHubTwin
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.registrations import Registrations
 
 from ..aws_stand_in import RUNNER, Aws
@@ -85,6 +85,25 @@ def test_an_idle_runner_of_the_same_name_makes_room(twin: GitHubTwin, line: Line
     second = registrations.register(name="r", labels=["x"])
     assert list(twin.board.runners) == [second.github_runner_id] != [first.github_runner_id]
     assert line.paths.count(REGISTRATION) == 3, "one was refused"
+
+
+def test_a_registration_whose_answer_was_lost_is_made_anew_once_its_name_is_free(
+    twin: GitHubTwin, line: Line
+) -> None:
+    twin.board.conditions = Conditions(name_held_seconds=60, list_lag_seconds=60)
+    twin.api_faults.add(ApiFault(status=502, applied=True, path="*/generate-jitconfig"))
+    registrations = Registrations(github_at(twin.url))
+    with pytest.raises(GitHubUnavailable, match="502"):
+        registrations.register(name="r", labels=["x"])
+    with pytest.raises(GitHubUnavailable, match="409"):  # it is on no list yet
+        registrations.register(name="r", labels=["x"])
+    twin.board.registered[0].registered_at -= 60
+    with pytest.raises(GitHubUnavailable, match="409"):  # its name is held
+        registrations.register(name="r", labels=["x"])
+    assert twin.board.runners == {}
+    twin.board.registered[0].removed_at = 0.0
+    registered = registrations.register(name="r", labels=["x"])
+    assert list(twin.board.runners) == [registered.github_runner_id]
 
 
 def test_a_busy_runner_of_the_same_name_does_not(twin: GitHubTwin, line: Line) -> None:

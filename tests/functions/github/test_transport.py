@@ -18,13 +18,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cdk_runner_fleet.local.twin import GitHubTwin
 from fleet_runtime import environment as fleet_environment
 from fleet_runtime.aws.client import client
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubUnavailable
+from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.github.runners import find_runner
 from fleet_runtime.github.transport import Transport
+from fleet_runtime.runner.claims import GITHUB_SECONDS
 from tests.waiting import PATIENCE_SECONDS
 
 from ..aws_stand_in import Aws
@@ -33,6 +37,7 @@ from ..github_stand_in import GitHub as GitHubStub
 from ..http_stub import Received, Stub
 from .conftest import (
     claim,
+    github_at,
     runners,
 )
 
@@ -72,6 +77,27 @@ def test_all_requests_of_a_block_share_its_time(slow: Callable[[float], Stub]) -
             transport.send(runners(), token="t")
     assert len(stub.received) == 2
     transport.send(runners(), token="t")
+
+
+def test_a_registration_has_the_time_that_github_takes_for_it(
+    twin: GitHubTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the question about the job took before it: 10 to 11 seconds were seen."""
+    given: list[float] = []
+    connection = Transport._connection
+
+    def noted(transport: Transport, timeout: float) -> Any:
+        given.append(timeout)
+        return connection(transport, timeout)
+
+    monkeypatch.setattr(Transport, "_connection", noted)
+    github = github_at(twin.url)
+    with github.within(GITHUB_SECONDS):
+        github.ask(find_runner(scope=github.scope.path, name="r"))
+        Registrations(github).register(name="r", labels=["x"])
+    of_the_first, of_the_registration = given
+    assert 11 < of_the_registration <= GITHUB_SECONDS
+    assert GITHUB_SECONDS - of_the_first > 11
 
 
 def test_a_request_is_cut_off_at_the_end_of_its_block() -> None:

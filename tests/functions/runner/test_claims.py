@@ -283,10 +283,40 @@ def test_a_busy_runner_of_the_same_name_is_left_alone(aws: Aws, github: GitHub, 
     assert "busy with a job" in aws.resumed[0][2]
 
 
-def test_a_name_that_stays_taken_is_refused(aws: Aws, github: GitHub, post: Any) -> None:
+def test_a_name_that_stays_taken_for_a_moment_is_asked_for_again(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
+    """GitHub answered 502 and registered it all the same, and lets its name go after a while."""
+    aws.park("runner")
+    github.add_runner(RUNNER, status="offline")
+    github.fail("register", 502)
+    assert post(CLAIM)[0] == 503
+    github.fail("register", 409, "Already exists")
+    github.fail("register", 409, "Already exists")
+    status, _, headers = post(CLAIM)
+    assert (status, headers["retry-after"]) == (503, "2")
+    row = aws.row()
+    assert row is not None
+    assert "claimed_at" not in row, "the ticket is good"
+    assert aws.resumed == []
+    assert post(CLAIM)[0] == 200
+    assert len(github.runners) == 1
+
+
+def test_a_name_that_is_on_no_list_yet_is_asked_for_again(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
     aws.park("runner")
     github.fail("register", 409, "Already exists")
     github.fail("register", 409, "Already exists")
+    assert post(CLAIM)[0] == 503
+    assert post(CLAIM)[0] == 200
+
+
+def test_another_refusal_behind_a_taken_name_is_final(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    github.fail("register", 409, "Already exists")
+    github.fail("register", 422, "the reason")
     assert post(CLAIM)[0] == 410
     assert aws.resumed[0][1] == "Runner.RegistrationRefused"
 

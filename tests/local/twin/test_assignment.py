@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from cdk_runner_fleet.local.twin import Conditions
+
 ACTIONS = "/repos/octo/fleet/actions"
 STEPS = "steps: [{run: 'true'}]"
 ONE = f"jobs: {{a: {{runs-on: [self-hosted], {STEPS}}}}}"
@@ -60,6 +62,15 @@ def test_a_removed_runner_is_told(github: Any) -> None:
     assert runner.session.receive() is None
     run_id = github.queue(ONE)
     assert github.jobs(run_id)["a"]["status"] == "queued"
+
+
+def test_a_runner_that_gets_no_job_may_be_removed(github: Any) -> None:
+    github.twin.board.conditions = Conditions(idle_seconds=0.05)
+    runner = github.runner()
+    assert runner.session.receive() == {"type": "removed"}
+    assert github.call("GET", f"{ACTIONS}/runners")[1]["runners"] == []
+    run_id = github.queue(ONE)
+    assert github.runner().work()["run_id"] == run_id
 
 
 def test_an_idle_runner_that_dies_stays_listed_as_offline(github: Any) -> None:

@@ -72,6 +72,33 @@ def test_a_name_is_taken_once(github: Any) -> None:
     assert answer["message"].startswith("Already exists")
 
 
+def test_a_name_may_stay_taken_for_a_while(github: Any) -> None:
+    assert github.call("POST", "/_twin/faults", {"conditions": {"name_held_seconds": 60}})[0] == 201
+    made = github.call("POST", JIT, RUNNER)[1]
+    assert github.call("DELETE", f"{ACTIONS}/runners/{made['runner']['id']}") == (204, None)
+    assert github.call("GET", f"{ACTIONS}/runners")[1]["total_count"] == 0
+    assert github.call("POST", JIT, RUNNER)[0] == 409
+    github.twin.board.registered[0].removed_at -= 60
+    assert github.call("POST", JIT, RUNNER)[0] == 201
+
+
+def test_the_list_of_runners_may_be_behind(github: Any) -> None:
+    assert github.call("POST", "/_twin/faults", {"conditions": {"list_lag_seconds": 60}})[0] == 201
+
+    def listed() -> list[str]:
+        return [each["name"] for each in github.call("GET", f"{ACTIONS}/runners")[1]["runners"]]
+
+    one = f"{ACTIONS}/runners/{github.call('POST', JIT, RUNNER)[1]['runner']['id']}"
+    assert (listed(), github.call("GET", one)[0]) == ([], 200)
+    (runner,) = github.twin.board.registered
+    runner.registered_at -= 60
+    assert listed() == ["r-1"]
+    assert github.call("DELETE", one) == (204, None)
+    assert (listed(), github.call("GET", one)[0]) == (["r-1"], 404)
+    runner.removed_at -= 60
+    assert listed() == []
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff"])
 def test_a_body_that_cannot_be_read_is_refused(github: Any, body: bytes) -> None:
     assert github.call("POST", JIT, body)[0] == 400
@@ -162,7 +189,7 @@ def test_every_answer_tells_the_rate_limit(github: Any) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"api": {"stat": 1}}, {"webhook": {"fault": "explode"}}],
+    [{}, {"api": {"stat": 1}}, {"webhook": {"fault": "explode"}}, {"conditions": {"rain": 1}}],
 )
 def test_an_unknown_fault_is_refused(github: Any, body: object) -> None:
     assert github.call("POST", "/_twin/faults", body)[0] == 422

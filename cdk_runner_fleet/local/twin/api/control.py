@@ -6,13 +6,13 @@ of this machine that stands for the checkout),
 GET  /_twin/runs/{id}              the run with its jobs and the end of their logs
 POST /_twin/jobs/{id}/cancel       POST /_twin/jobs/{id}/approve
 GET  /_twin/deliveries             webhook deliveries and their answers
-POST /_twin/faults                 {"webhook": {WebhookFault}}, {"api": {ApiFault}} or
-{"runner": {RunnerFault}}
+POST /_twin/faults                 {"webhook": {WebhookFault}}, {"api": {ApiFault}},
+{"runner": {RunnerFault}} or {"conditions": {Conditions}}
 """
 
 from __future__ import annotations
 
-from cdk_runner_fleet.local.twin.faults import ApiFault, RunnerFault, WebhookFault
+from cdk_runner_fleet.local.twin.faults import ApiFault, Conditions, RunnerFault, WebhookFault
 from cdk_runner_fleet.local.twin.github import GitHub
 from cdk_runner_fleet.local.twin.request import (
     Answer,
@@ -78,8 +78,12 @@ def script_fault(github: GitHub, request: Request) -> Answer:
             github.api_faults.add(ApiFault(**body["api"]))
         elif "runner" in body:
             github.board.faults.add(RunnerFault(**body["runner"]))
+        elif "conditions" in body:
+            github.board.conditions = Conditions(**body["conditions"])
         else:
-            raise RefusalError(422, 'give {"webhook": …}, {"api": …} or {"runner": …}')
+            raise RefusalError(
+                422, 'give {"webhook": …}, {"api": …}, {"runner": …} or {"conditions": …}'
+            )
     except (TypeError, ValueError) as error:
         raise RefusalError(422, str(error)) from error
     return 201, {}

@@ -58,7 +58,7 @@ def list_runners(github: GitHub, request: Request) -> Answer:
     name = request.query.get("name", [None])[0]
     runners = [
         each
-        for each in github.board.runners.values()
+        for each in github.board.listed()
         if each.scope == request.scope and name in (None, each.name)
     ]
     return request.page("runners", [github.payloads.runner(runner) for runner in runners])
