@@ -43,6 +43,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_logs": set(),
     "_function": {"_assets", "_logs", "_nag"},
     # what the constructs are told
+    "values.ecr": set(),
     "values.github": set(),
     "values.limits": set(),
     "values.runner_class": set(),
@@ -55,7 +56,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.bus": {"_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
-    "rooms.runner_image": {"_logs", "_nag", "rooms.recipe"},
+    "rooms.runner_image": {"_logs", "_nag", "rooms.recipe", "values.ecr"},
     "rooms.cluster": {"_logs", "_nag", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cdk_runner_fleet._runtime import runtime
+from cdk_runner_fleet.rooms.launch_failures import remedy_of
 
 __all__ = ["Cause", "cause_of"]
 
@@ -18,6 +19,10 @@ class Cause(NamedTuple):
     public: bool
 
 
-def cause_of(error: str) -> Cause:
-    """The meaning of an error."""
-    return Cause(*runtime("explanation/causes")["cause_of"](error))
+def cause_of(error: str, told: str = "") -> Cause:
+    """The meaning of an error, and what to do about what it ``told``, a row's cause."""
+    cause = Cause(*runtime("explanation/causes")["cause_of"](error))
+    remedy = remedy_of(told) if error == "Runner.LaunchFailed" else ""
+    if not remedy:
+        return cause
+    return cause._replace(remedy=f"Operator: {remedy}. Then the author runs the job again.")

@@ -288,7 +288,7 @@ def _over(evidence: Evidence) -> Verdict:
     failed = [row for row in evidence.rows if row.get("status") == "FAILED"]
     if view.get("conclusion") != "success" and failed:
         last = failed[-1]
-        cause = cause_of(last.get("error", ""))
+        cause = cause_of(last.get("error", ""), last.get("cause", ""))
         detail = f"{last.get('error')}: {shown(last.get('cause', ''))}"
         return Verdict(sentence=f"{sentence} Its runner failed: {detail}", remedy=cause.remedy)
     return Verdict(sentence=sentence, remedy="Nothing: GitHub has the job's own log.")
@@ -355,7 +355,7 @@ def _running(row: Row, evidence: Evidence) -> Verdict:
 
 def _failed(row: Row) -> Verdict:
     error = row.get("error", "")
-    cause = cause_of(error)
+    cause = cause_of(error, row.get("cause", ""))
     said = shown(row.get("cause", ""))
     if error == "Job.CannotBeServed":
         return Verdict(sentence=f"The fleet refused the job: {said}.", remedy=cause.remedy)

@@ -99,9 +99,7 @@ class RunnerCluster(Construct):
             self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
         )
         self.log_group.grant_write(self.execution_role)
-        if image.repository:
-            image.repository.grant_pull(self.execution_role)
-            acknowledge_any_resource(self.execution_role, actions="ecr:GetAuthorizationToken")
+        image.grant_pull(self.execution_role)
         self._family = Names.unique_resource_name(self, max_length=64, separator="-")
         self._image = image
         self.task_definitions = {

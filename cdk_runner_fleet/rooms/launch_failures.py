@@ -18,10 +18,10 @@ from enum import StrEnum
 
 
 class Answer(StrEnum):
-    """What the state machine does about a failure."""
+    """What the state machine does about a failure, in the order in which it is asked."""
 
-    WAIT = "the next capacity provider, another subnet, then patience with jitter for 24 hours"
     FAIL = "fails at once with the remedy"
+    WAIT = "the next capacity provider, another subnet, then patience with jitter for 24 hours"
     FIND_IMAGE = "looks for the image and has it built, twice at the most; then fails"
     AGAIN = "is replaced once before a job has started, then fails; the job's demand starts another"
 
@@ -184,10 +184,20 @@ STOPPED: tuple[LaunchFailure, ...] = (
         remedy="somebody deleted the image in ECR: it is built anew. A ready image has to exist",
     ),
     LaunchFailure(
-        name="CannotPullContainerError: not for this task",
-        pattern="CannotPullContainer.*(no matching manifest|denied|unauthorized|403 Forbidden)",
+        name="CannotPullContainerError: no permission",
+        pattern="CannotPull(ECR)?Container.*(denied|not authorized|unauthorized|403 Forbidden"
+        "|no basic auth)|registry auth.*(AccessDenied|not authorized)",
         answer=Answer.FAIL,
-        remedy="name an image that exists for this architecture and that the fleet may pull",
+        remedy="the execution role may not pull the image: a ready one in ECR has to be named so "
+        "that its account, region and repository can be read (or with repository=), and another "
+        "account's repository has to let this account pull",
+    ),
+    LaunchFailure(
+        name="CannotPullContainerError: another architecture",
+        pattern="no matching manifest|descriptor matching platform",
+        answer=Answer.FAIL,
+        remedy="name an image that there is for the class's architecture, or give the class the "
+        "image's",
     ),
     LaunchFailure(
         name="CannotStartContainerError: the image cannot run",
@@ -196,10 +206,11 @@ STOPPED: tuple[LaunchFailure, ...] = (
         remedy="the image is for another architecture, or is not a runner image",
     ),
     LaunchFailure(
-        name="ResourceInitializationError: no permission",
-        pattern="ResourceInitializationError.*(AccessDenied|not authorized|logger args)",
+        name="ResourceInitializationError: no log",
+        pattern="logger args.*(AccessDenied|not authorized|ResourceNotFound)",
         answer=Answer.FAIL,
-        remedy="deploy again: the execution role cannot pull the image or write its log",
+        remedy="deploy again: the runners' log group is gone, or the execution role cannot write "
+        "to it",
     ),
     *(
         LaunchFailure(name=name, pattern="", answer=Answer.AGAIN, remedy=remedy)
@@ -207,7 +218,8 @@ STOPPED: tuple[LaunchFailure, ...] = (
             "CannotPullContainerError": "see that the subnets reach the registry",
             "CannotStartContainerError": "see the task's log",
             "CannotCreateContainerError": "see the task's log",
-            "ResourceInitializationError": "see that the subnets reach ECR, logs and the internet",
+            "ResourceInitializationError": "see that the subnets reach ECR, CloudWatch Logs and "
+            "the internet",
             "OutOfMemoryError": "give the job a class with more memory",
             "TaskFailedToStart": "see the reason on the row",
             "EssentialContainerExited": "see the task's log",
@@ -225,3 +237,19 @@ STOPPED: tuple[LaunchFailure, ...] = (
 def pattern(failures: Sequence[LaunchFailure], answer: Answer) -> str:
     """Return the regular expression for all ``failures`` that get this answer."""
     return "|".join(one.pattern for one in failures if one.answer is answer and one.pattern)
+
+
+def remedy_of(text: str) -> str:
+    """Return what an operator does about a failure that the state machine told in these words.
+
+    Empty if the table knows no better than the words themselves.
+    """
+    rows = [
+        one
+        for table in (STOPPED, RUN_TASK)
+        for answer in Answer
+        for one in table
+        if one.answer is answer and one.pattern
+    ]
+    fitting = (one.remedy for one in rows if re.search(one.pattern, text, re.IGNORECASE))
+    return next(fitting, "")

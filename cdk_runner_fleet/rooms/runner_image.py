@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from aws_cdk import ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack, Stage, Token
+from aws_cdk import Annotations, ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack, Stage, Token
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -16,6 +16,7 @@ from constructs import Construct
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
 from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
+from cdk_runner_fleet.values.ecr import repository_arn
 
 _OFFICIAL = "public.ecr.aws/docker/library"
 """AWS's mirror of Docker's official images, which has no limit on pulls."""
@@ -25,6 +26,7 @@ _DEFAULT_BASES: Mapping[str, str] = {
     "node": f"{_OFFICIAL}/node:24-bookworm-slim",
     "full": f"{_OFFICIAL}/ubuntu:24.04",
 }
+_PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _CACHE_PREFIX = "cache."
 """What the tags of build caches begin with (build_image.sh); no tag of an image has a dot."""
 
@@ -56,7 +58,9 @@ class RunnerImage(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         image_uri: A ready image for jobs without ``image:``, for all architectures that the
-            fleet's classes have. Default: one is built of the props below.
+            fleet's classes have. If it names a private ECR repository, of this or another account
+            or region, the runners may pull from that one; another account's has to allow it too.
+            Default: one is built of the props below.
         variant: What is in a built image besides its base: ``base`` (a shell), ``python``,
             ``node`` or ``full`` (all of these and native build tools). Default: ``base``.
         base_image: What the default image is built on, Debian or Ubuntu, in full as in
@@ -73,13 +77,15 @@ class RunnerImage(Construct):
         allowed_bases: Globs of the bases that jobs may choose with ``image:``, matched against the
             full reference, as in ``public.ecr.aws/docker/library/python:*``. Default: everything
             on ``public.ecr.aws`` (Docker's official images are taken from its mirror there) and
-            the account's own ECR in this region.
+            the account's own ECR in this region. A glob that names another account's ECR, or
+            another region's, lets builds pull from there.
         jobs_may_choose: Whether jobs may name a base (``image:<base>``) and have an image built
             on it, by the same recipe. Default: they may.
-        repository: Existing ECR repository that built images are pushed to, or that a ready image
-            is pulled from. No lifecycle rule is added to it. Default: one is made where images are
-            built, with immutable tags, a scan of each push, and rules that delete nothing but
-            caches and what has no tag.
+        repository: Existing ECR repository that built images are pushed to, of any account and
+            region, or that a ready image is pulled from whose ``image_uri`` is known at deployment
+            only. No lifecycle rule is added to it. Default: one is made where images are built,
+            with immutable tags, a scan of each push, and rules that delete nothing but caches and
+            what has no tag.
         name: What the default image's name begins with. Default: ``default``.
         capabilities: What runners in these images declare to have, instead of what is found in
             the image. Default: it is found out in the image.
@@ -152,6 +158,8 @@ class RunnerImage(Construct):
         self.capabilities = [capability.lower() for capability in capabilities]
         self.max_concurrent_builds = max_concurrent_builds
         self.allowed_bases = _allowed_bases(allowed_bases) if jobs_may_choose else []
+        bases = map(repository_arn, (*self.allowed_bases, self.base_image))
+        self._arns_of_bases = list(dict.fromkeys(filter(None, bases)))
         self.detected_capabilities = (
             list(VARIANTS[variant])
             # no image has more of what is detected than a full one
@@ -159,6 +167,8 @@ class RunnerImage(Construct):
             else []
         )
         self.repository = repository
+        if image_uri is not None and repository is None and Token.is_unresolved(image_uri):
+            _warn_of_unknown_repository(self, image_uri)
         self.projects: Mapping[str, codebuild.Project] = {}
         self.recipe = ""
         self._source: s3_assets.Asset | None = None
@@ -199,6 +209,19 @@ class RunnerImage(Construct):
         self._is_bound = True
         if self._source is not None:
             self.projects = {name: self._project(name) for name in architectures}
+
+    def grant_pull(self, role: iam.IRole) -> None:
+        """Let ``role`` pull what runners are started from, where that is in a private ECR."""
+        ready = repository_arn(self.image_uri) if self.image_uri is not None else None
+        if self.repository is not None:
+            self.repository.grant_pull(role)
+        if ready is not None:
+            for actions, resource in ((_PULLING, ready), (("ecr:GetAuthorizationToken",), "*")):
+                role.add_to_principal_policy(
+                    iam.PolicyStatement(actions=list(actions), resources=[resource])
+                )
+        if self.repository is not None or ready is not None:
+            acknowledge_any_resource(role, actions="ecr:GetAuthorizationToken")
 
     def grant_build(self, grantee: iam.IGrantable) -> None:
         """Let ``grantee`` start builds, follow them, and look after the images."""
@@ -277,13 +300,12 @@ class RunnerImage(Construct):
         stack = Stack.of(self)
         own_repositories = stack.format_arn(service="ecr", resource="repository", resource_name="*")
         # bases from the account's own repositories are allowed unless allowed_bases says otherwise
-        _allow(
-            project,
-            "ecr:BatchCheckLayerAvailability",
-            "ecr:BatchGetImage",
-            "ecr:GetDownloadUrlForLayer",
-            resource=own_repositories,
-        )
+        _allow(project, *_PULLING, resource=own_repositories)
+        for arn in self._arns_of_bases:
+            _allow(project, *_PULLING, resource=arn)
+            acknowledge_pattern(
+                project, arn, reason="allowed_bases has this pattern; builds only pull from there."
+            )
         acknowledge(
             project, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
         )
@@ -338,6 +360,16 @@ def _repository(scope: Construct) -> ecr.Repository:
         empty_on_delete=True,
         removal_policy=RemovalPolicy.DESTROY,
     )
+
+
+def _warn_of_unknown_repository(image: RunnerImage, image_uri: str) -> None:
+    if repository_arn(image_uri) is None:
+        Annotations.of(image).add_warning_v2(
+            "cdk-runner-fleet:unknownRepository",
+            "image_uri is only known at deployment, so runners get no permission to pull it: if "
+            "it is in a private ECR, give its repository too (repository=); if not, acknowledge "
+            "this warning",
+        )
 
 
 def _allow(project: codebuild.Project, *actions: str, resource: str) -> None:

@@ -374,3 +374,16 @@ def test_an_empty_row_is_no_traceback() -> None:
 
 def test_text_of_others_cannot_steer_a_terminal() -> None:
     assert shown("a\x1b[31mb\nc\u202e") == "a [31mb c "
+
+
+@pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        ("CannotPullContainerError: …: 403 Forbidden", "the execution role may not pull the image"),
+        ("RESOURCE:ENI", "give larger ones"),
+        ("something that AWS never said before", "mend what the cause names"),
+    ],
+)
+def test_a_launch_that_failed_has_the_remedy_of_its_words(cause: str, remedy: str) -> None:
+    failed = row(status="FAILED", error="Runner.LaunchFailed", cause=cause)
+    assert remedy in judge(evidence(failed)).remedy

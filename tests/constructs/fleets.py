@@ -116,13 +116,7 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
         ],
         runner_group="builders",
         runner_classes=BOTH,
-        runner_image=RunnerImage(
-            stack,
-            "Image",
-            image_uri=READY,
-            jobs_may_choose=False,
-            repository=ecr.Repository.from_repository_name(stack, "Ours", "ours"),
-        ),
+        runner_image=RunnerImage(stack, "Image", image_uri=READY, jobs_may_choose=False),
         subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")],
         security_groups=[ec2.SecurityGroup.from_security_group_id(stack, "G", "sg-1")],
     )

@@ -14,6 +14,7 @@ from cdk_runner_fleet.rooms.launch_failures import (
     Answer,
     LaunchFailure,
     pattern,
+    remedy_of,
 )
 
 from .rig import Life, Rig, open_rig
@@ -71,19 +72,41 @@ PERMANENT_STOPS = {
     "ref example.com/runner:1: example.com/runner:1: not found": (
         "CannotPullContainerError: no such image"
     ),
-    "CannotPullContainerError: unexpected status: 403 Forbidden": (
-        "CannotPullContainerError: not for this task"
+    "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
+    "ref 123456789012.dkr.ecr.us-east-1.amazonaws.com/a:1: pulling from host "
+    "123456789012.dkr.ecr.us-east-1.amazonaws.com failed with status code [manifests 1]: 403 "
+    "Forbidden": "CannotPullContainerError: no permission",
+    "CannotPullECRContainerError: AccessDeniedException: User: arn:aws:sts::123456789012:assumed-"
+    "role/x is not authorized to perform: ecr:GetAuthorizationToken on resource: *": (
+        "CannotPullContainerError: no permission"
+    ),
+    "ResourceInitializationError: unable to pull secrets or registry auth: execution resource "
+    "retrieval failed: unable to retrieve ecr registry auth: service call has been retried 1 "
+    "time(s): operation error ECR: GetAuthorizationToken, https response error StatusCode: 400, "
+    "api error AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/x is not "
+    "authorized to perform: ecr:GetAuthorizationToken on resource: *": (
+        "CannotPullContainerError: no permission"
+    ),
+    "CannotPullContainerError: pull image manifest has been retried 7 time(s): image Manifest does "
+    "not contain descriptor matching platform 'linux/amd64'": (
+        "CannotPullContainerError: another architecture"
+    ),
+    "CannotPullContainerError: no matching manifest for linux/arm64 in the manifest list entries": (
+        "CannotPullContainerError: another architecture"
     ),
     'CannotStartContainerError: exec format error: "/entrypoint.sh"': (
         "CannotStartContainerError: the image cannot run"
     ),
-    "ResourceInitializationError: unable to pull registry auth: AccessDeniedException": (
-        "ResourceInitializationError: no permission"
-    ),
+    "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 "
+    "times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log "
+    "group does not exist.": "ResourceInitializationError: no log",
 }
 PASSING_STOPS = (
     "CannotPullContainerError: dial tcp: i/o timeout",
-    "ResourceInitializationError: unable to pull registry auth: connection issue",
+    "ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull "
+    "registry auth from Amazon ECR: There is a connection issue between the task and Amazon ECR",
+    "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 "
+    "times: failed to create Cloudwatch log stream: RequestError: send request failed: i/o timeout",
     "OutOfMemoryError: Container killed due to memory usage",
 )
 
@@ -132,6 +155,13 @@ def test_a_stop_that_no_second_try_mends_is_told_apart(text: str) -> None:
 @pytest.mark.parametrize("text", PASSING_STOPS)
 def test_a_stop_that_may_pass_is_none_of_these(text: str) -> None:
     assert not re.search(pattern(STOPPED, Answer.FAIL), text, re.IGNORECASE)
+
+
+def test_the_remedy_is_that_of_the_row() -> None:
+    for text, name in PERMANENT_STOPS.items():
+        assert remedy_of(text) == next(row.remedy for row in STOPPED if row.name == name)
+    assert "may not pull" in remedy_of("CannotPullContainerError: unexpected status: 403 Forbidden")
+    assert remedy_of("something else") == ""
 
 
 def test_a_pattern_that_would_break_the_file_is_refused() -> None:

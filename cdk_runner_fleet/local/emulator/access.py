@@ -156,6 +156,21 @@ def pass_role_refusal(
     return None
 
 
+def role_refusal(role: str, action: str, resource: str) -> str:
+    """Why a role's own policies do not let it do something, in AWS's words; empty if they do."""
+    session = role_session(role, session_name="fargate")
+    denied = iam_evaluator.enforce(
+        session.access_key_id, action, action.partition(":")[0], get_region(), resource_arn=resource
+    )
+    if denied is None:
+        return ""
+    who = denied.message if isinstance(denied, iam_evaluator.AuthError) else denied.principal_arn
+    return (
+        f"AccessDeniedException: User: {who} is not authorized to perform: {action} on resource: "
+        f"{resource} because no identity-based policy allows the {action} action"
+    )
+
+
 _rule_arn: ContextVar[str] = ContextVar("rule_arn", default="")
 
 

@@ -43,6 +43,7 @@ _CONTAINER = "runner"
 _STOP_TIMEOUT_SECONDS = 30  # ECS's default stopTimeout
 # Should this process be killed without a chance to stop its tasks, Linux tells them.
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+_PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage")
 _ECR_IMAGE = re.compile(
     r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/(?P<repository>[^:@]+)"
     r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?$"
@@ -99,7 +100,17 @@ class Tasks:
         cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
         if cluster is None or cluster not in ecs._clusters:
             return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
-        names = {container["name"] for container in definition["containerDefinitions"]}
+        containers = definition["containerDefinitions"]
+        if not definition.get("executionRoleArn") and any(
+            _ECR_IMAGE.match(container["image"]) for container in containers
+        ):
+            return error_response_json(
+                "ClientException",
+                "Fargate requires task definition to have execution role ARN to support ECR "
+                "images.",
+                400,
+            )
+        names = {container["name"] for container in containers}
         for override in (data.get("overrides") or {}).get("containerOverrides", []):
             if override.get("name") not in names:
                 return error_response_json(
@@ -181,7 +192,7 @@ class Tasks:
                 td["containerDefinitions"][0],
             )
             fault = self._faults.take("task", f"{task['taskArn']} {task.get('startedBy')}")
-            problem = pull_problem(container["image"])
+            problem = pull_problem(container["image"], td.get("executionRoleArn", ""))
             if fault is not None and fault.outcome == "cannot_pull":
                 problem = fault.reason or f"CannotPullContainerError: {container['image']}"
             if problem is not None:
@@ -360,28 +371,41 @@ def _role_environment(definition: dict[str, Any], options: Options) -> dict[str,
     }
 
 
-def pull_problem(image: str) -> str | None:
-    """Why Fargate could not pull the image, or None. Images outside ECR are taken as present."""
+def pull_problem(image: str, execution_role: str) -> str | None:
+    """Why Fargate could not pull the image as this role, in its words, or None.
+
+    Images outside ECR are taken as present and public. The words are those of reports about
+    Fargate: aws/aws-cdk#29876, aws-samples/bedrock-access-gateway#114.
+    """
     found = _ECR_IMAGE.match(image)
     if found is None:
         return None
-    repository = found["repository"]
-    if repository not in ecr._repositories:
+    if denied := access.role_refusal(execution_role, "ecr:GetAuthorizationToken", "*"):
         return (
-            f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
-            f"resolve ref {image}: the repository '{repository}' does not exist"
+            "ResourceInitializationError: unable to pull secrets or registry auth: execution "
+            "resource retrieval failed: unable to retrieve ecr registry auth: service call has "
+            "been retried 1 time(s): operation error ECR: GetAuthorizationToken, https response "
+            f"error StatusCode: 400, api error {denied}"
         )
+    account, region, repository = found["account"], found["region"], found["repository"]
+    arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
+    failed = (
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
+        f"resolve ref {image}: "
+    )
+    if any(access.role_refusal(execution_role, action, arn) for action in _PULLING):
+        host, tag = image.partition("/")[0], found["tag"] or found["digest"] or "latest"
+        status = f"[manifests {tag}]: 403 Forbidden"
+        return f"{failed}pulling from host {host} failed with status code {status}"
     wanted = (
         {"imageDigest": found["digest"]}
         if found["digest"]
         else {"imageTag": found["tag"] or "latest"}
     )
-    if ecr._find_image(repository, wanted):
-        return None
-    return (
-        f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
-        f"resolve ref {image}: not found"
-    )
+    with request_scope(account, region):
+        if repository not in ecr._repositories:
+            return f"{failed}the repository '{repository}' does not exist"
+        return None if ecr._find_image(repository, wanted) else f"{failed}not found"
 
 
 def _by_tag(image: str) -> str:

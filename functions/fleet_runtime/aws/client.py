@@ -31,15 +31,20 @@ _CONFIG = Config(
 )
 
 
-def client(service: Service) -> Client:
-    """Return the process's client of an AWS service, for example ``dynamodb``."""
-    return _client(service)
+def client(service: Service, *, region: str | None = None) -> Client:
+    """Return the process's client of an AWS service, for example ``dynamodb``.
+
+    Args:
+        service: Its name.
+        region: Where it is. Default: where the function is.
+    """
+    return _client(service, region or _session().get_config_variable("region"))
 
 
 # apart: what a cached function is called with is not checked
 @cache
-def _client(service: str) -> Client:
-    return _session().create_client(service, config=_CONFIG)
+def _client(service: str, region: str) -> Client:
+    return _session().create_client(service, region_name=region, config=_CONFIG)
 
 
 @cache

@@ -12,7 +12,7 @@ from fleet_runtime.images.build_queue import BuildQueueEntry
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.codebuild import BuildProjects
 from fleet_runtime.images.families import Families
-from fleet_runtime.images.registry import ImageRegistry
+from fleet_runtime.images.registry import ImageRegistry, region_of
 from fleet_runtime.images.releases import Release, ReleasesEntry
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.images.upkeep import Upkeep, default_images
@@ -76,7 +76,7 @@ class Parts:
         runners = RunnerRecords(dynamodb=dynamodb, table=settings.runner_table, clock=clock)
         releases = ReleasesEntry(ledger=ledger, pin=settings.runner_release)
         registry = ImageRegistry(
-            ecr=client("ecr"),
+            ecr=client("ecr", region=region_of(settings.runner_repository_url)),
             repository=settings.ecr_repository_name,
             url=settings.runner_repository_url,
         )

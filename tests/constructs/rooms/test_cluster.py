@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import assertions
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
 
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
 
 from ..fleets import READY
-from ..templates import Template, as_list, environment, of_type, parts, statements
+from ..templates import (
+    Template,
+    as_list,
+    environment,
+    of_type,
+    parts,
+    policy_of,
+    statements,
+    template_of,
+)
 
 
 def test_default_network_has_no_nat_and_no_inbound_rule(minimal: Template) -> None:
@@ -87,10 +98,80 @@ def test_a_ready_image_is_launched_as_it_is_on_each_architecture(organization: T
     assert "ClusterArm64TaskDefinition" in launched
 
 
-def test_a_ready_image_of_a_private_repository_may_be_pulled(organization: Template) -> None:
-    policies = of_type(organization, "AWS::IAM::Policy")
-    [execution] = [each for each in policies if "ExecutionRole" in parts(each["Roles"])]
-    assert "repository/ours" in parts(execution["PolicyDocument"])
+def pulled(template: Template) -> dict[str, set[str]]:
+    """What the execution role may do with ECR: each resource's actions."""
+    allowed = policy_of(template, "ExecutionRole")
+    found: dict[str, set[str]] = {}
+    for action, resources in allowed.items():
+        for resource in resources if action.startswith("ecr:") else ():
+            found.setdefault(resource.replace('"', ""), set()).add(action)
+    return found
+
+
+PULLING = {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "repository"),
+    [
+        (READY, "ecr:eu-west-3:123456789012:repository/runner"),
+        (
+            "210987654321.dkr.ecr.us-east-2.amazonaws.com/team/sub/runner:1.2@sha256:" + "a" * 64,
+            "ecr:us-east-2:210987654321:repository/team/sub/runner",
+        ),
+        (
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/runner",
+            "ecr:cn-north-1:123456789012:repository/runner",
+        ),
+    ],
+)
+@pytest.mark.parametrize("builds", [False, True])
+def test_a_ready_image_in_a_private_ecr_may_be_pulled_from_there(
+    uri: str, repository: str, builds: bool, stack: cdk.Stack
+) -> None:
+    image = RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=builds)
+    RunnerCluster(stack, "Cluster", image=image)
+    found = pulled(template_of(stack))
+    assert found.pop("*") == {"ecr:GetAuthorizationToken"}
+    [named] = [actions for resource, actions in found.items() if repository in resource]
+    assert named == PULLING
+    assert len(found) == 1 + builds
+
+
+@pytest.mark.parametrize(
+    "uri", ["ghcr.io/octo-org/runner:1", "public.ecr.aws/octo/runner:1", "example.com/ecr/a:1"]
+)
+def test_an_image_elsewhere_needs_no_permission(uri: str, stack: cdk.Stack) -> None:
+    image = RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=False)
+    RunnerCluster(stack, "Cluster", image=image)
+    assert pulled(template_of(stack)) == {}
+
+
+def test_a_ready_image_named_by_its_repository_construct_may_be_pulled(stack: cdk.Stack) -> None:
+    uri = ecr.Repository(stack, "Ours").repository_uri_for_tag("1")
+    image = RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=False)
+    RunnerCluster(stack, "Cluster", image=image)
+    template = template_of(stack)
+    found = pulled(template)
+    assert found.pop("*") == {"ecr:GetAuthorizationToken"}
+    [(resource, actions)] = found.items()
+    assert actions == PULLING
+    [name] = [n for n, r in template["Resources"].items() if r["Type"] == "AWS::ECR::Repository"]
+    assert f"{{Ref: {name}}}" in resource
+    assert not assertions.Annotations.from_stack(stack).find_warning("*", UNKNOWN)
+
+
+UNKNOWN = assertions.Match.string_like_regexp("give its repository too")
+
+
+def test_a_uri_of_which_nothing_is_known_wants_its_repository(stack: cdk.Stack) -> None:
+    uri = cdk.CfnParameter(stack, "Uri").value_as_string
+    ours = ecr.Repository.from_repository_name(stack, "Ours", "ours")
+    RunnerImage(stack, "Given", image_uri=uri, jobs_may_choose=False, repository=ours)
+    assert not assertions.Annotations.from_stack(stack).find_warning("*", UNKNOWN)
+    RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=False)
+    [warning] = assertions.Annotations.from_stack(stack).find_warning("*", UNKNOWN)
+    assert warning.id == "/Test/Image"
 
 
 def test_a_task_declares_what_its_image_was_said_to_have(

@@ -7,12 +7,13 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_s3_assets as s3_assets
 
 from cdk_runner_fleet import RunnerFleet, RunnerImage
 
 from ..fleets import OWN_IMAGE, READY
-from ..templates import Template, as_list, environment, of_type, parts
+from ..templates import Template, as_list, environment, of_type, parts, policy_of, template_of
 
 # --- the repository
 
@@ -110,6 +111,41 @@ def test_builds_push_to_one_repository_and_only_pull_from_others(minimal: Templa
     [everywhere] = [actions for where, actions in seen.items() if ":repository/*" in where]
     assert everywhere == pulling
     assert seen['"*"'] == {"ecr:GetAuthorizationToken"}
+
+
+def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: cdk.Stack) -> None:
+    image = RunnerImage(
+        stack,
+        "Image",
+        base_image="210987654321.dkr.ecr.eu-north-1.amazonaws.com/house/debian:13",
+        allowed_bases=[
+            "210987654321.dkr.ecr.eu-north-1.amazonaws.com/team/*:*",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/p[yz]thon:3.*",
+            "ghcr.io/octo-org/*",
+        ],
+    )
+    image.bind(architectures=["X86_64"])
+    allowed = policy_of(template_of(stack), "ImageBuilderRole")
+    elsewhere = {
+        resource.rpartition(":ecr:")[2].removesuffix('"]]}').removesuffix('"')
+        for resource in allowed["ecr:BatchGetImage"]
+        if "AccountId" not in resource and "ImageRepository" not in resource
+    }
+    assert elsewhere == {
+        "eu-north-1:210987654321:repository/house/debian",
+        "eu-north-1:210987654321:repository/team/*",
+        "us-east-1:123456789012:repository/p*",
+    }
+
+
+def test_builds_may_push_to_another_accounts_repository(stack: cdk.Stack) -> None:
+    arn = "arn:aws:ecr:eu-west-1:999999999999:repository/my/runners"
+    theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
+    image = RunnerImage(stack, "Image", repository=theirs)
+    image.bind(architectures=["X86_64"])
+    allowed = policy_of(template_of(stack), "ImageBuilderRole")
+    assert f'"{arn}"' in allowed["ecr:PutImage"]
+    assert f'"{arn}"' in allowed["ecr:DescribeImages"]
 
 
 def test_builds_are_handed_what_was_staged(minimal_fleet: RunnerFleet, minimal: Template) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 from ministack.services import ecs as ecs_service
@@ -21,6 +22,9 @@ from cdk_runner_fleet.local.emulator.tasks import of_copies
 from tests.local.emulator.harness import Emulator, Events, eventually, unique_sleep
 
 READY_IMAGE = "ghcr.io/octo-org/runner:1"
+ACCOUNT = "123456789012"
+ECR = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class Ecs:
@@ -37,10 +41,11 @@ class Ecs:
         self.events = Events(emulator, {"source": ["aws.ecs"], "detail": {
             "clusterArn": [{"suffix": self.cluster}]}})  # fmt: skip
 
-    def define(self, image: str, **container: Any) -> str:
+    def define(self, image: str, *, role: str | None = None, **container: Any) -> str:
         family = f"family-{uuid.uuid4().hex[:8]}"
         self.api.register_task_definition(
             family=family,
+            **({"executionRoleArn": role} if role else {}),
             networkMode="awsvpc",
             requiresCompatibilities=["FARGATE"],
             cpu="256",
@@ -194,13 +199,69 @@ class TestRefusals:
             )
         assert refused(error)[0] == "InvalidParameterException"
 
-    def test_an_image_that_is_not_in_ecr(self, ecs: Ecs) -> None:
-        image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/nowhere:latest"
-        arn = ecs.run(family=ecs.define(image))["tasks"][0]["taskArn"]
+    def test_an_ecr_image_without_an_execution_role(self, ecs: Ecs) -> None:
+        with pytest.raises(ClientError) as error:
+            ecs.run(family=ecs.define(f"{ECR}/nowhere:latest"))
+        assert refused(error)[0] == "ClientException"
+        assert "execution role ARN to support ECR images" in refused(error)[1]
+
+
+TOKEN = {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
+
+
+class TestPulls:
+    """Of an image in ECR: the execution role's own permissions count, as on Fargate."""
+
+    def reason(self, ecs: Ecs, image: str, *statements: Any) -> str:
+        role = ecs.emulator.role(list(statements), service="ecs-tasks")
+        arn = ecs.run(family=ecs.define(image, role=role))["tasks"][0]["taskArn"]
         task = ecs.stopped(arn)
+        if task["stopCode"] == "EssentialContainerExited":
+            return ""
         assert task["stopCode"] == "TaskFailedToStart"
-        assert task["stoppedReason"].startswith("CannotPullContainerError")
         assert "exitCode" not in task["containers"][0]
+        return str(task["stoppedReason"])
+
+    def pulling(self, name: str, *, account: str = ACCOUNT, region: str = "us-east-1") -> Any:
+        return {
+            "Effect": "Allow",
+            "Action": [
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:GetDownloadUrlForLayer",
+                "ecr:BatchGetImage",
+            ],
+            "Resource": f"arn:aws:ecr:{region}:{account}:repository/{name}",
+        }
+
+    def test_without_a_token_nothing_is_asked_of_the_registry(self, ecs: Ecs) -> None:
+        reason = self.reason(ecs, f"{ECR}/mine:1", self.pulling("mine"))
+        assert reason.startswith("ResourceInitializationError: unable to pull secrets or registry")
+        assert "not authorized to perform: ecr:GetAuthorizationToken on resource: *" in reason
+
+    def test_another_repositorys_permission_does_not_do(self, ecs: Ecs) -> None:
+        reason = self.reason(ecs, f"{ECR}/mine:1", TOKEN, self.pulling("others"))
+        assert reason.startswith("CannotPullContainerError: pull image manifest has been retried")
+        assert reason.endswith("[manifests 1]: 403 Forbidden")
+
+    def test_an_image_that_is_not_there(self, ecs: Ecs) -> None:
+        may = (TOKEN, self.pulling("nowhere"))
+        assert "'nowhere' does not exist" in self.reason(ecs, f"{ECR}/nowhere:latest", *may)
+
+    def test_another_accounts_and_regions_repository_is_looked_for_there(self, ecs: Ecs) -> None:
+        other = boto3.client(
+            "ecr",
+            region_name="eu-west-3",
+            endpoint_url=ecs.emulator.endpoint,
+            aws_access_key_id="999999999999",
+            aws_secret_access_key="local",
+        )
+        other.create_repository(repositoryName="theirs")
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST})
+        other.put_image(repositoryName="theirs", imageTag="1", imageManifest=manifest)
+        image = "999999999999.dkr.ecr.eu-west-3.amazonaws.com/theirs:1"
+        there = self.pulling("theirs", account="999999999999", region="eu-west-3")
+        assert "403 Forbidden" in self.reason(ecs, image, TOKEN, self.pulling("theirs"))
+        assert self.reason(ecs, image, TOKEN, there) == ""
 
 
 class TestFaults:
