@@ -40,6 +40,8 @@ class FleetSettings:
     runner_group: str | None = None
     github_api_url: str = "https://api.github.com"
     github_ca: str | None = None
+    required_labels: Sequence[str] = ()
+    single_labels: Mapping[str, str] | None = None
     subnet_ids: Sequence[str] = ()
     security_groups: Sequence[str] = ()
     assign_public_ip: bool = True
@@ -103,6 +105,8 @@ class FleetSettings:
                 if self.github_ca
                 else None
             ),
+            required_labels=self.required_labels,
+            single_labels=self.single_labels,
             runner_classes=_classes(self.runner_class_sizes),
             runner_image=self._image(scope),
             runner_name_prefix=self.runner_name_prefix,
@@ -184,9 +188,14 @@ def _parse(name: str, given: object, kind: str) -> object:
         if isinstance(value, list) and all(isinstance(each, part) for each in value):
             return value
         raise _wrong(name, given, wanted)
-    if isinstance(value, Mapping):
+    value_type, wanted = (
+        (str, 'an object of texts such as {"dependabot": "medium"}')
+        if kind.startswith("Mapping[str, str]")
+        else (object, 'an object such as {"small": {"cpu": 512, "memory": 1024}}')
+    )
+    if isinstance(value, Mapping) and all(isinstance(each, value_type) for each in value.values()):
         return value
-    raise _wrong(name, given, 'an object such as {"small": {"cpu": 512, "memory": 1024}}')
+    raise _wrong(name, given, wanted)
 
 
 def _number(name: str, given: object, kind: str) -> float:

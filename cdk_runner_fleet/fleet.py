@@ -30,6 +30,7 @@ from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.github import GitHubApp, served_scope
+from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
@@ -66,12 +67,18 @@ class RunnerFleet(Construct):
         github_ca: Parameter with the certificate authorities of such a server, in PEM, which are
             then the only ones trusted. Default: the public ones. The runners trust what their
             image does.
+        required_labels: What a job has to hold besides ``self-hosted`` to be this fleet's. Jobs
+            without all of them are left alone, for other runners and other fleets of the same
+            organization; name one wherever there are some. Default: none.
+        single_labels: Class names by a label that is a job's only one, as of the jobs that GitHub
+            writes itself: ``{"dependabot": "medium", "code-scanning": "large"}``. Default: none.
         runner_classes: Sizes of runner by name, the first one for jobs that name none. Default:
             ``small`` 512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
         runner_image: The image for jobs without ``image:``, and what jobs may choose. Default: a
             small image on Ubuntu is built in the account, started right after the first deployment,
             and jobs may choose another base.
-        runner_name_prefix: What the runners' names begin with.
+        runner_name_prefix: What the runners' names begin with. Fleets that serve the same
+            repositories need one each.
         event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
         vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
             rule is made, unless ``subnets`` are given.
@@ -118,6 +125,8 @@ class RunnerFleet(Construct):
         webhook_secret: secretsmanager.ISecret | None = None,
         github_api_url: str = "https://api.github.com",
         github_ca: ssm.IStringParameter | None = None,
+        required_labels: Sequence[str] = (),
+        single_labels: Mapping[str, str] | None = None,
         runner_classes: Mapping[str, RunnerClass] | None = None,
         runner_image: RunnerImage | None = None,
         runner_name_prefix: str = "fleet",
@@ -145,6 +154,9 @@ class RunnerFleet(Construct):
             max_runners_per_repository=max_runners_per_repository,
             daily_budget_usd=daily_budget_usd,
         )
+        self.label_rules = LabelRules(
+            required_labels=required_labels, single_labels=single_labels or {}
+        )
         timeouts = timeouts or LifecycleTimeouts()
         self.runner_name_prefix = runner_name_prefix
 
@@ -161,6 +173,7 @@ class RunnerFleet(Construct):
         )
         self.registry = RunnerRegistry(self, "Registry")
         self.catalog = RunnerCatalog(self, "Catalog", classes=runner_classes)
+        self.label_rules.check_classes(self.catalog.classes)
         self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api")
         self.runner_image = runner_image or RunnerImage(self, "Image")
@@ -215,6 +228,8 @@ class RunnerFleet(Construct):
             api=self.api,
             bus=self.bus,
             serving=served,
+            label_rules=self.label_rules,
+            runner_name_prefix=runner_name_prefix,
             tracing=tracing,
             secret=webhook_secret,
         )
@@ -228,6 +243,7 @@ class RunnerFleet(Construct):
             lifecycle=self.lifecycle,
             bus=self.bus,
             limits=self.limits,
+            label_rules=self.label_rules,
             runner_name_prefix=runner_name_prefix,
             tracing=tracing,
         )
@@ -251,6 +267,7 @@ class RunnerFleet(Construct):
             registry=self.registry,
             catalog=self.catalog,
             limits=self.limits,
+            label_rules=self.label_rules,
             github=self.github,
             bus=self.bus,
             at_github=explain_at_github,
@@ -295,6 +312,16 @@ class RunnerFleet(Construct):
         return self.images.runner_version_alarm
 
     @property
+    def scope_alarm(self) -> cloudwatch.Alarm:
+        """Rings while GitHub does not know what the fleet serves by the name that it has here.
+
+        The repository or the organization was renamed, the repository transferred or removed, or
+        the credentials may not see it any more. No job gets a runner then. It has no action of its
+        own: ``fleet.scope_alarm.add_alarm_action(…)``.
+        """
+        return self.reconciliation.scope_alarm
+
+    @property
     def failed_events_alarm(self) -> cloudwatch.Alarm:
         """Rings while an event that could not be handled waits in the dead-letter queue.
 
@@ -314,6 +341,7 @@ class RunnerFleet(Construct):
         "reconciliation", DemandReconciliation.metric_deliveries_redelivered
     )
     metric_runners_swept = of("reconciliation", DemandReconciliation.metric_runners_swept)
+    metric_scope_not_found = of("reconciliation", DemandReconciliation.metric_scope_not_found)
     metric_jobs_lost = of("reconciliation", DemandReconciliation.metric_jobs_lost)
     metric_image_builds_started = of("images", ImageService.metric_image_builds_started)
     metric_image_builds_failed = of("images", ImageService.metric_image_builds_failed)

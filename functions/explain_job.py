@@ -43,8 +43,9 @@ def handler(event: Mapping[str, Any], context: object) -> Mapping[str, Any] | No
 
     Returns:
         For the command line, what GitHub says of the job: ``status``, ``conclusion``, ``labels``,
-        ``runner_name``, times and ``html_url``; or ``error``, why it does not say. Of runners that
-        wait, why they do now, by runner.
+        ``runner_name``, times and ``html_url``, with ``left_alone``, why the job is none of the
+        fleet's, if it is none; or ``error``, why it does not say. Of runners that wait, why they do
+        now, by runner.
 
     Raises:
         GitHubUnavailable: GitHub cannot be told now; the event is tried again.

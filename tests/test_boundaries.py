@@ -26,6 +26,7 @@ from fleet_runtime.admission.turns_entry import SETTLED_SECONDS
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
 from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.offer import Offer, execution_input
 from fleet_runtime.runner.rows import Waiting
 
@@ -45,8 +46,9 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     # what the constructs are told
     "values.ecr": set(),
     "values.github": set(),
+    "values.labels": set(),
     "values.limits": set(),
-    "values.runner_class": set(),
+    "values.runner_class": {"values.labels"},
     "values.timeouts": set(),
     # what is there
     "rooms.launch_failures": set(),
@@ -66,6 +68,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.catalog",
         "rooms.connection",
         "rooms.registry",
+        "values.labels",
         "values.limits",
     },
     "rooms.images": {
@@ -91,7 +94,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.registry",
         "values.timeouts",
     },
-    "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus"},
+    "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus", "values.labels"},
     "rooms.dispatch": {
         "_function",
         "rooms.bus",
@@ -100,6 +103,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.images",
         "rooms.lifecycle",
         "rooms.registry",
+        "values.labels",
         "values.limits",
     },
     "rooms.reconciliation": {
@@ -128,6 +132,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.registry",
         "rooms.runner_image",
         "values.github",
+        "values.labels",
         "values.limits",
         "values.runner_class",
         "values.timeouts",
@@ -421,6 +426,7 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         detected_capabilities=frozenset(),
         architectures=("X86_64",),
         policy=ImagePolicy(allowed_images=(), image_building=True),
+        label_rules=LabelRules(),
     )
     catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')
     written = execution_input(

@@ -20,7 +20,7 @@ __all__ = ["explain_job"]
 _CHECKS = (
     "Did its webhook arrive? GitHub: Settings, Webhooks, Recent Deliveries; the job's queued event "
     "has to have the answer 202, and says why where it has 200.",
-    "Does runs-on hold self-hosted, and no label of a GitHub-hosted runner?",
+    "Does runs-on hold self-hosted, and the labels that the fleet requires (required_labels)?",
     "Is the job in a repository of this fleet, and is this the fleet's stack (--stack, --region)?",
     "Did the event fail? See `runner-fleet events list`.",
     "Reconciliation looks for queued jobs without a runner every few minutes: see the log of "
@@ -69,11 +69,11 @@ def _unheard(reference: JobReference, evidence: Evidence) -> Verdict:
             sentence=f"The fleet never had {reference}, which is over: {view['conclusion']}.",
             remedy="Nothing.",
         )
-    labels = [str(label).lower() for label in view.get("labels") or ()]
-    if labels and "self-hosted" not in labels:
+    if reason := view.get("left_alone"):
+        labels = ", ".join(map(repr, view.get("labels") or ())) or "a group alone"
         return Verdict(
-            sentence=f"The fleet leaves {reference} alone: it does not ask for self-hosted.",
-            remedy=f"Author: add self-hosted to runs-on, which is {shown(', '.join(labels))}.",
+            sentence=f"The fleet leaves {reference} alone: {shown(reason)}.",
+            remedy=f"Author: change runs-on, which is {shown(labels)}, if the job is this fleet's.",
         )
     return Verdict(
         sentence=f"The fleet has never heard of {reference}.",

@@ -11,7 +11,12 @@ from cdk_runner_fleet.runner_name import read_name
 __all__ = ["JobReference", "read_reference"]
 
 _HOST = r"https?://[^/?#\s]+(?:/api/v3)?(?:/repos)?"
-_REPOSITORY = r"(?P<repository>[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)"
+# ``values.github.REPOSITORY``, which is dear to import
+REPOSITORY = (
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/"
+    r"(?!\.{1,2}(?:/|\Z))(?![^/]*\.git(?:/|\Z))[A-Za-z0-9._-]{1,100}"
+)
+_REPOSITORY = rf"(?P<repository>{REPOSITORY})"
 _REST = r"/?(?:[?#]\S*)?"
 # the job's page, its page in an attempt of the run, the check run's page (a job is its check run,
 # under the same id) and the REST API's

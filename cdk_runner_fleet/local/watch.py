@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,16 +166,16 @@ class RunWatch:
 
     def _unheard(self, job: Mapping[str, Any]) -> str | None:
         answers = [
-            delivery.status_code
+            (delivery.status_code, delivery.answer)
             for delivery in self._twin.deliveries
             if delivery.job_id == job["id"] and delivery.action == "queued"
         ]
-        answer = answers[-1] if answers else None
-        if answer == 200:
-            labels = ", ".join(job["labels"])
-            return f"the fleet does not serve runs-on: [{labels}], it has to hold self-hosted"
-        if answer and answer != 202:
-            return f"the fleet's webhook answered {answer} to the queued job"
+        status, said = answers[-1] if answers else (None, b"")
+        if status == 200:
+            labels = ", ".join(map(json.dumps, job["labels"]))
+            return f"the fleet does not serve runs-on: [{labels}]: {json.loads(said)['message']}"
+        if status and status != 202:
+            return f"the fleet's webhook answered {status} to the queued job"
         if time.time() - job["queued_at"] > _UNHEARD_SECONDS:
             return f"the fleet did not start a runner within {_UNHEARD_SECONDS:g} seconds"
         return None

@@ -23,6 +23,7 @@ from cdk_runner_fleet.rooms.registry import (
     WAITING_INDEX,
     RunnerRegistry,
 )
+from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits
 
 # a runner's name at GitHub has at most 64 characters; job id and attempt take up to 32 of them
@@ -42,6 +43,7 @@ class EventDispatch(Construct):
         lifecycle: What is started, and whose ends are heard of.
         bus: Where jobs' events come from.
         limits: What runners are admitted by.
+        label_rules: Which jobs are the fleet's.
         runner_name_prefix: What the runners' names begin with.
         tracing: Whether X-Ray gets traces.
 
@@ -61,6 +63,7 @@ class EventDispatch(Construct):
         lifecycle: RunnerLifecycle,
         bus: FleetBus,
         limits: RunnerLimits,
+        label_rules: LabelRules,
         runner_name_prefix: str,
         tracing: lambda_.Tracing,
     ) -> None:
@@ -74,6 +77,7 @@ class EventDispatch(Construct):
         self.environment = {
             **images.offer,
             **limits.to_settings(),
+            **label_rules.to_settings(),
             "RUNNER_TABLE": registry.runner_table.table_name,
             "IMAGE_TABLE": registry.image_table.table_name,
             "LEDGER_TABLE": registry.ledger_table.table_name,

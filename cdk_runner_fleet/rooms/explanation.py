@@ -12,6 +12,7 @@ from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits
 
 
@@ -24,6 +25,7 @@ class JobExplanation(Construct):
         registry: The runners' rows, and who holds a turn.
         catalog: The sizes of runner, of which there may be so many.
         limits: What else those in line wait for.
+        label_rules: Which jobs are left alone.
         github: Where it is said.
         bus: Where it is heard of such jobs.
         at_github: Whether authors are told at the commit.
@@ -38,6 +40,7 @@ class JobExplanation(Construct):
         registry: RunnerRegistry,
         catalog: RunnerCatalog,
         limits: RunnerLimits,
+        label_rules: LabelRules,
         github: GitHubConnection,
         bus: FleetBus,
         at_github: bool,
@@ -52,6 +55,7 @@ class JobExplanation(Construct):
             on_failure=bus.dead_letter_queue,
             environment={
                 **limits.to_settings(),
+                **label_rules.to_settings(),
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "LEDGER_TABLE": registry.ledger_table.table_name,
                 "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,

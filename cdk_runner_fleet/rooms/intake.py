@@ -11,6 +11,7 @@ from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.values.labels import LabelRules
 
 _PATH = "/webhook"
 
@@ -24,6 +25,9 @@ class WebhookIntake(Construct):
         api: Where they come in.
         bus: Where they go.
         serving: What is served, ``repos/owner/name`` and so on: other deliveries are ignored.
+        label_rules: Which jobs of these.
+        runner_name_prefix: What the runners' names begin with: what happens on one of them comes in
+            whatever the job's labels.
         tracing: Whether X-Ray gets traces.
         secret: Secret that GitHub signs with. Default: one is made with a random value.
     """
@@ -36,6 +40,8 @@ class WebhookIntake(Construct):
         api: FleetApi,
         bus: FleetBus,
         serving: str,
+        label_rules: LabelRules,
+        runner_name_prefix: str,
         tracing: lambda_.Tracing,
         secret: secretsmanager.ISecret | None = None,
     ) -> None:
@@ -68,6 +74,8 @@ class WebhookIntake(Construct):
                 "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
                 "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
                 "GITHUB_SCOPE": serving,
+                "RUNNER_NAME_PREFIX": runner_name_prefix,
+                **label_rules.to_settings(),
             },
         )
         self.secret.grant_read(self.receive_webhook)

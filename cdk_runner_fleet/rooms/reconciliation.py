@@ -100,6 +100,18 @@ class DemandReconciliation(Construct):
             pattern=lifecycle.ended("ABORTED", "TIMED_OUT"),
             max_event_age=Duration.hours(1),
         )
+        self.scope_alarm = cloudwatch.Alarm(
+            self,
+            "ScopeAlarm",
+            alarm_description="cdk-runner-fleet: GitHub does not know what the fleet serves by "
+            "this name, see `docs/github-access.md`",
+            metric=self.metric_scope_not_found(),
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            threshold=1,
+            evaluation_periods=1,
+            # as long as GitHub knows it nothing is reported
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
 
     def metric_demand_missing(
         self, *, period: Duration | None = None, statistic: str = "Sum"
@@ -131,6 +143,14 @@ class DemandReconciliation(Construct):
         """Runners, tasks and registrations that were left over. Default: the sum over 5 minutes."""
         return self.reconcile_demand.metric_emitted(
             "RunnersSwept", period=period, statistic=statistic
+        )
+
+    def metric_scope_not_found(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Times that GitHub did not know what the fleet serves. Default: the sum over 5 minutes."""
+        return self.reconcile_demand.metric_emitted(
+            "ScopeNotFound", period=period, statistic=statistic
         )
 
     def metric_jobs_lost(

@@ -10,7 +10,12 @@ from aws_cdk import Token
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
+REPOSITORY = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/"
+    r"(?!\.{1,2}(?:/|\Z))(?![^/]*\.git(?:/|\Z))[A-Za-z0-9._-]{1,100}"
+)
+"""``owner/name``. Managed users' logins have an underscore (GitHub docs, "About Enterprise Managed
+Users"), and no name ends with ``.git``."""
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _APP_ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -98,8 +103,9 @@ def served_scope(
     kind, pattern, advice = {
         "github_repo": (
             "repos",
-            _REPOSITORY,
-            "is not a repository, give it as owner/repo, for example octo-org/octo-repo",
+            REPOSITORY,
+            "is not a repository, give it as owner/repo without .git, for example "
+            "octo-org/octo-repo",
         ),
         "github_org": (
             "orgs",

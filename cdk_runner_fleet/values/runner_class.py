@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 from aws_cdk import Token
 
+from cdk_runner_fleet.values.labels import check_labels
+
 FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),
     512: range(1024, 4097, 1024),
@@ -47,8 +49,9 @@ class RunnerClass:
         memory: Memory in MiB. The pair has to be one that Fargate knows.
         architecture: ``X86_64`` or ``ARM64``; an image is built for each that is asked for.
             Default: ``X86_64``.
-        labels: Labels that runners of this class have besides ``self-hosted``. Default: ``linux``
-            and ``x64`` or ``arm64``, as GitHub's own runner for Linux gives itself.
+        labels: Labels that runners of this class have besides ``self-hosted``, in any case.
+            Default: ``linux`` and ``x64`` or ``arm64``, as GitHub's own runner for Linux gives
+            itself.
         capabilities: What a job can ask for of the image with which this class is run, as words
             such as ``python``. They are labels too. An image that declares its own overrides them.
             Default: what the image declares, or else what is found in it.
@@ -60,7 +63,8 @@ class RunnerClass:
 
     Raises:
         ValueError: if Fargate does not know the size, the architecture or a capacity provider is
-            unknown, labels or capabilities are no list of texts, or ``max_runners`` is less than 1.
+            unknown, a job could not ask for a label or a capability, or ``max_runners`` is less
+            than 1.
     """
 
     cpu: int
@@ -78,10 +82,7 @@ class RunnerClass:
                 f"architecture {self.architecture!r} is not Fargate's, "
                 f"use one of {list(ARCHITECTURES)}"
             )
-        if self.labels is not None and not _is_list_of_texts(self.labels):
-            raise ValueError(
-                f'labels {self.labels!r} of a class is no list of texts, give one such as ["gpu"]'
-            )
+        check_labels(self.labels or (), of="labels of a class")
         self._check_capabilities()
         most = self.max_runners
         is_limit = (

@@ -183,12 +183,13 @@ def test_an_unknown_job_says_what_to_check(run: Run, fleet: str, functions: Lamb
 def test_a_job_that_does_not_ask_for_the_fleet_is_told_apart(
     run: Run, fleet: str, functions: Lambda
 ) -> None:
-    view = QUEUED | {"labels": ["ubuntu-latest"]}
+    reason = "the job has no label 'fleet-prod', which this fleet's jobs have"
+    view = QUEUED | {"labels": ["self-hosted", "a, b"], "left_alone": reason}
     functions.answer = lambda name, payload: (200, {}, view)
     result = run("explain", URL)
     assert result.exit_code == 1
-    assert "does not ask for self-hosted" in result.stdout
-    assert "ubuntu-latest" in result.stdout
+    assert f"The fleet leaves job 456 alone: {reason}." in result.stdout
+    assert "'self-hosted', 'a, b'" in result.stdout
 
 
 def test_a_job_that_is_over_and_was_anothers(run: Run, fleet: str, functions: Lambda) -> None:

@@ -74,6 +74,8 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             soci=True,
             max_concurrent_builds=3,
         ),
+        required_labels=["octo-prod"],
+        single_labels={"dependabot": "spot", "code-scanning": "arm"},
         runner_name_prefix="octo",
         event_bus_name="runner-control-plane",
         vpc=ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2),
@@ -98,6 +100,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     topic = actions.SnsAction(sns.Topic(stack, "Topic"))
     fleet.failed_events_alarm.add_alarm_action(topic)
     fleet.runner_version_alarm.add_alarm_action(topic)
+    fleet.scope_alarm.add_alarm_action(topic)
     return fleet
 
 

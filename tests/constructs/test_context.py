@@ -39,6 +39,8 @@ def test_context_takes_json_and_command_line_strings() -> None:
         max_runners="5",
         daily_budget_usd="2.5",
         tracing="on",
+        required_labels="fleet-prod, eu",
+        single_labels='{"dependabot": "small"}',
         runner_class_sizes='{"small": {"cpu": 256, "memory": 512}}',
     )
     assert read.subnet_ids == ["subnet-1", "subnet-2"]
@@ -52,6 +54,8 @@ def test_context_takes_json_and_command_line_strings() -> None:
     assert (read.max_runners, read.daily_budget_usd) == (5, 2.5)
     assert read.max_runners_per_repository is None
     assert read.tracing is True
+    assert read.required_labels == ["fleet-prod", "eu"]
+    assert read.single_labels == {"dependabot": "small"}
     assert read.runner_class_sizes == {"small": {"cpu": 256, "memory": 512}}
 
 
@@ -73,6 +77,7 @@ def test_an_organizations_settings_need_no_repository() -> None:
         ({"github_repo": "o/r", "image_build_project": "perhaps"}, "true or false"),
         ({"github_repo": "o/r", "subnet_ids": [1]}, "list of strings"),
         ({"github_repo": "o/r", "runner_class_sizes": "[]"}, "an object"),
+        ({"github_repo": "o/r", "single_labels": {"a": {}}}, "an object of texts such as"),
         ({"github_repo": 7}, "a string"),
         ({"github_org": "o", "github_apps": "11"}, r'a list such as \[\{"app_id": 1'),
         ({"github_org": "o", "github_apps": ["11"]}, "a list such as"),

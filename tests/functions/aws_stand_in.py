@@ -187,6 +187,8 @@ ENVIRONMENT = {
     "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:lifecycle",
     "CLASS_SIZES_PARAM": "/fleet/class-sizes",
     "RUNNER_NAME_PREFIX": "fleet",
+    "REQUIRED_LABELS": "[]",
+    "SINGLE_LABELS": "{}",
     "TASK_FAMILY": "fleet-runner-abc",
     "DEFAULT_TASK_DEFINITIONS": "{}",
     "DEFAULT_IMAGE_BASE": "public.ecr.aws/ubuntu/ubuntu:24.04",

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleet_runtime.job import webhook
 from fleet_runtime.job.job import JobEvent
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.scope import Scope
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -51,6 +52,8 @@ def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
         delivery="d",
         received_at=1781551342,
         scope=Scope(kind="repos", name="octo-org/example"),
+        label_rules=LabelRules(single_labels={"dependabot": "medium"}),
+        runner_name_prefix="fleet",
     )
     assert isinstance(happened, JobEvent), happened
     return {

@@ -281,7 +281,16 @@ def test_githubs_view_of_a_job(github: GitHub, explain: Any) -> None:
         "steps": [],
     }
     view = explain({"job_id": JOB, "repository": "octo-org/example"})
-    assert view == {k: v for k, v in github.jobs[JOB].items() if k not in ("id", "steps")}
+    told = {k: v for k, v in github.jobs[JOB].items() if k not in ("id", "steps")}
+    assert view == told | {"left_alone": None}
+
+
+def test_githubs_view_says_why_a_job_is_left_alone(
+    github: GitHub, explain: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("REQUIRED_LABELS", '["fleet-prod"]')
+    view = explain({"job_id": JOB, "repository": "octo-org/example"})
+    assert view["left_alone"] == "the job has no label 'fleet-prod', which this fleet's jobs have"
 
 
 @pytest.mark.parametrize(

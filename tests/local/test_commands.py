@@ -131,6 +131,10 @@ jobs:
     runs-on: [self-hosted, "class:gigantic"]
     steps:
       - run: "true"
+  glued:
+    runs-on: "self-hosted, linux"
+    steps:
+      - run: "true"
   elsewhere:
     runs-on: ubuntu-latest
     steps:
@@ -147,6 +151,7 @@ def test_run_reports_what_failed_and_what_can_never_run(tmp_path: Path) -> None:
         "breaks": "failure",
         "depends": "skipped",
         "refused": "failure",
+        "glued": "failure",
         "elsewhere": "failure",
     }
     assert jobs["breaks"]["error"] == "step 'break things' failed"
@@ -154,7 +159,10 @@ def test_run_reports_what_failed_and_what_can_never_run(tmp_path: Path) -> None:
     assert "gigantic" in jobs["refused"]["error"]
     assert "Job.CannotBeServed" in jobs["refused"]["error"]
     assert jobs["refused"]["runner_id"]
-    assert "ubuntu-latest" in jobs["elsewhere"]["error"]
+    assert "write runs-on as a list such as [self-hosted, linux]" in jobs["glued"]["error"]
+    assert jobs["elsewhere"]["error"] == (
+        'the fleet does not serve runs-on: ["ubuntu-latest"]: the job has no self-hosted label'
+    )
     assert jobs["elsewhere"]["runner_id"] is None
     assert jobs["depends"]["error"] is None
 

@@ -38,6 +38,7 @@ class Delivery:
         body: the bytes that are signed.
         redelivery: whether it was asked for.
         status_code: the answer's; 0 when there was none; None while not sent.
+        answer: the answer's body.
         sent_at: epoch seconds.
         seconds: how long the answer took.
     """
@@ -49,6 +50,7 @@ class Delivery:
     id: int = 0
     redelivery: bool = False
     status_code: int | None = None
+    answer: bytes = b""
     sent_at: float | None = None
     seconds: float = 0.0
 
@@ -158,11 +160,12 @@ class Deliveries:
             self._record(delivery)
         else:
             sent_at = time.time()
-            status = self._post(url, delivery)
+            status, answer = self._post(url, delivery)
             took = time.time() - sent_at
             # numbered when answered, so that no later page of the log holds a newer one
             self._record(
-                replace(delivery, status_code=status, sent_at=sent_at, seconds=took), was_sent=True
+                replace(delivery, status_code=status, answer=answer, sent_at=sent_at, seconds=took),
+                was_sent=True,
             )
         with self._lock:
             due = [held for held in self._held if held.job_id == delivery.job_id]
@@ -170,7 +173,7 @@ class Deliveries:
         for held in due:
             self._submit(held)
 
-    def _post(self, url: str, delivery: Delivery) -> int:
+    def _post(self, url: str, delivery: Delivery) -> tuple[int, bytes]:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"the webhook URL is {url!r}; it must be http or https")
         signature = hmac.new(self._secret.encode(), delivery.body, hashlib.sha256).hexdigest()
@@ -191,12 +194,12 @@ class Deliveries:
         )
         try:
             with self._opener.open(request, timeout=ANSWER_SECONDS) as answer:
-                return int(answer.status)
+                return int(answer.status), answer.read()
         except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
+            with error:
+                return error.code, error.read()
         except OSError:  # refused, reset, timed out: GitHub records a failed delivery and goes on
-            return 0
+            return 0, b""
 
     def _record(self, delivery: Delivery, *, was_sent: bool = False) -> None:
         with self._lock:

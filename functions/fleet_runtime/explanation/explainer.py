@@ -14,6 +14,7 @@ from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused
 from fleet_runtime.job.job import Job
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import RunnerRecords
 
@@ -31,6 +32,7 @@ class Settings:
     """Where runners' rows are, how GitHub is asked, and whether it is told anything."""
 
     runner_table: str
+    label_rules: LabelRules
     connection: Connection
     explain_at_github: bool
 
@@ -44,12 +46,14 @@ class Explainer:
         asking: GitHub, to be asked about jobs.
         telling: GitHub, to be told. An App that may not be told anything is still answered.
         explain_at_github: Whether authors are told there, or in the log alone.
+        label_rules: Which jobs are the fleet's.
     """
 
     records: RunnerRecords
     asking: GitHub
     telling: GitHub
     explain_at_github: bool
+    label_rules: LabelRules
 
     @classmethod
     def of(cls, settings: Settings) -> Explainer:
@@ -59,6 +63,7 @@ class Explainer:
             asking=GitHub.of(replace(settings.connection, github_permissions=_ASKING)),
             telling=GitHub.of(settings.connection),
             explain_at_github=settings.explain_at_github,
+            label_rules=settings.label_rules,
         )
 
     def explain(self, detail: Mapping[str, Any]) -> None:
@@ -103,7 +108,8 @@ class Explainer:
     def view(self, job_id: int, *, repository: str) -> dict[str, Any]:
         """Say what GitHub says of a job, or why it does not: ``{"error": …}``."""
         try:
-            return _view(self._job(job_id, repository=repository))
+            job = self._job(job_id, repository=repository)
+            return _view(job) | {"left_alone": self.label_rules.ignored(job.labels)}
         except GitHubRefused as error:
             hint = "; is it one of this fleet's, and may its credentials see it?"
             return {"error": f"{error}{hint if error.status == 404 else ''}"}

@@ -18,6 +18,7 @@ from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_
 from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
 from fleet_runtime.github.signature import is_signed
 from fleet_runtime.job import webhook
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.scope import Scope
 
 _LARGEST_BODY = 1024 * 1024
@@ -33,6 +34,8 @@ class Settings:
     event_bus_name: str
     webhook_secret_arn: str
     github_scope: Scope
+    runner_name_prefix: str
+    label_rules: LabelRules
     aws: AwsAccess
 
 
@@ -65,6 +68,8 @@ class Intake:
                 delivery=header(event, "x-github-delivery"),
                 received_at=int(time.time()),
                 scope=self._settings.github_scope,
+                label_rules=self._settings.label_rules,
+                runner_name_prefix=self._settings.runner_name_prefix,
             )
             if isinstance(happened, webhook.Ignored):
                 return _message(200, happened.reason)

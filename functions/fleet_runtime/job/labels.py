@@ -19,7 +19,8 @@ MAX_TOTAL_LENGTH = 2048
 
 _ALLOWED = re.compile(r"[A-Za-z0-9._\-/:=@+# ]+")
 _ALLOWED_TEXT = "letters, digits, spaces and . _ - / : = @ + #"
-_HOSTED = ("ubuntu-", "windows-", "macos-")
+_GLUE = re.compile(r"[\s,;\[\]\"']+")
+SELF_HOSTED = "self-hosted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +57,6 @@ class RunnerRequest:
         return ",".join(sorted(label.lower() for label in self.labels))
 
 
-def ignored(labels: Sequence[object]) -> str | None:
-    """Say why a job with these labels is no business of the fleet; None if it is."""
-    lowered = [label.lower() for label in labels if isinstance(label, str)]
-    if "self-hosted" not in lowered:
-        return "the job has no self-hosted label"
-    hosted = next((label for label in lowered if label.startswith(_HOSTED)), None)
-    if hosted:
-        return f"the job asks for a GitHub-hosted runner: {shown(hosted)}"
-    return None
-
-
 def read(labels: Sequence[object]) -> RunnerRequest | Refusal:
     """Read a job's labels.
 
@@ -94,7 +84,7 @@ def read(labels: Sequence[object]) -> RunnerRequest | Refusal:
             classes.add(lowered.partition(":")[2].strip())
         elif lowered.startswith("image:"):
             images.add(label.partition(":")[2].strip())
-        elif lowered != "self-hosted":
+        elif lowered != SELF_HOSTED:
             tags.append(lowered)
     if fault := _prefix_fault("class", classes) or _prefix_fault("image", images):
         return Refusal(reason=fault)
@@ -104,6 +94,16 @@ def read(labels: Sequence[object]) -> RunnerRequest | Refusal:
         image=next(iter(images), None),
         tags=tuple(tags),
     )
+
+
+def words(labels: Sequence[object]) -> frozenset[str]:
+    """The labels that a job's author may have meant, lower-cased.
+
+    One text can hold several: ``runs-on: "self-hosted, linux"`` is one label to GitHub, and so is
+    the text of a list that nobody read with ``fromJSON``.
+    """
+    texts = (label.lower() for label in labels if isinstance(label, str))
+    return frozenset(word for text in texts for word in (text, *_GLUE.split(text)) if word)
 
 
 def shown(value: object, *, limit: int = 80) -> str:
@@ -119,6 +119,11 @@ def _fault(label: object) -> str | None:
         return f"label {shown(label)} has {len(label)} characters, use at most {MAX_LABEL_LENGTH}"
     if not label.strip():
         return f"label {shown(label)} is empty, take it out of runs-on"
+    if SELF_HOSTED in words([label]) - {label.lower()}:
+        return (
+            f"label {shown(label)} is several labels in one text, write runs-on as a list such as "
+            "[self-hosted, linux], or read the text with fromJSON"
+        )
     if not _ALLOWED.fullmatch(label):
         return f"label {shown(label)} has characters that are not allowed, use {_ALLOWED_TEXT}"
     return None

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.job import image_reference, labels, pricing, routing
+from fleet_runtime.job import image_reference, pricing, routing
 from fleet_runtime.job.catalog import Catalog
 from fleet_runtime.job.image_reference import ImagePolicy
 from fleet_runtime.job.job import JobEvent
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.routing import ImageCapabilities
 
@@ -31,6 +32,7 @@ class Offer:
             itself can tell.
         architectures: Those that there are images for.
         policy: Which other images jobs may ask for.
+        label_rules: Which jobs it is for, and which of their labels are no class's business.
     """
 
     runner_name_prefix: str
@@ -43,6 +45,7 @@ class Offer:
     detected_capabilities: frozenset[str]
     architectures: tuple[str, ...]
     policy: ImagePolicy
+    label_rules: LabelRules
 
 
 def execution_input(
@@ -61,7 +64,7 @@ def execution_input(
         The input, or why the job cannot be served.
     """
     job = queued.job
-    request = labels.read(job.labels)
+    request = offer.label_rules.read(job.labels, run_id=job.run_id)
     if isinstance(request, Refusal):
         return request
     image = _image(request.image, offer)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+REPOSITORY = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/"
+    r"(?!\.{1,2}(?:/|\Z))(?![^/]*\.git(?:/|\Z))[A-Za-z0-9._-]{1,100}"
+)
+"""``owner/name``. Managed users' logins have an underscore (GitHub docs, "About Enterprise Managed
+Users"), and no name ends with ``.git``."""
 
 _KINDS = ("repos", "orgs", "enterprises")
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent, UnreadableJobError, cut
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.labels import shown
-from fleet_runtime.job.scope import Scope
+from fleet_runtime.job.scope import REPOSITORY, Scope
 
 _ACTIONS = ("queued", "in_progress", "completed")
-_REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
 
 
 class BadDeliveryError(Exception):
@@ -34,6 +32,8 @@ def read(
     delivery: str,
     received_at: int,
     scope: Scope,
+    label_rules: LabelRules,
+    runner_name_prefix: str,
 ) -> JobEvent | Ignored:
     """Read a delivery whose signature is good.
 
@@ -43,6 +43,9 @@ def read(
         delivery: ``X-GitHub-Delivery``.
         received_at: When it came, epoch seconds.
         scope: Whose jobs are served.
+        label_rules: Which of these.
+        runner_name_prefix: What the names of the fleet's runners begin with. What a job does on one
+            of them is told whatever its labels: GitHub gives a job to any runner that has them all.
 
     Returns:
         What happened to a job, or why that is no business of the fleet. Whether the job can be
@@ -68,14 +71,17 @@ def read(
     origin = payload.get("repository")
     full_name = origin.get("full_name") if isinstance(origin, dict) else None
     # it becomes part of paths at GitHub
-    if not isinstance(full_name, str) or not _REPOSITORY.fullmatch(full_name):
+    if not isinstance(full_name, str) or not REPOSITORY.fullmatch(full_name):
         return Ignored(reason=f"repository {shown(full_name)} is not owner/name")
     if not scope.covers_event(payload):
         return Ignored(reason=f"repository {shown(full_name)} is not in the {scope}")
     job_labels = job.get("labels")
     if not isinstance(job_labels, list):
         raise BadDeliveryError(f"workflow_job.labels is {shown(job_labels)} and not a list")
-    if reason := labels.ignored(job_labels):
+    runner_name = job.get("runner_name") if action != "queued" else None
+    is_on_own = str(runner_name or "").startswith(f"{runner_name_prefix}-")
+    reason = None if is_on_own else label_rules.ignored(job_labels)
+    if reason:
         return Ignored(reason=reason)
     try:
         return JobEvent(

@@ -16,7 +16,7 @@ from fleet_runtime.github.jobs import (
 )
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.job.job import Job
-from fleet_runtime.observability import logger
+from fleet_runtime.observability import count, logger
 
 MOST_RUNS = 200
 """Whose jobs are asked for at once.
@@ -55,8 +55,11 @@ class JobLister:
         self._first = ""
         self._last_runs: dict[str, int] = {}
 
-    def active_repositories(self, *, count: int) -> list[str]:
+    def active_repositories(self, *, most: int) -> list[str]:
         """List the repositories of the organization that were pushed to most recently.
+
+        Args:
+            most: How many at most.
 
         Returns:
             Their full names; nothing where the fleet serves a repository, or an enterprise, which
@@ -68,7 +71,12 @@ class JobLister:
         scope = self._github.scope
         if scope.kind != "orgs":
             return []
-        return self._github.ask(list_active_repositories(organization=scope.name, count=count))
+        try:
+            return self._github.ask(list_active_repositories(organization=scope.name, count=most))
+        except GitHubRefused as error:
+            if error.status in GONE:
+                self._scope_not_found(error)
+            raise
 
     def jobs(self, repositories: Sequence[str]) -> Listing:
         """List the jobs of runs in these repositories that are not over, one after another."""
@@ -132,15 +140,21 @@ class JobLister:
         return runs[:half], others[: most - half]
 
     def _refused(self, repository: str, error: GitHubRefused) -> None:
-        if error.status == 301 and self._github.scope.kind == "repos":
-            logger.error(
-                "the fleet's repository was renamed or transferred",
-                repository=repository,
-                error=str(error),
-                remedy="github_repo is its old name: deploy again with its new one",
-            )
+        if error.status in GONE and self._github.scope.kind == "repos":
+            self._scope_not_found(error)
         else:
             logger.warning("runs not listed", repository=repository, error=str(error))
+
+    def _scope_not_found(self, error: GitHubRefused) -> None:
+        scope = self._github.scope
+        logger.error(
+            "what the fleet serves is not found at GitHub",
+            scope=str(scope),
+            error=str(error),
+            remedy=f"if it was renamed or transferred, deploy again with its new name (HTTP 301 is "
+            f"GitHub's word for that); else see that the credentials may see the {scope}",
+        )
+        count("ScopeNotFound")
 
     def _runs(self, repository: str) -> list[Run]:
         """List the runs that are not over: queued, in progress, then waiting, oldest first."""

@@ -93,6 +93,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             grace=grace,
             row_ttl_seconds=settings.dispatch.row_ttl_seconds,
         ),
+        label_rules=settings.dispatch.offer.label_rules,
         prefix=prefix,
         grace=grace,
     )

@@ -25,9 +25,9 @@ from fleet_runtime.github.credentials import CredentialsError
 from fleet_runtime.github.etags import Etags
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused
-from fleet_runtime.job import labels
 from fleet_runtime.job.catalog import CatalogError
 from fleet_runtime.job.job import Job
+from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Start, balance
 from fleet_runtime.reconciliation.listing import GONE, JobLister, Listing
@@ -102,11 +102,12 @@ class _View:
     jobs: tuple[Job, ...]
     is_complete: bool
     due: Sequence[Due]
+    label_rules: LabelRules
 
     @property
     def fleets_jobs(self) -> list[Job]:
-        """Jobs for the fleet; those of GitHub's own runners are not."""
-        return [job for job in self.jobs if labels.ignored(job.labels) is None]
+        """Jobs for the fleet; those of GitHub's own runners and of others' are not."""
+        return [job for job in self.jobs if self.label_rules.ignored(job.labels) is None]
 
 
 class Reconciliation:
@@ -124,6 +125,7 @@ class Reconciliation:
         supply: Starts and releases runners.
         starts: Begins the lives of those in line.
         sweeps: Ends leftovers.
+        label_rules: Which jobs are the fleet's.
         prefix: What the runners' names begin with.
         grace: Seconds; what is younger is left alone.
         clock: Seconds that only go up. Default: the system's.
@@ -143,6 +145,7 @@ class Reconciliation:
         supply: Supply,
         starts: Starts,
         sweeps: Sweeps,
+        label_rules: LabelRules,
         prefix: str,
         grace: int,
         clock: Callable[[], float] = time.monotonic,
@@ -158,6 +161,7 @@ class Reconciliation:
         self._supply = supply
         self._starts = starts
         self._sweeps = sweeps
+        self._label_rules = label_rules
         self._prefix = prefix
         self._grace = grace
         self._clock = clock
@@ -220,7 +224,12 @@ class Reconciliation:
         with _step("deliveries", done), self._github_hooks.within(_HOOKS_SECONDS):
             due = self._redelivery.due()
         return _View(
-            now=now, live=live, jobs=listing.jobs, is_complete=listing.is_complete, due=due
+            now=now,
+            live=live,
+            jobs=listing.jobs,
+            is_complete=listing.is_complete,
+            due=due,
+            label_rules=self._label_rules,
         )
 
     def _live(self) -> dict[str, Runner]:
@@ -233,7 +242,7 @@ class Reconciliation:
         known = texts(self._ledger.get(_REPOSITORIES), "names")
         recent: list[str] | None = None
         with _step("repositories", done):
-            recent = self._lister.active_repositories(count=_RECENT_REPOSITORIES)
+            recent = self._lister.active_repositories(most=_RECENT_REPOSITORIES)
         # what was gone is asked for again with everything else, not before
         busy = {row.repository for row in live.values() if row.repository} - self._gone
         listing = self._lister.jobs(sorted({*known, *(recent or ()), *busy} - self._gone))
@@ -243,7 +252,8 @@ class Reconciliation:
 
     def _remember(self, listing: Listing, *, known: frozenset[str], busy: Iterable[str]) -> None:
         """Keep the repositories that have jobs for the fleet: only changes are written."""
-        served = {job.repository for job in listing.jobs if labels.ignored(job.labels) is None}
+        ignored = self._label_rules.ignored
+        served = {job.repository for job in listing.jobs if ignored(job.labels) is None}
         new, gone = {*served, *busy} - known - listing.gone, known & listing.gone
         if new:
             self._ledger.update(_REPOSITORIES, add={"names": frozenset(new)})
@@ -316,7 +326,7 @@ class Reconciliation:
             yield "waits", partial(self._explain_wait, runner, done)
 
     def _hear_started(self, view: _View, done: Done) -> None:
-        done.repaired += self._repairs.repair_starts(view.fleets_jobs, view.live)
+        done.repaired += self._repairs.repair_starts(view.jobs, view.live)
 
     def _serve(self, job: Job, done: Done, *, is_fresh: bool) -> None:
         outcome = self._supply.serve(job, is_fresh=is_fresh)

@@ -34,6 +34,7 @@ def scope(**given: Any) -> str:
         ({"github_repo": "o/r"}, "repos/o/r"),
         ({"github_org": "o"}, "orgs/o"),
         ({"github_enterprise": "e"}, "enterprises/e"),
+        ({"github_repo": "mona_acme/example"}, "repos/mona_acme/example"),
     ],
 )
 def test_a_scope_is_what_the_rest_api_has_in_its_paths(given: dict[str, str], path: str) -> None:
@@ -48,6 +49,7 @@ def test_a_scope_is_what_the_rest_api_has_in_its_paths(given: dict[str, str], pa
         ({"github_org": "o", "github_enterprise": "e"}, "^github_org and github_enterprise given"),
         ({"github_repo": "octo"}, "'octo' is not a repository, give it as owner/repo"),
         ({"github_repo": "octo/repo/more"}, "owner/repo"),
+        ({"github_repo": "octo-org/x.git"}, "give it as owner/repo without .git"),
         ({"github_org": "o/r"}, "'o/r' is not an organization, give its login"),
         ({"github_org": ""}, "'' is not an organization"),
         ({"github_enterprise": "an enterprise"}, "is not an enterprise, give its slug"),

@@ -75,22 +75,19 @@ def test_limits_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job_labels", "ours"),
-    [
-        (["self-hosted"], True),
-        (["SELF-HOSTED", "linux"], True),
-        (["linux"], False),
-        ([], False),
-        ([None, 3], False),
-        (["self-hosted", "ubuntu-latest"], False),
-        (["self-hosted", "macOS-15"], False),
-        (["self-hosted", "windows-2025"], False),
-        (["self-hosted", "ubuntu"], True),
-        (["self-hosted", "image:ubuntu-x"], True),
-    ],
+    "label",
+    ["self-hosted, linux", "self-hosted,class:small", "Self-Hosted linux", '["self-hosted","x"]'],
 )
-def test_what_is_the_fleets_business(job_labels: list[object], ours: bool) -> None:
-    assert (labels.ignored(job_labels) is None) is ours
+def test_labels_in_one_text_are_refused_with_the_way_to_write_them(label: str) -> None:
+    for others in ([], ["self-hosted"]):
+        assert "is several labels in one text, write runs-on as a list" in refusal(*others, label)
+
+
+def test_a_label_that_only_has_self_hosted_in_it_is_a_label() -> None:
+    assert read("self-hosted", "not-self-hosted", "self-hosted-gpu").tags == (
+        "not-self-hosted",
+        "self-hosted-gpu",
+    )
 
 
 @given(

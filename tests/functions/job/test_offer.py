@@ -142,6 +142,34 @@ def test_a_job_in_line_says_what_it_needs(
     assert json.loads(row["start_input"])["needs"] == "node"
 
 
+@pytest.mark.parametrize(
+    ("labels", "class_name"),
+    [
+        # a hosted runner's name beside self-hosted is a tag like any other
+        (["self-hosted", "Ubuntu-22.04"], "jammy"),
+        (["self-hosted", "fleet-prod", "linux"], "small"),
+        (["self-hosted", "run-id=940463255-3"], "small"),
+        (["self-hosted", "JobId=build-940463255-1", "ubuntu-22.04"], "jammy"),
+        (["dependabot"], "Medium"),
+    ],
+)
+def test_a_class_is_asked_for_its_own_labels_alone(
+    *,
+    aws: Aws,
+    dispatch: Any,
+    environment: pytest.MonkeyPatch,
+    labels: list[str],
+    class_name: str,
+) -> None:
+    environment.setenv("REQUIRED_LABELS", '["fleet-prod"]')
+    environment.setenv("SINGLE_LABELS", '{"dependabot": "medium"}')
+    put_classes(small={}, jammy={"labels": ["linux", "ubuntu-22.04"]}, Medium={})
+    dispatch(job("queued", labels=labels))
+    document = started_input(aws)
+    assert document["class_name"] == class_name
+    assert document["runner_labels"] == ",".join(labels)
+
+
 def test_a_job_without_an_attempt_is_its_first(aws: Aws, dispatch: Any) -> None:
     payload = sample("queued")
     del payload["workflow_job"]["run_attempt"]
@@ -164,6 +192,8 @@ def test_a_job_without_an_attempt_is_its_first(aws: Aws, dispatch: Any) -> None:
         (["self-hosted", "{% 1 %}"], "characters that are not allowed"),
         (["self-hosted", "a'b\"c\n"], "characters that are not allowed"),
         (["self-hosted", "läbel"], "characters that are not allowed"),
+        (["self-hosted, linux"], "is several labels in one text, write runs-on as a list"),
+        (["self-hosted", "windows-2022"], "no class has label 'windows-2022', there are small"),
         (["self-hosted", 7, None], "is not text"),
         (["self-hosted", "x" * 1000], "has 257 characters"),
         (["self-hosted", *map(str, range(99))], "51 labels"),

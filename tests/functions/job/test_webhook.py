@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from cdk_runner_fleet.cli import references
+from cdk_runner_fleet.values import github
+from fleet_runtime.job import scope
+
 from ..conftest import forget
 from ..events import delivery, job, sample
 from ..light_aws import LightAws, post
+
+REPOSITORIES = (scope.REPOSITORY, github.REPOSITORY, re.compile(references.REPOSITORY))
 
 
 def test_a_queued_job_becomes_one_trimmed_event(light: LightAws) -> None:
@@ -123,12 +130,12 @@ def _other_repository() -> dict[str, Any]:
             "the job has no self-hosted label",
         ),
         (
-            lambda: delivery(job("completed", labels=["ubuntu-latest"])),
+            lambda: delivery(job("completed", labels=["ubuntu-latest"], runner_name="GitHub 2")),
             "the job has no self-hosted label",
         ),
         (
-            lambda: delivery(job("queued", labels=["Self-Hosted", "Ubuntu-22.04"])),
-            "the job asks for a GitHub-hosted runner: 'ubuntu-22.04'",
+            lambda: delivery(job("queued", labels=[])),
+            "the job names a runner group and no label, give runs-on labels: [self-hosted]",
         ),
         (
             _other_repository,
@@ -194,6 +201,72 @@ def test_any_repository_of_an_organization_or_enterprise_is_served(
         (event,) = light.events
         told = json.loads(event["Detail"])["repository"]
         assert told == payload.get("repository", {}).get("full_name", "octo-org/example")
+
+
+@pytest.mark.parametrize(
+    "repository",
+    ["mona_acme/example", "Mona_acme/a.b", "octo-org/example", "octo-org/git", "octo-org/x.github"],
+)
+def test_managed_users_and_all_others_have_one_form_of_name(repository: str) -> None:
+    assert all(pattern.fullmatch(repository) for pattern in REPOSITORIES)
+
+
+@pytest.mark.parametrize(
+    "repository",
+    ["octo-org/x.git", "octo-org/.", "octo-org/..", "_a/b", "a/b/c", "a", "/a", f"{'a' * 40}/b"],
+)
+def test_what_is_no_repository_is_none_anywhere(repository: str) -> None:
+    assert not any(pattern.fullmatch(repository) for pattern in REPOSITORIES)
+
+
+def test_a_managed_users_repository_is_served(
+    light: LightAws, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("GITHUB_SCOPE", "repos/mona_acme/example")
+    forget()
+    payload = {**sample("queued"), "repository": {"full_name": "mona_acme/example"}}
+    assert post(delivery(payload)) == (202, "accepted")
+
+
+@pytest.mark.parametrize(
+    ("required", "job_labels", "answer"),
+    [
+        (["fleet-prod"], ["self-hosted", "Fleet-Prod"], (202, "accepted")),
+        (
+            ["fleet-prod"],
+            ["self-hosted", "gpu"],
+            (200, "the job has no label 'fleet-prod', which this fleet's jobs have"),
+        ),
+        ([], ["self-hosted", "Ubuntu-22.04"], (202, "accepted")),
+        ([], ["self-hosted, linux"], (202, "accepted")),
+        (["fleet-prod"], ["dependabot"], (202, "accepted")),
+    ],
+)
+def test_whose_job_it_is_is_said_at_the_door(
+    *,
+    light: LightAws,
+    environment: pytest.MonkeyPatch,
+    required: list[str],
+    job_labels: list[str],
+    answer: tuple[int, str],
+) -> None:
+    environment.setenv("REQUIRED_LABELS", json.dumps(required))
+    environment.setenv("SINGLE_LABELS", '{"dependabot": "medium"}')
+    forget()
+    assert post(delivery(job("queued", labels=job_labels))) == answer
+    assert len(light.events) == (answer[0] == 202)
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+def test_what_a_job_does_on_a_runner_of_the_fleets_is_told_whatever_its_labels(
+    light: LightAws, name: str
+) -> None:
+    """GitHub gives a job to any runner that has its labels, one that names fewer too."""
+    for job_labels in (["linux"], []):
+        assert post(delivery(job(name, labels=job_labels, runner_name="fleet-7-1")))[0] == 202
+        assert post(delivery(job(name, labels=job_labels, runner_name="fleeting-7")))[0] == 200
+    # GitHub's queued event of a run that is run again has the runner of the attempt before
+    assert post(delivery(job("queued", labels=["linux"], runner_name="fleet-7-1")))[0] == 200
 
 
 def test_400_without_the_event_header(light: LightAws) -> None:

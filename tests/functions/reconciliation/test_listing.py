@@ -130,13 +130,30 @@ def test_a_repository_that_was_renamed_or_taken_down_is_forgotten(
     assert world.entry("repositories")["names"] == {"SS": [REPOSITORY]}
 
 
-def test_it_says_what_to_do_where_the_fleets_only_repository_was_renamed(
-    world: World, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("scope", "path", "step"),
+    [
+        (f"repos/{REPOSITORY}", "*/actions/runs", "jobs"),
+        ("orgs/octo-org", "/orgs/octo-org/repos", "repositories"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 404])
+def test_it_counts_and_says_what_to_do_where_what_is_served_has_another_name(
+    *,
+    world: World,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    scope: str,
+    path: str,
+    step: str,
+    status: int,
 ) -> None:
-    world.twin.api_faults.add(ApiFault(status=301, path="*/actions/runs"))
-    assert "jobs" in world.reconcile()["failed"]
+    world.environment.setenv("GITHUB_SCOPE", scope)
+    world.twin.api_faults.add(ApiFault(status=status, path=path))
+    assert step in world.reconcile()["failed"]
     (remedy,) = [said for record in caplog.records if (said := getattr(record, "remedy", ""))]
-    assert "github_repo is its old name: deploy again" in remedy
+    assert "renamed or transferred, deploy again with its new name" in remedy
+    assert '"ScopeNotFound":[1.0]' in capsys.readouterr().out.replace(" ", "")
 
 
 def test_what_is_known_is_looked_at_where_the_organization_is_not_listed(world: World) -> None:

@@ -1,0 +1,94 @@
+"""Labels as jobs ask for them, and which jobs are a fleet's by their labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aws_cdk import Token
+
+LONGEST_LABEL = 256
+"""Characters of a label (actions/runner, Validators.cs)."""
+_LABEL = re.compile(r"[A-Za-z0-9._\-/:=@+# ]+")
+_NO_TAGS = ("class:", "image:")
+
+
+def check_labels(values: Sequence[str], *, of: str) -> None:
+    """Raise ``ValueError`` if a job could not ask for each of these labels as a tag.
+
+    Args:
+        values: The labels.
+        of: Whose they are, for the message.
+    """
+    if isinstance(values, str) or not all(isinstance(each, str) for each in values):
+        raise ValueError(f'{of} {values!r} is no list of texts, give one such as ["gpu"]')
+    seen: dict[str, str] = {}
+    for label in values:
+        if Token.is_unresolved(label):
+            continue
+        _check_label(label, of=of)
+        if (first := seen.get(label.lower())) is not None:
+            raise ValueError(
+                f"{of} names {first!r} and {label!r}, which are one label to GitHub: name it once"
+            )
+        seen[label.lower()] = label
+
+
+def _check_label(label: str, *, of: str) -> None:
+    if not label.strip() or len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
+        raise ValueError(
+            f"label {label!r} of {of} is none that a job can ask for, use 1 to {LONGEST_LABEL} "
+            "letters, digits, spaces and . _ - / : = @ + #"
+        )
+    if label.lower().startswith(_NO_TAGS):
+        raise ValueError(
+            f"label {label!r} of {of} cannot be had, class: and image: choose a size and an image: "
+            "take another"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRules:
+    """Which of the jobs that it hears of are a fleet's.
+
+    Args:
+        required_labels: What a job has to hold besides ``self-hosted``: jobs without all of them
+            are somebody else's, and left alone. Every runner has them, so no class names them.
+            Default: every job with ``self-hosted`` is the fleet's.
+        single_labels: Class names by a label that is a job's only one. GitHub writes such jobs
+            itself and nobody can add to their labels: ``{"dependabot": "medium"}``. Default: none.
+
+    Raises:
+        ValueError: if a job could not ask for a label.
+    """
+
+    required_labels: Sequence[str] = ()
+    single_labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the labels."""
+        check_labels(self.required_labels, of="required_labels")
+        check_labels(list(self.single_labels), of="single_labels")
+        if "self-hosted" in map(str.lower, self.single_labels):
+            raise ValueError(
+                "single_labels names self-hosted, which is every job's: the first of "
+                "runner_classes serves who asks for nothing more"
+            )
+
+    def check_classes(self, names: Collection[str]) -> None:
+        """Raise ``ValueError`` if a label stands for a class that is not among ``names``."""
+        for label, name in self.single_labels.items():
+            if not Token.is_unresolved(name) and name not in names:
+                raise ValueError(
+                    f"single_labels gives {label!r} the class {name!r}, which is none of "
+                    f"{sorted(names)}: name one of them"
+                )
+
+    def to_settings(self) -> dict[str, str]:
+        """The rules as they stand in the functions' settings."""
+        return {
+            "REQUIRED_LABELS": json.dumps(list(self.required_labels)),
+            "SINGLE_LABELS": json.dumps(dict(self.single_labels)),
+        }
