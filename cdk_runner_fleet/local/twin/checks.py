@@ -100,6 +100,9 @@ class Checks:
         _check_commit(sha)
         if body.get("state") not in _STATES:
             raise ChecksError("Invalid request.\n\nstate is not included in the list")
+        for name in ("context", "description"):
+            if any(char > "\uffff" for char in body.get(name) or ""):
+                raise ChecksError(f"Validation Failed: {name} doesn't accept 4-byte Unicode")
         description = body.get("description")
         if description is not None and len(description) > _LONGEST_DESCRIPTION:
             raise ChecksError("Validation Failed: description is too long (maximum is 140)")

@@ -50,8 +50,9 @@ CAUSES: dict[str, Cause] = {
     ),
     "Runner.RegistrationRefused": Cause(
         title="GitHub will not register a runner for the fleet",
-        remedy="Operator: see that the credentials in the fleet's secret are valid and may "
-        "administer the repository's runners, then the author runs the job again.",
+        remedy="Operator: the runner's cause has GitHub's answer and what to do about it "
+        "(credentials, a permission, a policy of the organization, Actions switched off); then the "
+        "author runs the job again.",
         permanent=True,
     ),
     "Image.BuildFailed": Cause(

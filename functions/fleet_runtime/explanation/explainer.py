@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet_runtime.aws.client import client
 from fleet_runtime.explanation.explanation import Explanation
+from fleet_runtime.github import remedies
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.jobs import get_job
@@ -21,10 +22,6 @@ from fleet_runtime.runner.rows import RunnerRecords
 _HAS_RUNNER = ("in_progress", "completed")
 _ASKING = {"actions": "read"}
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
-_REMEDY = (
-    "give the GitHub App Checks: write, or the token Commit statuses: write, or set "
-    "explain_at_github to false"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +153,7 @@ class Explainer:
                 "not explained at GitHub",
                 runner_id=about.runner_id,
                 error=str(error),
-                remedy=_REMEDY,
+                remedy=remedies.of_telling(error),
             )
             count("ExplainRefused")
             return "log"

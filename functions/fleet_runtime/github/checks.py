@@ -6,6 +6,8 @@ from fleet_runtime.github.message import Request, Response, read_document
 
 LONGEST_DESCRIPTION = 140
 """Of a commit status, in characters (REST API, "Create a commit status")."""
+_LAST_CHARACTER = "\uffff"
+"""That a commit status takes: GitHub answers 422, "doesn't accept 4-byte Unicode", for others."""
 
 
 def create_check_run(
@@ -54,7 +56,7 @@ def create_commit_status(
     description: str,
     target_url: str,
 ) -> Request[None]:
-    """Say something as a commit status, with *Commit statuses: write*.
+    """Say something as a commit status, with *Commit statuses: write*; emoji are left out.
 
     Args:
         repository: ``owner/name``.
@@ -66,8 +68,8 @@ def create_commit_status(
     """
     body = {
         "state": state,
-        "context": context,
-        "description": description,
+        "context": _plain(context),
+        "description": _plain(description),
         **({"target_url": target_url} if target_url else {}),
     }
     return Request.post(
@@ -76,6 +78,10 @@ def create_commit_status(
         body=body,
         repository=repository,
     )
+
+
+def _plain(text: str) -> str:
+    return "".join(char for char in text if char <= _LAST_CHARACTER)
 
 
 def _read_created(response: Response) -> None:

@@ -16,7 +16,14 @@ from fleet_runtime.github.caller import Caller
 from fleet_runtime.github.connection import App, Connection
 from fleet_runtime.github.credentials import CredentialsError, PersonalAccessToken, Secret
 from fleet_runtime.github.etags import Etags
-from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Page, Request
+from fleet_runtime.github.message import (
+    PAGE_SIZE,
+    AnswerTooLargeError,
+    GitHubRefused,
+    GitHubUnavailable,
+    Page,
+    Request,
+)
 from fleet_runtime.github.rate_limits import LimitReachedError
 from fleet_runtime.github.transport import Transport
 from fleet_runtime.job.scope import Scope
@@ -113,6 +120,8 @@ class GitHub:
     def ask(self, request: Request[T]) -> T:
         """Ask, unless it is about a repository that the fleet does not serve.
 
+        An answer that is too large is asked for in smaller pieces, if that can be.
+
         Returns:
             What the answer is read as.
 
@@ -122,6 +131,15 @@ class GitHub:
             GitHubRefused: GitHub refuses, the credentials are missing or wrong, or the repository
                 is another's.
         """
+        try:
+            return self._ask(request)
+        except AnswerTooLargeError:
+            if request.smaller is None:
+                raise
+            logger.warning("answer too large", path=request.path)
+            return self.ask(request.smaller())
+
+    def _ask(self, request: Request[T]) -> T:
         if request.repository is not None and not self.scope.covers(request.repository):
             raise GitHubRefused(f"{request.repository} is not in the {self.scope}", status=0)
         limits: list[LimitReachedError] = []
@@ -144,18 +162,19 @@ class GitHub:
 
         Args:
             request: Asks for the first page.
-            most: Pages that are asked for. The last of them may have others behind it.
+            most: Full pages that are asked for, or as much in smaller ones. The last of them may
+                have others behind it.
 
         Raises:
             GitHubError: as from ``ask``.
         """
         following: Request[Page[T]] | None = request
-        for _ in range(most):
-            if following is None:
-                return
+        left = most * PAGE_SIZE
+        while following is not None and left > 0:
             page = self.ask(following)
             yield page
             following = page.following
+            left -= page.size
 
     def items(self, request: Request[Page[T]], *, most: int = _MOST_PAGES) -> Iterator[T]:
         """Ask for what is on the pages of a list; see ``pages``."""

@@ -21,8 +21,13 @@ from urllib.parse import urlencode
 
 PAGE_SIZE = 100
 """The most that GitHub puts into one page of a list."""
+_SMALLER = {PAGE_SIZE: 50, 50: 25, 25: 5, 5: 1}
+"""What a page that is too large is asked for in: sizes that divide each other, so that the smaller
+pages begin where the large one does."""
 _API_VERSION = "2022-11-28"
 _RETRY_AFTER_SECONDS = 5
+
+NO_JSON = "no JSON, as a proxy or a firewall on the way answers"
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -58,13 +63,22 @@ class GitHubRefused(GitHubError):  # noqa: N818 - the name is in the state machi
     """GitHub will not do this, however often it is asked."""
 
 
+class AnswerTooLargeError(GitHubUnavailable):
+    """GitHub's answer is longer than what is read of one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """An answer of the REST API; header names are lower-cased."""
+    """An answer of the REST API; header names are lower-cased.
+
+    Attributes:
+        is_cut: Whether there was more of the body than is read of one.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +93,8 @@ class Request(Generic[T_co]):
         body: JSON.
         api_version: The version of the API that the path is of.
         seconds: How long its answer may take. Default: as long as any other's.
+        smaller: Asks for the first part of the same, if the answer is too large. Default: it has no
+            parts.
     """
 
     method: str
@@ -88,6 +104,7 @@ class Request(Generic[T_co]):
     body: bytes | None = None
     api_version: str = _API_VERSION
     seconds: float | None = None
+    smaller: Callable[[], Request[T_co]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def get(
@@ -98,6 +115,7 @@ class Request(Generic[T_co]):
         query: Mapping[str, object] | None = None,
         repository: str | None = None,
         api_version: str = _API_VERSION,
+        smaller: Callable[[], Request[T]] | None = None,
     ) -> Request[T]:
         """Make a request that only reads."""
         return Request(
@@ -106,6 +124,7 @@ class Request(Generic[T_co]):
             read=read,
             repository=repository,
             api_version=api_version,
+            smaller=smaller,
         )
 
     @classmethod
@@ -136,10 +155,12 @@ class Page(Generic[T_co]):
     Attributes:
         items: What is on it.
         following: Asks for the next page; None if this is the last one.
+        size: How many it has room for.
     """
 
     items: tuple[T_co, ...]
     following: Request[Page[T_co]] | None
+    size: int = PAGE_SIZE
 
 
 def list_pages(
@@ -149,6 +170,7 @@ def list_pages(
     query: Mapping[str, object] | None = None,
     repository: str | None = None,
     page: int = 1,
+    size: int = PAGE_SIZE,
 ) -> Request[Page[T]]:
     """Ask for a list whose pages are numbered, beginning with the first one.
 
@@ -158,16 +180,29 @@ def list_pages(
         query: What the list is narrowed by.
         repository: See ``Request``.
         page: The number of the page.
+        size: How many items a page has.
     """
+
+    def another(*, page: int, size: int) -> Request[Page[T]]:
+        return list_pages(path, read=read, query=query, repository=repository, page=page, size=size)
 
     def read_page(response: Response) -> Page[T]:
         items = tuple(read(response))
-        following = list_pages(path, read=read, query=query, repository=repository, page=page + 1)
         # one that is not full is the last
-        return Page(items=items, following=following if len(items) >= PAGE_SIZE else None)
+        following = another(page=page + 1, size=size) if len(items) >= size else None
+        return Page(items=items, following=following, size=size)
 
-    numbered = {**(query or {}), "per_page": PAGE_SIZE, "page": page}
-    return Request.get(path, read=read_page, query=numbered, repository=repository)
+    def in_smaller_pages() -> Request[Page[T]]:
+        smaller = _SMALLER[size]
+        return another(page=(page - 1) * (size // smaller) + 1, size=smaller)
+
+    return Request.get(
+        path,
+        read=read_page,
+        query={**(query or {}), "per_page": size, "page": page},
+        repository=repository,
+        smaller=in_smaller_pages if size in _SMALLER else None,
+    )
 
 
 def headers(request: Request[Any], *, token: str, etag: str) -> dict[str, str]:
@@ -227,16 +262,19 @@ def read_list(response: Response, *, key: str = "") -> list[dict[str, Any]]:
 def read_json(response: Response, *, expected: int) -> Any:
     """Read an answer that has to have this status; None if it is no JSON; raises GitHubError."""
     expect(response, expected)
-    try:
-        return json.loads(response.body)
-    except ValueError:
-        return None
+    if response.is_cut:
+        raise AnswerTooLargeError(
+            f"GitHub's answer is over {len(response.body)} bytes long", status=response.status
+        )
+    return _document(response)
 
 
 def failure(response: Response) -> GitHubError:
     """Make the error that an answer means. Rate limits are told from refusals before this."""
     message = f"GitHub answered {response.status}: {short_message(response)}"
-    if response.status >= 500 or response.status in (408, 429):
+    # a proxy's own page, with which it answers for GitHub
+    is_page = response.status < 300 and _document(response) is None
+    if response.status >= 500 or response.status in (408, 429) or is_page:
         after = response.headers.get("retry-after", "")
         seconds = int(after) if after.isdecimal() else _RETRY_AFTER_SECONDS
         return GitHubUnavailable(message, status=response.status, retry_after=seconds)
@@ -245,9 +283,15 @@ def failure(response: Response) -> GitHubError:
 
 def short_message(response: Response) -> str:
     """Return GitHub's own words, cut short."""
-    try:
-        document = json.loads(response.body)
-    except ValueError:
-        document = None
+    document = _document(response)
+    if document is None and response.body:
+        return NO_JSON
     message = document.get("message") if isinstance(document, dict) else None
     return str(message or "no message")[:200]
+
+
+def _document(response: Response) -> Any:
+    try:
+        return json.loads(response.body)
+    except ValueError:
+        return None

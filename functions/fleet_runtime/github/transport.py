@@ -82,10 +82,12 @@ class Transport:
                 headers=headers(request, token=token, etag=etag),
             )
             answer = connection.getresponse()
+            body = _read(answer, connection, end=end)
             return Response(
                 status=answer.status,
                 headers={name.lower(): value for name, value in answer.getheaders()},
-                body=_read(answer, connection, end=end),
+                body=body,
+                is_cut=len(body) >= _LARGEST_ANSWER,
             )
         except (OSError, http.client.HTTPException) as error:
             raise GitHubUnavailable(_reason(error)) from error

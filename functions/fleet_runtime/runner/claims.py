@@ -10,6 +10,7 @@ from hashlib import sha256
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleet_runtime.aws.items import Value
+from fleet_runtime.github import remedies
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
@@ -134,7 +135,8 @@ class Claims:
                 retry_after=min(error.retry_after, _LONGEST_RETRY_AFTER_SECONDS),
             )
         except GitHubRefused as error:
-            cause = f"the runner could not be registered: {error}{_remedy(error.status)}"
+            remedy = remedies.of_registration(error)
+            cause = f"the runner could not be registered: {error}{remedy and f' ({remedy})'}"
             self.signals.registration_refused(runner, cause=cause)
             logger.error("registration refused", runner_id=runner.runner_id, error=str(error))
             count("RegistrationRefused")
@@ -206,12 +208,3 @@ def _not_parked() -> Denied:
 
 def _gone(reason: str) -> Denied:
     return Denied(status=410, reason=f"the runner is not wanted any more: {reason}")
-
-
-def _remedy(status: int) -> str:
-    if status == 401:
-        return " (the token is wrong or has expired: put a valid one into its secret)"
-    if status in (403, 404):
-        return " (the token needs write access to the fleet's self-hosted runners)"
-    # 0: the fleet's own words, which have the remedy
-    return " (see GitHub's message)" if status else ""

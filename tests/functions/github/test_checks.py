@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from cdk_runner_fleet.local.twin.checks import Checks, ChecksError
+from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
 from fleet_runtime.github.checks import create_check_run, create_commit_status
-from fleet_runtime.github.message import GitHubRefused, Request
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request
 
 from .conftest import answer
 
@@ -74,3 +76,23 @@ def test_what_github_has_not_taken_is_an_error(request_: Request[None]) -> None:
     for status in (200, 403, 422):
         with pytest.raises(GitHubRefused, match=str(status)):
             request_.read(answer({"message": "no"}, status=status))
+    with pytest.raises(GitHubUnavailable, match="200"):
+        request_.read(answer(b"<html>", status=200))
+
+
+def test_a_commit_status_has_no_characters_that_github_refuses() -> None:
+    said = "🚀 Größe 日本 ✓ 😀"
+    request = create_commit_status(
+        repository="o/r",
+        head_sha=HEAD_SHA,
+        state="success",
+        context=f"runner-fleet / {said}",
+        description=said,
+        target_url="",
+    )
+    twin, body = Checks(), json.loads(request.body or b"")
+    twin.add_status(HEAD_SHA, body)
+    assert body["context"] == "runner-fleet /  Größe 日本 ✓ "
+    for name in ("context", "description"):
+        with pytest.raises(ChecksError, match="4-byte Unicode"):
+            twin.add_status(HEAD_SHA, body | {name: said})

@@ -15,7 +15,13 @@ from cdk_runner_fleet.local.twin import ApiFault, GitHubTwin
 from fleet_runtime import environment as fleet_environment
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
-from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request, read_document
+from fleet_runtime.github.message import (
+    GitHubRefused,
+    GitHubUnavailable,
+    Request,
+    Response,
+    read_document,
+)
 from fleet_runtime.github.runners import list_runners
 from fleet_runtime.observability import logger
 
@@ -154,6 +160,52 @@ def test_a_list_is_read_page_after_page_to_its_end(long: Stub) -> None:
     assert [one.name for one in listed] == [f"r-{number}" for number in range(250)]
     assert len(long.received) == 3
     assert all("per_page=100" in one.path for one in long.received)
+
+
+LARGEST = 4 * 1024 * 1024
+
+
+@pytest.fixture
+def heavy() -> Iterator[Stub]:
+    """A list of 130, of which numbers 30 to 34 are so large that four of them are too much."""
+
+    def answer(request: Received) -> tuple[int, dict[str, str], bytes]:
+        query = parse_qs(urlsplit(request.path).query)
+        page, size = int(query["page"][0]), int(query["per_page"][0])
+        listed = [
+            {"id": number, "name": "x" * (LARGEST // 4 if 30 <= number < 35 else 1)}
+            for number in range(130)
+        ]
+        shown = listed[(page - 1) * size : page * size]
+        return 200, {}, json.dumps({"runners": shown}).encode()
+
+    stub = Stub(answer)
+    yield stub
+    stub.stop()
+
+
+def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(heavy: Stub) -> None:
+    github = github_at(heavy.url)
+    listed = github.items(list_runners(scope="/orgs/octo-org"), most=2)
+    assert [one.github_runner_id for one in listed] == list(range(130))
+    asked = [urlsplit(one.path).query for one in heavy.received]
+    assert asked[:5] == [
+        "per_page=100&page=1",
+        "per_page=50&page=1",
+        "per_page=25&page=1",
+        "per_page=25&page=2",
+        "per_page=5&page=6",
+    ]
+
+
+def test_an_answer_that_is_too_large_as_it_is_is_no_answer(heavy: Stub) -> None:
+    github = github_at(heavy.url)
+
+    def read_all(response: Response) -> object:
+        return read_document(response, expected=200)
+
+    with pytest.raises(GitHubUnavailable, match="is over 4194304 bytes long"):
+        github.ask(Request.get("/x", read=read_all, query={"per_page": 100, "page": 1}))
 
 
 def test_no_page_is_asked_for_that_nobody_takes(long: Stub) -> None:

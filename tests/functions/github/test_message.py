@@ -30,6 +30,9 @@ from .conftest import answer
         (answer(status=408), 5),
         (answer(b"not json", status=200), 5),
         (answer([], status=200), 5),
+        # a proxy's page in place of GitHub's answer
+        (answer(b"<html>", status=202), 5),
+        (answer(b"", status=204), 5),
     ],
 )
 def test_what_may_pass_is_unavailable(response: Response, retry_after: int) -> None:
@@ -43,6 +46,9 @@ def test_errors_carry_githubs_message_cut_short() -> None:
     with pytest.raises(GitHubRefused) as caught:
         read_document(answer({"message": "x" * 1000}, status=404), expected=200)
     assert str(caught.value) == "GitHub answered 404: " + "x" * 200
+    for body, said in ((b"<html>", "no JSON, as a proxy or a firewall"), (b"", "no message")):
+        with pytest.raises(GitHubRefused, match=said):
+            read_document(answer(body, status=403), expected=200)
 
 
 def test_a_request_names_the_api_that_its_path_is_of() -> None:
@@ -108,5 +114,9 @@ def test_a_full_page_has_one_behind_it() -> None:
     second = page.following
     assert second is not None
     assert (second.path, second.repository) == ("/x?status=a+b&per_page=100&page=2", "o/r")
+    assert first.smaller is not None
+    assert first.smaller().path == "/x?status=a+b&per_page=50&page=1"
+    assert second.smaller is not None
+    assert second.smaller().path == "/x?status=a+b&per_page=50&page=3"
     assert second.read(answer([{"id": 100}])) == Page(items=(100,), following=None)
     assert second.read(answer([])) == Page(items=(), following=None)

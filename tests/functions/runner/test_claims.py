@@ -209,6 +209,15 @@ def test_503_while_github_is_not_available_and_the_ticket_stays_good(
     assert post(CLAIM)[0] == 200
 
 
+def test_503_for_the_page_of_a_proxy(aws: Aws, github: GitHub, post: Any) -> None:
+    aws.park("runner")
+    github.faults["register"] = [(200, {"content-type": "text/html"}, b"<html>Sign in</html>")]
+    assert post(CLAIM)[0] == 503
+    assert aws.resumed == []
+    forget()
+    assert post(CLAIM)[0] == 200
+
+
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [(403, "write access"), (404, "write access"), (422, "GitHub's message")],
