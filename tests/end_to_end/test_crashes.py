@@ -2,8 +2,9 @@
 
 A function is killed right after its n-th call to AWS was applied, for each n there is: the first
 n that no invocation reaches ends the list. How many there are, it shows at its first death, which
-comes when all is done but the answer. Those that speak to GitHub are also killed right before a
-call, when GitHub has done what it was asked to and no row says so yet.
+comes when all is done but the answer. Those that speak to GitHub are also killed right before every
+other call, at each commit the other half, when GitHub has done what it was asked to and no row says
+so yet.
 
 Each point has a job of its own, with a class of its own, so that no job takes another's runner: all
 are played at once, and the laws are looked at when the fleet has settled.
@@ -39,6 +40,7 @@ BASE = "public.ecr.aws/docker/library/node:{n}"
 RETRIES_TOO = 3
 """As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
 LOST_ONE_IN = 5
+BEFORE_ONE_IN = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +285,7 @@ def _points(scene: Scene, calls: range) -> list[Point]:
         point
         for number in calls
         for outcome in outcomes
-        if outcome == "crash_after" or number > 1
+        if outcome == "crash_after" or (number > 1 and is_due(number, one_in=BEFORE_ONE_IN))
         for point in _deaths(scene, outcome, number)
     ]
 
