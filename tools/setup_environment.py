@@ -10,6 +10,9 @@ from pathlib import Path
 
 NODE_PACKAGES = (
     "asl-validator@4.0.0",  # the schema of the Amazon States Language
+    # GitHub's own readers of expressions and workflow files: what the local run is compared with
+    "@actions/expressions@0.3.61",
+    "@actions/workflow-parser@0.3.61",
     "jsonata@2.0.6",  # the version that Step Functions implements: what it refuses, AWS refuses
 )
 

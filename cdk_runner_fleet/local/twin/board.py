@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from cdk_runner_fleet.local.twin.expressions import ExpressionError, condition
+from cdk_runner_fleet.local.twin.expressions import ExpressionError
 from cdk_runner_fleet.local.twin.faults import Conditions, FaultScript, RunnerFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner, Send
+from cdk_runner_fleet.local.twin.templates import condition
 from cdk_runner_fleet.local.twin.workflows import (
     JobLeg,
     JobSpec,

@@ -1,9 +1,11 @@
-"""GitHub's expression language, as far as a job's own keys use it.
+"""GitHub's expression language: what stands between `${{` and `}}`.
 
-The twin has to decide for itself whether a job runs (`if`), where (`runs-on`), how often
-(`strategy.matrix`) and under which name. Whatever stands inside steps is left to act.
+The twin reads every expression of a workflow file, to refuse what GitHub refuses, and evaluates
+those of a job's own keys: whether it runs, where, how often and under which name. Those inside
+steps are left to act.
 
-Grammar and coercions: docs.github.com, "Evaluate expressions in workflows and actions".
+Source: docs.github.com, "Evaluate expressions in workflows and actions"; where that is silent,
+npm @actions/expressions 0.3.61, which tests/local/twin compares with.
 """
 
 from __future__ import annotations
@@ -11,30 +13,47 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-__all__ = ["ExpressionError", "Scope", "condition", "interpolate"]
-
-Value = Any  # a JSON value
-
-STATUS_FUNCTIONS = frozenset({"success", "failure", "always", "cancelled"})
-
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>-?(?:0x[0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?))
-    | '(?P<string>(?:[^']|'')*)'
-    | (?P<name>[A-Za-z_][A-Za-z0-9_-]*)
-    | (?P<operator>==|!=|<=|>=|&&|\|\||[<>!().,\[\]*])
-    )""",
-    re.VERBOSE,
+from cdk_runner_fleet.local.twin.coercions import (
+    Value,
+    as_json,
+    as_number,
+    as_text,
+    is_simple,
+    less,
+    members,
+    number,
+    same,
+    truthy,
+    upper,
 )
-_EMBEDDED = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+
+__all__ = ["STATUS_FUNCTIONS", "Expression", "ExpressionError", "Scope", "parse"]
+
+MAX_LENGTH = 21_000
+MAX_DEPTH = 50
+MAX_CHARACTERS = 5 * 2**20
+"""Of what a function returns: GitHub ends an expression that takes more than 10 MiB, at two bytes
+a character."""
+
+Node = Callable[["Scope"], Value]
+_Kind = Literal["lexing", "parsing", "evaluation"]
 
 
 class ExpressionError(ValueError):
-    """An expression the twin cannot read or does not support; says which and why."""
+    """An expression GitHub would refuse; says which and why.
+
+    Args:
+        message: GitHub's message.
+        kind: whether a symbol is none, the order of symbols is wrong, or it has no value.
+    """
+
+    def __init__(self, message: str, *, kind: _Kind = "evaluation") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,279 +61,498 @@ class Scope:
     """What an expression can see.
 
     Args:
-        contexts: context name (`github`, `needs`, `matrix` …) to its value.
-        status: `success`, `failure` or `cancelled`: how the jobs needed so far went.
+        contexts: context name (`github`, `needs`, `matrix` …) to its value; one that is not
+            there is null.
+        status: `success`, `failure`, `cancelled` or `skipped`: how the jobs before went.
+        cancelled: whether the run is cancelled.
     """
 
     contexts: Mapping[str, Value] = field(default_factory=dict)
     status: str = "success"
+    cancelled: bool = False
 
 
-def condition(text: object, scope: Scope) -> bool:
-    """Whether a job's `if` lets it run; `success()` is implied unless a status is asked for."""
-    if text is None:
-        return scope.status == "success"
-    source = _bare(text) if isinstance(text, str) else json.dumps(text)
-    parser = _Parser(source, scope)
-    wanted = truthy(parser.value())
-    return wanted and (parser.asked_status or scope.status == "success")
+@dataclass(frozen=True, kw_only=True)
+class Expression:
+    """An expression that was read.
+
+    Args:
+        source: as written.
+        value: what it comes to; raises ExpressionError.
+        asks_status: whether it calls `success()`, `failure()`, `always()` or `cancelled()`.
+        is_text: whether it is a text in quotes and nothing else.
+    """
+
+    source: str
+    value: Node
+    asks_status: bool
+    is_text: bool
 
 
-def interpolate(value: Value, scope: Scope) -> Value:
-    """Evaluates every `${{ }}` in a JSON value; a string that is one expression keeps its type."""
-    if isinstance(value, str):
-        whole = _EMBEDDED.fullmatch(value.strip())
-        if whole and "${{" not in whole[1]:
-            return _Parser(whole[1], scope).value()
-        return _EMBEDDED.sub(lambda match: as_text(_Parser(match[1], scope).value()), value)
-    if isinstance(value, Mapping):
-        return {key: interpolate(item, scope) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [interpolate(item, scope) for item in value]
-    return value
+def parse(source: str, *, contexts: Collection[str], functions: Collection[str] = ()) -> Expression:
+    """Reads an expression.
+
+    Args:
+        source: without `${{` and `}}`.
+        contexts: names that may be used where it stands.
+        functions: functions that may be used there besides those that may be used everywhere.
+
+    Raises:
+        ExpressionError: it is none; `kind` is lexing or parsing.
+    """
+    return _Parser(source, contexts, functions).expression()
 
 
-def truthy(value: Value) -> bool:
-    """GitHub's falsy values: false, 0, -0, "", null, NaN."""
-    if isinstance(value, Mapping | list):
-        return True
-    return bool(value) and not (isinstance(value, float) and math.isnan(value))
-
-
-def as_text(value: Value) -> str:
-    """How GitHub writes a value into a string."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, Mapping):
-        return "Object"
-    return "Array" if isinstance(value, list) else str(value)
-
-
-def _bare(text: str) -> str:
-    whole = _EMBEDDED.fullmatch(text.strip())
-    return whole[1] if whole else text
-
-
-def _number(value: Value) -> float:
-    if value is None or value == "":
-        return 0.0
-    if isinstance(value, bool | int | float):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return float(int(value, 16)) if value.lower().startswith("0x") else float(value)
-        except ValueError:
-            return math.nan
-    return math.nan
-
-
-def _same(left: Value, right: Value) -> bool:
-    if isinstance(left, str) and isinstance(right, str):
-        return left.casefold() == right.casefold()
-    if isinstance(left, Mapping | list) or isinstance(right, Mapping | list):
-        return left is right
-    if left is None and right is None:
-        return True
-    return _number(left) == _number(right)
-
-
-def _less(left: Value, right: Value) -> bool:
-    if isinstance(left, str) and isinstance(right, str):
-        return left.casefold() < right.casefold()
-    return _number(left) < _number(right)
+# Functions
 
 
 def _contains(where: Value, item: Value) -> bool:
     if isinstance(where, list):
-        return any(_same(candidate, item) for candidate in where)
-    return as_text(item).casefold() in as_text(where).casefold()
+        return any(same(item, candidate) for candidate in where)
+    if not is_simple(where) or not is_simple(item):
+        return False
+    return as_text(item).lower() in as_text(where).lower()
+
+
+def _starts_with(text: Value, start: Value) -> bool:
+    if not is_simple(text) or not is_simple(start):
+        return False
+    return upper(as_text(text)).startswith(upper(as_text(start)))
+
+
+def _ends_with(text: Value, end: Value) -> bool:
+    if not is_simple(text) or not is_simple(end):
+        return False
+    return upper(as_text(text)).endswith(upper(as_text(end)))
 
 
 def _format(template: Value, *values: Value) -> str:
+    text = as_text(template)
+
     def piece(match: re.Match[str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
+        if match[1] is None:
+            raise ExpressionError(f"The following format string is invalid: {text}")
         if int(match[1]) >= len(values):
-            raise ExpressionError(f"format() has no argument for {match[0]}")
+            raise ExpressionError(
+                f"The following format string references more arguments than were supplied: {text}"
+            )
         return as_text(values[int(match[1])])
 
-    return re.sub(r"\{\{|\}\}|\{(\d+)\}", piece, as_text(template))
+    return re.sub(r"\{\{|\}\}|\{([0-9]+)[^}]*\}|[{}]", piece, text)
 
 
-def _from_json(text: Value) -> Value:
+def _from_json(value: Value) -> Value:
+    text = as_text(value)
     try:
-        return json.loads(as_text(text))
-    except ValueError as error:
-        raise ExpressionError(f"fromJSON() was given {as_text(text)[:80]!r}: {error}") from error
+        return json.loads(
+            text,
+            parse_int=lambda digits: number(float(digits)),
+            parse_float=lambda digits: number(float(digits)),
+            parse_constant=_no_constant,
+            object_pairs_hook=lambda pairs: members(dict(pairs)),
+        )
+    except (ValueError, RecursionError) as error:
+        raise ExpressionError(f"fromJSON() was given {text[:80]!r}: {error}") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _join(items: Value, separator: Value = ",") -> str:
-    return as_text(separator).join(map(as_text, items if isinstance(items, list) else [items]))
+    if not isinstance(items, list):
+        return as_text(items) if is_simple(items) else ""
+    return (as_text(separator) if is_simple(separator) else ",").join(map(as_text, items))
 
 
-_FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "contains": _contains,
-    "startswith": lambda text, start: (
-        as_text(text).casefold().startswith(as_text(start).casefold())
-    ),
-    "endswith": lambda text, end: as_text(text).casefold().endswith(as_text(end).casefold()),
-    "format": _format,
-    "join": _join,
-    "tojson": lambda value: json.dumps(value, indent=2),
-    "fromjson": _from_json,
+def _case(*values: Value) -> Value:
+    for wanted, value in zip(values[:-1:2], values[1::2], strict=True):
+        if not isinstance(wanted, bool):
+            raise ExpressionError("case predicate must evaluate to a boolean value")
+        if wanted:
+            return value
+    return values[-1]
+
+
+@dataclass(frozen=True)
+class _Function:
+    least: int
+    most: float
+    call: Callable[..., Value]
+
+
+def _results(scope: Scope, keys: tuple[Value, ...]) -> list[Value]:
+    """How the jobs went that are named; one that was not needed went nowhere."""
+    needs = scope.contexts.get("needs") or {}
+    return [_item(_item(needs, key), "result") for key in keys]
+
+
+def _success(scope: Scope, *keys: Value) -> bool:
+    if keys:
+        return all(result == "success" for result in _results(scope, keys))
+    return scope.status == "success" and not scope.cancelled
+
+
+def _failure(scope: Scope, *keys: Value) -> bool:
+    if keys:
+        return "failure" in _results(scope, keys)
+    return scope.status == "failure"
+
+
+_EVERYWHERE: Mapping[str, _Function] = {
+    "case": _Function(3, math.inf, _case),
+    "contains": _Function(2, 2, _contains),
+    "endswith": _Function(2, 2, _ends_with),
+    "format": _Function(1, 255, _format),
+    "fromjson": _Function(1, 1, _from_json),
+    "join": _Function(1, 2, _join),
+    "startswith": _Function(2, 2, _starts_with),
+    "tojson": _Function(1, 1, as_json),
+}
+STATUS_FUNCTIONS: Mapping[str, _Function] = {
+    "always": _Function(0, 0, lambda _: True),
+    "cancelled": _Function(0, 0, lambda scope: scope.cancelled),
+    "failure": _Function(0, math.inf, _failure),
+    "success": _Function(0, math.inf, _success),
+}
+# Whether they may be called is for the place to say; what hashFiles() comes to, for act.
+_SOMEWHERE: Mapping[str, _Function] = {
+    **STATUS_FUNCTIONS,
+    "hashfiles": _Function(1, 255, lambda _, *__: None),
 }
 
 
+# Reading
+
+_SPACES = " \r\t\n"
+_BOUNDARY = r"\s()\[\],.!<>=&|"
+_TOKEN = re.compile(
+    rf"""[{_SPACES}]*(?:
+      (?P<operator>==|!=|<=|>=|&&|\|\||[<>!(),\[\]*])
+    | '(?P<text>(?:[^']|'')*)'
+    | (?P<number>[0-9+-](?:[^{_BOUNDARY}]|\.)*)
+    | (?P<word>[^.'{_SPACES}][^{_BOUNDARY}]*)
+    )""",
+    re.VERBOSE,
+)
+_POINT = re.compile(rf"[{_SPACES}]*(\.(?:[^{_BOUNDARY}]|\.)*)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_CONSTANTS: Mapping[str, Value] = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "NaN": math.nan,
+    "Infinity": math.inf,
+}
+
+
+class _Filtered(list[Value]):
+    """What `.*` leaves: an index looks into each of its items."""
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+    value: Value = None
+
+
 class _Parser:
-    """Recursive descent that evaluates as it reads; expressions are one line long."""
+    """Recursive descent into closures."""
 
-    def __init__(self, source: str, scope: Scope) -> None:
-        self.source = source
-        self.scope = scope
-        self.asked_status = False
-        self.tokens = self._tokens()
-        self.position = 0
+    def __init__(self, source: str, contexts: Collection[str], functions: Collection[str]) -> None:
+        self._source = source
+        self._contexts = {name.lower() for name in contexts}
+        own = {name.lower() for name in functions}
+        self._functions = {
+            **_EVERYWHERE,
+            **{name: found for name, found in _SOMEWHERE.items() if name in own},
+        }
+        self._asks_status = False
+        self._depth = 0
+        self._position = 0
+        self._tokens = self._read_tokens()
 
-    def value(self) -> Value:
-        result = self._or()
-        if self.position < len(self.tokens):
-            raise self._error(f"unexpected {self.tokens[self.position][1]!r}")
-        return result
+    def expression(self) -> Expression:
+        if not self._tokens:
+            raise ExpressionError("An expression was expected", kind="parsing")
+        value = self._whole()
+        if self._position < len(self._tokens):
+            raise self._unexpected()
+        return Expression(
+            source=self._source,
+            value=value,
+            asks_status=self._asks_status,
+            is_text=len(self._tokens) == 1 and self._tokens[0].kind == "text",
+        )
 
-    def _tokens(self) -> list[tuple[str, str]]:
-        tokens, at, end = [], 0, len(self.source.rstrip())
+    # Tokens
+
+    def _read_tokens(self) -> list[_Token]:
+        if len(self._source) > MAX_LENGTH:
+            raise ExpressionError(f"Exceeded max expression length {MAX_LENGTH}", kind="lexing")
+        tokens: list[_Token] = []
+        at, end = 0, len(self._source.rstrip(_SPACES))
         while at < end:
-            match = _TOKEN.match(self.source, at)
-            if match is None:
-                raise self._error(f"unexpected {self.source[at : at + 20]!r}")
-            kind = match.lastgroup or ""
-            tokens.append((kind, match[kind]))
-            at = match.end()
+            found, at = self._read_token(at, tokens[-1] if tokens else None)
+            tokens.append(found)
         return tokens
 
-    def _error(self, reason: str) -> ExpressionError:
-        return ExpressionError(f"cannot evaluate the expression {self.source.strip()!r}: {reason}")
+    def _read_token(self, at: int, before: _Token | None) -> tuple[_Token, int]:
+        point = _POINT.match(self._source, at)
+        if point:
+            start = point.start(1)
+            # after a value it leads to a property, elsewhere a number begins with it
+            if before and (before.kind == "name" or before.text in ("]", ")", "*")):
+                return _Token("operator", ".", start), start + 1
+            return self._number(point[1], start), point.end()
+        match = _TOKEN.match(self._source, at)
+        if match is None:  # a quote that is not closed
+            rest = self._source[at:].lstrip(_SPACES)
+            raise self._symbol(rest, len(self._source) - len(rest))
+        kind = match.lastgroup or ""
+        text, start = match[kind], match.start(kind)
+        if kind == "text":
+            return _Token(kind, text, start - 1, text.replace("''", "'")), match.end()
+        if kind == "number":
+            return self._number(text, start), match.end()
+        if kind == "operator":
+            return _Token(kind, text, start), match.end()
+        if not _NAME.fullmatch(text):
+            raise self._symbol(text, start)
+        is_property = before is not None and before.text == "." and before.kind == "operator"
+        if text in _CONSTANTS and not is_property:
+            return _Token("constant", text, start, _CONSTANTS[text]), match.end()
+        return _Token("name", text, start), match.end()
+
+    def _number(self, text: str, start: int) -> _Token:
+        value = as_number(text)
+        if math.isnan(value):
+            raise self._symbol(text, start)
+        return _Token("constant", text, start, number(value))
+
+    # Errors
+
+    def _symbol(self, text: str, at: int) -> ExpressionError:
+        return self._error(f"Unexpected symbol: '{text}'", at, "lexing")
+
+    def _unexpected(self) -> ExpressionError:
+        if self._position >= len(self._tokens):
+            last = self._tokens[-1]
+            return self._error(f"Unexpected end of expression: '{last.text}'", last.at)
+        token = self._tokens[self._position]
+        return self._error(f"Unexpected symbol: '{token.text}'", token.at)
+
+    def _error(self, reason: str, at: int, kind: _Kind = "parsing") -> ExpressionError:
+        return ExpressionError(
+            f"{reason}. Located at position {at + 1} within expression: {self._source}", kind=kind
+        )
+
+    # Grammar
 
     def _take(self, *operators: str) -> str | None:
-        if self.position < len(self.tokens):
-            kind, text = self.tokens[self.position]
-            if kind == "operator" and text in operators:
-                self.position += 1
-                return text
+        if self._position < len(self._tokens):
+            token = self._tokens[self._position]
+            if token.kind == "operator" and token.text in operators:
+                self._position += 1
+                return token.text
         return None
 
     def _expect(self, operator: str) -> None:
         if self._take(operator) is None:
-            raise self._error(f"{operator!r} is missing")
+            raise self._unexpected()
 
-    def _or(self) -> Value:
-        left = self._and()
-        while self._take("||"):
-            right = self._and()
-            left = left if truthy(left) else right
-        return left
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ExpressionError(f"Exceeded max expression depth {MAX_DEPTH}", kind="parsing")
 
-    def _and(self) -> Value:
-        left = self._equality()
-        while self._take("&&"):
-            right = self._equality()
-            left = right if truthy(left) else left
-        return left
+    def _whole(self) -> Node:
+        self._deeper()
+        node = self._either()
+        self._depth -= 1
+        return node
 
-    def _equality(self) -> Value:
-        left = self._comparison()
+    def _either(self) -> Node:
+        return self._logical("||", self._both, stops=truthy)
+
+    def _both(self) -> Node:
+        return self._logical("&&", self._equality, stops=lambda value: not truthy(value))
+
+    def _logical(
+        self, operator: str, operand: Callable[[], Node], *, stops: Callable[[Value], bool]
+    ) -> Node:
+        nodes = [operand()]
+        if self._take(operator):
+            self._deeper()
+            nodes.append(operand())
+            while self._take(operator):
+                nodes.append(operand())
+            self._depth -= 1
+        *first, last = nodes
+
+        def value(scope: Scope) -> Value:
+            for node in first:
+                found = node(scope)
+                if stops(found):
+                    return found
+            return last(scope)
+
+        return value if first else last
+
+    def _equality(self) -> Node:
+        node = self._comparison()
         while operator := self._take("==", "!="):
-            left = _same(left, self._comparison()) == (operator == "==")
-        return left
+            node = _compared(node, operator, self._comparison())
+        return node
 
-    def _comparison(self) -> Value:
-        left = self._unary()
+    def _comparison(self) -> Node:
+        node = self._unary()
         while operator := self._take("<", "<=", ">", ">="):
-            right = self._unary()
-            if operator in ("<", "<="):
-                left = _less(left, right) or (operator == "<=" and _same(left, right))
-            else:
-                left = _less(right, left) or (operator == ">=" and _same(left, right))
-        return left
+            node = _compared(node, operator, self._unary())
+        return node
 
-    def _unary(self) -> Value:
+    def _unary(self) -> Node:
         if self._take("!"):
-            return not truthy(self._unary())
-        return self._dereferenced(self._primary())
+            self._deeper()
+            node = self._unary()
+            self._depth -= 1
+            return lambda scope: not truthy(node(scope))
+        return self._indexed()
 
-    def _primary(self) -> Value:
-        if self._take("("):
-            result = self._or()
-            self._expect(")")
-            return result
-        if self.position >= len(self.tokens):
-            raise self._error("it ends too early")
-        kind, text = self.tokens[self.position]
-        self.position += 1
-        if kind == "string":
-            return text.replace("''", "'")
-        if kind == "number":
-            number = _number(text)
-            return int(number) if number.is_integer() else number
-        if kind == "name":
-            return self._call(text) if self._take("(") else self._named(text)
-        raise self._error(f"unexpected {text!r}")
-
-    def _named(self, name: str) -> Value:
-        constants: dict[str, Value] = {"true": True, "false": False, "null": None}
-        if name.lower() in constants:
-            return constants[name.lower()]
-        return self.scope.contexts.get(name.lower())
-
-    def _call(self, name: str) -> Value:
-        arguments: list[Value] = []
-        if not self._take(")"):
-            arguments.append(self._or())
-            while self._take(","):
-                arguments.append(self._or())
-            self._expect(")")
-        function = name.lower()
-        if function in STATUS_FUNCTIONS:
-            self.asked_status = True
-            return function in ("always", self.scope.status)
-        if function not in _FUNCTIONS:
-            raise self._error(f"the twin has no {name}(); it has {', '.join(sorted(_FUNCTIONS))}")
-        try:
-            return _FUNCTIONS[function](*arguments)
-        except TypeError as error:
-            raise self._error(f"{name}() does not take {len(arguments)} arguments") from error
-
-    def _dereferenced(self, value: Value) -> Value:
-        while operator := self._take(".", "["):
-            if operator == ".":
-                value = self._property(value)
-            else:
-                value = _item(value, self._or())
+    def _indexed(self) -> Node:
+        node, takes_index = self._primary()
+        depth = self._depth
+        while takes_index and (operator := self._take(".", "[")):
+            if operator == "[":
+                index = None if self._take("*") else self._whole()
                 self._expect("]")
-        return value
+                self._deeper()
+            else:
+                self._deeper()
+                index = None if self._take("*") else self._property()
+            node = _looked_up(node, index)
+        self._depth = depth
+        return node
 
-    def _property(self, value: Value) -> Value:
-        if self._take("*"):
-            return list(value.values()) if isinstance(value, Mapping) else value
-        if self.position >= len(self.tokens) or self.tokens[self.position][0] != "name":
-            raise self._error("a property name is missing after '.'")
-        name = self.tokens[self.position][1]
-        self.position += 1
-        if isinstance(value, list):  # what `.*` left: the property of each
-            return [_item(each, name) for each in value]
-        return _item(value, name)
+    def _property(self) -> Node:
+        if self._position >= len(self._tokens) or self._tokens[self._position].kind != "name":
+            raise self._unexpected()
+        name = self._tokens[self._position].text
+        self._position += 1
+        return lambda _: name
+
+    def _primary(self) -> tuple[Node, bool]:
+        """A value, and whether an index may follow it."""
+        if self._take("("):
+            node = self._whole()
+            self._expect(")")
+            return node, True
+        if self._position >= len(self._tokens):
+            raise self._unexpected()
+        token = self._tokens[self._position]
+        if token.kind == "operator":
+            raise self._unexpected()
+        self._position += 1
+        if token.kind == "name":
+            return self._call(token) if self._take("(") else self._named(token), True
+        return (lambda _: token.value), False
+
+    def _named(self, token: _Token) -> Node:
+        name = token.text.lower()
+        if name not in self._contexts:
+            raise self._error(f"Unrecognized named-value: '{token.text}'", token.at)
+        return lambda scope: scope.contexts.get(name)
+
+    def _call(self, token: _Token) -> Node:
+        arguments: list[Node] = []
+        if not self._take(")"):
+            arguments.append(self._whole())
+            while self._take(","):
+                arguments.append(self._whole())
+            self._expect(")")
+        name = token.text.lower()
+        if name not in self._functions:
+            raise self._error(f"Unrecognized function: '{token.text}'", token.at)
+        function = self._functions[name]
+        if len(arguments) < function.least:
+            raise self._error(f"Too few parameters supplied: '{token.text}'", token.at)
+        if len(arguments) > function.most:
+            raise self._error(f"Too many parameters supplied: '{token.text}'", token.at)
+        if name == "case" and len(arguments) % 2 == 0:
+            raise self._error(
+                "Even number of parameters supplied, requires an odd number of parameters: "
+                f"'{token.text}'",
+                token.at,
+            )
+        call = function.call
+        if name in _EVERYWHERE:
+            return lambda scope: _bounded(call(*[argument(scope) for argument in arguments]))
+        self._asks_status |= name in STATUS_FUNCTIONS
+        return lambda scope: call(scope, *[argument(scope) for argument in arguments])
 
 
-def _item(value: Value, key: Value) -> Value:
-    """`value[key]`; null where there is none. Names are looked up without regard to case."""
-    if isinstance(value, list):
-        index = _number(key)
-        return value[int(index)] if 0 <= index < len(value) else None
+# Evaluating
+
+
+def _bounded(value: Value) -> Value:
+    if isinstance(value, str) and len(value) > MAX_CHARACTERS:
+        raise ExpressionError("The maximum allowed memory size was exceeded")
+    return value
+
+
+def _compared(left: Node, operator: str, right: Node) -> Node:
+    holds = _COMPARISONS[operator]
+    return lambda scope: holds(left(scope), right(scope))
+
+
+_COMPARISONS: Mapping[str, Callable[[Value, Value], bool]] = {
+    "==": same,
+    "!=": lambda left, right: not same(left, right),
+    "<": less,
+    "<=": lambda left, right: same(left, right) or less(left, right),
+    ">": lambda left, right: less(right, left),
+    ">=": lambda left, right: same(left, right) or less(right, left),
+}
+
+
+def _looked_up(node: Node, index: Node | None) -> Node:
+    if index is None:
+        return lambda scope: _Filtered(_items(node(scope)))
+
+    def value(scope: Scope) -> Value:
+        found, key = node(scope), index(scope)
+        if isinstance(found, _Filtered):
+            each = (_item(item, key, _MISSING) for item in found)
+            return _Filtered(item for item in each if item is not _MISSING)
+        return _item(found, key)
+
+    return value
+
+
+_MISSING = object()
+
+
+def _items(value: Value) -> list[Value]:
+    """What `.*` takes out of a value."""
+    if isinstance(value, _Filtered):
+        return [inner for item in value for inner in _items(item)]
     if isinstance(value, Mapping):
-        wanted = as_text(key).casefold()
-        return next((item for name, item in value.items() if name.casefold() == wanted), None)
-    return None
+        return list(members(value).values())
+    return value if isinstance(value, list) else []
+
+
+def _item(value: Value, key: Value, missing: Value = None) -> Value:
+    """`value[key]`; names are looked up without regard to case."""
+    if isinstance(value, list):
+        index = as_number(key)
+        if not 0 <= index < len(value):  # nor NaN
+            return missing
+        return value[math.floor(index)]
+    if isinstance(value, Mapping) and is_simple(key):
+        wanted = as_text(key).lower()
+        return next((item for name, item in value.items() if name.lower() == wanted), missing)
+    return missing

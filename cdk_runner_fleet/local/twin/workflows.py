@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
-from cdk_runner_fleet.local.twin.expressions import Scope, as_text, interpolate
+from cdk_runner_fleet.local.twin.coercions import as_text
+from cdk_runner_fleet.local.twin.expressions import Scope
+from cdk_runner_fleet.local.twin.templates import interpolate
 
 __all__ = ["JobLeg", "JobSpec", "Workflow", "WorkflowError", "job_file", "legs", "read_workflow"]
 

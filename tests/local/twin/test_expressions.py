@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cdk_runner_fleet.local.twin.expressions import (
-    ExpressionError,
-    Scope,
-    condition,
-    interpolate,
-)
+from cdk_runner_fleet.local.twin.coercions import as_text
+from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope, parse
+from cdk_runner_fleet.local.twin.templates import condition, interpolate, read_condition
 
 SCOPE = Scope(
     contexts={
@@ -54,6 +51,27 @@ SCOPE = Scope(
         ("join(fromJSON(needs.a.outputs.list), '-')", "x-y"),
         ("fromJSON(needs.a.outputs.list)[1]", "y"),
         ("toJSON(matrix.n)", "2"),
+        ("needs.*.nothing", []),
+        ("needs.*.outputs.v", ["1.0"]),
+        ("needs[*].outputs[*]", ["1.0", '["x", "y"]']),
+        ("github.ref.*", []),
+        ("fromJSON('[[1,2],[3]]').*[0]", [1, 3]),
+        ("fromJSON('[[1,2],[3]]').*.*", [1, 2, 3]),
+        ("case(false, 1, true, 2, 3)", 2),
+        ("'_' < 'a'", False),
+        ("'Z' > '_'", False),
+        ("'  ' == 0", True),
+        ("' 0xff ' == 255 && '0o17' == 15 && '+1' == 1", True),
+        ("'1_0' == 10", False),
+        ("-Infinity < Infinity && NaN != NaN", True),
+        ("toJSON('é')", '"é"'),
+        ("toJSON(3.0)", "3"),
+        ("format('{0}', 1e21)", "1e+21"),
+        ("format('{0}', 12345678901234567890)", "12345678901234567000"),
+        ("format('{0}', 0.000001)", "0.000001"),
+        ("format('{0}', 1e-7)", "1e-7"),
+        ("join(fromJSON('{}'))", ""),
+        ("fromJSON('1e400') == Infinity", True),
     ],
 )
 def test_an_expression_has_its_value(expression: str, value: object) -> None:
@@ -75,25 +93,104 @@ def test_text_around_expressions_stays() -> None:
         ("success", "github.ref == 'refs/heads/main'", True),
         ("failure", "github.ref == 'refs/heads/main'", False),
         ("success", "${{ false }}", False),
-        ("success", False, False),
+        ("success", "false", False),
         ("failure", "always()", True),
         ("failure", "failure()", True),
         ("success", "failure()", False),
         ("skipped", "!cancelled()", True),
-        ("cancelled", "!cancelled()", False),
+        ("cancelled", "!cancelled()", True),
         ("failure", "always() && github.event_name == 'pull_request'", False),
+        ("failure", "success('a')", True),
+        ("success", "success('a', 'b')", False),
+        ("success", "", True),
+        ("success", "${{ 'false' }}", False),
     ],
 )
-def test_a_condition_implies_success(status: str, expression: object, runs: bool) -> None:
+def test_a_condition_implies_success(status: str, expression: str | None, runs: bool) -> None:
     assert condition(expression, Scope(contexts=SCOPE.contexts, status=status)) is runs
 
 
+def test_cancelled_is_a_run_that_was_cancelled() -> None:
+    scope = Scope(status="success", cancelled=True)
+    assert condition("cancelled()", scope)
+    assert not condition("success()", scope)
+    assert not condition(None, scope)
+    assert condition("always()", scope)
+
+
 @pytest.mark.parametrize(
-    "expression", ["1 ==", "(1", "nosuch(1)", "1 2", "'open", "github.", "startsWith('x')", "a $ b"]
+    "text", ["${{ false }}\n", " ${{ false }}", "${{ false }} && true", "x ${{ 'a}}b' }} y"]
 )
-def test_what_cannot_be_read_is_said(expression: str) -> None:
-    with pytest.raises(ExpressionError, match=r"cannot evaluate"):
-        interpolate("${{ " + expression + " }}", SCOPE)
+def test_a_condition_with_text_around_its_expression_always_holds(text: str) -> None:
+    assert read_condition(text, contexts=()).is_trap
+    assert condition(text, SCOPE)
+    assert not read_condition("${{ false }}", contexts=()).is_trap
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("1 ==", "Unexpected end of expression: '=='. Located at position 3"),
+        ("(1", "Unexpected end of expression: '1'"),
+        ("nosuch(1)", "Unrecognized function: 'nosuch'. Located at position 1"),
+        ("false && nosuch(1)", "Unrecognized function: 'nosuch'. Located at position 10"),
+        ("runner.os", "Unrecognized named-value: 'runner'. Located at position 1"),
+        ("1 2", "Unexpected symbol: '2'. Located at position 3 within expression: 1 2"),
+        ("'open", "Unexpected symbol: ''open'. Located at position 1"),
+        ("github.", "Unexpected end of expression: '.'"),
+        ("startsWith('x')", "Too few parameters supplied: 'startsWith'"),
+        ("toJSON(1, 2)", "Too many parameters supplied: 'toJSON'"),
+        ("case(true, 1, 2, 3)", "Even number of parameters supplied"),
+        ("github $ b", "Unexpected symbol: '$'. Located at position 8"),
+        ("success()", "Unrecognized function: 'success'"),
+        ("-0xFF", "Unexpected symbol: '-0xFF'"),
+        ("", "An expression was expected"),
+        ("!" * 50 + "true", "Exceeded max expression depth 50"),
+        ("fromJSON('NaN')", "NaN is not JSON"),
+        ("format('{0')", "The following format string is invalid: {0"),
+        ("format('{1}', 1)", "references more arguments than were supplied: {1}"),
+        ("case(1, 2, 3)", "case predicate must evaluate to a boolean value"),
+        ("insert", "Unrecognized named-value: 'insert'"),
+    ],
+)
+def test_what_cannot_be_read_or_evaluated_is_said(expression: str, message: str) -> None:
+    with pytest.raises(ExpressionError) as raised:
+        parse(expression, contexts=SCOPE.contexts).value(SCOPE)
+    assert message in str(raised.value)
+
+
+def test_an_expression_that_would_fill_the_memory_is_ended() -> None:
+    """As GitHub does it: a text that doubles at each step takes the machine with it."""
+    expression = "'xxxxxxxx'"
+    for _ in range(40):
+        expression = f"format('{{0}}{{0}}', {expression})"
+    with pytest.raises(ExpressionError, match="The maximum allowed memory size was exceeded"):
+        parse(expression, contexts=()).value(Scope())
+
+
+def test_an_expression_that_is_not_closed_is_said() -> None:
+    with pytest.raises(ExpressionError, match="The expression is not closed"):
+        interpolate("a ${{ 'b }}", SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "true"),
+        (3.0, "3"),
+        (3.1, "3.1"),
+        (-0.0, "0"),
+        (1e21, "1e+21"),
+        (1.5e-7, "1.5e-7"),
+        (2**-16, "0.000015258789063"),
+        (float("inf"), "Infinity"),
+        ({}, "Object"),
+        ([], "Array"),
+    ],
+)
+def test_a_value_in_a_text(value: object, text: str) -> None:
+    assert as_text(value) == text
 
 
 def test_json_that_is_none_is_said() -> None:
