@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import runpy
 import subprocess
@@ -15,7 +16,8 @@ import botocore.session
 import pytest
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 
-from tests.reference_jsonata import ENVIRONMENT, refusals
+from tests.local.emulator.test_jsonata_law import VALUES
+from tests.reference_jsonata import ENVIRONMENT, Case, differences, refusals
 
 State = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -238,12 +240,52 @@ def test_sdk_integrations_use_no_type_that_they_spell_otherwise(machine: State) 
             assert not re.search(r'"(SS|NS|BS|BOOL|NULL)"|\.(SS|NS|BS|BOOL|NULL)\b', text), name
 
 
+def expressions(machine: State) -> list[str]:
+    return sorted({text[2:-2].strip() for text in strings(machine) if text.startswith("{%")})
+
+
 def test_every_expression_is_one_of_jsonata_2_0_6(machine: State) -> None:
     """Step Functions implements that version, and refuses a definition that it cannot read."""
-    found = sorted({text[2:-2].strip() for text in strings(machine) if text.startswith("{%")})
+    found = expressions(machine)
     assert len(found) > 50
     answers = zip(found, refusals(found), strict=True)
     assert [(text, why) for text, why in answers if why] == []
+
+
+_PATH = re.compile(r"\$([a-z_]+(?:(?:\[\d\])?\.\w+)*)(?!\w*\()")
+_CASES = 12
+_TOLD = [
+    "READY",
+    "FAILED",
+    "RESOURCE:CPU",
+    "ClientException: Unable to retrieve",
+    "a: b\rnot found",
+]
+
+
+def bindings(expression: str, chance: random.Random) -> dict[str, Any]:
+    """Something, or nothing, in every place that an expression reads."""
+    found: dict[str, Any] = {}
+    for path in sorted(set(_PATH.findall(expression)), key=len):
+        *folders, name = re.sub(r"\[\d\]", "", path).split(".")
+        place = found
+        for folder in folders:
+            if not isinstance(place.get(folder), dict):
+                place[folder] = {}
+            place = place[folder]
+        if chance.random() < 0.95:
+            place[name] = chance.choice([*VALUES, *_TOLD])
+    return found
+
+
+def test_every_expression_gives_what_jsonata_2_0_6_gives(
+    machine: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(7)
+    cases = [
+        Case(text, bindings(text, chance)) for text in expressions(machine) for _ in range(_CASES)
+    ]
+    assert differences(cases, monkeypatch) == []
 
 
 def test_every_variable_is_assigned_before_it_can_be_read(machine: State) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from moto.stepfunctions.parser.api import (
     EvaluationFailedEventDetails,
+    ExecutionFailedEventDetails,
     HistoryEventType,
     TaskTimedOutEventDetails,
 )
@@ -29,6 +30,14 @@ from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name
     StatesErrorNameType,
 )
 from moto.stepfunctions.parser.asl.component.common.string import string_expression
+from moto.stepfunctions.parser.asl.component.common.timeouts.heartbeat import (
+    HeartbeatSecondsJSONata,
+)
+from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import TimeoutSecondsJSONata
+from moto.stepfunctions.parser.asl.component.state.choice.comparison.comparison import (
+    ConditionStringJSONata,
+)
+from moto.stepfunctions.parser.asl.component.state.choice.state_choice import StateChoice
 from moto.stepfunctions.parser.asl.component.state.exec.execute_state import ExecutionState
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.resource import (
     ResourceCondition,
@@ -36,9 +45,11 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.resou
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501 - upstream's path
     StateTaskServiceCallback,
 )
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.seconds import SecondsJSONata
 from moto.stepfunctions.parser.asl.eval.callback import callback as moto_callback
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
+from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.eval.states import ContextObject, TaskData
 from moto.stepfunctions.parser.asl.eval.variable_store import VariableStore
 from moto.stepfunctions.parser.asl.parse import preprocessor
@@ -49,6 +60,14 @@ from .callbacks import TokenEndpoint
 
 _HEARTBEAT_TIMEOUT = StatesErrorName(typ=StatesErrorNameType.StatesHeartbeatTimeout)
 _TIMEOUT = StatesErrorName(typ=StatesErrorNameType.StatesTimeout)
+_EVERYTHING = StatesErrorName(typ=StatesErrorNameType.StatesALL)
+_RUNTIME = StatesErrorName(typ=StatesErrorNameType.StatesRuntime)
+_TERMINAL = (
+    _RUNTIME,
+    StatesErrorName(typ=StatesErrorNameType.StatesStatesDataLimitExceeded),
+)
+"""What ``States.ALL`` does not stand for."""
+_MOST_SECONDS = 99_999_999
 _TOKEN_BYTES = 600  # 800 characters in base64, about as many as AWS's tokens have
 
 
@@ -131,8 +150,14 @@ def _heartbeat_timed_out(state: StateTaskServiceCallback, env: Environment) -> F
 def _is_named(self: ErrorEqualsDecl, env: Environment, exactly: Callable[..., None]) -> None:
     """``States.Timeout`` names a missed heartbeat too: for years that had no name of its own.
 
-    https://github.com/aws/aws-cdk/issues/16084
+    https://github.com/aws/aws-cdk/issues/16084. Nothing names ``States.Runtime``, and
+    ``States.ALL`` no ``States.DataLimitExceeded``:
+    https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
     """
+    error = env.stack[-1]
+    if error == _RUNTIME or (error in _TERMINAL and _EVERYTHING in self.error_names):
+        env.stack[-1] = False
+        return
     if env.stack[-1] == _HEARTBEAT_TIMEOUT and _HEARTBEAT_TIMEOUT not in self.error_names:
         env.stack[-1] = _TIMEOUT
     exactly(self, env)
@@ -160,6 +185,63 @@ def _query_failed(env: Environment, cause: str) -> FailureEventException:
         ),
     )
     return failure
+
+
+def _once(self: EventManager, *where: Any, recorded: Callable[..., int], **event: Any) -> int:
+    """What has failed an expression stands in the history already when its state reports it."""
+    written = self._history_event_list
+    if (
+        event.get("event_type") == HistoryEventType.EvaluationFailed
+        and written
+        and written[-1]["type"] == HistoryEventType.EvaluationFailed
+    ):
+        return int(written[-1]["id"])
+    return recorded(self, *where, **event)
+
+
+def _seconds_of(field: str, *, least: int) -> Callable[[Any, Environment], int]:
+    """Reads the value of a field's expression, which moto cut to a whole number."""
+
+    def read(self: Any, env: Environment) -> int:
+        self.string_jsonata.eval(env=env)
+        seconds = env.stack.pop()
+        if type(seconds) is not int or not least <= seconds <= _MOST_SECONDS:
+            raise _query_failed(
+                env,
+                f"The JSONata expression '{self.string_jsonata.expression}' specified for the "
+                f"field '{field}' returned {to_json_str(seconds)}, it must be a whole number from "
+                f"{least} to {_MOST_SECONDS}",
+            )
+        return seconds
+
+    return read
+
+
+def _condition(self: ConditionStringJSONata, env: Environment) -> None:
+    self.string_jsonata.eval(env=env)
+    if not isinstance(env.stack[-1], bool):
+        raise _query_failed(
+            env,
+            f"The JSONata expression '{self.string_jsonata.expression}' specified for the field "
+            f"'Condition' returned {to_json_str(env.stack[-1])}, it must be true or false",
+        )
+
+
+def _choose(self: StateChoice, env: Environment, exactly: Callable[..., None]) -> None:
+    """A choice of none by its own name; moto has States.Runtime for it."""
+    try:
+        exactly(self, env)
+    except RuntimeError as error:
+        name = StatesErrorName(typ=StatesErrorNameType.StatesNoChoiceMatched)
+        details = ExecutionFailedEventDetails(error=name.error_name, cause=str(error.args[0]))
+        raise FailureEventException(
+            failure_event=FailureEvent(
+                env=env,
+                error_name=name,
+                event_type=HistoryEventType.ExecutionFailed,
+                event_details=EventDetails(executionFailedEventDetails=details),
+            )
+        ) from error
 
 
 def _readable(expression: str) -> str:
@@ -236,6 +318,32 @@ def install(
         "add",
         add_token,
         takes=("self", "callback_id"),
+    )
+    for kind, method, field, least in (
+        (TimeoutSecondsJSONata, "_eval_seconds", "TimeoutSeconds", 1),
+        (HeartbeatSecondsJSONata, "_eval_seconds", "HeartbeatSeconds", 1),
+        (SecondsJSONata, "_get_wait_seconds", "Seconds", 0),
+    ):
+        upstream.replace(kind, method, _seconds_of(field, least=least), takes=("self", "env"))
+    recorded = upstream.replace(
+        EventManager,
+        "add_event",
+        lambda self, *where, **event: _once(self, *where, recorded=recorded, **event),
+        takes=(
+            "self",
+            "context",
+            "event_type",
+            "event_details",
+            "timestamp",
+            "update_source_event_id",
+        ),
+    )
+    upstream.replace(ConditionStringJSONata, "_eval_body", _condition, takes=("self", "env"))
+    choose = upstream.replace(
+        StateChoice,
+        "_eval_state",
+        lambda self, env: _choose(self, env, choose),
+        takes=("self", "env"),
     )
     body_of = upstream.replace(
         preprocessor.Preprocessor,

@@ -148,6 +148,44 @@ def test_null_in_data_is_not_undefined() -> None:
     assert evaluate("$row.b[0]", variables) is None
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("$exists($a)", True), ("$a != ''", True), ("[$a]", [None]), ("{'k': $a}", {"k": None}),
+        ("$count($a)", 1), ("$string($a)", "null"), ("$a", None), ("$count($row.a)", 1),
+    ],
+)  # fmt: skip
+def test_a_variable_that_is_null_is_null(expression: str, expected: object) -> None:
+    assert evaluate(expression, {"a": None, "row": {"a": None}}) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["$max([2, $a])", "$join(['E', $a], ': ')", "$a > 0", "$contains($a, /x/)", "$number($a)",
+     "$contains($row.a, /x/)", "$length($row.a)"],
+)  # fmt: skip
+def test_what_takes_no_null_fails(expression: str) -> None:
+    with pytest.raises(EvaluationError):
+        evaluate(expression, {"a": None, "row": {"a": None}})
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1234567890123456, "1234567890123460"), (2**53 - 1, "9007199254740990"),
+     (10**15, "1" + "0" * 15), (12345678901, "12345678901"), (1e21, "1e+21"),
+     (1e-7, "1e-7"), (0.00001, "0.00001")],
+)  # fmt: skip
+def test_a_number_has_fifteen_digits_in_a_text(number: float, text: str) -> None:
+    assert evaluate("$string($n)", {"n": number}) == text
+    assert evaluate("$string({'n': $n})", {"n": number}) == f'{{"n":{text}}}'
+
+
+@pytest.mark.parametrize("pattern", ["(?i)a", "(?P<n>a)", "(?>a)", "(", "a)"])
+def test_a_pattern_that_is_none_of_javascripts_is_refused(pattern: str) -> None:
+    with pytest.raises(ParseError):
+        parse(f"$contains($a, /{pattern}/)")
+
+
 def test_times_of_the_context_are_text() -> None:
     start = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
     assert evaluate("$states.context.t", {"states": {"context": {"t": start}}}) == start.isoformat()
@@ -173,6 +211,28 @@ def test_one_expression_in_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_now_and_millis_are_one_moment() -> None:
+    # of JSONata: the time at which the evaluation began, however often it is asked for
+    spread = "$map([1..2000], function($i) { $millis() })"
+    assert evaluate(f"$count($distinct({spread}))", {}) == 1
+    assert evaluate("$toMillis($now()) = $millis()", {}) is True
+    assert evaluate("$now('[Y0001]') = $fromMillis($millis(), '[Y0001]')", {}) is True
+
+
+def test_now_does_not_stand_still_in_a_thread() -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        for _ in range(2):
+            seen.append(evaluate("$now()", {}))
+            until(lambda: evaluate("$now()", {}) != seen[-1])
+
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    assert seen[0] < seen[1]
 
 
 def test_millis_is_the_time_of_this_evaluation_in_every_thread() -> None:

@@ -216,10 +216,10 @@ class TestTokens:
         )
         ended = emulator.run(one(state), given={"n": 1})
         assert ended["error"] == "States.HeartbeatTimeout"
-        for wrong in (0, 30):
+        for wrong in (0, 30):  # and it must be below TimeoutSeconds
             ended = emulator.run(one(state), given={"n": wrong})
             assert ended["error"] == "States.QueryEvaluationError"
-            assert f"HeartbeatSeconds is {wrong}" in ended["cause"]
+            assert "HeartbeatSeconds" in ended["cause"]
 
     def test_heartbeat_state_is_resumed_at_once(self, emulator: Emulator) -> None:
         table = emulator.table()
@@ -423,6 +423,61 @@ class TestErrors:
             },
         }
         assert emulator.run(machine)["status"] == "SUCCEEDED"
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            {"Type": "Wait", "Seconds": "{% $states.input.n %}", "End": True},
+            {"Type": "Choice", "Choices": [{"Condition": "{% $states.input.n %}", "Next": "Only"}]},
+            park("t", "a", TimeoutSeconds="{% $states.input.n %}"),
+            park("t", "a", TimeoutSeconds=30, HeartbeatSeconds="{% $states.input.n %}"),
+        ],
+        ids=["Seconds", "Condition", "TimeoutSeconds", "HeartbeatSeconds"],
+    )
+    @pytest.mark.parametrize("value", [1.5, "2", -1, None, [1], 100_000_000])
+    def test_a_value_that_its_field_cannot_have_is_an_error_of_the_expression(
+        self, emulator: Emulator, state: dict[str, Any], value: object
+    ) -> None:
+        # an incorrectly typed result: appendix A of the Amazon States Language
+        ended = emulator.run(one(state), given={"n": value})
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.QueryEvaluationError")
+        assert "'$states.input.n' specified for the field" in ended["cause"]
+
+    def test_an_error_of_an_expression_is_one_of_all(self, emulator: Emulator) -> None:
+        state = park("t", "a", TimeoutSeconds="{% $states.input.n %}")
+        machine = caught(state, [["States.Timeout"], ["States.TaskFailed"], ["States.ALL"]])
+        arn = emulator.start(machine, given={"n": 1.5})
+        assert json.loads(emulator.ended(arn)["output"]) == [2, "States.QueryEvaluationError"]
+        kinds = [event["type"] for event in emulator.history(arn)]
+        assert kinds.count("EvaluationFailed") == 1
+
+    def test_what_nothing_catches(self, emulator: Emulator) -> None:
+        state = {
+            "QueryLanguage": "JSONPath",
+            "Type": "Task",
+            "Resource": f"{SDK}dynamodb:getItem",
+            "Parameters": {"TableName.$": "$.absent"},
+            "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}],
+            "End": True,
+        }
+        machine = {"StartAt": "Only", "States": {"Only": state, "Caught": {"Type": "Succeed"}}}
+        ended = emulator.run({**machine, "QueryLanguage": "JSONPath"})
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.Runtime")
+
+    def test_a_choice_of_none(self, emulator: Emulator) -> None:
+        choices = [{"Condition": "{% false %}", "Next": "Only"}]
+        ended = emulator.run(one({"Type": "Choice", "Choices": choices}))
+        assert (ended["status"], ended["error"]) == ("FAILED", "States.NoChoiceMatched")
+
+    def test_seconds_in_the_file_are_whole(self, emulator: Emulator) -> None:
+        for state in (
+            {"Type": "Wait", "Seconds": 1.5, "End": True},
+            park("t", "a", TimeoutSeconds=1.5),
+            park("t", "a", TimeoutSeconds=30, HeartbeatSeconds=1.5),
+        ):
+            with pytest.raises(ClientError) as refused:
+                emulator.start(one(state))
+            assert code(refused) == "InvalidDefinition"
 
     def test_retries_are_counted_and_bounded(self, emulator: Emulator) -> None:
         table = emulator.table()
