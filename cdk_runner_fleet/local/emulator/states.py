@@ -250,6 +250,11 @@ def _readable(expression: str) -> str:
     return expression
 
 
+def _own_scopes(self: preprocessor.Preprocessor, *_: Any, **__: Any) -> None:
+    """One list each; moto has one for all, on which a refused definition leaves its language."""
+    self._query_language_per_scope = []
+
+
 def _evaluate_expression(self: Any, env: Environment) -> None:
     variables = {
         **env.variable_store._outer_scope,
@@ -344,6 +349,9 @@ def install(
         "_eval_state",
         lambda self, env: _choose(self, env, choose),
         takes=("self", "env"),
+    )
+    upstream.replace(
+        preprocessor.Preprocessor, "__init__", _own_scopes, takes=("self", "args", "kwargs")
     )
     body_of = upstream.replace(
         preprocessor.Preprocessor,

@@ -349,6 +349,13 @@ class TestEnds:
             emulator.start(one(state))
         assert code(refused) == "InvalidDefinition"
 
+    def test_a_definition_that_was_refused_leaves_nothing_behind(self, emulator: Emulator) -> None:
+        with pytest.raises(ClientError):
+            emulator.start(one({"Type": "Pass", "Output": "{% 1 + %}", "End": True}))
+        path = {"Type": "Pass", "Parameters": {"b.$": "$.a"}, "End": True}
+        ended = emulator.run(one(path, QueryLanguage="JSONPath"), given={"a": 1})
+        assert json.loads(ended["output"]) == {"b": 1}
+
     def test_history_of_a_task(self, emulator: Emulator) -> None:
         table = emulator.table()
         state = {
