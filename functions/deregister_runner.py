@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
+from fleet_runtime.github.runners import Removal
 from fleet_runtime.observability import observed
 from fleet_runtime.runner.registered import RegisteredRunners, Settings
 
@@ -25,10 +26,12 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, bool]:  # no
         context: Lambda's context.
 
     Returns:
-        ``{"busy": …}``: whether the runner has a job and so is still registered.
+        ``{"busy": …, "registered": …}``: whether the runner has a job and so is still registered,
+        and whether GitHub had it at all.
 
     Raises:
         GitHubUnavailable: GitHub cannot be asked now; the state machine retries.
         GitHubRefused: GitHub will not let the fleet do this.
     """
-    return {"busy": _runners().deregister(event["runner_id"])}
+    removal = _runners().deregister(event["runner_id"])
+    return {"busy": removal is Removal.BUSY, "registered": removal is not Removal.ABSENT}

@@ -318,6 +318,21 @@ def test_an_idle_runner_is_deregistered_and_gone(impatient: Fleet) -> None:
     assert impatient.row(runner)["end_reason"] == "no job came within 2 seconds"
 
 
+def test_an_idle_runner_that_github_removes_is_gone_and_has_not_failed(impatient: Fleet) -> None:
+    assert impatient.local.twin
+    impatient.local.twin.board.conditions = Conditions(idle_seconds=0.5)
+    try:
+        runner = impatient.queue()
+        row = impatient.status(runner, "OFFLINE", "FAILED")
+    finally:
+        impatient.local.twin.board.conditions = Conditions()
+    assert (row["status"], row.get("error")) == ("OFFLINE", None)
+    impatient.nothing_is_left_of(runner)
+    assert impatient.executions(runner) == ["SUCCEEDED"]
+    registered = [one.name for one in impatient.local.twin.board.registered]
+    assert registered.count(runner) == 1, "no other task was started under its name"
+
+
 def test_a_job_that_takes_too_long_is_stopped(impatient: Fleet) -> None:
     job = impatient.job()
     impatient.send("queued", job)

@@ -48,7 +48,8 @@ def handler(event, context):
         raise GitHubRefused("401: bad credentials")
     if answer == "offline":
         raise RunnerOffline("GitHub has lost it")
-    return {"busy": answer == "busy", "status": "QUEUED" if answer == "queued" else "BUILDING"}
+    status = "QUEUED" if answer == "queued" else "BUILDING"
+    return {"busy": answer == "busy", "registered": answer != "gone", "status": status}
 """
 
 
@@ -73,7 +74,7 @@ class Life:
         return self
 
     def answer(self, function: str, answer: str) -> Life:
-        """Let a stand-in answer idle, busy, offline, queued or fail for this runner."""
+        """Let a stand-in answer idle, gone, busy, offline, queued or fail for this runner."""
         self.rig.answer(function, self.runner_id, answer)
         return self
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
-from fleet_runtime.github.runners import RegisteredRunner, Registration
+from fleet_runtime.github.runners import RegisteredRunner, Registration, Removal
 
 _NAME_TAKEN_SECONDS = 2
 """Until a name that is taken is asked for again: how long GitHub keeps one is not known."""
@@ -44,7 +44,7 @@ class Registrations:
         except GitHubRefused as error:
             if error.status != 409:
                 raise
-            if self.remove(name=name, github_runner_id=None):
+            if self.remove(name=name, github_runner_id=None) is Removal.BUSY:
                 raise GitHubRefused(
                     f"a runner named {name} is busy with a job", status=409
                 ) from error
@@ -63,16 +63,12 @@ class Registrations:
             runners.get_runner(scope=self._scope, github_runner_id=github_runner_id)
         )
 
-    def remove(self, *, name: str, github_runner_id: int | None) -> bool:
-        """Remove a runner, found by its name if its id is not known.
-
-        Returns:
-            Whether it is busy with a job, and so still there.
-        """
+    def remove(self, *, name: str, github_runner_id: int | None) -> Removal:
+        """Remove a runner, found by its name if its id is not known."""
         if github_runner_id is None:
             found = self._github.ask(runners.find_runner(scope=self._scope, name=name))
             if found is None:
-                return False
+                return Removal.ABSENT
             github_runner_id = found.github_runner_id
         return self._github.ask(
             runners.delete_runner(scope=self._scope, github_runner_id=github_runner_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from fleet_runtime.github.message import (
@@ -47,6 +48,16 @@ class RegisteredRunner:
     name: str
     status: str
     busy: bool
+
+
+class Removal(Enum):
+    """What became of a runner's registration that was to be removed."""
+
+    REMOVED = "removed"
+    ABSENT = "absent"
+    """GitHub has no such runner: it had removed it before."""
+    BUSY = "busy"
+    """It runs a job, and so is still there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +130,8 @@ def list_runners(*, scope: str) -> Request[Page[RegisteredRunner]]:
     return list_pages(f"{scope}/actions/runners", read=_read_runners)
 
 
-def delete_runner(*, scope: str, github_runner_id: int) -> Request[bool]:
-    """Remove a runner's registration.
-
-    The answer is whether the runner is busy with a job and so was not removed (422). One that is
-    not there (404) counts as removed.
-    """
+def delete_runner(*, scope: str, github_runner_id: int) -> Request[Removal]:
+    """Remove a runner's registration: 204, 404 for one that is not there, 422 for a busy one."""
     return Request(
         method="DELETE",
         path=f"{scope}/actions/runners/{github_runner_id}",
@@ -176,9 +183,9 @@ def _read_runners(response: Response) -> list[RegisteredRunner]:
     return [_registered(each) for each in read_list(response, key="runners")]
 
 
-def _read_deletion(response: Response) -> bool:
+def _read_deletion(response: Response) -> Removal:
     expect(response, 204, 404, 422)
-    return response.status == 422
+    return {204: Removal.REMOVED, 404: Removal.ABSENT, 422: Removal.BUSY}[response.status]
 
 
 def _read_groups(response: Response) -> list[RunnerGroup]:

@@ -16,7 +16,7 @@ from fleet_runtime.admission.starts import Starts
 from fleet_runtime.admission.turns import Turn
 from fleet_runtime.aws.client import Client
 from fleet_runtime.github.registrations import Registrations
-from fleet_runtime.github.runners import RegisteredRunner
+from fleet_runtime.github.runners import RegisteredRunner, Removal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_prices
 from fleet_runtime.runner.name import read_name
@@ -179,7 +179,11 @@ class Sweeps:
             row = rows[one.name]
             if one.name not in old_unknown and not (row and self._is_long_over(row)):
                 continue
-            if not self._registrations.remove(name=one.name, github_runner_id=one.github_runner_id):
+            removal = self._registrations.remove(
+                name=one.name, github_runner_id=one.github_runner_id
+            )
+            # one that is gone already is only still on the list
+            if removal is Removal.REMOVED:
                 logger.warning("registration left over", runner_id=one.name)
                 count("RunnersSwept")
                 removed.append(one.name)
@@ -218,9 +222,10 @@ class Sweeps:
         if status == "RUNNING":
             return False
         # its registration first: GitHub refuses that while it has a job
-        if self._registrations.remove(
+        removal = self._registrations.remove(
             name=runner.runner_id, github_runner_id=runner.github_runner_id
-        ):
+        )
+        if removal is Removal.BUSY:
             logger.warning("runner without an execution is busy", runner_id=runner.runner_id)
             return False
         for task_arn in self._tasks_of(runner):

@@ -15,6 +15,7 @@ from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError
 from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.github.runners import Removal
 from fleet_runtime.job.job import Job
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.claims import GITHUB_SECONDS
@@ -60,11 +61,8 @@ class RegisteredRunners:
             registrations=Registrations(github),
         )
 
-    def deregister(self, runner_id: str) -> bool:
+    def deregister(self, runner_id: str) -> Removal:
         """Remove a runner's registration, unless a job has it.
-
-        Returns:
-            Whether it is busy with a job, and so still registered.
 
         Raises:
             GitHubUnavailable: GitHub cannot be asked now; the state machine retries.
@@ -72,11 +70,11 @@ class RegisteredRunners:
         """
         runner = self.records.find(runner_id)
         with self.github.within(GITHUB_SECONDS):
-            busy = self.registrations.remove(
+            removal = self.registrations.remove(
                 name=runner_id, github_runner_id=runner.github_runner_id if runner else None
             )
-        logger.info("deregistered", runner_id=runner_id, busy=busy)
-        return busy
+        logger.info("deregistered", runner_id=runner_id, removal=removal.value)
+        return removal
 
     def is_online(self, runner_id: str) -> bool | None:
         """Find out whether a runner is still there that has sent no heartbeat.

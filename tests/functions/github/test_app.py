@@ -96,7 +96,10 @@ def test_a_deregistration_asks_as_the_app(aws: Aws, twin: GitHubTwin, context: A
     runner = twin.board.register(name=RUNNER, labels=["self-hosted"])
     runner.scope = f"/repos/{REPOSITORY}"
     aws.park("job")
-    assert deregister_runner.handler({"runner_id": RUNNER}, context) == {"busy": False}
+    assert deregister_runner.handler({"runner_id": RUNNER}, context) == {
+        "busy": False,
+        "registered": True,
+    }
     assert twin.board.runners == {}
 
 

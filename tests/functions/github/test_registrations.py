@@ -41,7 +41,10 @@ def test_an_organizations_and_an_enterprises_runners_are_registered_there(
         (runner,) = twin.board.runners.values()
         assert (runner.scope, runner.group_id) == (f"/{scope}", 2)
         aws.park("job", github_runner_id=runner.id)
-        assert deregister_runner.handler({"runner_id": RUNNER}, context) == {"busy": False}
+        assert deregister_runner.handler({"runner_id": RUNNER}, context) == {
+            "busy": False,
+            "registered": True,
+        }
         assert twin.board.runners == {}
 
 

@@ -7,7 +7,12 @@ import json
 import pytest
 
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Response
-from fleet_runtime.github.runners import delete_runner, find_runner, generate_jitconfig
+from fleet_runtime.github.runners import (
+    Removal,
+    delete_runner,
+    find_runner,
+    generate_jitconfig,
+)
 
 from .conftest import answer
 
@@ -56,11 +61,14 @@ def test_a_runner_is_found_by_its_exact_name() -> None:
     assert find_runner(scope="/orgs/o", name="fleet-1").read(answer(listed)) is None
 
 
-@pytest.mark.parametrize(("status", "busy"), [(204, False), (404, False), (422, True)])
-def test_deletion_tells_whether_a_job_holds_the_runner(status: int, busy: bool) -> None:
-    assert (
-        delete_runner(scope="/orgs/o", github_runner_id=7).read(answer(b"", status=status)) is busy
-    )
+@pytest.mark.parametrize(
+    ("status", "removal"), [(204, Removal.REMOVED), (404, Removal.ABSENT), (422, Removal.BUSY)]
+)
+def test_deletion_tells_whether_a_job_holds_the_runner_and_whether_it_was_there(
+    status: int, removal: Removal
+) -> None:
+    request = delete_runner(scope="/orgs/o", github_runner_id=7)
+    assert request.read(answer(b"", status=status)) is removal
 
 
 def test_registration_requests_have_the_documented_body() -> None:

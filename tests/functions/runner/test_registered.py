@@ -129,16 +129,16 @@ def test_what_is_not_known_is_left_alone(aws: Aws, github: GitHub, check: Check,
 def test_a_registered_runner_is_removed(aws: Aws, github: GitHub, deregister: Any) -> None:
     github_id = github.add_runner(RUNNER)
     aws.park("job", github_runner_id=github_id)
-    assert deregister() == {"busy": False}
+    assert deregister() == {"busy": False, "registered": True}
     assert github.runners == {}
     assert github.calls == [f"DELETE runners/{github_id}"]
-    assert deregister() == {"busy": False}, "gone counts as removed"
+    assert deregister() == {"busy": False, "registered": False}
 
 
 def test_a_busy_runner_stays(aws: Aws, github: GitHub, deregister: Any) -> None:
     github_id = github.add_runner(RUNNER, busy=True)
     aws.park("job", github_runner_id=github_id)
-    assert deregister() == {"busy": True}
+    assert deregister() == {"busy": True, "registered": True}
     assert list(github.runners) == [github_id]
 
 
@@ -150,6 +150,6 @@ def test_a_runner_whose_id_is_not_known_is_found_by_its_name(
         aws.park("runner")
     github.add_runner("fleet-another-1")
     github.add_runner(RUNNER)
-    assert deregister() == {"busy": False}
+    assert deregister() == {"busy": False, "registered": True}
     assert [one["name"] for one in github.runners.values()] == ["fleet-another-1"]
-    assert deregister() == {"busy": False}
+    assert deregister() == {"busy": False, "registered": False}

@@ -261,6 +261,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Life], None]] = {
     ("WaitForJob", "States.Timeout"): idle_too_long,
     ("WaitForJob", "Runner.Released"): released_while_waiting,
     ("WaitForJob", "Runner.TaskExited"): gone_without_a_job,
+    ("WaitForJob", "Runner.TaskStopped"): gone_without_a_job,
     ("WaitForJob", ALL): terminated_while_waiting,
     ("ReleaseRunner", ALL): github_unreachable_when_idle,
     ("RunJob", CONDITION): completed_before_the_wait,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 from tests.waiting import until
 
-from ..rig import Rig
+from ..rig import Life, Rig
 from .scenarios import claim, github_unreachable_when_idle, idle_too_long
 
 # --- heartbeats -----------------------------------------------------------------------------
@@ -54,6 +55,54 @@ def test_the_time_of_a_job_goes_on_while_its_heart_is_looked_for(rig: Rig) -> No
 
 
 # --- idle -----------------------------------------------------------------------------------
+
+
+def exits_after_a_while(life: Life) -> Life:
+    """Its time is ten seconds, so a second is long enough for GitHub to have removed it."""
+    life.start(timeouts={"IdleTimeoutSeconds": "10"}).succeed("runner").parked("job")
+    since = time.monotonic()
+    until(lambda: time.monotonic() - since > 1.1, life.path_so_far)
+    return life.fail("job", "Runner.TaskExited", "its container exited with 0")
+
+
+def test_a_runner_that_github_removed_because_no_job_came_has_not_failed(rig: Rig) -> None:
+    life = exits_after_a_while(rig.life().answer("deregister", "gone"))
+    assert life.end()["status"] == "SUCCEEDED"
+    assert life.path().count("LaunchTask") == 1
+    row = life.row()
+    assert (row["status"], row["end_reason"]) == (
+        "OFFLINE",
+        "GitHub removed it because no job came",
+    )
+    assert "error" not in row
+
+
+def test_a_runner_that_exits_while_github_still_has_it_is_started_once_more(rig: Rig) -> None:
+    life = exits_after_a_while(rig.life())
+    life.succeed("runner").fail("job", "Runner.TaskStopped", "SpotInterruption")
+    assert life.end()["error"] == "Runner.TaskStopped"
+    path = life.path()
+    assert path[path.index("CheckRelease") + 1] == "ReviewBoot"
+    assert (path.count("LaunchTask"), path.count("ReleaseRunner")) == (2, 1)
+
+
+def test_a_runner_that_exits_at_once_has_failed_whatever_github_says(rig: Rig) -> None:
+    life = rig.life().answer("deregister", "gone").start().succeed("runner")
+    life.fail_again("job", "Runner.TaskExited").succeed("runner")
+    life.fail("job", "Runner.TaskExited")
+    assert life.end()["error"] == "Runner.TaskExited"
+    assert "ReleaseRunner" not in life.path()
+
+
+def test_a_runner_that_exits_while_github_cannot_be_asked_is_asked_about_later(rig: Rig) -> None:
+    life = exits_after_a_while(rig.life().answer("deregister", "fail"))
+    exited = {"exit_code": {"N": "0"}, "stop_code": {"S": "EssentialContainerExited"}}
+    life.write(stopped_tasks={"SS": [life.row()["task_id"]]}, **exited)
+    until(lambda: "AwaitGitHub" in life.path_so_far(), life.path_so_far)
+    life.answer("deregister", "gone")
+    assert life.end()["status"] == "SUCCEEDED"
+    assert life.path().count("LaunchTask") == 1
+    assert life.row()["status"] == "OFFLINE"
 
 
 def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None:
