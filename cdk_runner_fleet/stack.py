@@ -59,6 +59,7 @@ class RunnerFleetStack(Stack):
             "StateMachineRoleArn": fleet.lifecycle.state_machine.role.role_arn,
             "ClusterName": fleet.cluster.cluster_name,
             "ClusterArn": fleet.cluster.cluster_arn,
+            "TaskFamily": fleet.cluster.family,
             "ExecutionRoleArn": fleet.cluster.execution_role.role_arn,
             "LogGroupName": fleet.cluster.log_group.log_group_name,
             "ClassSizesParameterName": fleet.catalog.parameter.parameter_name,

@@ -1,33 +1,25 @@
-"""`runner-fleet cluster`: what ECS itself has, whatever the table says, and who holds a turn."""
+"""`runner-fleet cluster`: what ECS itself has, who holds a turn, and how a fleet comes to rest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
-from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+from cdk_runner_fleet.cli.drain import Drain, lift
 from cdk_runner_fleet.cli.line import count_in_line, read_turns
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
+from cdk_runner_fleet.cli.tasks import described_tasks
 
 __all__ = ["cluster"]
 
 cluster = typer.Typer(no_args_is_help=True, help="The ECS cluster that runners run on.")
 
 _STYLED_AS = {"RUNNING": "RUNNING", "STOPPED": "OFFLINE"}  # the rest is on its way
-
-_BATCH = 100  # the most that DescribeTasks and BatchGetItem take
-
-
-@cluster.callback()
-def _group() -> None:
-    # without a callback typer would fold the only command into its group
-    pass
 
 
 @cluster.command("status")
@@ -57,11 +49,74 @@ def show_cluster(
             for task in tasks
         ),
     )
-    jobs = "1 job" if turns["in_line"] == 1 else f"{turns['in_line']} jobs"
+    jobs = _many(turns["in_line"], "job")
     typer.echo(f"turns: {turns['used']} of {turns['limit']} in use, {jobs} in line")
     if turns["daily_budget_usd"] is not None:
         spent = f"{turns['spent_usd']:.2f} of {turns['daily_budget_usd']:.2f} USD"
         typer.echo(f"budget: {spent} spent today, UTC")
+    if turns["drained_at"] is not None:
+        since = time_text(turns["drained_at"])
+        typer.echo(f"drained since {since}: no runner starts until `runner-fleet cluster resume`")
+
+
+@cluster.command("drain")
+def drain_cluster(
+    *,
+    terminate: Annotated[
+        bool,
+        typer.Option(
+            "--terminate", help="End the runners that have a job, too, and image builds; jobs fail."
+        ),
+    ] = False,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Bring the fleet to rest, so that `cdk destroy` can delete it.
+
+    No runner starts from now on: jobs wait in line. Runners without a job are released; those
+    with one are waited for, as are image builds. Then the task definitions that the fleet made for
+    images go. It may be cut off and run again, and `runner-fleet cluster resume` takes it back.
+    """
+    deployment = Deployment(stack=stack, profile=profile, region=region)
+    drained = Drain(deployment, terminates=terminate, tell=_tell).run()
+    if output is Output.JSON:
+        print_json(drained)
+        return
+    typer.echo(
+        f"drained: {_many(drained['runners_ended'], 'runner')} ended, "
+        f"{_many(len(drained['families']), 'family', 'families')} of task definitions "
+        "deregistered, nothing runs. Next: `cdk destroy`, or `runner-fleet cluster resume`"
+    )
+
+
+@cluster.command("resume")
+def resume_cluster(
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a drained fleet start runners again; those in line start at the next reconciliation."""
+    deployment = Deployment(stack=stack, profile=profile, region=region)
+    was_drained = lift(deployment)
+    if output is Output.JSON:
+        print_json({"resumed": was_drained})
+    elif was_drained:
+        jobs = _many(count_in_line(deployment), "job")
+        typer.echo(f"runners start again; {jobs} in line, served within reconcile_minutes")
+    else:
+        typer.echo("the fleet is not drained: runners start as ever")
+
+
+def _tell(text: str) -> None:
+    # the way is told on stderr, its end on stdout
+    typer.echo(text, err=True)
+
+
+def _many(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def _turns(deployment: Deployment) -> dict[str, Any]:
@@ -74,26 +129,12 @@ def _turns(deployment: Deployment) -> dict[str, Any]:
         "in_line": count_in_line(deployment),
         "spent_usd": turns.get(f"spent:{today}", 0),
         "daily_budget_usd": deployment.daily_budget_usd,
+        "drained_at": turns.get("drained_at"),
     }
 
 
 def _tasks(deployment: Deployment) -> Iterator[dict[str, Any]]:
-    ecs, name = deployment.client("ecs"), deployment.cluster
-    arns: list[str] = []
-    for wanted in ("RUNNING", "STOPPED"):
-        pages = ecs.get_paginator("list_tasks").paginate(cluster=name, desiredStatus=wanted)
-        try:
-            arns += [arn for page in pages for arn in page["taskArns"]]
-        except ClientError as error:
-            if is_refused_as(error, "ClusterNotFoundException"):
-                raise FleetError(
-                    f"there is no ECS cluster {name!r} here: check --region and --profile, "
-                    "or name the fleet's stack with --stack"
-                ) from error
-            raise
-    for first in range(0, len(arns), _BATCH):
-        batch = arns[first : first + _BATCH]
-        tasks = ecs.describe_tasks(cluster=name, tasks=batch)["tasks"]
+    for tasks in described_tasks(deployment):
         classes = _class_names(deployment, [task.get("startedBy", "") for task in tasks])
         yield from (_task(task, classes) for task in tasks)
 

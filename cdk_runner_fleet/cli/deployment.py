@@ -126,6 +126,16 @@ class Deployment:
         """Name of the ECS cluster; raises FleetError."""
         return self._named((), output="ClusterName")
 
+    @property
+    def task_family(self) -> str:
+        """What the names of the fleet's task-definition families begin with; raises FleetError."""
+        return self._named((), output="TaskFamily")
+
+    @property
+    def is_half_deleted(self) -> bool:
+        """Whether somebody has begun to delete its stack, and what acts in it may be gone."""
+        return str((self._stack or {}).get("StackStatus", "")).startswith("DELETE_")
+
     @cached_property
     def _session(self) -> Any:
         return boto3.Session(

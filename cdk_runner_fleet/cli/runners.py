@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, explain, is_refused_as
+from cdk_runner_fleet.cli.lifecycles import TERMINATE, mark, resume
 from cdk_runner_fleet.cli.line import with_reasons
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import (
@@ -31,9 +32,6 @@ runners = typer.Typer(no_args_is_help=True, help="Runners: list, look at, termin
 RunnerId = Annotated[str, typer.Argument(metavar="ID", help="The runner's id, as listed.")]
 
 _OVER = ("OFFLINE", "FAILED")
-_TERMINATED = "Runner.Terminated"
-_TERMINATED_CAUSE = "terminated with `runner-fleet runners terminate`"
-_TOKEN_IS_OLD = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
 _TOKEN_TRIES = 5
 _TOKEN_PAUSE_SECONDS = 0.4
 
@@ -124,7 +122,7 @@ def terminate_runner(
     records why. A runner that is over already is left as it is.
     """
     deployment = Deployment(stack=stack, profile=profile, region=region)
-    row = _release(deployment, runner_id)
+    row = _mark(deployment, runner_id)
     over = row["status"] in _OVER
     in_line = not over and _leave_line(deployment, row)
     if not over and not in_line:
@@ -139,33 +137,13 @@ def terminate_runner(
         typer.echo(f"{runner_id} was {row['status']}, its lifecycle now stops it")
 
 
-def _release(deployment: Deployment, runner_id: str) -> Row:
-    """Mark a runner as not wanted any more; returns its row as it then stands.
-
-    The mark is for a lifecycle that is not parked now: the next waiting state sees it.
-    """
-    table = deployment.runner_table
+def _mark(deployment: Deployment, runner_id: str) -> Row:
+    """Mark a runner that is to end; returns its row as it then stands, marked or over."""
     try:
-        answer = deployment.client("dynamodb").update_item(
-            TableName=table,
-            Key={"runner_id": {"S": runner_id}},
-            UpdateExpression="SET released_at = :now, terminated_at = :now",
-            ConditionExpression=(
-                "attribute_exists(runner_id) AND NOT #status IN (:offline, :failed)"
-            ),
-            ExpressionAttributeNames={"#status": "status"},
-            ExpressionAttributeValues={
-                ":now": {"N": str(int(time.time()))},
-                ":offline": {"S": "OFFLINE"},
-                ":failed": {"S": "FAILED"},
-            },
-            ReturnValues="ALL_NEW",
-        )
+        marked = mark(deployment, runner_id, TERMINATE)
     except ClientError as error:
-        if is_refused_as(error, "ConditionalCheckFailedException"):
-            return _get(deployment, runner_id)
-        raise _no_table(error, table) from error
-    return plain_row(answer["Attributes"])
+        raise _no_table(error, deployment.runner_table) from error
+    return marked or _get(deployment, runner_id)
 
 
 def _leave_line(deployment: Deployment, row: Row) -> bool:
@@ -184,8 +162,8 @@ def _leave_line(deployment: Deployment, row: Row) -> bool:
             ExpressionAttributeNames={"#status": "status", "#error": "error"},
             ExpressionAttributeValues={
                 ":failed": {"S": "FAILED"},
-                ":error": {"S": _TERMINATED},
-                ":cause": {"S": _TERMINATED_CAUSE},
+                ":error": {"S": TERMINATE.error},
+                ":cause": {"S": TERMINATE.cause},
                 ":now": {"N": str(int(time.time()))},
                 ":nothing": {"N": "0"},
                 ":turn": {"S": "turn"},
@@ -198,25 +176,9 @@ def _leave_line(deployment: Deployment, row: Row) -> bool:
 
 
 def _resume(deployment: Deployment, row: Row) -> None:
-    """Fail the phase in which the lifecycle is parked.
-
-    The token may be of a phase that has just ended. Then the next phase parks with one of its own,
-    or, if it has seen the mark, ends the runner by itself.
-    """
-    states = deployment.client("stepfunctions")
+    """Fail the phase in which the lifecycle is parked."""
     for _ in range(_TOKEN_TRIES):
-        if "task_token" not in row:
-            return
-        try:
-            states.send_task_failure(
-                taskToken=row["task_token"],
-                error=_TERMINATED,
-                cause=_TERMINATED_CAUSE,
-            )
-        except ClientError as error:
-            if not is_refused_as(error, *_TOKEN_IS_OLD):
-                raise
-        else:
+        if resume(deployment, row, TERMINATE):
             return
         time.sleep(_TOKEN_PAUSE_SECONDS)
         row = _get(deployment, row["runner_id"])

@@ -100,7 +100,8 @@ class RunnerCluster(Construct):
         )
         self.log_group.grant_write(self.execution_role)
         image.grant_pull(self.execution_role)
-        self._family = Names.unique_resource_name(self, max_length=64, separator="-")
+        self.family = Names.unique_resource_name(self, max_length=64, separator="-")
+        """Family of the base task definition; those made for images are named after it."""
         self._image = image
         self.task_definitions = {
             name: self._task_definition(name)
@@ -145,17 +146,17 @@ class RunnerCluster(Construct):
         """Prefix of the families made from this revision: a change of the base makes new ones."""
         # the ARN's seventh field: …:task-definition/<family>:<revision>
         revision = Fn.select(6, Fn.split(":", self.task_definition_arn))
-        return f"{self._family}-{revision}"
+        return f"{self.family}-{revision}"
 
     @property
     def image_families_arn(self) -> str:
         """ARN pattern of the families that are made for images."""
-        return self._ecs_arn("task-definition", f"{self._family}-*:*")
+        return self._ecs_arn("task-definition", f"{self.family}-*:*")
 
     @property
     def launchable_arns(self) -> list[str]:
         """ARN patterns of what a runner can be launched from."""
-        return [self._ecs_arn("task-definition", f"{self._family}:*"), self.image_families_arn]
+        return [self._ecs_arn("task-definition", f"{self.family}:*"), self.image_families_arn]
 
     @property
     def tasks_arn(self) -> str:
@@ -225,8 +226,8 @@ class RunnerCluster(Construct):
 
     def _task_definition(self, architecture: str) -> ecs.CfnTaskDefinition:
         construct_id, family = {
-            "X86_64": ("TaskDefinition", self._family),
-            "ARM64": ("Arm64TaskDefinition", f"{self._family}-arm64"),
+            "X86_64": ("TaskDefinition", self.family),
+            "ARM64": ("Arm64TaskDefinition", f"{self.family}-arm64"),
         }[architecture]
         # the L2 construct always makes a task role; runners have none until they are granted one
         definition = ecs.CfnTaskDefinition(

@@ -58,6 +58,7 @@ class CloudFormation(BaseHTTPRequestHandler):
     """DescribeStacks over the stacks that a test has deployed; moto's needs packages of its own."""
 
     stacks: ClassVar[dict[str, dict[str, str]]] = {}
+    statuses: ClassVar[dict[str, str]] = {}
     asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
@@ -74,6 +75,7 @@ class CloudFormation(BaseHTTPRequestHandler):
             body = (
                 "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
                 f"<StackName>{name}</StackName><Outputs>{outputs}</Outputs>"
+                f"<StackStatus>{self.statuses.get(name, 'CREATE_COMPLETE')}</StackStatus>"
                 "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
             )
         else:

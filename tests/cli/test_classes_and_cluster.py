@@ -127,6 +127,7 @@ def test_an_empty_cluster(run: Run, fleet: str) -> None:
             "in_line": 0,
             "spent_usd": 0,
             "daily_budget_usd": None,
+            "drained_at": None,
         },
     }
 

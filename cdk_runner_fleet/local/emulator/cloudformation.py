@@ -125,6 +125,16 @@ def _create_parameter(
     return result
 
 
+def _delete_cluster(physical_id: str, props: dict[str, Any]) -> None:
+    """A cluster, unless ECS refuses: ministack takes a refusal for a deletion."""
+    del props
+    status, _, body = ecs._delete_cluster({"cluster": physical_id})
+    if status != 200:
+        refusal = json.loads(body)
+        if "ClusterNotFoundException" not in refusal["__type"]:
+            raise ValueError(f"{refusal['__type']}: {refusal['message']}")
+
+
 def _delete_nothing(physical_id: str, props: dict[str, Any]) -> None:
     del physical_id, props
 
@@ -202,6 +212,7 @@ def install(endpoint: str) -> None:
     }
     for resource_type, hook in hooks.items():
         _wrap_create(resource_type, hook)
+    upstream.replace_in_handlers(handlers, "AWS::ECS::Cluster", "delete", _delete_cluster)
     secret_string = upstream.replace(
         provisioners,
         "_sm_secret_string",

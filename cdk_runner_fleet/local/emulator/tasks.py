@@ -68,6 +68,7 @@ class Tasks:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client_tokens: dict[str, Any] = {}
         self._upstream_run: Any = None
+        self._upstream_delete: Any = None
 
     # --- API handlers (ministack's signatures)
 
@@ -151,6 +152,22 @@ class Tasks:
             task, code="UserInitiated", reason=data.get("reason", "Task stopped by user")
         )
         return json_response({"task": ecs._sanitize(task)})
+
+    def delete_cluster(self, data: dict[str, Any]) -> Any:
+        """Not while a task is in it, as ECS has it; CloudFormation's deletion goes by this too."""
+        name = ecs._resolve_cluster_name(data.get("cluster", "default"))
+        active = [
+            task
+            for task in list(ecs._tasks.values())
+            if task["lastStatus"] != "STOPPED" and task["clusterArn"].endswith(f":cluster/{name}")
+        ]
+        if active:
+            return error_response_json(
+                "ClusterContainsTasksException",
+                "The Cluster cannot be deleted while Tasks are active.",
+                400,
+            )
+        return self._upstream_delete(data)
 
     # --- faults
 
@@ -443,6 +460,9 @@ def install(
     ecs._docker = types.SimpleNamespace()
     tasks._upstream_run = upstream.replace(ecs, "_run_task", tasks.run_task, takes=("data",))
     upstream.replace(ecs, "_stop_task", tasks.stop_task, takes=("data",))
+    tasks._upstream_delete = upstream.replace(
+        ecs, "_delete_cluster", tasks.delete_cluster, takes=("data",)
+    )
     upstream.replace(ecs, "_ts_to_epoch", _epoch, takes=("value",))
     upstream.replace(ecs, "_sanitize", of_copies(ecs._sanitize), takes=("obj",))
     upstream.replace(

@@ -3,12 +3,13 @@
 A runner has a *turn* from before its life begins until after it has ended. How many are held stands
 on a single entry of the ledger, by fleet, class and repository, and one conditional write counts
 one more: there is room in each, today's budget is not spent, nothing holds the class and image
-back. So no limit is ever passed, however many ask at once, and asking twice takes one turn.
+back, nobody drains the fleet. So no limit is ever passed, however many ask at once, and asking
+twice takes one turn.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from fleet_runtime.admission.breaker import Breaker, Held
 from fleet_runtime.admission.catalog_reader import CatalogReader
@@ -80,6 +81,13 @@ class Admission:
 
     def closed(self, turns: RunnerTurns) -> NotYet | None:
         """Say why nobody at all gets a turn now; None if somebody may."""
+        if turns.drained_at is not None:
+            since = datetime.fromtimestamp(turns.drained_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            return NotYet(
+                scope=FLEET,
+                reason=f"the fleet is drained since {since} and starts no runner: "
+                "`runner-fleet cluster resume` lets it start them again",
+            )
         budget, today = self._limits.daily_budget_usd, self._entry.today
         spent = turns.spent_usd.get(today, 0)
         if budget is not None and spent >= budget:
@@ -103,7 +111,8 @@ class Admission:
         }
         known = {name: most for name, most in limits.items() if most is not None}
         # who runs is counted without a limit too: one that is set later finds them
-        conditions = [f"(attribute_not_exists(#{name}) OR #{name} < :{name})" for name in known]
+        conditions = ["attribute_not_exists(drained_at)"]
+        conditions += [f"(attribute_not_exists(#{name}) OR #{name} < :{name})" for name in known]
         names: dict[str, str] = {}
         values: dict[str, Value] = {f":{name}": most for name, most in known.items()}
         if self._limits.daily_budget_usd is not None:

@@ -193,6 +193,8 @@ class RunnerTurns:
         given: How many turns those in line have had.
         last_given: Which of them was each repository's last, by its key.
         spent_usd: Estimated cost of the runners that ended, by day, as in ``2026-11-21``, UTC.
+        drained_at: Since when nobody is given a turn, because somebody drains the fleet, epoch
+            seconds; None if nobody does.
     """
 
     counts: Mapping[str, int]
@@ -204,6 +206,7 @@ class RunnerTurns:
     given: int
     last_given: Mapping[str, int]
     spent_usd: Mapping[str, float]
+    drained_at: int | None
 
     @classmethod
     def from_item(cls, item: Item) -> RunnerTurns:
@@ -227,6 +230,7 @@ class RunnerTurns:
                 for name in item
                 if name.startswith(SPENT)
             },
+            drained_at=number(item, "drained_at"),
         )
 
     def count(self, scope: str) -> int:

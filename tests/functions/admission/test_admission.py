@@ -13,7 +13,7 @@ from fleet_runtime.admission.starts import InLine, Known, Started
 from fleet_runtime.admission.turns import Applicant
 from fleet_runtime.aws.client import client
 
-from .conftest import CLASSES, Make
+from .conftest import CLASSES, NOON, Make
 
 
 def test_a_turn_is_held_from_before_the_start_until_the_end(fleet: Make) -> None:
@@ -191,3 +191,20 @@ def test_a_runner_that_holds_a_turn_is_not_asked_for_money_again(fleet: Make) ->
     one.queue(2)
     one.end(1, cost=2)
     assert one.starts.admission.admit(Applicant.of_input(one.input(2))) is None
+
+
+def test_a_drained_fleet_starts_nobody_until_that_is_taken_back(fleet: Make) -> None:
+    one = fleet()
+    one.queue(1)
+    one.ledger.update("turns", values={"drained_at": NOON})
+    answer = one.queue(2)
+    assert isinstance(answer, InLine)
+    assert "drained since 2026-11-21 12:00 UTC" in answer.reason
+    assert "runner-fleet cluster resume" in one.why(2)
+    one.end(1)
+    assert one.holders == [], "nor does whoever waits, when a turn comes back"
+    assert one.queue(1) == Known()
+    assert one.queue(3, class_name="large") == InLine(reason=answer.reason)
+    one.ledger.write("turns", "REMOVE drained_at")
+    assert set(one.starts.next_in_line()) == {"fleet-2-1", "fleet-3-1"}
+    assert one.holders == ["fleet-2-1", "fleet-3-1"]

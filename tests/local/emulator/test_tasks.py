@@ -416,3 +416,13 @@ def test_the_runner_images_own_launch(tmp_path: Path) -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in launch.environment
     assert (tmp_path / "run.sh").stat().st_mode & 0o111
     assert "-m cdk_runner_fleet.local.emulator.runner" in (tmp_path / "run.sh").read_text()
+
+
+def test_a_cluster_is_not_deleted_while_a_task_is_in_it(ecs: Ecs) -> None:
+    arn = ecs.run(f"exec {unique_sleep()}")["tasks"][0]["taskArn"]
+    with pytest.raises(ClientError) as error:
+        ecs.api.delete_cluster(cluster=ecs.cluster)
+    assert refused(error)[0] == "ClusterContainsTasksException"
+    ecs.api.stop_task(cluster=ecs.cluster, task=arn)
+    ecs.stopped(arn)
+    assert ecs.api.delete_cluster(cluster=ecs.cluster)["cluster"]["status"] == "INACTIVE"

@@ -1,0 +1,40 @@
+"""The tasks that ECS itself has, whatever the table says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from cdk_runner_fleet.cli.deployment import Deployment
+from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
+
+__all__ = ["described_tasks"]
+
+_BATCH = 100  # the most that DescribeTasks takes
+
+
+def described_tasks(deployment: Deployment) -> Iterator[Sequence[dict[str, Any]]]:
+    """The cluster's tasks as ECS describes them, at most 100 at a time.
+
+    Those that ECS only remembers are among them; it forgets a stopped one after about an hour.
+
+    Raises:
+        FleetError: if there is no such cluster.
+    """
+    ecs, name = deployment.client("ecs"), deployment.cluster
+    arns: list[str] = []
+    for wanted in ("RUNNING", "STOPPED"):
+        pages = ecs.get_paginator("list_tasks").paginate(cluster=name, desiredStatus=wanted)
+        try:
+            arns += [arn for page in pages for arn in page["taskArns"]]
+        except ClientError as error:
+            if is_refused_as(error, "ClusterNotFoundException"):
+                raise FleetError(
+                    f"there is no ECS cluster {name!r} here: check --region and --profile, "
+                    "or name the fleet's stack with --stack"
+                ) from error
+            raise
+    for first in range(0, len(arns), _BATCH):
+        yield ecs.describe_tasks(cluster=name, tasks=arns[first : first + _BATCH])["tasks"]
