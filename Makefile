@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/format_lifecycle.py --check
-	$(BIN)/shellcheck runner_image/*.sh runner_image/build/*.sh tools/*.sh .ci/run
+	$(BIN)/shellcheck runner_image/*.sh runner_image/build/*.sh tools/*.sh findings/*.sh .ci/run
 	$(BIN)/hadolint runner_image/Dockerfile
 
 types: setup
