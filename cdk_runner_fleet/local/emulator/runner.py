@@ -26,7 +26,9 @@ from typing import Any
 # act's step IDs that are not the workflow's own.
 _FRAME_STEPS = {"--setup-job": "Set up job", "--complete-job": "Complete job"}
 _OUTPUTS_STEP = "_twin_outputs"  # the twin's last step in every job that has outputs
-_CANCEL_SECONDS = 10.0  # for the steps that run even when cancelled, as GitHub gives them
+# For the steps that run even when cancelled, as GitHub gives them:
+# https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-cancellation
+_CANCEL_SECONDS = 300.0
 _CONNECT_SECONDS = 10.0
 _SIGNAL_SECONDS = 0.5
 # act (0.2.89, host_environment.go) reads a step's terminal until the step ends, but stops at once
@@ -79,29 +81,48 @@ class JobRun:
         self.session = session
         self.runner_name = runner_name
         self.cancelled = False
+        self.stopped = False
         self.conclusion: str | None = None
         self.outputs: dict[str, str] = {}
         self.steps: dict[str, dict[str, Any]] = {}
+        self._masks: set[str] = set()
+        self._current = ""
+        self._interrupted = ""
         self._act: subprocess.Popen[str] | None = None
+        self._listens = False
         self._lock = threading.Lock()
 
-    def cancel(self, signum: int) -> None:
-        """Ends the job: SIGINT lets act run the steps that always run, SIGTERM does not."""
+    def cancel(self) -> None:
+        """Ends the job as GitHub does: steps that always run have their turn."""
         with self._lock:
+            if self.cancelled:  # act takes a second SIGINT for impatience
+                return
             self.cancelled = True
-            act = self._act
-            if act and act.poll() is None:
-                act.send_signal(signum)
-        if act and signum == signal.SIGINT:
-            impatience = threading.Timer(_CANCEL_SECONDS, act.terminate)
-            impatience.daemon = True
-            impatience.start()
+            self._interrupt()
+
+    def stop(self) -> None:
+        """Ends the job as a task that is stopped does: at once."""
+        with self._lock:
+            self.cancelled = self.stopped = True
+            if self._act and self._act.poll() is None:
+                self._act.terminate()
+
+    def _interrupt(self) -> None:
+        """Has act cancel the job, once it listens: before that the signal would end it."""
+        act = self._act
+        if act is None or not self._listens or act.poll() is not None:
+            return
+        self._interrupted = self._current
+        act.send_signal(signal.SIGINT)
+        impatience = threading.Timer(_CANCEL_SECONDS, act.terminate)
+        impatience.daemon = True
+        impatience.start()
 
     def run(self) -> None:
         """Runs the job and reports it."""
         self.session.send("started")
         started = self._hook("ACTIONS_RUNNER_HOOK_JOB_STARTED")
-        if started and not self.cancelled:
+        if started and not self.stopped:
             self._run_act()
         completed = self._hook("ACTIONS_RUNNER_HOOK_JOB_COMPLETED")
         conclusion = self.conclusion or "failure"
@@ -112,9 +133,25 @@ class JobRun:
         self.session.send(
             "completed",
             conclusion=conclusion,
-            outputs=self.outputs,
-            steps=[step for step in self.steps.values() if step["conclusion"]],
+            outputs=self._tellable_outputs(),
+            steps=[
+                {**step, "name": self._masked(step["name"])}
+                for step in self.steps.values()
+                if step["conclusion"]
+            ],
         )
+
+    def _masked(self, text: str) -> str:
+        for mask in sorted(self._masks, key=len, reverse=True):
+            text = text.replace(mask, "***")
+        return text
+
+    def _tellable_outputs(self) -> dict[str, str]:
+        """Those without anything that the log masks, as GitHub keeps them."""
+        for name in [name for name, value in self.outputs.items() if self._masked(value) != value]:
+            del self.outputs[name]
+            self._log(f"Skip output '{name}' since it may contain secret.")
+        return self.outputs
 
     def _github(self) -> dict[str, str]:
         job = self.job
@@ -182,12 +219,17 @@ class JobRun:
         )  # in this process's group, so that who kills the task's group leaves no act behind
         with self._lock:
             self._act = act
-            if self.cancelled:
+            if self.stopped:
                 act.terminate()
         complaints: list[str] = []
         reader = threading.Thread(target=lambda: complaints.extend(act.stderr or ()), daemon=True)
         reader.start()
         for line in act.stdout or ():
+            if not self._listens:
+                with self._lock:
+                    self._listens = True
+                    if self.cancelled:
+                        self._interrupt()
             self._read(line)
         act.wait()
         reader.join(1.0)
@@ -207,6 +249,9 @@ class JobRun:
         identifiers = entry.get("stepID") or entry.get("stepid") or [""]
         if entry.get("jobResult"):
             self.conclusion = "success" if entry["jobResult"] == "success" else "failure"
+        if entry.get("command") == "add-mask":
+            # and each of its lines, for the log has one after the other
+            self._masks |= {part for part in (entry["arg"], *entry["arg"].splitlines()) if part}
         if identifiers == [_OUTPUTS_STEP]:
             if entry.get("command") == "set-output":
                 self.outputs[entry["name"]] = entry["arg"]
@@ -227,8 +272,13 @@ class JobRun:
                 "completed_at": now,
             },
         )
-        if entry.get("stepResult"):
-            step.update(conclusion=entry["stepResult"], completed_at=now)
+        result = entry.get("stepResult")
+        if not result:
+            self._current = identifier
+            return
+        if result == "failure" and identifier == self._interrupted:
+            result = "cancelled"
+        step.update(conclusion=result, completed_at=now)
 
     def _log(self, text: str) -> None:
         for line in text.splitlines():
@@ -282,7 +332,7 @@ def main(arguments: list[str]) -> int:
             os._exit(0)  # idle: nothing to report, and the read below would go on
         current[0].cancelled = True  # before act, signalled with its group, can end by itself
         # In a thread: a handler that takes a lock held below it would wait for ever.
-        threading.Thread(target=current[0].cancel, args=(signal.SIGTERM,)).start()
+        threading.Thread(target=current[0].stop).start()
 
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)
@@ -302,7 +352,7 @@ def main(arguments: list[str]) -> int:
     def listen() -> None:
         while (message := session.receive()) is not None:
             if message["type"] == "cancel":
-                run.cancel(signal.SIGINT)
+                run.cancel()
 
     threading.Thread(target=listen, daemon=True).start()
     run.run()

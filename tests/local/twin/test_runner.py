@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cdk_runner_fleet.local.emulator.runner import JobRun
 from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[3]
@@ -263,9 +264,92 @@ def test_a_job_under_way_ends_on_cancel_and_on_sigterm(
         process.send_signal(signal.SIGTERM)
     report = github.until_completed(run_id)
     assert report["conclusion"] == "cancelled"
-    assert ("cleaned up" in report["jobs"][0]["log_tail"]) is cleans_up
+    [job] = report["jobs"]
+    assert ("cleaned up" in job["log_tail"]) is cleans_up
+    if cleans_up:
+        steps = github.call("GET", f"/repos/octo/fleet/actions/jobs/{job['id']}")[1]["steps"]
+        ends = [step["conclusion"] for step in steps]
+        assert ends == ["success", "cancelled", "success", "success"], steps
     process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
+
+
+CLEANS = """
+on: push
+jobs:
+  j:
+    runs-on: [self-hosted, x]
+    steps:
+      - run: echo "not any more"
+      - if: always()
+        run: echo "cleaned up, ${{ job.status }}"
+      - if: cancelled()
+        run: echo "told of it"
+"""
+
+
+class Heard:
+    """A session that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, Any]] = []
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.said.append({"type": kind, **fields})
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_job_that_is_cancelled_before_its_first_step_cleans_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stopped: bool
+) -> None:
+    # GitHub evaluates the steps' conditions then; a runner that is shut down evaluates none
+    monkeypatch.setenv("RUNNER_HOME", str(tmp_path))
+    job = {
+        **{"repository": "octo/fleet", "workflow_name": "w", "key": "j", "workspace": ""},
+        **{"run_id": 1, "run_number": 1, "run_attempt": 1},
+        "file": CLEANS.replace("[self-hosted, x]", "self-hosted"),
+    }
+    heard = Heard()
+    run = JobRun(job, session=heard, runner_name="r")  # type: ignore[arg-type]
+    if is_stopped:
+        run.stop()
+    else:
+        run.cancel()
+    run.run()
+    lines = [each["line"] for each in heard.said if each["type"] == "log"]
+    shown = [line for line in lines if line.startswith(("cleaned", "told", "not any"))]
+    assert shown == ([] if is_stopped else ["cleaned up, cancelled", "told of it"])
+    assert heard.said[-1]["conclusion"] == "cancelled"
+
+
+MASKED = """
+on: push
+jobs:
+  j:
+    runs-on: [self-hosted, x]
+    env: {TOKEN: hunter2-and-more}
+    outputs: {told: "${{ steps.s.outputs.told }}", plain: "${{ steps.s.outputs.plain }}"}
+    steps:
+      - name: before ${{ env.TOKEN }} is masked
+        run: echo "::add-mask::$TOKEN"
+      - name: use ${{ env.TOKEN }}
+        id: s
+        run: |
+          echo "told=x-$TOKEN" >> "$GITHUB_OUTPUT"
+          echo "plain=y" >> "$GITHUB_OUTPUT"
+      - run: echo "it is hunter2-and-more"
+"""
+
+
+def test_what_the_log_masks_is_in_no_steps_name_and_no_output(github: Any, start: Start) -> None:
+    report = run_file(github, start, MASKED)
+    [job] = report["jobs"]
+    assert (job["conclusion"], job["outputs"]) == ("success", {"plain": "y"}), report
+    steps = github.call("GET", f"/repos/octo/fleet/actions/jobs/{job['id']}")[1]["steps"]
+    names = [step["name"] for step in steps]
+    assert names[1:-1] == ["before *** is masked", "use ***", 'echo "it is ***"']
+    assert "Skip output 'told' since it may contain secret." in job["log_tail"]
+    assert "hunter2" not in str(report)
 
 
 def processes_of(folder: Path) -> list[str]:
