@@ -10,7 +10,6 @@ from typing import Any
 from fleet_runtime import environment
 from fleet_runtime.admission import waits
 from fleet_runtime.explanation import explainer
-from fleet_runtime.explanation.unserved import DETAIL_TYPE
 from fleet_runtime.observability import observed
 
 
@@ -37,8 +36,8 @@ def handler(event: Mapping[str, Any], context: object) -> Mapping[str, Any] | No
     """Lambda's entry point for the fleet's bus and for the command line.
 
     Args:
-        event: A ``job_unserved`` event of the fleet's bus, ``{"job_id", "repository"}``, or
-            ``{"waiting": [runner, …]}``.
+        event: A ``job_unserved`` or ``job_served`` event of the fleet's bus, ``{"job_id",
+            "repository"}``, or ``{"waiting": [runner, …]}``.
         context: Lambda's context.
 
     Returns:
@@ -51,8 +50,8 @@ def handler(event: Mapping[str, Any], context: object) -> Mapping[str, Any] | No
         GitHubUnavailable: GitHub cannot be told now; the event is tried again.
         KeyError: if an event lacks what its kind has; it ends in the dead-letter queue.
     """
-    if event.get("detail-type") == DETAIL_TYPE:
-        _explainer().explain(event["detail"])
+    if "detail-type" in event:
+        _explainer().hear(event["detail-type"], event["detail"])
         return None
     if "waiting" in event:
         return _waits().reasons(event["waiting"])

@@ -196,6 +196,9 @@ def _left(row: Row) -> Iterator[Moment]:
     told_as = str(row.get("explained_as", ""))
     told_at = row.get("given_up_at") or row.get("explained_at")
     yield told_at, "fleet", _TOLD_AS.get(told_as, told_as)
+    left_to = row.get("left_to")
+    yield row.get("left_at"), "fleet", f"left to {left_to}, which has all of the job's labels"
+    yield row.get("taken_back_at"), "fleet", "what its author was told was taken back"
 
 
 def _delivery(row: Row, action: str) -> Moment:
@@ -357,6 +360,13 @@ def _failed(row: Row) -> Verdict:
     error = row.get("error", "")
     cause = cause_of(error, row.get("cause", ""))
     said = shown(row.get("cause", ""))
+    if error == "Job.CannotBeServed" and row.get("left_to"):
+        return Verdict(
+            sentence=f"The fleet leaves the job to {shown(row['left_to'])}, which has its labels; "
+            f"it has not what the job asks for itself: {said}.",
+            remedy="Nothing: GitHub gives it the job when it is online and free. Operator: "
+            "required_labels keeps such jobs out of the fleet.",
+        )
     if error == "Job.CannotBeServed":
         return Verdict(sentence=f"The fleet refused the job: {said}.", remedy=cause.remedy)
     again = "" if cause.permanent else " Reconciliation starts another while the job is queued."

@@ -59,7 +59,7 @@ class JobExplanation(Construct):
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "LEDGER_TABLE": registry.ledger_table.table_name,
                 "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,
-                **github.environment(also={"checks": "write"}),
+                **github.environment(runners="read", also={"actions": "read"}),
                 "EXPLAIN_AT_GITHUB": "on" if at_github else "off",
             },
         )
@@ -72,6 +72,7 @@ class JobExplanation(Construct):
         self.explain_job.allow("dynamodb:GetItem", resources=[registry.ledger_table.table_arn])
         catalog.parameter.grant_read(self.explain_job)
         bus.deliver_own(self, "UnservedJobs", self.explain_job, kind="job_unserved")
+        bus.deliver_own(self, "ServedJobs", self.explain_job, kind="job_served")
 
     def metric_jobs_unserved(
         self, *, period: Duration | None = None, statistic: str = "Sum"

@@ -51,7 +51,7 @@ def _check_runners(name: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
         raise ValueError(
             f"{name} {value!r} cannot be kept, use a whole number from 1 to 1000, "
-            "or several fleets with a name prefix each"
+            "or several fleets, each with required_labels and a runner_name_prefix of its own"
         )
 
 

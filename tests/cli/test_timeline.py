@@ -118,6 +118,32 @@ def test_a_refused_job() -> None:
     assert verdict.remedy.startswith("Author: change runs-on")
 
 
+def test_a_refused_job_that_is_left_to_another_runner() -> None:
+    refused = row(
+        status="FAILED",
+        error="Job.CannotBeServed",
+        cause="no class has label 'gpu'",
+        ended_at=1004,
+        left_at=1005,
+        left_to="gpu-box-1",
+    )
+    del refused["execution_arn"]
+    found = evidence(refused)
+    assert told(found)[3:] == [
+        (1005, "fleet", "left to gpu-box-1, which has all of the job's labels"),
+    ]
+    assert judge(found).sentence.startswith("The fleet leaves the job to gpu-box-1, which has its")
+    assert "required_labels" in judge(found).remedy
+
+
+def test_what_was_said_and_taken_back_stands_in_the_story() -> None:
+    found = evidence(row(explained_at=1005, explained_as="check_run", taken_back_at=1006))
+    assert [what for _, _, what in told(found)][-2:] == [
+        "its author was told with a check run on the commit",
+        "what its author was told was taken back",
+    ]
+
+
 def test_a_job_in_line_says_its_place_and_why() -> None:
     waiting = row(waiting_for="turn", waiting_reason="100 of 100 runners run")
     del waiting["execution_arn"]

@@ -84,13 +84,14 @@ def test_the_author_of_a_job_that_cannot_be_served_is_told_at_the_commit(
 ) -> None:
     job = queue(fleet, "too-big", "class:gigantic")
     [said] = until(lambda: statuses(fleet, "too-big"))
-    assert said["state"] == "failure"
+    # another runner may have what this fleet lacks
+    assert said["state"] == "success"
     assert said["description"] == (
-        "class 'gigantic' is not in the catalog, use one of small, medium, large, "
+        "No runner yet: class 'gigantic' is not in the catalog, use one of small, medium, large, "
         "or add it to the class sizes parameter"
     )
     assert said["target_url"] == url(job)
-    row = fleet.until(f"fleet-{job.id}-1", lambda row: "given_up_at" in row)
+    row = fleet.until(f"fleet-{job.id}-1", lambda row: "explained_at" in row)
     assert (row["explained_as"], row["head_sha"]) == ("commit_status", HEAD_SHA)
 
     status, out = run("explain", url(job))
@@ -178,7 +179,7 @@ def test_replaying_all_that_happened_changes_nothing(fleet: Fleet, run: Run) -> 
     done, refused = queue(fleet, "done"), queue(fleet, "refused", "class:gigantic")
     runners = [f"fleet-{job.id}-1" for job in (done, refused)]
     fleet.status(runners[0], "OFFLINE")
-    fleet.until(runners[1], lambda row: "given_up_at" in row)
+    fleet.until(runners[1], lambda row: "explained_at" in row)
     until(lambda: fleet.executions(runners[0]) == ["SUCCEEDED"])
     settle(fleet)
     before = [fleet.row(runner) for runner in runners]

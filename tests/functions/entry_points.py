@@ -110,7 +110,13 @@ def unserved(aws: Aws) -> list[dict[str, Any]]:
     """Details of the events that a job has no runner."""
     entries = [entry for call in aws.events.named("PutEvents") for entry in call["Entries"]]
     assert all(entry["DetailType"] == "job_unserved" for entry in entries)
-    return [json.loads(entry["Detail"]) for entry in entries]
+    return told(aws, "job_unserved")
+
+
+def told(aws: Aws, kind: str) -> list[dict[str, Any]]:
+    """Details of the fleet's own events of a kind."""
+    entries = [entry for call in aws.events.named("PutEvents") for entry in call["Entries"]]
+    return [json.loads(entry["Detail"]) for entry in entries if entry["DetailType"] == kind]
 
 
 def waiting_for_a_job(aws: Aws, runner_id: str, **attributes: Any) -> None:

@@ -39,9 +39,22 @@ class GitHub:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.faults.setdefault(operation, []).append((status, named, body))
 
-    def add_runner(self, name: str, *, busy: bool = False, status: str = "online") -> int:
+    def add_runner(
+        self,
+        name: str,
+        *,
+        busy: bool = False,
+        status: str = "online",
+        labels: tuple[str, ...] = (),
+    ) -> int:
         github_id = 100 + len(self.runners)
-        self.runners[github_id] = {"id": github_id, "name": name, "busy": busy, "status": status}
+        self.runners[github_id] = {
+            "id": github_id,
+            "name": name,
+            "busy": busy,
+            "status": status,
+            "labels": [{"name": label, "type": "custom"} for label in labels],
+        }
         return github_id
 
     def _answer(self, request: Received) -> tuple[int, dict[str, str], bytes]:
@@ -75,8 +88,8 @@ class GitHub:
             job = self.jobs.get(int(rest.rpartition("/")[2]))
             return _json(200, ALL_JOBS | job) if job else _json(404, {"message": "Not Found"})
         if operation == "list":
-            name = query.removeprefix("name=")
-            found = [one for one in self.runners.values() if one["name"] == name]
+            name = query.removeprefix("name=") if query.startswith("name=") else None
+            found = [one for one in self.runners.values() if name in (None, one["name"])]
             return _json(200, {"total_count": len(found), "runners": found})
         if operation == "find":
             runner = self.runners.get(int(rest.rpartition("/")[2]))

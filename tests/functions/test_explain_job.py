@@ -313,6 +313,110 @@ def test_github_that_does_not_answer_is_said_so(github: GitHub, explain: Any) ->
     assert "503" in explain({"job_id": JOB, "repository": "octo-org/example"})["error"]
 
 
+# --- other people's runners -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize("state", [{"busy": True}, {"status": "offline"}, {}])
+def test_a_job_that_another_runner_may_serve_is_left_to_it(
+    *, fleet: Aws, github: GitHub, explain: Any, final: bool, state: dict[str, Any]
+) -> None:
+    github.jobs[JOB]["labels"] = ["self-hosted", "GPU"]
+    github.add_runner("cpu-box", labels=("self-hosted",))
+    github.add_runner("gpu-box-1", labels=("Self-Hosted", "gpu", "linux"), **state)
+    explain(unserved(final=final))
+    assert posted(github) == []
+    row = fleet.row() or {}
+    assert (row["left_to"], row["left_at"] > 0) == ("gpu-box-1", True)
+    assert not {"explained_at", "given_up_at"} & set(row)
+
+
+def test_a_job_that_no_runner_has_all_labels_of_is_explained(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    github.jobs[JOB]["labels"] = ["self-hosted", "gpu", "class:huge"]
+    github.add_runner("gpu-box-1", labels=("self-hosted", "gpu"))
+    explain(unserved(final=False))
+    body = posted(github)[-1][1]
+    assert (body["state"], body["description"]) == ("success", f"No runner yet: {CAUSE}")
+
+
+def test_whether_another_runner_serves_it_is_not_asked_of_a_job_that_the_fleet_does_serve(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    github.add_runner("gpu-box-1", labels=("self-hosted",))
+    fleet.put_row(status="FAILED", error="Runner.LaunchFailed")
+    explain(unserved(error="Runner.LaunchFailed"))
+    assert posted(github)[-1][1]["state"] == "failure"
+
+
+def test_runners_that_may_not_be_looked_at_keep_nobody_quiet(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    github.fail("list", 403)
+    explain(unserved())
+    assert posted(github)[-1][1]["state"] == "failure"
+
+
+def test_a_refused_job_is_counted_once(
+    fleet: Aws, github: GitHub, explain: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(unserved(final=False))
+    explain(unserved())
+    assert [body["state"] for path, body in posted(github) if "statuses" in path] == [
+        "success",
+        "failure",
+    ]
+    assert metrics(capsys) == ["JobUnserved"]
+
+
+def served(**changes: Any) -> dict[str, Any]:
+    said = {"error": "Job.Served", "cause": "it runs on gpu-box-1", "final": False, **changes}
+    return {**unserved(**said), "detail-type": "job_served"}
+
+
+@pytest.mark.parametrize("is_app", [True, False])
+def test_what_was_said_is_taken_back_under_the_same_name(
+    fleet: Aws, github: GitHub, explain: Any, *, is_app: bool
+) -> None:
+    github.is_app = is_app
+    explain(unserved())
+    for _ in range(2):
+        explain(served())
+    path = "check-runs" if is_app else "statuses"
+    before, after = (body for where, body in posted(github) if path in where)
+    if is_app:
+        assert (before["conclusion"], after["conclusion"]) == ("failure", "neutral")
+        assert before["name"] == after["name"]
+        assert after["output"]["title"].startswith("A runner after all: ")
+        assert "    it runs on gpu-box-1" in after["output"]["summary"]
+    else:
+        assert (before["state"], after["state"]) == ("failure", "success")
+        assert before["context"] == after["context"]
+        assert after["description"] == "A runner after all: it runs on gpu-box-1"
+    assert (fleet.row() or {})["taken_back_at"] > 0
+
+
+def test_what_was_said_of_a_row_that_was_begun_anew_is_taken_back_too(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    fleet.put_row(status="STARTING", live="started")
+    explain(served())
+    assert posted(github)[-1][1]["state"] == "success"
+    assert "taken_back_at" not in (fleet.row() or {})
+
+
+def test_what_github_does_not_take_back_now_is_tried_again(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    explain(unserved())
+    github.fail("status", 502)
+    with pytest.raises(GitHubUnavailable):
+        explain(served())
+    explain(served())
+    assert (fleet.row() or {})["taken_back_at"] > 0
+
+
 # --- a runner that waits ---------------------------------------------------------------------
 
 FULL = "the fleet has 100 of 100 runners (max_runners)"

@@ -70,8 +70,8 @@ class Board:
 
     # Runners
 
-    def register(self, *, name: str, labels: Iterable[str]) -> Runner:
-        """Registers an offline ephemeral runner; raises NameTakenError."""
+    def register(self, *, name: str, labels: Iterable[str], is_ephemeral: bool = True) -> Runner:
+        """Registers an offline runner; raises NameTakenError."""
         with self.lock:
             now = time.time()
             if self._is_taken(name, before=now - self.conditions.name_held_seconds):
@@ -82,6 +82,7 @@ class Board:
                 labels=tuple(labels),
                 token=secrets.token_urlsafe(24),
                 registered_at=now,
+                is_ephemeral=is_ephemeral,
             )
             self.runners[runner.id] = runner
             self.registered.append(runner)
@@ -128,7 +129,7 @@ class Board:
             runner.send = send
             runner.connected_once = True
             self._assign()
-            if self.conditions.idle_seconds and runner.job is None:
+            if self.conditions.idle_seconds and runner.job is None and runner.is_ephemeral:
                 _after(self.conditions.idle_seconds, partial(self._remove_idle, runner))
             return runner
 
@@ -183,18 +184,19 @@ class Board:
             self._notify("in_progress", job)
 
     def completed(self, runner: Runner, report: dict[str, Any]) -> None:
-        """The runner is done; being ephemeral, it is removed.
+        """The runner is done; an ephemeral one is removed.
 
         `report` has its `conclusion` (success, failure or cancelled), `outputs` and `steps`.
         """
         with self.lock:
             job, runner.job = runner.job, None
-            self._unlist(runner)
-            if job is None or job.status == "completed":
-                return
-            job.outputs = report["outputs"]
-            job.steps = report["steps"]
-            self._complete(job, report["conclusion"])
+            if runner.is_ephemeral:
+                self._unlist(runner)
+            if job is not None and job.status != "completed":
+                job.outputs = report["outputs"]
+                job.steps = report["steps"]
+                self._complete(job, report["conclusion"])
+            self._assign()
 
     # Runs
 

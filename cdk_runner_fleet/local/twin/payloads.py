@@ -174,7 +174,7 @@ class Payloads:
             "os": "linux" if runner.connected_once else "unknown",
             "status": "online" if runner.send else "offline",
             "busy": runner.job is not None,
-            "ephemeral": True,
+            "ephemeral": runner.is_ephemeral,
             "labels": [
                 {"id": number, "name": label, "type": "custom"}
                 for number, label in enumerate(runner.labels, start=1)

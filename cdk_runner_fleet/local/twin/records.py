@@ -19,10 +19,11 @@ Send = Callable[[dict[str, Any]], None]
 
 @dataclass(kw_only=True)
 class Runner:
-    """A JIT runner. `send` is there while its session is open.
+    """A runner. `send` is there while its session is open.
 
-    `had_job` says whether it was ever given one; `removed_at` is there once it is gone; `scope` is
-    the path of the repository, organization or enterprise that it is registered for.
+    `is_ephemeral` says that it goes after its first job, as JIT runners do; `had_job` says whether
+    it was ever given one; `removed_at` is there once it is gone; `scope` is the path of the
+    repository, organization or enterprise that it is registered for.
     """
 
     id: int
@@ -35,6 +36,7 @@ class Runner:
     connected_once: bool = False
     job: Job | None = None
     had_job: bool = False
+    is_ephemeral: bool = True
     scope: str = ""
     group_id: int = 1
 

@@ -22,7 +22,7 @@ from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.offer import Offer, execution_input
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_input
-from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id
+from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id, read_name
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -77,7 +77,10 @@ class Dispatcher:
                 job=job.identity | event.stamp,
                 github_runner_id=job.github_runner_id,
             )
+            if runner is None:
+                self._leave_to_another(event)
             self._make_up_for(job, runner)
+            self._take_back(job, runner)
         elif event.action == "completed" and job.runner_name:
             runner = self.signals.completed(
                 job.runner_name,
@@ -87,11 +90,13 @@ class Dispatcher:
                 job=job.identity | event.stamp,
                 github_runner_id=job.github_runner_id,
             )
-            own_id = self.own_runner_id(job)
-            if runner is None and job.runner_name == own_id:
+            if runner is None and job.runner_name == self.own_runner_id(job):
                 self._release_ended(event, cause=_DONE)
+            elif runner is None:
+                self._leave_to_another(event)
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
+            self._take_back(job, runner)
         elif event.action == "completed":
             self._release_ended(event, cause=_CANCELLED)
 
@@ -149,9 +154,10 @@ class Dispatcher:
             if known is None or known.error != REFUSED:
                 # it has a runner: what it asks for is gone only since
                 return
-        # whoever wrote the row may not have come so far
+        # whoever wrote the row may not have come so far; and another runner may have what this
+        # fleet lacks, so the last word is reconciliation's
         self.unserved.tell(
-            {"runner_id": runner_id, **row}, error=REFUSED, cause=refusal.reason, final=True
+            {"runner_id": runner_id, **row}, error=REFUSED, cause=refusal.reason, final=False
         )
 
     def _note_use(self, runner: Runner) -> None:
@@ -182,6 +188,37 @@ class Dispatcher:
         if runner.released_at is None:
             self._replace(runner)
         self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
+
+    def _leave_to_another(self, event: JobEvent) -> None:
+        """Let go of what was started for a job that runs on a runner of somebody else's."""
+        job = event.job
+        name = read_name(job.runner_name or "")
+        if name and name.prefix == self.offer.runner_name_prefix:
+            # one of the fleet's, of which this is old news
+            return
+        if self.offer.label_rules.ignored(job.labels):
+            return
+        has_ended = event.action == "completed"
+        values: dict[str, Value] = {
+            "ran_on": job.runner_name or "",
+            **({"job_status": job.conclusion or "completed"} if has_ended else {}),
+            **event.stamp,
+        }
+        refused = {**values, "end_reason": _TAKEN}
+        if not self.records.leave_refused(self.own_runner_id(job), values=refused):
+            self._release(job, cause=_TAKEN, values=values)
+
+    def _take_back(self, job: Job, runner: Runner | None) -> None:
+        """Have it taken back at the commit if the job's author was told of no runner."""
+        own_id = self.own_runner_id(job)
+        is_own = runner is not None and runner.runner_id == own_id
+        rows = [runner] if runner and is_own else self.records.of_job(own_id)
+        told = [row for row in rows if row.told_at is not None]
+        if not told:
+            return
+        last = max(told, key=lambda row: row.told_at or 0)
+        if (last.told_at or 0) > max(row.taken_back_at or 0 for row in told):
+            self.unserved.take_back(last, cause=f"it runs on {job.runner_name}")
 
     def _replace(self, runner: Runner) -> None:
         """Start another one like a runner, for the job that it was started for.

@@ -32,8 +32,13 @@ CAUSES: dict[str, Cause] = {
         title="the fleet does not have what the job asks for",
         remedy="Author: change runs-on as the cause says, push, and run the job again. Operator: "
         "`runner-fleet list-class-sizes` shows what there is; allowed_images and "
-        "runner_class_sizes set it.",
+        "runner_class_sizes set it, and required_labels keeps other runners' jobs out.",
         permanent=True,
+        public=True,
+    ),
+    "Job.Served": Cause(
+        title="what was said of it before is over",
+        remedy="Nothing: GitHub has the job's own log.",
         public=True,
     ),
     "Job.Waits": Cause(

@@ -9,18 +9,22 @@ from typing import Any
 
 from fleet_runtime.aws.client import client
 from fleet_runtime.explanation.explanation import Explanation
+from fleet_runtime.explanation.unserved import SERVED_DETAIL_TYPE
 from fleet_runtime.github import remedies
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused
-from fleet_runtime.job.job import Job
+from fleet_runtime.github.runners import list_runners
+from fleet_runtime.job.job import Job, cut
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.observability import count, logger
-from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 
 _HAS_RUNNER = ("in_progress", "completed")
-_ASKING = {"actions": "read"}
+_TELLING = {"checks": "write"}
+_MOST_RUNNER_PAGES = 20
+"""Of a hundred runners each: what there is time for."""
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -40,7 +44,7 @@ class Explainer:
 
     Attributes:
         records: The runners' rows.
-        asking: GitHub, to be asked about jobs.
+        asking: GitHub, to be asked about jobs and runners.
         telling: GitHub, to be told. An App that may not be told anything is still answered.
         explain_at_github: Whether authors are told there, or in the log alone.
         label_rules: Which jobs are the fleet's.
@@ -57,11 +61,22 @@ class Explainer:
         """Make it from the function's settings."""
         return cls(
             records=RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table),
-            asking=GitHub.of(replace(settings.connection, github_permissions=_ASKING)),
-            telling=GitHub.of(settings.connection),
+            asking=GitHub.of(settings.connection),
+            telling=GitHub.of(replace(settings.connection, github_permissions=_TELLING)),
             explain_at_github=settings.explain_at_github,
             label_rules=settings.label_rules,
         )
+
+    def hear(self, kind: str, detail: Mapping[str, Any]) -> None:
+        """Handle an event of the fleet's bus: see ``explain`` and ``take_back``.
+
+        Raises:
+            GitHubUnavailable: GitHub cannot be told now; the same event tells it later.
+        """
+        if kind == SERVED_DETAIL_TYPE:
+            self.take_back(detail)
+        else:
+            self.explain(detail)
 
     def explain(self, detail: Mapping[str, Any]) -> None:
         """Handle a ``job_unserved`` event, which may come twice, or when the job is served.
@@ -71,11 +86,11 @@ class Explainer:
                 event tells it later.
         """
         about = Explanation.from_detail(detail)
-        if not self._is_news(about):
+        runner = self.records.find(about.runner_id)
+        if not _is_news(about, runner):
             logger.info("nothing to explain", runner_id=about.runner_id)
             return
-        if self._has_runner(about, job_id=int(detail["job_id"])):
-            logger.info("job has a runner", runner_id=about.runner_id)
+        if self._is_anothers(about, job_id=int(detail["job_id"])):
             return
         explained_as = self._tell(about)
         logger.warning(
@@ -88,7 +103,7 @@ class Explainer:
         if about.waits:
             self.records.update(
                 about.runner_id,
-                values={"wait_explained_at": self.records.now},
+                values={"wait_explained_at": self.records.now, "explained_as": explained_as},
                 condition="attribute_exists(live)",
             )
             return
@@ -99,8 +114,28 @@ class Explainer:
             condition=f"attribute_exists(runner_id) AND attribute_not_exists({mark})"
             " AND attribute_not_exists(live)",
         )
-        if first:
+        if first and not (runner and (runner.explained_at or runner.given_up_at)):
             count("JobUnserved")
+
+    def take_back(self, detail: Mapping[str, Any]) -> None:
+        """Handle a ``job_served`` event: what was said of the job is said no longer.
+
+        Raises:
+            GitHubUnavailable: GitHub cannot be told now; the same event tells it later.
+        """
+        about = Explanation.from_detail(detail)
+        runner = self.records.find(about.runner_id)
+        if runner and runner.taken_back_at and runner.taken_back_at >= (runner.told_at or 0):
+            logger.info("taken back before", runner_id=about.runner_id)
+            return
+        explained_as = self._tell(about)
+        logger.info("taken back", runner_id=about.runner_id, explained_as=explained_as)
+        self.records.update(
+            about.runner_id,
+            values={"taken_back_at": self.records.now},
+            # a row that was begun anew has nothing to take back
+            condition="attribute_exists(explained_as)",
+        )
 
     def view(self, job_id: int, *, repository: str) -> dict[str, Any]:
         """Say what GitHub says of a job, or why it does not: ``{"error": …}``."""
@@ -113,26 +148,36 @@ class Explainer:
         except GitHubError as error:
             return {"error": str(error)}
 
-    def _is_news(self, about: Explanation) -> bool:
-        runner = self.records.find(about.runner_id)
-        if about.waits:
-            return bool(runner and runner.waits and runner.wait_explained_at is None)
-        if runner is None:
-            return True
-        told = runner.given_up_at if about.final else runner.given_up_at or runner.explained_at
-        return runner.has_ended and told is None
-
-    def _has_runner(self, about: Explanation, *, job_id: int) -> bool:
-        """Whether the job got another runner, or was cancelled, before it could be explained."""
+    def _is_anothers(self, about: Explanation, *, job_id: int) -> bool:
+        """Whether the job has another runner, was cancelled, or is for another runner to serve."""
         if not self.explain_at_github:
             return False
         try:
             job = self._job(job_id, repository=about.repository)
+            if job.status in _HAS_RUNNER:
+                logger.info("job has a runner", runner_id=about.runner_id)
+                return True
+            left_to = self._who_serves(job) if about.error == REFUSED else None
         except GitHubRefused as error:
             # no permission to look is none to keep quiet
             logger.warning("job not found", runner_id=about.runner_id, error=str(error))
             return False
-        return job.status in _HAS_RUNNER
+        if left_to is None:
+            return False
+        logger.info("left to another runner", runner_id=about.runner_id, left_to=left_to)
+        self.records.update(
+            about.runner_id,
+            values={"left_at": self.records.now, "left_to": left_to},
+            condition="attribute_exists(runner_id) AND attribute_not_exists(live)",
+        )
+        return True
+
+    def _who_serves(self, job: Job) -> str | None:
+        """Name a runner that has all of a job's labels, whosever and whatever it does now."""
+        wanted = {str(label).lower() for label in job.labels}
+        request = list_runners(scope=self.asking.scope.path)
+        listed = self.asking.items(request, most=_MOST_RUNNER_PAGES)
+        return next((cut(one.name) for one in listed if wanted <= one.labels), None)
 
     def _tell(self, about: Explanation) -> str:
         """Tell it at GitHub; returns how: ``check_run``, ``commit_status`` or only the ``log``."""
@@ -161,6 +206,15 @@ class Explainer:
 
     def _job(self, job_id: int, *, repository: str) -> Job:
         return self.asking.ask(get_job(repository=repository, job_id=job_id))
+
+
+def _is_news(about: Explanation, runner: Runner | None) -> bool:
+    if about.waits:
+        return bool(runner and runner.waits and runner.wait_explained_at is None)
+    if runner is None:
+        return True
+    told = runner.given_up_at if about.final else runner.given_up_at or runner.explained_at
+    return runner.has_ended and told is None
 
 
 def _view(job: Job) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.explanation.causes import Cause, cause_of
-from fleet_runtime.explanation.unserved import WAITS
+from fleet_runtime.explanation.unserved import SERVED, WAITS
 from fleet_runtime.github import checks
 from fleet_runtime.github.message import Request
 
@@ -35,7 +35,7 @@ class Explanation:
         error: The error's name.
         cause: What went wrong, empty where that is not for the author.
         final: Whether no other runner will be tried. What may still come right must not stand in a
-            merge's way, because nobody takes it back then.
+            merge's way: what takes it back may be lost.
     """
 
     repository: str
@@ -86,7 +86,7 @@ class Explanation:
             name=self.name,
             external_id=self.runner_id,
             conclusion="failure" if self.final else "neutral",
-            title=f"{'No runner' if self.final else 'No runner yet'}: {self.meaning.title}",
+            title=f"{_headline(self)}: {self.meaning.title}",
             summary=_summary(self),
             details_url=self.job_url,
         )
@@ -103,9 +103,17 @@ class Explanation:
         )
 
 
+def _headline(about: Explanation) -> str:
+    if about.error == SERVED:
+        return "A runner after all"
+    return "No runner" if about.final else "No runner yet"
+
+
 def _summary(about: Explanation) -> str:
     # one indented line is code whatever stands in it: no mention, no link, no markup
     first = "will not come" if about.final else "has not come yet"
+    if about.error == SERVED:
+        return f"The job is served: {about.meaning.title}.\n\n    {about.cause}\n"
     cause = f"    {about.cause}\n\n" if about.cause else ""
     return (
         f"The job's self-hosted runner {first}: {about.meaning.title}.\n\n{cause}"
@@ -117,7 +125,7 @@ def _summary(about: Explanation) -> str:
 
 def _status(about: Explanation) -> str:
     said = about.cause or about.meaning.title
-    return said if about.final else f"No runner yet: {said}"
+    return said if about.final else f"{_headline(about)}: {said}"
 
 
 def _line(text: str, *, limit: int) -> str:

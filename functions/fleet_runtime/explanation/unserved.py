@@ -11,6 +11,7 @@ from fleet_runtime.aws.items import Value
 from fleet_runtime.runner.rows import Runner
 
 DETAIL_TYPE = "job_unserved"
+SERVED_DETAIL_TYPE = "job_served"
 
 _ABOUT = (
     "runner_id",
@@ -25,12 +26,17 @@ _ABOUT = (
 WAITS = "Job.Waits"
 """The error of a runner that has waited for long. It is no end, and stands on no row."""
 
+SERVED = "Job.Served"
+"""What takes back what was said of a job. It is no error, and stands on no row."""
+
 _LONGEST_CAUSE = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unserved:
-    """Puts ``job_unserved`` events. Saying the same twice does no harm: it is explained once.
+    """Puts ``job_unserved`` events, and ``job_served`` ones that take them back.
+
+    Saying the same twice does no harm: it is explained once.
 
     Attributes:
         events: An EventBridge client.
@@ -55,10 +61,27 @@ class Unserved:
             EventNotTakenError: if the bus did not take it.
         """
         said: Mapping[str, object] = vars(row) if isinstance(row, Runner) else row
-        detail = {name: said[name] for name in _ABOUT}
+        self._announce(DETAIL_TYPE, said, error=error, cause=cause, final=final)
+
+    def take_back(self, row: Runner, *, cause: str) -> None:
+        """Say that a job has a runner, or will have one, after its author was told of none.
+
+        Args:
+            row: The row that says so.
+            cause: What has come.
+
+        Raises:
+            EventNotTakenError: if the bus did not take it.
+        """
+        self._announce(SERVED_DETAIL_TYPE, vars(row), error=SERVED, cause=cause, final=False)
+
+    def _announce(
+        self, kind: str, row: Mapping[str, object], *, error: str, cause: str, final: bool
+    ) -> None:
+        detail = {name: row[name] for name in _ABOUT}
         announce(
             self.events,
             bus=self.bus,
-            detail_type=DETAIL_TYPE,
+            detail_type=kind,
             detail=detail | {"error": error, "cause": cause[:_LONGEST_CAUSE], "final": final},
         )

@@ -42,12 +42,18 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredRunner:
-    """A runner as GitHub lists it: ``status`` is ``online`` or ``offline``."""
+    """A runner as GitHub lists it.
+
+    Attributes:
+        status: ``online`` or ``offline``.
+        labels: Lower-cased.
+    """
 
     github_runner_id: int
     name: str
     status: str
     busy: bool
+    labels: frozenset[str]
 
 
 class Removal(Enum):
@@ -221,9 +227,12 @@ def _read_deprecation(response: Response) -> RunnerDeprecation | None:
 
 
 def _registered(runner: Mapping[str, Any]) -> RegisteredRunner:
+    labels = runner.get("labels")
+    named = [each.get("name") for each in labels or () if isinstance(each, dict)]
     return RegisteredRunner(
         github_runner_id=int(runner["id"]),
         name=str(runner.get("name")),
         status=str(runner.get("status")),
         busy=runner.get("busy") is True,
+        labels=frozenset(str(name).lower() for name in named),
     )

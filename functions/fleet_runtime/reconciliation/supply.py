@@ -16,7 +16,7 @@ from fleet_runtime.job.labels import Refusal
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
 from fleet_runtime.runner.executions import Executions
-from fleet_runtime.runner.name import followed, next_runner_id
+from fleet_runtime.runner.name import next_runner_id
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -24,6 +24,8 @@ _MOST_NAMES = 5
 """Names that are tried at once for a runner, if executions of those names ended without a row."""
 _LONG_WAIT_SECONDS = 600
 """About when somebody who pushed a commit looks why nothing has happened."""
+_PATIENCE_GRACES = 10
+"""Graces that another fleet or machine has to take a job that this one refused: ten minutes."""
 _SURPLUS = "no queued job needs this runner"
 
 
@@ -65,7 +67,7 @@ class Supply:
             What was done; None if there is nothing to do now.
         """
         name = self.dispatcher.own_runner_id(job)
-        tried = self._tried(name)
+        tried = self.records.of_job(name)
         if tried and is_fresh:
             return None
         queued = JobEvent.missed(job)
@@ -74,11 +76,11 @@ class Supply:
             if not tried:
                 self.dispatcher.refuse(queued, document)
             elif tried[-1].error == REFUSED:
-                # whoever refused it may not have come as far as to say so
-                return self._give_up(tried[-1], tried=1)
+                return self._refused(tried[-1])
             return None
         # a job that could not be served before may be served now, under its first name
-        if tried and tried[-1].error != REFUSED:
+        refused = tried[-1] if tried and tried[-1].error == REFUSED else None
+        if tried and not refused:
             decision = self._next(tried, job)
             if isinstance(decision, GiveUp):
                 return self._give_up(decision.last, tried=len(tried))
@@ -87,7 +89,10 @@ class Supply:
                 logger.info("runner not started", job_id=job.job_id, reason=decision.reason)
                 return None
             name = decision.runner_id
-        return self._start(document, name=name)
+        started = self._start(document, name=name)
+        if started and refused and refused.told_at:
+            self.unserved.take_back(refused, cause="the fleet has what it asks for by now")
+        return started
 
     def explain_wait(self, runner: Runner) -> bool:
         """Have a job's author told why its runner has waited for long; returns whether it has."""
@@ -106,15 +111,6 @@ class Supply:
         logger.warning("runner was surplus", runner_id=runner.runner_id)
         count("SurplusReleased")
         return True
-
-    def _tried(self, first: str) -> Sequence[Runner]:
-        tried: list[Runner] = []
-        for runner_id in followed(first):
-            runner = self.records.find(runner_id)
-            if runner is None:
-                break
-            tried.append(runner)
-        return tried
 
     def _next(self, tried: Sequence[Runner], job: Job) -> Start | Wait | GiveUp:
         now = self.records.now
@@ -137,6 +133,17 @@ class Supply:
         """Have the author told what somebody has to mend, if its own event did not."""
         if is_permanent(last.error) and last.explained_at is None:
             self.unserved.tell(last, error=last.error, cause=last.cause, final=False)
+
+    def _refused(self, last: Runner) -> GiveUp | None:
+        """Give a job up that still waits, long after it was refused: others may serve it."""
+        if self.records.now < max(last.ended_at or 0, last.left_at or 0) + (
+            self.grace * _PATIENCE_GRACES
+        ):
+            if last.left_at is None:
+                # whoever refused it may not have come as far as to say so
+                self._explain(last)
+            return None
+        return self._give_up(last, tried=1)
 
     def _give_up(self, last: Runner, *, tried: int) -> GiveUp | None:
         if last.given_up_at is not None:

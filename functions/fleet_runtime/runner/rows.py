@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
 from fleet_runtime.aws.table import Records
-from fleet_runtime.runner.name import heartbeat_key
+from fleet_runtime.runner.name import followed, heartbeat_key
 
 WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
@@ -40,6 +40,9 @@ OF_REGISTRATION = (
 
 Ids are compared only where there was a task before: see ``docs/failure-modes.md``.
 """
+
+_AT_GITHUB = ("check_run", "commit_status")
+"""How a job's author is told; else it is in the log alone."""
 
 _ENDED = frozenset({"OFFLINE", "FAILED"})
 
@@ -87,6 +90,9 @@ class Runner:
     explained_at: int | None
     wait_explained_at: int | None
     given_up_at: int | None
+    explained_as: str
+    taken_back_at: int | None
+    left_at: int | None
 
     @classmethod
     def from_item(cls, item: Item) -> Runner:
@@ -131,12 +137,23 @@ class Runner:
             explained_at=number(item, "explained_at"),
             wait_explained_at=number(item, "wait_explained_at"),
             given_up_at=number(item, "given_up_at"),
+            explained_as=text(item, "explained_as"),
+            taken_back_at=number(item, "taken_back_at"),
+            left_at=number(item, "left_at"),
         )
 
     @property
     def has_ended(self) -> bool:
         """Whether its life has ended, with all that belongs to it."""
         return self.status in _ENDED
+
+    @property
+    def told_at(self) -> int | None:
+        """When something was last said at the job's commit; None if nothing was."""
+        if self.explained_as not in _AT_GITHUB:
+            return None
+        told = (self.explained_at, self.wait_explained_at, self.given_up_at)
+        return max((at for at in told if at is not None), default=None)
 
     @property
     def is_in_line(self) -> bool:
@@ -213,6 +230,30 @@ class RunnerRecords(Records):
         """Read a row, with every write before it."""
         item = self._table.get(runner_id)
         return Runner.from_item(item) if item else None
+
+    def of_job(self, first: str) -> Sequence[Runner]:
+        """Read the rows of a job's own runner and of those that followed it, in order.
+
+        Args:
+            first: The name of its own.
+        """
+        found: list[Runner] = []
+        for runner_id in followed(first):
+            runner = self.find(runner_id)
+            if runner is None:
+                break
+            found.append(runner)
+        return found
+
+    def leave_refused(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
+        """End the row of a refused job that runs on somebody else's runner, if it is one's."""
+        left = self.update(
+            runner_id,
+            values={"status": "OFFLINE", **values},
+            condition="#error = :refused AND attribute_not_exists(live)",
+            operands={":refused": REFUSED},
+        )
+        return left is not None
 
     def waiting(self, *, waiting_labels: str) -> Iterator[str]:
         """List runners that wait for a job with these labels. The index may lag behind."""

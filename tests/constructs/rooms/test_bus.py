@@ -42,6 +42,7 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
         for kind in rule["EventPattern"]["detail-type"]
     ]
     assert sorted(kinds) == [
+        "job_served",
         "job_unserved",
         "retired_runner_found",
         "runner_release_taken_over",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ..aws_stand_in import EARLIER_TASK, RUNNER, Aws
-from ..entry_points import started_input, unserved, waiting_for_a_job
+from ..entry_points import started_input, told, unserved, waiting_for_a_job
 from ..events import job, sample
 
 # --- queued ---------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_a_refused_jobs_author_is_to_be_told(aws: Aws, dispatch: Any) -> None:
             "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
             "error": "Job.CannotBeServed",
             "cause": row["cause"],
-            "final": True,
+            "final": False,
         }
     ]
 
@@ -182,6 +182,110 @@ def test_a_task_that_has_another_job_by_then_keeps_it_and_that_jobs_runner_goes(
     row = aws.row()
     assert row is not None
     assert not {"completed_at", "released_at"} & set(row)
+
+
+# --- on somebody else's runner ---------------------------------------------------------------
+
+OTHERS = ("gpu-box-1", "other-2832853555-1", "fleet-gpu-2832853555-1")
+"""A machine, and the runners of two other fleets: of another prefix, of one that begins alike."""
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+@pytest.mark.parametrize("runner", OTHERS)
+@pytest.mark.parametrize("phase", ["runner", "job"])
+def test_a_job_that_runs_elsewhere_needs_its_runner_no_more(
+    *, aws: Aws, dispatch: Any, name: str, runner: str, phase: str
+) -> None:
+    aws.park(phase)
+    for _ in range(2):
+        dispatch(job(name, runner_name=runner))
+    assert {(token, error) for token, error, _ in aws.resumed} == {
+        (f"token-{phase}", "Runner.Released")
+    }
+    row = aws.row()
+    assert row is not None
+    assert row["ran_on"] == runner
+    assert row["released_at"] > 0
+    assert row.get("job_status") == ("success" if name == "completed" else None)
+    assert aws.row(runner) is None
+
+
+def test_a_job_that_ran_elsewhere_before_it_was_heard_of_starts_nothing(
+    aws: Aws, dispatch: Any
+) -> None:
+    dispatch(job("in_progress", runner_name="gpu-box-1"))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["ran_on"]) == ("OFFLINE", "gpu-box-1")
+    assert row["released_at"] > 0
+
+
+def test_a_refused_job_that_runs_elsewhere_is_refused_no_more(aws: Aws, dispatch: Any) -> None:
+    labels = ["self-hosted", "gpu"]
+    dispatch(job("queued", labels=labels))
+    dispatch(job("in_progress", labels=labels, runner_name="gpu-box-1"))
+    dispatch(job("completed", labels=labels, runner_name="gpu-box-1"))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["ran_on"], row["job_status"]) == ("OFFLINE", "gpu-box-1", "success")
+    assert "no class has label 'gpu'" in row["cause"]
+
+
+def test_a_runner_whose_job_ran_elsewhere_and_that_took_another_is_kept(
+    aws: Aws, dispatch: Any
+) -> None:
+    aws.park("completion", started_at=100, job_id=9)
+    waiting_for_a_job(aws, "fleet-9-1")
+    dispatch(job("in_progress", runner_name="gpu-box-1"))
+    assert [token for token, _, _ in aws.resumed] == ["token-fleet-9-1"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_strangers_job_on_a_strangers_runner_leaves_no_trace(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("REQUIRED_LABELS", '["fleet-prod"]')
+    dispatch(job("in_progress", runner_name="fleet-gpu-2832853555-1"))
+    assert aws.row() is None
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+@pytest.mark.parametrize("runner", [RUNNER, "gpu-box-1", "fleet-9-1"])
+def test_what_was_said_of_a_job_is_taken_back_when_it_runs(
+    *, aws: Aws, dispatch: Any, name: str, runner: str
+) -> None:
+    said = {"explained_as": "commit_status", "job_name": "test (3.12)", "head_sha": "e" * 40}
+    aws.put_row(status="WAITING_FOR_JOB", job_id=2832853555, explained_at=5, **said)
+    aws.put_row(runner_id="fleet-9-1", job_id=9, status="WAITING_FOR_JOB")
+    dispatch(job(name, runner_name=runner))
+    (event,) = told(aws, "job_served")
+    assert (event["runner_id"], event["error"], event["final"]) == (RUNNER, "Job.Served", False)
+    assert event["cause"] == f"it runs on {runner}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"explained_as": "log", "explained_at": 5},
+        {"explained_as": "check_run", "explained_at": 5, "taken_back_at": 5},
+        {"explained_as": "check_run", "given_up_at": 5, "taken_back_at": 9},
+    ],
+)
+def test_what_was_not_said_or_is_taken_back_is_not_taken_back(
+    aws: Aws, dispatch: Any, said: dict[str, Any]
+) -> None:
+    aws.put_row(status="WAITING_FOR_JOB", job_id=2832853555, **said)
+    dispatch(job("in_progress", runner_name="gpu-box-1"))
+    assert told(aws, "job_served") == []
+
+
+def test_the_last_word_of_several_runners_is_taken_back(aws: Aws, dispatch: Any) -> None:
+    said = {"status": "FAILED", "job_id": 2832853555, "explained_as": "check_run"}
+    aws.put_row(explained_at=5, taken_back_at=6, **said)
+    aws.put_row(runner_id=f"{RUNNER}-r1", given_up_at=9, **said)
+    dispatch(job("in_progress", runner_name="gpu-box-1"))
+    assert [event["runner_id"] for event in told(aws, "job_served")] == [f"{RUNNER}-r1"]
 
 
 # --- released -------------------------------------------------------------------------------

@@ -91,6 +91,55 @@ def test_a_job_that_cannot_be_served_gets_a_row_that_says_why(world: World) -> N
     assert world.reconcile()["started"] == [f"fleet-{job.id}-1"]
 
 
+def test_a_refused_job_is_given_up_when_others_have_had_time_to_take_it(world: World) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
+    job = world.job("self-hosted, gpu")
+    job.created_at = job.queued_at = time.time() - 300
+    name = f"fleet-{job.id}-1"
+
+    def told() -> list[bool]:
+        puts = world.aws.events.named("PutEvents")
+        return [json.loads(put["Entries"][0]["Detail"])["final"] for put in puts]
+
+    world.reconcile()
+    assert told() == [False]
+    row = world.aws.row(name)
+    assert row is not None
+    now = int(time.time())
+    steps: list[tuple[dict[str, int], list[bool]]] = [
+        # whoever refused it may not have come as far as to say so
+        ({}, [False]),
+        ({"explained_at": now}, []),
+        ({"explained_at": 5, "ended_at": now - 590}, []),
+        ({"explained_at": 5, "ended_at": now - 610}, [True]),
+        # somebody else's runner has its labels
+        ({"left_at": now - 590, "ended_at": now - 9999}, []),
+        ({"left_at": now - 610, "ended_at": now - 9999}, [True]),
+    ]
+    for attributes, more in steps:
+        before = len(told())
+        world.aws.put_row(**{**row, **attributes})
+        world.reconcile()
+        assert told()[before:] == more, attributes
+
+
+def test_a_refused_job_that_is_served_after_all_is_said_to_be(world: World) -> None:
+    job = world.job("self-hosted, class:huge")
+    world.reconcile()
+    row = world.aws.row(f"fleet-{job.id}-1")
+    assert row is not None
+    world.aws.put_row(**row, given_up_at=5, explained_as="check_run")
+    catalog = json.dumps({"huge": {"cpu": 512, "memory": 1024}})
+    fleet_aws.client("ssm").put_parameter(
+        Name="/fleet/class-sizes", Type="String", Overwrite=True, Value=catalog
+    )
+    forget()
+    assert world.reconcile()["started"] == [f"fleet-{job.id}-1"]
+    last = world.aws.events.named("PutEvents")[-1]["Entries"][0]
+    assert last["DetailType"] == "job_served"
+    assert json.loads(last["Detail"])["cause"] == "the fleet has what it asks for by now"
+
+
 def test_a_runner_that_came_to_nothing_is_followed_by_another(world: World) -> None:
     job = world.job()
     name = f"fleet-{job.id}-1"

@@ -5,6 +5,8 @@ of this machine that stands for the checkout),
 "protected_environments" (names)
 GET  /_twin/runs/{id}              the run with its jobs and the end of their logs
 POST /_twin/jobs/{id}/cancel       POST /_twin/jobs/{id}/approve
+POST /_twin/runners                {"name", "labels"} and, optional, "seconds": a runner of
+somebody else's, which passes each job after so long
 GET  /_twin/deliveries             webhook deliveries and their answers
 POST /_twin/faults                 {"webhook": {WebhookFault}}, {"api": {ApiFault}},
 {"runner": {RunnerFault}} or {"conditions": {Conditions}}
@@ -12,8 +14,10 @@ POST /_twin/faults                 {"webhook": {WebhookFault}}, {"api": {ApiFaul
 
 from __future__ import annotations
 
+from cdk_runner_fleet.local.twin.board import NameTakenError
 from cdk_runner_fleet.local.twin.faults import ApiFault, Conditions, RunnerFault, WebhookFault
 from cdk_runner_fleet.local.twin.github import GitHub
+from cdk_runner_fleet.local.twin.others import add_runner
 from cdk_runner_fleet.local.twin.request import (
     Answer,
     RefusalError,
@@ -55,6 +59,21 @@ def approve_job(github: GitHub, request: Request, job_id: int) -> Answer:
     return 202, {}
 
 
+def add_others_runner(github: GitHub, request: Request) -> Answer:
+    body = request.json()
+    try:
+        runner = add_runner(
+            github.board,
+            name=str(body.get("name")),
+            labels=[str(label) for label in body.get("labels") or ()],
+            scope=f"/repos/{github.repository}".casefold(),
+            seconds=float(body.get("seconds") or 0),
+        )
+    except NameTakenError as error:
+        raise RefusalError(409, f"there is a runner named {error}") from error
+    return 201, github.payloads.runner(runner)
+
+
 def list_deliveries(github: GitHub, request: Request) -> Answer:
     return 200, [
         {
@@ -94,6 +113,7 @@ ROUTES = routes(
     ("GET", r"/_twin/runs/(?P<run_id>\d+)", report_run),
     ("POST", r"/_twin/jobs/(?P<job_id>\d+)/cancel", cancel_job),
     ("POST", r"/_twin/jobs/(?P<job_id>\d+)/approve", approve_job),
+    ("POST", "/_twin/runners", add_others_runner),
     ("GET", "/_twin/deliveries", list_deliveries),
     ("POST", "/_twin/faults", script_fault),
 )
