@@ -42,6 +42,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_delegate": set(),
     "_nag": set(),
     "_logs": set(),
+    "_name": set(),
     "_function": {"_assets", "_logs", "_nag"},
     # what the constructs are told
     "values.ecr": set(),
@@ -59,7 +60,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
     "rooms.runner_image": {"_logs", "_nag", "rooms.recipe", "values.ecr"},
-    "rooms.cluster": {"_logs", "_nag", "rooms.runner_image", "values.runner_class"},
+    "rooms.cluster": {"_logs", "_nag", "_name", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},
     "rooms.explanation": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jsii
-from aws_cdk import ArnFormat, Aws, Duration, Fn, Names, Stack
+from aws_cdk import ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -17,11 +17,17 @@ from cdk_runner_fleet._nag import (
     acknowledge_any_resource,
     acknowledge_pattern,
 )
+from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
 
 CONTAINER_NAME = "runner"
 """The one container of a runner's task; the state machine's overrides name it too."""
+
+FLEET_TAG = "runner-fleet:fleet"
+"""The tag that says whose a task is. Class and repository, ``runner-fleet:class`` and
+``runner-fleet:repository``, are given by the state machine, which knows them: no tag stands on a
+task definition and on a launch, because it is not documented which would hold."""
 
 _NOT_KNOWN_YET = (
     "Each image has a task definition family of its own under the fleet's prefix, and each runner "
@@ -167,6 +173,7 @@ class RunnerCluster(Construct):
         """Let ``role`` start and stop runners in this cluster."""
         _allow(role, "ecs:RunTask", resources=self.launchable_arns, cluster_arn=self.cluster_arn)
         _allow(role, "ecs:StopTask", resources=[self.tasks_arn], cluster_arn=self.cluster_arn)
+        self._grant_tag(role, [self.tasks_arn], by="RunTask")
         for arn in (*self.launchable_arns, self.tasks_arn):
             acknowledge_pattern(role, arn, reason=_NOT_KNOWN_YET)
         self._grant_pass_roles(role)
@@ -191,6 +198,7 @@ class RunnerCluster(Construct):
     def grant_register(self, role: iam.IRole) -> None:
         """Let ``role`` make a family for a new image, and take back what a dead one has."""
         _allow(role, "ecs:RegisterTaskDefinition", resources=[self.image_families_arn])
+        self._grant_tag(role, [self.image_families_arn], by="RegisterTaskDefinition")
         acknowledge_pattern(role, self.image_families_arn, reason=_NOT_KNOWN_YET)
         unscoped = (
             "ecs:DescribeTaskDefinition",
@@ -200,6 +208,17 @@ class RunnerCluster(Construct):
         _allow(role, *unscoped, resources=["*"])
         acknowledge_any_resource(role, actions=", ".join(unscoped))
         self._grant_pass_roles(role)
+
+    @staticmethod
+    def _grant_tag(role: iam.IRole, resources: Sequence[str], *, by: str) -> None:
+        """Let ``role`` give tags to what it makes, while it makes it; ECS asks for that beside."""
+        role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["ecs:TagResource"],
+                resources=list(resources),
+                conditions={"StringEquals": {"ecs:CreateAction": by}},
+            )
+        )
 
     def _grant_pass_roles(self, launcher: iam.IRole) -> None:
         self._launchers.append(launcher)
@@ -239,6 +258,7 @@ class RunnerCluster(Construct):
             network_mode="awsvpc",
             requires_compatibilities=["FARGATE"],
             execution_role_arn=self.execution_role.role_arn,
+            tags=[CfnTag(key=FLEET_TAG, value=fleet_name(self))],
             runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
                 cpu_architecture=architecture, operating_system_family="LINUX"
             ),

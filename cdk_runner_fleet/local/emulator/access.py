@@ -19,7 +19,7 @@ from ministack.core.responses import error_response_json, get_account_id, get_re
 from ministack.core.router import extract_access_key_id
 from ministack.services import apigateway, ecs, eventbridge, lambda_svc, sts
 
-from . import upstream
+from . import ecs_tags, upstream
 from .callbacks import Tokens
 from .options import ACCOUNT
 
@@ -168,6 +168,38 @@ def role_refusal(role: str, action: str, resource: str) -> str:
     return (
         f"AccessDeniedException: User: {who} is not authorized to perform: {action} on resource: "
         f"{resource} because no identity-based policy allows the {action} action"
+    )
+
+
+def tag_refusal(action: str, headers: dict[str, str], query: dict[str, Any], body: bytes) -> Any:
+    """The answer to a caller who makes something with tags and may not give it any, or None.
+
+    "Grant permission to tag resources on creation", Amazon ECS developer guide.
+    """
+    request = _request(body)
+    match action:
+        case "ecs:RunTask" if ecs_tags.of_task(request):
+            cluster = _cluster_arn(request).rsplit("/", 1)[-1]
+            resource = f"arn:aws:ecs:{get_region()}:{get_account_id()}:task/{cluster}/*"
+        case "ecs:RegisterTaskDefinition" if request.get("tags"):
+            resource = ecs_resource(action, body)
+        case _:
+            return None
+    denied = iam_evaluator.enforce(
+        extract_access_key_id(headers, query),
+        "ecs:TagResource",
+        "iam",
+        get_region(),
+        resource_arn=resource,
+        service_context={"ecs:createaction": action.removeprefix("ecs:")},
+    )
+    if denied is None or isinstance(denied, iam_evaluator.AuthError):
+        return None
+    return error_response_json(
+        "AccessDeniedException",
+        f"User: {denied.principal_arn} is not authorized to perform: ecs:TagResource on resource: "
+        f"{resource} because no identity-based policy allows the ecs:TagResource action",
+        400,
     )
 
 

@@ -144,9 +144,10 @@ class Front:
                 await self._faults.release(fault)
             elif fault is not None:
                 return error_response_json(fault.code, fault.message, fault.status)
-            refusal = access.pass_role_refusal(action, headers, query_params, body)
-            if refusal is not None:
-                return refusal
+            for refused in (access.pass_role_refusal, access.tag_refusal):
+                refusal = refused(action, headers, query_params, body)
+                if refusal is not None:
+                    return refusal
         return await self._upstream_dispatch(method, path, headers, body, query_params, request_id)
 
 

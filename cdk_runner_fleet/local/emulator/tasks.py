@@ -33,7 +33,7 @@ from ministack.services import ecr, ecs
 
 from cdk_runner_fleet.local.emulator.buildah import ImageError, RunnerImages, first_process
 
-from . import access, events, upstream
+from . import access, ecs_tags, events, upstream
 from .faults import Faults
 from .launch import Launch, Launcher, image_launch, runner_launch
 from .options import Options
@@ -69,6 +69,7 @@ class Tasks:
         self._client_tokens: dict[str, Any] = {}
         self._upstream_run: Any = None
         self._upstream_delete: Any = None
+        self._upstream_register: Any = None
 
     # --- API handlers (ministack's signatures)
 
@@ -77,14 +78,18 @@ class Tasks:
         with self._lock:
             if token in self._client_tokens:
                 return json_response(copy.deepcopy(self._client_tokens[token]))
-            refusal = self._refusal(data)
+            refusal = self._refusal(data) or ecs_tags.refusal(ecs_tags.of_task(data))
             if refusal is not None:
                 return refusal
             fault = self._faults.take("ecs:RunTask", json.dumps(data), outcomes=("failure",))
             if fault is not None:
                 reason = fault.reason or "Capacity is unavailable at this time. Please try again."
                 return json_response({"tasks": [], "failures": [{"reason": reason}]})
-            status, headers, body = self._upstream_run(data)
+            tags = ecs_tags.of_task(data)
+            if data.get("enableECSManagedTags"):
+                cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
+                tags = [*tags, {"key": "aws:ecs:clusterName", "value": str(cluster)}]
+            status, headers, body = self._upstream_run({**data, "tags": tags})
             if token and status == 200:
                 self._client_tokens[token] = json.loads(body)
             return status, headers, body
@@ -138,6 +143,10 @@ class Tasks:
                     400,
                 )
         return None
+
+    def register_task_definition(self, data: dict[str, Any]) -> Any:
+        """A definition, unless ECS does not take its tags."""
+        return ecs_tags.refusal(data.get("tags") or []) or self._upstream_register(data)
 
     def stop_task(self, data: dict[str, Any]) -> Any:
         cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
@@ -460,6 +469,9 @@ def install(
     ecs._docker = types.SimpleNamespace()
     tasks._upstream_run = upstream.replace(ecs, "_run_task", tasks.run_task, takes=("data",))
     upstream.replace(ecs, "_stop_task", tasks.stop_task, takes=("data",))
+    tasks._upstream_register = upstream.replace(
+        ecs, "_register_task_definition", tasks.register_task_definition, takes=("data",)
+    )
     tasks._upstream_delete = upstream.replace(
         ecs, "_delete_cluster", tasks.delete_cluster, takes=("data",)
     )

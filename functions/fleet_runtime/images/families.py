@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fleet_runtime.aws.client import Client
@@ -11,7 +12,7 @@ _CONTAINER = "runner"
 
 
 class Families:
-    """Makes the families of images from the base task definition.
+    """Makes the families of images from the base task definition, with its tags.
 
     Args:
         ecs: An ECS client.
@@ -42,7 +43,8 @@ class Families:
         newest = self._newest(family)
         if newest and _image(newest) == image:
             return str(newest["taskDefinitionArn"])
-        base = self._ecs.describe_task_definition(taskDefinition=self._base)["taskDefinition"]
+        described = self._ecs.describe_task_definition(taskDefinition=self._base, include=["TAGS"])
+        base = described["taskDefinition"]
         taken = self._ecs.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
         clone = {key: base[key] for key in taken.members if key in base}
         containers = [
@@ -56,7 +58,8 @@ class Families:
         }
         made = self._ecs.register_task_definition(
             **clone
-            | {"family": family, "containerDefinitions": containers, "runtimePlatform": platform}
+            | {"family": family, "containerDefinitions": containers, "runtimePlatform": platform},
+            **_tags(described),
         )
         return str(made["taskDefinition"]["taskDefinitionArn"])
 
@@ -103,6 +106,13 @@ class Families:
         except self._ecs.exceptions.ClientException:
             return None
         return found if found["status"] == "ACTIVE" else None
+
+
+def _tags(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The tags that a definition can be made with: those of AWS's own are AWS's to give."""
+    tags = [one for one in described.get("tags", []) if not one["key"].startswith("aws:")]
+    # an empty list would ask for the permission to give tags, too
+    return {"tags": tags} if tags else {}
 
 
 def _image(definition: dict[str, Any]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 
+from cdk_runner_fleet import RunnerFleet
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
 
@@ -183,3 +186,24 @@ def test_a_task_declares_what_its_image_was_said_to_have(
     assert declared["ContainerDefinitions"][0]["Environment"] == [
         {"Name": "RUNNER_CAPABILITIES", "Value": "shell,python,postgres"}
     ]
+
+
+def test_tags_reach_the_tasks_definition_beside_the_fleets_name() -> None:
+    app = cdk.App(analytics_reporting=False)
+    stack = cdk.Stack(app, "Ci")
+    RunnerFleet(stack, "Runners", github_repo="octo-org/octo-repo")
+    cdk.Tags.of(app).add("team", "a")
+    [definition] = of_type(template_of(stack), "AWS::ECS::TaskDefinition")
+    tags = {tag["Key"]: tag["Value"] for tag in definition["Tags"]}
+    assert tags.pop("team") == "a"
+    assert tags.keys() == {"runner-fleet:fleet"}
+    assert re.fullmatch(r"Ci-Runners-[0-9A-F]{8}", tags["runner-fleet:fleet"])
+
+
+def test_tags_are_given_by_who_makes_a_thing_and_only_while_it_does(minimal: Template) -> None:
+    found = [s for s in statements(minimal) if s["Action"] == "ecs:TagResource"]
+    by = {s["Condition"]["StringEquals"]["ecs:CreateAction"]: str(s["Resource"]) for s in found}
+    assert len(found) == len(by) == 2
+    assert ":task/" in by["RunTask"]
+    assert ":task-definition/" in by["RegisterTaskDefinition"]
+    assert "'*'" not in str(by)

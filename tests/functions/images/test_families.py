@@ -100,3 +100,35 @@ def test_an_image_that_is_ready_is_the_only_one_its_family_launches(fleet: Fleet
     leave_a_revision(old)
     fleet(event)  # told again
     assert fleet.launched() == f"{REPOSITORY}@{digest_of('c')}"
+
+
+def registration(fleet: Fleet) -> dict[str, Any]:
+    """Build an image; returns what its family was registered with."""
+    asked: list[dict[str, Any]] = []
+    events, name = client("ecs").meta.events, "provide-client-params.ecs.RegisterTaskDefinition"
+    events.register(name, lambda params, **_: asked.append(params), unique_id="asked")
+    try:
+        fleet.build()
+    finally:
+        events.unregister(name, unique_id="asked")
+    [request] = asked
+    return request
+
+
+def test_the_family_has_the_tags_of_the_base_but_not_those_of_aws(fleet: Fleet) -> None:
+    ecs = client("ecs")
+    base = ecs.describe_task_definition(taskDefinition="fleet-runner-abc")["taskDefinition"]
+    given = {"runner-fleet:fleet": "Ci", "team": "a", "aws:cloudformation:stack-name": "Ci"}
+    ecs.tag_resource(
+        resourceArn=base["taskDefinitionArn"],
+        tags=[{"key": key, "value": value} for key, value in given.items()],
+    )
+    request = registration(fleet)
+    assert {tag["key"]: tag["value"] for tag in request["tags"]} == {
+        "runner-fleet:fleet": "Ci",
+        "team": "a",
+    }
+
+
+def test_a_base_without_tags_asks_for_no_permission_to_give_some(fleet: Fleet) -> None:
+    assert "tags" not in registration(fleet)

@@ -388,6 +388,29 @@ class TestMachineIntegration:
         assert outcome(family, cluster + "x") == "ECS.AccessDeniedException"
         assert outcome(family.replace("family-", "other-"), cluster) == "ECS.AccessDeniedException"
 
+    def test_tags_need_a_permission_of_their_own(self, ecs: Ecs, emulator: Emulator) -> None:
+        run = {"Effect": "Allow", "Action": "ecs:RunTask", "Resource": "*"}
+        tagging = {
+            "Effect": "Allow",
+            "Action": "ecs:TagResource",
+            "Resource": f"arn:aws:ecs:us-east-1:123456789012:task/{ecs.cluster}/*",
+            "Condition": {"StringEquals": {"ecs:CreateAction": "RunTask"}},
+        }
+        other = tagging | {"Condition": {"StringEquals": {"ecs:CreateAction": "CreateCluster"}}}
+        ecs.api.register_task_definition(
+            family=ecs.family,
+            requiresCompatibilities=["FARGATE"],
+            containerDefinitions=[{"name": "runner", "image": READY_IMAGE}],
+            tags=[{"key": "team", "value": "a"}],
+        )
+        plain, tagged = self.machine(ecs), self.machine(ecs, PropagateTags="TASK_DEFINITION")
+        assert emulator.run(plain, statements=[run])["status"] == "SUCCEEDED"
+        for statements in ([run], [run, other]):
+            denied = emulator.run(tagged, statements=statements)
+            assert denied["error"] == "ECS.AccessDeniedException"
+            assert "not authorized to perform: ecs:TagResource" in denied["cause"]
+        assert emulator.run(tagged, statements=[run, tagging])["status"] == "SUCCEEDED"
+
     def test_pass_role(self, ecs: Ecs, emulator: Emulator) -> None:
         role = emulator.role(
             [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}], service="ecs-tasks"
@@ -426,3 +449,23 @@ def test_a_cluster_is_not_deleted_while_a_task_is_in_it(ecs: Ecs) -> None:
     ecs.api.stop_task(cluster=ecs.cluster, task=arn)
     ecs.stopped(arn)
     assert ecs.api.delete_cluster(cluster=ecs.cluster)["cluster"]["status"] == "INACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        ([("team", "a~b")], "invalid characters"),
+        ([("aws:mine", "a")], "reserved"),
+        ([("a", "1"), ("a", "2")], "Duplicate tag keys"),
+        ([(f"k{n}", "v") for n in range(51)], "limit of 50"),
+        ([("team", "x" * 257)], "too long"),
+    ],
+)
+def test_tags_that_ecs_does_not_take(ecs: Ecs, tags: list[tuple[str, str]], why: str) -> None:
+    given = [{"key": key, "value": value} for key, value in tags]
+    with pytest.raises(ClientError, match=why):
+        ecs.run(tags=given)
+    with pytest.raises(ClientError, match=why):
+        ecs.api.register_task_definition(
+            family=ecs.family, containerDefinitions=[{"name": "r", "image": "x"}], tags=given
+        )

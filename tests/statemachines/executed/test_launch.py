@@ -72,3 +72,24 @@ def test_a_permanent_failure_fails_at_once_with_its_reason(rig: Rig) -> None:
     assert life.path().count("LaunchTask") == 1
     assert life.row()["error"] == "Runner.LaunchFailed"
     assert "MISSING" in life.row()["cause"]
+
+
+def test_a_task_has_tags_by_which_its_cost_can_be_told(rig: Rig) -> None:
+    rig.ecs.register_task_definition(
+        family="tagged",
+        requiresCompatibilities=["FARGATE"],
+        containerDefinitions=[{"name": "runner", "image": "x"}],
+        tags=[{"key": "runner-fleet:fleet", "value": "Ci"}, {"key": "team", "value": "a b"}],
+    )
+    life = rig.start(family="tagged", class_name="größe~2", repository="octo-org/octo_repo.x")
+    life.parked("runner")
+    [arn] = rig.running_tasks(life.runner_id)
+    [task] = rig.ecs.describe_tasks(cluster=rig.cluster, tasks=[arn], include=["TAGS"])["tasks"]
+    tags = {tag["key"]: tag["value"] for tag in task["tags"]}
+    assert tags.pop("aws:ecs:clusterName")
+    assert tags == {
+        "runner-fleet:fleet": "Ci",
+        "runner-fleet:class": "gr__e_2",
+        "runner-fleet:repository": "octo-org/octo_repo.x",
+        "team": "a b",
+    }
