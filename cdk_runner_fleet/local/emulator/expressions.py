@@ -140,11 +140,3 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
             f"The JSONata expression '{expression}' returned nothing (undefined)."
         )
     return _plain_output(result, expression)
-
-
-def state_variables(states_data: Mapping[str, Any]) -> dict[str, Any]:
-    """The value of ``$states``: ``result`` and ``errorOutput`` only where they exist."""
-    optional = ("result", "errorOutput")
-    return {
-        key: value for key, value in states_data.items() if key not in optional or value is not None
-    }

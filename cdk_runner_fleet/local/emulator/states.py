@@ -50,7 +50,7 @@ from moto.stepfunctions.parser.asl.eval.callback import callback as moto_callbac
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
-from moto.stepfunctions.parser.asl.eval.states import ContextObject, TaskData
+from moto.stepfunctions.parser.asl.eval.states import ContextObject, States, TaskData
 from moto.stepfunctions.parser.asl.eval.variable_store import VariableStore
 from moto.stepfunctions.parser.asl.parse import preprocessor
 from moto.stepfunctions.parser.asl.utils.encoding import to_json_str
@@ -250,6 +250,26 @@ def _readable(expression: str) -> str:
     return expression
 
 
+def _reset(self: States, input_value: Any) -> None:
+    """``$states`` of a state that begins; moto has null for what is not there yet."""
+    self._states_data["input"] = copy.deepcopy(input_value)
+    _leave_out(self, "result", "errorOutput")
+
+
+def _set_result(self: States, result: Any) -> None:
+    """``$states.result``, of what has succeeded alone: moto gives an error as a result too."""
+    if "errorOutput" in self._states_data and result == self._states_data["errorOutput"]:
+        _leave_out(self, "result")
+    else:
+        _leave_out(self, "errorOutput")
+        self._states_data["result"] = copy.deepcopy(result)
+
+
+def _leave_out(states: States, *names: str) -> None:
+    for name in names:
+        states._states_data.pop(name, None)
+
+
 def _own_scopes(self: preprocessor.Preprocessor, *_: Any, **__: Any) -> None:
     """One list each; moto has one for all, on which a refused definition leaves its language."""
     self._query_language_per_scope = []
@@ -259,7 +279,7 @@ def _evaluate_expression(self: Any, env: Environment) -> None:
     variables = {
         **env.variable_store._outer_scope,
         **env.variable_store._inner_scope,
-        "states": expressions.state_variables(env.states._states_data),
+        "states": env.states._states_data,
     }
     try:
         env.stack.append(expressions.evaluate(self.expression, variables))
@@ -350,6 +370,8 @@ def install(
         lambda self, env: _choose(self, env, choose),
         takes=("self", "env"),
     )
+    upstream.replace(States, "reset", _reset, takes=("self", "input_value"))
+    upstream.replace(States, "set_result", _set_result, takes=("self", "result"))
     upstream.replace(
         preprocessor.Preprocessor, "__init__", _own_scopes, takes=("self", "args", "kwargs")
     )

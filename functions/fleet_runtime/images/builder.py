@@ -354,7 +354,7 @@ class Builder:
                 retry_seconds=0,
             )
         if digest:
-            return self._promote(tag, build, digest=digest)
+            return self._promote(tag, build, digest=digest, release=releases.current.version)
         return self._fail(
             tag,
             build_id=build.build_id,
@@ -372,7 +372,7 @@ class Builder:
             self.families.keep_only(row.revision)
         return left or self.images.find(tag)
 
-    def _promote(self, tag: str, build: Build, *, digest: str) -> ImageRow | None:
+    def _promote(self, tag: str, build: Build, *, digest: str, release: str) -> ImageRow | None:
         seen = self.images.find(tag)
         if not seen.base:
             logger.info("built an image that nobody wants any more", image_tag=tag)
@@ -400,6 +400,10 @@ class Builder:
         logger.info("image ready", image_tag=tag, digest=digest, waiters=len(row.waiters))
         if seen.status == "READY":
             count("ImageRebuilt")
+        if built.runner_version != release:
+            logger.info("a newer release was taken over meanwhile", image_tag=tag)
+            self.images.queue_rebuild(row)
+            return self.images.find(tag)
         return row
 
     def _fail(

@@ -196,6 +196,20 @@ def test_an_image_in_use_is_built_anew_as_soon_as_there_is_a_newer_release(
     assert fleet.starts.count(tag) == 2
 
 
+def test_an_image_that_was_being_built_meanwhile_follows_too(fleet: Fleet) -> None:
+    fleet.join(RUNNER)
+    assert fleet.request() == "BUILDING"
+    learn_newer(fleet)
+    fleet(TAKEN_OVER)
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.told == [(f"token-{RUNNER}", "Success")], "nobody waits for the newer one"
+    assert fleet.row()["runner_version"] == "2.338.0"
+    assert fleet.codebuild.running == [TAG]
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.row()["runner_version"] == "2.339.0"
+    assert (fleet.codebuild.running, fleet.starts) == ([], [TAG, TAG])
+
+
 def test_a_newer_release_is_followed_no_more_at_a_time_than_may_be_built_and_after_jobs(
     fleet: Fleet,
 ) -> None:

@@ -14,7 +14,6 @@ from cdk_runner_fleet.local.emulator.expressions import (
     ParseError,
     evaluate,
     parse,
-    state_variables,
 )
 from tests.reference_jsonata import refusals
 from tests.waiting import until
@@ -189,11 +188,6 @@ def test_a_pattern_that_is_none_of_javascripts_is_refused(pattern: str) -> None:
 def test_times_of_the_context_are_text() -> None:
     start = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
     assert evaluate("$states.context.t", {"states": {"context": {"t": start}}}) == start.isoformat()
-
-
-def test_result_exists_only_after_a_task() -> None:
-    data = {"input": 1, "context": {}, "result": None, "errorOutput": None}
-    assert evaluate("$exists($states.result)", {"states": state_variables(data)}) is False
 
 
 def test_one_expression_in_many_threads() -> None:

@@ -81,6 +81,36 @@ class TestTokens:
         states.send_task_success(taskToken=token(emulator, table, "a"), output='{"n": 41}')
         assert json.loads(emulator.ended(arn)["output"]) == 42
 
+    @pytest.mark.parametrize(("output", "told"), [("null", [True, True]), ("{}", [True, False])])
+    def test_a_result_that_is_null_is_one(
+        self, emulator: Emulator, output: str, told: list[bool]
+    ) -> None:
+        table = emulator.table()
+        say = "{% [$exists($states.result), $states.result = null] %}"
+        arn = emulator.start(one(park(table, "a", Output=say)))
+        states = emulator.client("stepfunctions")
+        states.send_task_success(taskToken=token(emulator, table, "a"), output=output)
+        assert json.loads(emulator.ended(arn)["output"]) == told
+
+    def test_what_has_failed_has_an_error_and_no_result(self, emulator: Emulator) -> None:
+        table = emulator.table()
+        say = "{% [$exists($states.result), $exists($states.errorOutput)] %}"
+        catch = [{"ErrorEquals": ["States.ALL"], "Output": say, "Next": "Caught"}]
+        retry = [{"ErrorEquals": ["Again"], "IntervalSeconds": 1}]
+        state = park(table, "a", Catch=catch, Retry=retry, Output=say)
+        machine = {"StartAt": "Only", "States": {"Only": state, "Caught": {"Type": "Succeed"}}}
+        states = emulator.client("stepfunctions")
+        arn = emulator.start(machine)
+        first = token(emulator, table, "a")
+        states.send_task_failure(taskToken=first, error="Mine")
+        assert json.loads(emulator.ended(arn)["output"]) == [False, True]
+        arn = emulator.start(machine)
+        second = eventually(lambda: (one_ := token(emulator, table, "a")) != first and one_)
+        states.send_task_failure(taskToken=second, error="Again")
+        third = eventually(lambda: (one_ := token(emulator, table, "a")) != second and one_)
+        states.send_task_success(taskToken=third, output="{}")
+        assert json.loads(emulator.ended(arn)["output"]) == [True, False]
+
     def test_a_running_execution_keeps_the_definition_it_began_with(
         self, emulator: Emulator
     ) -> None:
