@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
-from fleet_runtime.images.codebuild import ended_image
 from fleet_runtime.images.image import Image
 from fleet_runtime.images.parts import Parts, Settings
 from fleet_runtime.images.release_news import FOUND, RETIRED, TAKEN_OVER
@@ -45,8 +44,7 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
         return {"status": row.status, "build_log_url": row.log_url}
     kind, owner, detail = event["detail-type"], event["id"], event.get("detail", {})
     if kind == "CodeBuild Build State Change":
-        if tag := ended_image(detail):
-            builder.build_ended(tag, build_id=detail["build-id"], owner=owner)
+        builder.build_ended(detail["build-id"], owner=owner)
     elif kind == "CloudFormation Stack Status Change":
         upkeep.deployed(owner=owner)
     elif kind == "Scheduled Event":

@@ -33,7 +33,7 @@ class FleetApi(Construct):
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self.http_api = apigateway.HttpApi(self, "HttpApi", create_default_stage=False)
-        self.log_group = log_group(self, "AccessLogs")
+        self.log_group = log_group(self, "AccessLogs", vended_by="apis")
         stage = apigateway.HttpStage(
             self,
             "Stage",

@@ -89,10 +89,15 @@ class RunnerCluster(Construct):
         self._task_role: iam.Role | None = None
         self._launchers: list[iam.IRole] = []
 
-        self.cluster = ecs.CfnCluster(
+        self.cluster = ecs.CfnCluster(self, "Cluster")
+        # not in the cluster itself: an account's first one makes the service-linked role of ECS,
+        # which the providers need at once (cloudformation-coverage-roadmap#818)
+        ecs.CfnClusterCapacityProviderAssociations(
             self,
-            "Cluster",
+            "CapacityProviders",
+            cluster=self.cluster.ref,
             capacity_providers=list(CAPACITY_PROVIDERS),
+            default_capacity_provider_strategy=[],
         )
         acknowledge(
             self.cluster,
@@ -156,8 +161,12 @@ class RunnerCluster(Construct):
 
     @property
     def image_families_arn(self) -> str:
-        """ARN pattern of the families that are made for images."""
-        return self._ecs_arn("task-definition", f"{self.family}-*:*")
+        """ARN pattern of the families that are made for images.
+
+        With a revision or without one: which of them ECS asks IAM for while a family has none is
+        nowhere documented.
+        """
+        return self._ecs_arn("task-definition", f"{self.family}-*")
 
     @property
     def launchable_arns(self) -> list[str]:
@@ -197,7 +206,18 @@ class RunnerCluster(Construct):
 
     def grant_register(self, role: iam.IRole) -> None:
         """Let ``role`` make a family for a new image, and take back what a dead one has."""
-        _allow(role, "ecs:RegisterTaskDefinition", resources=[self.image_families_arn])
+        # The reference names task definitions for it, yet what ECS refuses it refuses on `*` (every
+        # denial that is quoted in public, the last of 2026-02): a family's ARN would never match.
+        # A request without the key, which is a list, meets ForAllValues too.
+        role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["ecs:RegisterTaskDefinition"],
+                resources=["*"],
+                conditions={
+                    "ForAllValues:StringEquals": {"ecs:compute-compatibility": ["FARGATE"]}
+                },
+            )
+        )
         self._grant_tag(role, [self.image_families_arn], by="RegisterTaskDefinition")
         acknowledge_pattern(role, self.image_families_arn, reason=_NOT_KNOWN_YET)
         unscoped = (
@@ -206,7 +226,7 @@ class RunnerCluster(Construct):
             "ecs:ListTaskDefinitions",
         )
         _allow(role, *unscoped, resources=["*"])
-        acknowledge_any_resource(role, actions=", ".join(unscoped))
+        acknowledge_any_resource(role, actions=", ".join(("ecs:RegisterTaskDefinition", *unscoped)))
         self._grant_pass_roles(role)
 
     @staticmethod

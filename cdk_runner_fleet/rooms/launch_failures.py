@@ -78,9 +78,33 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
         remedy="deploy again: the cluster lost its capacity providers",
     ),
     LaunchFailure(
+        name="service-linked role",
+        pattern="service.?linked role",
+        answer=Answer.FAIL,
+        remedy="make the role that ECS works with in this account: aws iam "
+        "create-service-linked-role --aws-service-name ecs.amazonaws.com",
+    ),
+    LaunchFailure(
+        name="role that ECS cannot assume",
+        pattern="unable to assume the role",
+        answer=Answer.FAIL,
+        remedy="wait a minute if the fleet has just been deployed, a new role is not known "
+        "everywhere at once; else deploy again: the execution role or the task role is gone, or "
+        "does not trust ecs-tasks.amazonaws.com",
+    ),
+    LaunchFailure(
+        name="AccessDeniedException: denied whatever the image",
+        pattern="iam:PassRole|explicit deny",
+        answer=Answer.FAIL,
+        remedy="deploy again, and look for a service control policy or a permissions boundary that "
+        "denies it",
+    ),
+    LaunchFailure(
+        # of a family that is not there yet nothing can be resolved, so IAM may be asked for a name
+        # that no policy can have
         name="AccessDeniedException",
         pattern="AccessDenied|not authorized",
-        answer=Answer.FAIL,
+        answer=Answer.FIND_IMAGE,
         remedy="deploy again, and look for a service control policy that denies ecs:RunTask",
     ),
     LaunchFailure(
@@ -127,7 +151,8 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
     ),
     LaunchFailure(
         name="RESOURCE:*",
-        pattern="RESOURCE:",
+        # from its beginning: a refusal by IAM has "on resource: …"
+        pattern="^RESOURCE:",
         answer=Answer.WAIT,
         remedy="RESOURCE:ENI means that the subnets have no address left: give larger ones",
     ),

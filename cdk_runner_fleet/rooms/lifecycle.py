@@ -60,7 +60,7 @@ class RunnerLifecycle(Construct):
         super().__init__(scope, construct_id)
         deregister, check = registration.deregister_runner, registration.check_runner
         build = images.build_image
-        self.log_group = log_group(self, "Logs")
+        self.log_group = log_group(self, "Logs", vended_by="states")
         self.state_machine = sfn.StateMachine(
             self,
             "StateMachine",

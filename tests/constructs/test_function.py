@@ -48,3 +48,24 @@ def test_everything_is_traced_where_that_is_asked_for(everything: Template) -> N
     [machine] = of_type(everything, "AWS::StepFunctions::StateMachine")
     assert machine["TracingConfiguration"] == {"Enabled": True}
     assert {"xray:PutTraceSegments", "xray:PutTelemetryRecords"} <= actions_on_xray(everything)
+
+
+def test_services_that_write_logs_by_themselves_do_so_below_vendedlogs(minimal: Template) -> None:
+    groups = {
+        name: resource["Properties"].get("LogGroupName", "")
+        for name, resource in minimal["Resources"].items()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+    }
+    [machine] = of_type(minimal, "AWS::StepFunctions::StateMachine")
+    [stage] = of_type(minimal, "AWS::ApiGatewayV2::Stage")
+    [destination] = machine["LoggingConfiguration"]["Destinations"]
+    written = {
+        "states": destination["CloudWatchLogsLogGroup"]["LogGroupArn"],
+        "apis": stage["AccessLogSettings"]["DestinationArn"],
+    }
+    for service, arn in written.items():
+        prefix, stack, place, incarnation = groups[arn["Fn::GetAtt"][0]]["Fn::Join"][1]
+        assert prefix == f"/aws/vendedlogs/{service}/"
+        assert (stack, len(place)) == ({"Ref": "AWS::StackName"}, 10)
+        assert "AWS::StackId" in str(incarnation)
+    assert sum(bool(name) for name in groups.values()) == 2

@@ -24,6 +24,8 @@ WITHOUT_RESOURCE_LEVEL = {
     "ecs:DescribeTaskDefinition",
     "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
+    # by the reference it has one; what ECS refuses, it refuses on * (rooms/cluster.py)
+    "ecs:RegisterTaskDefinition",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",

@@ -112,13 +112,10 @@ def event_of(build: dict[str, Any]) -> dict[str, Any]:
         "detail": {
             "build-status": build["buildStatus"],
             "build-id": build["arn"],
-            "additional-information": {"environment": _dashed(build["environment"])},
+            # the documented sample's: what StartBuild was told need not be in it
+            "additional-information": {"environment": {"environment-variables": []}},
         },
     }
-
-
-def _dashed(environment: dict[str, Any]) -> dict[str, Any]:
-    return {"environment-variables": environment["environmentVariables"]}
 
 
 def digest_of(content: str) -> str | None:

@@ -43,7 +43,32 @@ ERRORS = {
     ("ThrottlingException", "Rate exceeded"): "ThrottlingException",
     ("ServerException", "Service Unavailable. Please try again later."): "ServerException",
     ("ConflictException", "The RunTask request could not be processed"): "ConflictException",
-    ("AccessDeniedException", "You do not have authorization"): "AccessDeniedException",
+    (
+        "AccessDeniedException",
+        "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: ecs:RunTask "
+        "on resource: arn:aws:ecs:us-east-1:123456789012:task-definition/fleet-3-node because no "
+        "identity-based policy allows the ecs:RunTask action",
+    ): "AccessDeniedException",
+    (
+        "AccessDeniedException",
+        "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: ecs:RunTask "
+        "on resource: * with an explicit deny in a service control policy",
+    ): "AccessDeniedException: denied whatever the image",
+    (
+        "AccessDeniedException",
+        "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: iam:PassRole "
+        "on resource: arn:aws:iam::123456789012:role/y",
+    ): "AccessDeniedException: denied whatever the image",
+    (
+        "InvalidParameterException",
+        "Unable to assume the service linked role. Please verify that the ECS service linked role "
+        "exists.",
+    ): "service-linked role",
+    (
+        "ClientException",
+        "ECS was unable to assume the role 'arn:aws:iam::123456789012:role/x' that was provided "
+        "for this task. Please verify that the role being passed has the proper trust relationship",
+    ): "role that ECS cannot assume",
     ("BlockedException", "Your account is currently blocked"): "BlockedException",
     ("ClusterNotFoundException", "Cluster not found."): "ClusterNotFoundException",
     ("PlatformUnknownException", "unknown"): "PlatformUnknownException",

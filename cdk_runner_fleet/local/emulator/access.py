@@ -103,16 +103,18 @@ def ecs_resource(action: str, body: bytes) -> str:
             known = ecs._task_defs.get(ecs._resolve_td_key(reference))
             if known is not None:
                 return str(known["taskDefinitionArn"])
-            revision = "" if ":" in reference else ":1"
-            return f"{prefix}:task-definition/{reference}{revision}"
-        case "RegisterTaskDefinition":
-            return f"{prefix}:task-definition/{request.get('family', '')}:1"
+            return f"{prefix}:task-definition/{reference}"  # there is no revision yet
         case "StopTask" | "DescribeTasks":
             tasks = [request.get("task", ""), *request.get("tasks", [])]
             reference = str(next((task for task in tasks if task), ""))
             cluster = _cluster_arn(request).rsplit("/", 1)[-1]
             return reference if ":" in reference else f"{prefix}:task/{cluster}/{reference}"
-        case "DescribeTaskDefinition" | "DeregisterTaskDefinition" | "ListTaskDefinitions":
+        case (
+            "RegisterTaskDefinition"  # what its refusals name, whatever the reference says
+            | "DescribeTaskDefinition"
+            | "DeregisterTaskDefinition"
+            | "ListTaskDefinitions"
+        ):
             return "*"
         case _:
             return _cluster_arn(request)
@@ -301,7 +303,9 @@ def _context_keys(
 ) -> dict[str, Any]:
     context: dict[str, Any] = dict(upstream_context(service, iam_action, body, query_params))
     if service == "ecs":
-        context["ecs:cluster"] = _cluster_arn(_request(body))
+        request = _request(body)
+        context["ecs:cluster"] = _cluster_arn(request)
+        context["ecs:compute-compatibility"] = request.get("requiresCompatibilities")
     return context
 
 

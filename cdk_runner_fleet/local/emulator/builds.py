@@ -258,14 +258,8 @@ def _publish(build: dict[str, Any]) -> None:
                     "compute-type": build["environment"].get("computeType"),
                     "privileged-mode": build["environment"].get("privilegedMode", False),
                     "image-pull-credentials-type": "CODEBUILD",
-                    "environment-variables": [
-                        {
-                            "name": item["name"],
-                            "value": item["value"],
-                            "type": item.get("type", "PLAINTEXT"),
-                        }
-                        for item in build["environment"].get("environmentVariables", [])
-                    ],
+                    # as in the documented sample; that StartBuild's are here is nowhere said
+                    "environment-variables": [],
                 },
                 "logs": {
                     "group-name": group,

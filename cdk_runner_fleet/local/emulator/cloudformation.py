@@ -51,6 +51,23 @@ def _create_cluster_providers(
     return props["Cluster"], {}
 
 
+def _create_cluster(
+    upstream_create: Any, logical_id: str, props: dict[str, Any], stack_name: str
+) -> tuple[str, dict[str, Any]]:
+    """An account's first cluster makes the service-linked role, too late for its providers.
+
+    https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/818
+    """
+    if props.get("CapacityProviders") and not ecs._clusters:
+        raise ValueError(
+            "Unable to assume the service linked role. Please verify that the ECS service linked "
+            "role exists. (Service: AmazonECS; Status Code: 400; Error Code: "
+            "InvalidParameterException)"
+        )
+    result: tuple[str, dict[str, Any]] = upstream_create(logical_id, props, stack_name)
+    return result
+
+
 def _create_archive(
     logical_id: str, props: dict[str, Any], stack_name: str
 ) -> tuple[str, dict[str, Any]]:
@@ -207,6 +224,7 @@ def install(endpoint: str) -> None:
         handlers.setdefault(resource_type, _without_effect(service))
     hooks = {
         "AWS::ApiGatewayV2::Api": functools.partial(_create_api, endpoint=endpoint),
+        "AWS::ECS::Cluster": _create_cluster,
         "AWS::SecretsManager::Secret": _create_secret,
         "AWS::SSM::Parameter": _create_parameter,
     }

@@ -33,7 +33,15 @@ Answer = TypeVar("Answer")
 
 
 class BuildNotStarted(Exception):  # noqa: N818 - the name stands in executions' histories
-    """A build could not be started just now. It is not lost, and is to be tried again."""
+    """A build could not be started just now. It is not lost, and is to be tried again.
+
+    Attributes:
+        is_postponed: Whether CodeBuild has no room for it now, and nothing is wrong.
+    """
+
+    def __init__(self, message: str, *, is_postponed: bool = False) -> None:
+        super().__init__(message)
+        self.is_postponed = is_postponed
 
 
 @dataclass(frozen=True, kw_only=True)

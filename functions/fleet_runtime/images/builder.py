@@ -42,11 +42,12 @@ _TRIES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class _Failure:
-    """Why a build did not start, and whether it may have done so for all that."""
+    """Why a build did not start: whether it may have done so for all that, or has no room now."""
 
     tag: str
     error: str
-    is_unclear: bool
+    is_unclear: bool = False
+    is_postponed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +102,15 @@ class Builder:
         except (BotoCoreError, ClientError) as error:
             raise BuildNotStarted(f"{image.tag} cannot be built just now: {error}") from error
 
-    def build_ended(self, tag: str, *, build_id: str, owner: str) -> None:
+    def build_ended(self, build_id: str, *, owner: str) -> None:
         """Handle the end of a build, and start those that have waited for it.
 
         The next build is started before those who waited for this one are told. If this dies in
         between, the event comes again; after that a waiter looks again that has heard nothing.
 
         Args:
-            tag: The image.
-            build_id: ARN of the build.
+            build_id: ARN of the build. For which image it was CodeBuild is asked, whose event need
+                not have the variables that a build was started with.
             owner: Who asks: the same when it is tried again.
 
         Raises:
@@ -119,6 +120,10 @@ class Builder:
         if build is None or build.is_running:
             # its event can be faster than CodeBuild's own list of builds
             raise BuildNotStarted(f"CodeBuild does not know yet how {build_id} has ended")
+        tag = build.image_tag
+        if not tag:
+            logger.info("build not used", build_id=build_id, status=build.status)
+            return
         try:
             row = self._end(tag, build)
         except (BotoCoreError, ClientError):
@@ -197,7 +202,10 @@ class Builder:
         gauge("BuildsWaiting", queue.waiting)
         is_last = not queue.is_any_under_way(self.images.now)
         if failure and (failure.tag == wanted or failure.is_unclear or is_last):
-            return BuildNotStarted(f"{failure.tag} cannot be built just now: {failure.error}")
+            return BuildNotStarted(
+                f"{failure.tag} cannot be built just now: {failure.error}",
+                is_postponed=failure.is_postponed,
+            )
         return None
 
     def _settled(
@@ -245,7 +253,7 @@ class Builder:
             except (BotoCoreError, ClientError) as error:
                 # it keeps its turn, and the others theirs
                 logger.exception("build not looked after", image_tag=turn.tag)
-                failure = _Failure(tag=turn.tag, error=str(error), is_unclear=False)
+                failure = _Failure(tag=turn.tag, error=str(error))
         return failure
 
     def _start_next(self, owner: str, after: Transition) -> tuple[BuildQueue, _Failure | None]:
@@ -279,7 +287,7 @@ class Builder:
         except BuildRefusedError as error:
             return self._refuse(row, str(error)), None
         except BuildPostponedError as error:
-            failure = _Failure(tag=tag, error=str(error), is_unclear=False)
+            failure = _Failure(tag=tag, error=str(error), is_postponed=True)
             return lambda queue: queue.put_back(tag), failure
         except (BotoCoreError, ClientError) as error:
             # there may be a build: the turn and its token stay, for the same one to try again

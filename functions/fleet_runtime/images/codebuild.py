@@ -26,9 +26,6 @@ _REFUSALS = frozenset(
 )
 
 
-_ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED", "FAULT", "TIMED_OUT"})
-
-
 class BuildRefusedError(Exception):
     """CodeBuild will not build this, however often it is asked."""
 
@@ -43,6 +40,7 @@ class Build:
 
     Attributes:
         build_id: Its ARN.
+        image_tag: The image that it was started for; empty if somebody else has started it.
         status: ``IN_PROGRESS``, or how it ended.
         started_at: When it began, epoch seconds.
         log_url: Where its log is.
@@ -53,6 +51,7 @@ class Build:
     """
 
     build_id: str
+    image_tag: str
     status: str
     started_at: float
     log_url: str
@@ -68,6 +67,7 @@ class Build:
         variables = _by_name(build.get("environment", {}).get("environmentVariables"))
         return cls(
             build_id=build["arn"],
+            image_tag=variables.get("IMAGE_TAG", ""),
             status=build["buildStatus"],
             started_at=build["startTime"].timestamp(),
             log_url=build.get("logs", {}).get("deepLink", ""),
@@ -162,23 +162,6 @@ class BuildProjects:
             return None
         found = self._codebuild.batch_get_builds(ids=[name])["builds"]
         return Build.from_answer(found[0]) if found else None
-
-
-def ended_image(detail: Mapping[str, Any]) -> str:
-    """Read which image's build has ended, as CodeBuild's event says.
-
-    Args:
-        detail: The detail of a ``CodeBuild Build State Change``.
-
-    Returns:
-        The image's tag; empty if no image's build has ended.
-    """
-    variables = detail["additional-information"]["environment"]["environment-variables"]
-    tag, status = _by_name(variables).get("IMAGE_TAG", ""), detail["build-status"]
-    if tag and status in _ENDED:
-        return tag
-    logger.info("build not used", build_id=detail["build-id"], status=status)
-    return ""
 
 
 def _console(build_id: str) -> str:

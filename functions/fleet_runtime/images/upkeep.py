@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from fleet_runtime.images.build_queue import BuildNotStarted
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.families import Families
 from fleet_runtime.images.image import Image, ImageRow
@@ -48,16 +50,18 @@ class Upkeep:
     def deployed(self, *, owner: str) -> None:
         """Have the default image built for every architecture, before the first job.
 
+        If CodeBuild has no room, as in a young account, the first job has it built.
         What is in use follows if the library has brought a newer release of the runner.
 
         Args:
             owner: Who asks: the same when it is tried again.
 
         Raises:
-            BuildNotStarted: if its build cannot be started just now.
+            BuildNotStarted: if its build cannot be started just now, though there is room.
         """
         for image in self.defaults:
-            self.builder.request(image, owner=owner)
+            with _postponing():
+                self.builder.request(image, owner=owner)
         self.follow(owner=owner)
 
     def follow(self, *, owner: str) -> None:
@@ -67,13 +71,14 @@ class Upkeep:
             owner: Who asks: the same when it is tried again.
 
         Raises:
-            BuildNotStarted: if nothing can be built just now.
+            BuildNotStarted: if nothing can be built just now, though there is room.
         """
         now, release = self.images.now, self.releases.read().current.version
         for row in list(self.images.all()):
             if self._is_to_rebuild(row, now=now, release=release):
                 self.builder.rebuild(row)
-        self.builder.advance(owner)
+        with _postponing():
+            self.builder.advance(owner)
 
     def daily(self, *, owner: str) -> None:
         """Build anew what is used, delete what has no use, and start what waits for a turn.
@@ -82,7 +87,7 @@ class Upkeep:
             owner: Who asks: the same when it is tried again.
 
         Raises:
-            BuildNotStarted: if nothing can be built just now.
+            BuildNotStarted: if nothing can be built just now, though there is room.
         """
         now = self.images.now
         defaults = {image.tag for image in self.defaults}
@@ -169,6 +174,21 @@ class Upkeep:
             self.registry.delete(tag, keep=_in_use(rows))
         if old:
             self.images.forget_superseded(row, old)
+
+
+@contextmanager
+def _postponing() -> Iterator[None]:
+    """Leave what there is no room for to the next job, to the end of any build, or to tomorrow.
+
+    No job waits for what upkeep builds: an event that is tried again would end among those that
+    failed, and ring an alarm, although nothing is wrong.
+    """
+    try:
+        yield
+    except BuildNotStarted as error:
+        if not error.is_postponed:
+            raise
+        logger.warning("build postponed", error=str(error))
 
 
 def default_images(

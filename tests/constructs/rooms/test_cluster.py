@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 
 import aws_cdk as cdk
@@ -207,3 +208,42 @@ def test_tags_are_given_by_who_makes_a_thing_and_only_while_it_does(minimal: Tem
     assert ":task/" in by["RunTask"]
     assert ":task-definition/" in by["RegisterTaskDefinition"]
     assert "'*'" not in str(by)
+
+
+def test_the_first_cluster_of_an_account_is_made_before_it_gets_its_providers(
+    minimal: Template,
+) -> None:
+    [cluster] = of_type(minimal, "AWS::ECS::Cluster")
+    assert "CapacityProviders" not in cluster
+    [association] = of_type(minimal, "AWS::ECS::ClusterCapacityProviderAssociations")
+    assert association["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
+    assert "FleetCluster" in association["Cluster"]["Ref"]
+
+
+def test_a_family_may_be_launched_whichever_way_ecs_asks_for_it(minimal: Template) -> None:
+    allowed = policy_of(minimal, "StateMachineRole")["ecs:RunTask"]
+    patterns = [re.search(r"task-definition/([^\"]+)", each) for each in allowed]
+    globs = [found[1] for found in patterns if found]
+    [task] = of_type(minimal, "AWS::ECS::TaskDefinition")
+    family = task["Family"]
+    for asked in (
+        f"{family}-7-node-20-0123456789ab",
+        f"{family}-7-node-20-0123456789ab:1",
+        f"{family}-7-node-20-0123456789ab:*",
+        f"{family}:7",
+    ):
+        assert any(fnmatch.fnmatchcase(asked, glob) for glob in globs), (asked, globs)
+    assert not any(fnmatch.fnmatchcase("somebody-elses:1", glob) for glob in globs)
+
+
+def test_only_fargates_families_may_be_registered_and_on_whatever_resource(
+    minimal: Template,
+) -> None:
+    [registering] = [
+        s for s in statements(minimal) if "ecs:RegisterTaskDefinition" in as_list(s["Action"])
+    ]
+    assert registering["Resource"] == "*"
+    # true as well for a request that has no such key
+    assert registering["Condition"] == {
+        "ForAllValues:StringEquals": {"ecs:compute-compatibility": ["FARGATE"]}
+    }

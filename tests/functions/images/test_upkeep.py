@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.images.build_queue import BuildQueueEntry
+from fleet_runtime.images.build_queue import BuildNotStarted, BuildQueueEntry
 from fleet_runtime.job.image_reference import image_tag
 
 from ..aws_stand_in import RUNNER, Aws
@@ -23,6 +23,7 @@ from ..image_fleet import (
     Fleet,
     current_tag,
     die,
+    fleet_aws_error,
     learn_newer,
     meanwhile,
     rebuild,
@@ -395,3 +396,23 @@ def test_the_default_image_is_kept_however_long_it_is_not_used(fleet: Fleet) -> 
     fleet.pass_time(70 * DAY)
     fleet(SCHEDULED)
     assert {fleet.row(tag)["status"] for tag in tags} == {"READY"}
+
+
+def test_a_first_build_that_there_is_no_room_for_is_left_to_the_first_job(fleet: Fleet) -> None:
+    fleet.codebuild.busy = "AccountLimitExceededException"
+    fleet(DEPLOYED)  # does not fail, or it would end among the failed events
+    fleet(SCHEDULED)
+    (wanted, _) = fleet.queue.read().jobs
+    assert fleet.row(wanted)["status"] == "QUEUED"
+    fleet.codebuild.busy = ""
+    fleet.join(RUNNER, tag=wanted)
+    assert fleet.request(wanted) == "BUILDING"
+
+
+def test_upkeep_that_fails_otherwise_is_tried_again(aws: Aws, fleet: Fleet) -> None:
+    def unclear(_: dict[str, Any]) -> Any:
+        raise fleet_aws_error()
+
+    aws.codebuild.answers["StartBuild"] = unclear
+    with pytest.raises(BuildNotStarted):
+        fleet(DEPLOYED)
