@@ -12,6 +12,7 @@ from typing import Any
 from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.starts import Known, Starts
 from fleet_runtime.aws.items import Value
+from fleet_runtime.dispatch.held_back import HeldBack
 from fleet_runtime.explanation import causes
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.images.release_news import ReleaseNews
@@ -49,6 +50,7 @@ class Dispatcher:
         images: Where it stands that an image is in use.
         news: Tells of versions of the runner that GitHub no longer serves.
         executions: The runners' lives.
+        held_back: Those whose jobs GitHub may hold back.
         row_ttl_seconds: How long a row stays.
     """
 
@@ -61,6 +63,7 @@ class Dispatcher:
     images: ImageRecords
     news: ReleaseNews
     executions: Executions
+    held_back: HeldBack
     row_ttl_seconds: int
     _used_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
@@ -97,8 +100,11 @@ class Dispatcher:
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
             self._take_back(job, runner)
+            if runner:
+                self._call_next(job, runner)
         elif event.action == "completed":
             self._release_ended(event, cause=_CANCELLED)
+            self.held_back.forget(job, own_id=self.own_runner_id(job))
 
     def execution_ended(self, runner_id: str) -> None:
         """Handle the end of a runner's execution that ran its course.
@@ -114,6 +120,7 @@ class Dispatcher:
             self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
         if ended.error == _RETIRED and ended.runner_version:
             self.news.found_retired(ended.runner_version, image_tag=ended.image_tag)
+        self.held_back.note(ended)
         self._note_use(ended)
 
     def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:
@@ -220,8 +227,42 @@ class Dispatcher:
         if (last.told_at or 0) > max(row.taken_back_at or 0 for row in told):
             self.unserved.take_back(last, cause=f"it runs on {job.runner_name}")
 
-    def _replace(self, runner: Runner) -> None:
+    def _call_next(self, job: Job, runner: Runner) -> None:
+        """Start a runner for a job that may have waited for the end of one: once for each runner.
+
+        Of another run's only if none waits that could have it: what they have to do with each
+        other GitHub alone knows.
+        """
+        waiters = self.held_back.behind(job)
+        if not waiters or not self._is_first_call(runner):
+            return
+        for waiter in waiters:
+            is_leg = waiter.run_id == str(job.run_id)
+            if not is_leg and self._has_spare(job):
+                return
+            waiting = self.records.find(waiter.runner_id)
+            if self.held_back.take(waiter) and waiting and self._replace(waiting):
+                return
+
+    def _is_first_call(self, runner: Runner) -> bool:
+        called = self.records.update(
+            runner.runner_id,
+            values={"next_called_at": self.records.now},
+            condition="attribute_not_exists(next_called_at)",
+        )
+        return called is not None
+
+    def _has_spare(self, job: Job) -> bool:
+        request = labels.read(job.labels)
+        if isinstance(request, Refusal):
+            return False
+        return any(self.records.waiting(waiting_labels=request.waiting_labels))
+
+    def _replace(self, runner: Runner) -> bool:
         """Start another one like a runner, for the job that it was started for.
+
+        Returns:
+            False if it was started before.
 
         Raises:
             RuntimeError: if its life has left no trace, which it does for 90 days.
@@ -234,6 +275,7 @@ class Dispatcher:
         if not isinstance(outcome, Known):
             logger.info("runner replaced", runner_id=runner.runner_id, by=next_id)
             count("RunnerReplaced")
+        return not isinstance(outcome, Known)
 
     def _release_ended(self, event: JobEvent, *, cause: str) -> None:
         values = {"job_status": event.job.conclusion or "completed", **event.stamp}

@@ -14,6 +14,7 @@ from fleet_runtime.admission.waits import Waits
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
+from fleet_runtime.dispatch.held_back import HeldBack
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.images.release_news import ReleaseNews
 from fleet_runtime.images.rows import ImageRecords
@@ -97,6 +98,7 @@ class Parts:
                 images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
                 news=ReleaseNews(events=events, bus=settings.event_bus_name),
                 executions=executions,
+                held_back=HeldBack(ledger=ledger),
                 row_ttl_seconds=settings.row_ttl_seconds,
             ),
         )

@@ -130,7 +130,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "Runner.NoJobCame": Cause(
         title="runner after runner waited for the job and did not get it",
-        remedy="Operator: see that the runner group lets the repository in, and githubstatus.com.",
+        remedy="Author: nothing, if it waits for others of its run (max-parallel, concurrency). "
+        "Operator: see that the runner group lets the repository in, and githubstatus.com.",
     ),
     "Runner.Released": Cause(
         title="the runner was not wanted any more",

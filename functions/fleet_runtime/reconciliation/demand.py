@@ -7,7 +7,7 @@ its labels. Whose runner it was only decides which job gets the next one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.explanation.causes import is_permanent
@@ -25,6 +25,11 @@ _PAUSES_SECONDS = (0, 600, 3600)
 hour will not be mended by more runners a minute. After an error that another runner would meet
 again, one pause further on: somebody has to mend it first."""
 
+_HELD_BACK_SECONDS = 3600
+"""After a runner that got no job while others of its run had theirs, for the first of those that
+wait; twice as long for the second, and so on. What has them started is the end of one that runs:
+this is for a limit that was lifted meanwhile."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
@@ -40,6 +45,46 @@ class Balance:
     missing: tuple[Job, ...]
     fresh: tuple[Job, ...]
     surplus: tuple[Runner, ...]
+
+
+@dataclass(kw_only=True)
+class Legs:
+    """The jobs of a run that have the same labels, as the legs of a matrix do.
+
+    GitHub holds some of them back although they are queued, for ``max-parallel`` or a limit of its
+    own, and tells of it nowhere. It shows: a runner got none of them while others ran.
+
+    Attributes:
+        jobs: All of them, those too that are over.
+        spare: How many runners of theirs have no job yet.
+    """
+
+    jobs: Sequence[Job] = ()
+    spare: int = 0
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(job.status == "in_progress" for job in self.jobs)
+
+    def ran(self, *, at: int) -> int:
+        """How many ran at a time."""
+        return sum(_ran(job, at=at) for job in self.jobs)
+
+    def places(self, *, since: int) -> int:
+        """How many runners more would get a job, after one of theirs got none until then.
+
+        As many as ended since, if others ran then; as many as started, if none did: then it was
+        GitHub that gave nobody a job, and each that it has given one since tells of one more.
+        """
+        ran = self.ran(at=since)
+        if ran:
+            return ran - self.running - self.spare
+        return sum(_has_begun(job) and _began_at(job) > since for job in self.jobs) - self.spare
+
+    def place(self, job: Job) -> int:
+        """The place of a job among those that wait, from 1 on."""
+        return 1 + sum(one.status == "queued" and one.job_id < job.job_id for one in self.jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,18 +168,37 @@ def queued_at(job: Job) -> int:
     return max(job.created_at or 0, job.started_at or 0)
 
 
+def legs_of_runs(jobs: Iterable[Job], runners: Iterable[Runner]) -> dict[object, Legs]:
+    """Put the jobs of each run together that have the same labels, by ``leg_key``."""
+    found: dict[object, Legs] = defaultdict(Legs)
+    for job in jobs:
+        legs = found[leg_key(job)]
+        legs.jobs = (*legs.jobs, job)
+    for runner in runners:
+        if runner.started_at is None and not runner.is_over:
+            found[runner.run_id, runner.run_attempt, _key(runner.runner_labels)].spare += 1
+    return found
+
+
+def leg_key(job: Job) -> object:
+    """Equal for two jobs exactly if they are legs of the same run."""
+    return job.run_id, job.run_attempt, _key(job.labels)
+
+
 def next_try(
-    tried: Sequence[Runner], job: Job, *, now: int, grace: int, ceiling: int
+    tried: Sequence[Runner], job: Job, *, legs: Legs, now: int, grace: int, ceiling: int
 ) -> Start | Wait | GiveUp:
     """Decide what follows the runners that a job, still queued, has had so far.
 
     A runner that had a job, which was another one's then, or was released has done nothing wrong.
     One that no job came to is followed by a pause: as long as GitHub assigns no jobs, an hour each.
-    Only those that failed count against the ceiling, too.
+    It ends as soon as GitHub has a place for it, see ``Legs``, and of a run's legs only one runner
+    at a time is there to see. Only those that failed count against the ceiling, too.
 
     Args:
         tried: The rows of the job's own runner and of its replacements, in order; not empty.
         job: The job.
+        legs: The jobs of its run that have its labels.
         now: Epoch seconds.
         grace: Seconds; the pauses scale with it.
         ceiling: How many runners may follow the first one that failed.
@@ -148,8 +212,16 @@ def next_try(
     if sum(one.status == "FAILED" for one in in_vain) > ceiling:
         return GiveUp(last=last)
     if in_vain and in_vain[-1] is last:
-        pauses = _PAUSES_SECONDS[: len(in_vain) + is_permanent(last.error)]
-        until = (last.ended_at or 0) + pauses[-1] * grace / GRACE_SECONDS
+        since = last.ended_at or 0
+        pause = _PAUSES_SECONDS[: len(in_vain) + is_permanent(last.error)][-1]
+        if last.status != "FAILED":
+            if legs.places(since=since) > 0:
+                return Start(runner_id=next_runner_id(last.runner_id))
+            if legs.spare:
+                return Wait(reason="another runner of its run has no job yet")
+            if legs.ran(at=since) and legs.running:
+                pause = _HELD_BACK_SECONDS * legs.place(job)
+        until = since + pause * grace / GRACE_SECONDS
         if now < until:
             return Wait(reason=f"{len(in_vain)} came to nothing, the next one begins at {until:g}")
     return Start(runner_id=next_runner_id(last.runner_id))
@@ -159,6 +231,20 @@ def _key(texts: Sequence[object]) -> str:
     request = labels.read(texts)
     # what cannot be read is served by nobody: such jobs are missing until they are refused
     return "" if isinstance(request, Refusal) else request.waiting_labels
+
+
+def _has_begun(job: Job) -> bool:
+    # a job that waits has a time of its start too, and one that was cancelled before it
+    return job.runner_name is not None and job.status in ("in_progress", "completed")
+
+
+def _began_at(job: Job) -> int:
+    return job.started_at or 0
+
+
+def _ran(job: Job, *, at: int) -> bool:
+    ended = job.completed_at if job.status == "completed" else None
+    return _has_begun(job) and _began_at(job) <= at and (ended is None or ended > at)
 
 
 def _came_to_nothing(runner: Runner) -> bool:

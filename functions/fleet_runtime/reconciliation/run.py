@@ -29,7 +29,7 @@ from fleet_runtime.job.catalog import CatalogError
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.observability import count, logger
-from fleet_runtime.reconciliation.demand import GiveUp, Start, balance
+from fleet_runtime.reconciliation.demand import GiveUp, Legs, Start, balance, leg_key, legs_of_runs
 from fleet_runtime.reconciliation.listing import GONE, JobLister, Listing
 from fleet_runtime.reconciliation.redelivery import Due, Redelivery
 from fleet_runtime.reconciliation.repairs import Repairs
@@ -302,16 +302,19 @@ class Reconciliation:
         """Yield the steps, the most urgent first: jobs that wait, before what may take long."""
         yield "started", partial(self._hear_started, view, done)
         queued = [job for job in view.fleets_jobs if job.status == "queued"]
+        # repaired rows are no supply any more
+        supply = [row for row in view.live.values() if row.runner_id not in done.repaired]
+        legs = legs_of_runs(view.fleets_jobs, supply)
         found = balance(
             queued,
-            # repaired rows are no supply any more
-            [row for row in view.live.values() if row.runner_id not in done.repaired],
+            supply,
             prefix=self._prefix,
             now=view.now,
             grace=self._grace,
         )
         for job in (*found.missing, *found.fresh)[:_MOST_STARTS]:
-            yield "missing", partial(self._serve, job, done, is_fresh=job in found.fresh)
+            is_fresh = job in found.fresh
+            yield "missing", partial(self._serve, job, done, legs[leg_key(job)], is_fresh=is_fresh)
         # half a list of jobs must never end a runner
         for runner in found.surplus if view.is_complete else ():
             yield "surplus", partial(self._release, runner, done)
@@ -328,9 +331,10 @@ class Reconciliation:
     def _hear_started(self, view: _View, done: Done) -> None:
         done.repaired += self._repairs.repair_starts(view.jobs, view.live)
 
-    def _serve(self, job: Job, done: Done, *, is_fresh: bool) -> None:
-        outcome = self._supply.serve(job, is_fresh=is_fresh)
+    def _serve(self, job: Job, done: Done, legs: Legs, *, is_fresh: bool) -> None:
+        outcome = self._supply.serve(job, legs=legs, is_fresh=is_fresh)
         if isinstance(outcome, Start):
+            legs.spare += 1
             done.started.append(outcome.runner_id)
         elif isinstance(outcome, GiveUp):
             done.explained.append(outcome.last.runner_id)

@@ -14,7 +14,7 @@ from fleet_runtime.explanation.unserved import WAITS, Unserved
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.observability import count, logger
-from fleet_runtime.reconciliation.demand import GiveUp, Start, Wait, next_try
+from fleet_runtime.reconciliation.demand import GiveUp, Legs, Start, Wait, next_try
 from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.name import next_runner_id
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
@@ -55,11 +55,12 @@ class Supply:
     grace: int
     ceiling: int
 
-    def serve(self, job: Job, *, is_fresh: bool = False) -> Start | GiveUp | None:
+    def serve(self, job: Job, *, legs: Legs, is_fresh: bool) -> Start | GiveUp | None:
         """Start a runner for a queued job that lacks one, unless it has had its share.
 
         Args:
             job: The job.
+            legs: The jobs of its run that have its labels.
             is_fresh: Whether only its first runner may be started, which its own event would start
                 under the same name.
 
@@ -81,7 +82,7 @@ class Supply:
         # a job that could not be served before may be served now, under its first name
         refused = tried[-1] if tried and tried[-1].error == REFUSED else None
         if tried and not refused:
-            decision = self._next(tried, job)
+            decision = self._next(tried, job, legs)
             if isinstance(decision, GiveUp):
                 return self._give_up(decision.last, tried=len(tried))
             if isinstance(decision, Wait):
@@ -112,9 +113,9 @@ class Supply:
         count("SurplusReleased")
         return True
 
-    def _next(self, tried: Sequence[Runner], job: Job) -> Start | Wait | GiveUp:
+    def _next(self, tried: Sequence[Runner], job: Job, legs: Legs) -> Start | Wait | GiveUp:
         now = self.records.now
-        return next_try(tried, job, now=now, grace=self.grace, ceiling=self.ceiling)
+        return next_try(tried, job, legs=legs, now=now, grace=self.grace, ceiling=self.ceiling)
 
     def _start(self, document: Mapping[str, Any], *, name: str) -> Start | None:
         for _ in range(_MOST_NAMES):

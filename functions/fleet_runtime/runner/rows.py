@@ -175,6 +175,12 @@ class Runner:
         return is_first or github_runner_id in (None, self.github_runner_id)
 
     @property
+    def got_no_job(self) -> bool:
+        """Whether it waited for a job until its time was over, and has not failed."""
+        is_over = self.status == "OFFLINE" and self.released_at is None
+        return is_over and self.claimed_at is not None and self.started_at is None
+
+    @property
     def waits(self) -> bool:
         """Whether it waits for its turn or for capacity, so that nothing runs of it."""
         return self.waiting_for in (TURN, CAPACITY) and not self.is_over

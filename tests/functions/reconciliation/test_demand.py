@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_runtime.job.job import Job
-from fleet_runtime.reconciliation.demand import Balance, GiveUp, Start, Wait, balance, next_try
+from fleet_runtime.reconciliation.demand import (
+    Balance,
+    GiveUp,
+    Legs,
+    Start,
+    Wait,
+    balance,
+    next_try,
+)
 from fleet_runtime.runner.name import own_runner_id
 from fleet_runtime.runner.rows import Runner
 
@@ -321,7 +329,7 @@ def chain(*ended_at: int) -> list[Runner]:
     ],
 )
 def test_next_try(tried: list[Runner], expected: str | None) -> None:
-    found = next_try(tried, job(1), now=NOW, grace=GRACE, ceiling=3)
+    found = next_try(tried, job(1), legs=Legs(), now=NOW, grace=GRACE, ceiling=3)
     if expected is None:
         assert isinstance(found, Wait)
         assert found.reason
@@ -331,16 +339,20 @@ def test_next_try(tried: list[Runner], expected: str | None) -> None:
 
 def test_enough_is_enough() -> None:
     tried = chain(1, 2, 3, 4)
-    assert next_try(tried, job(1), now=NOW, grace=GRACE, ceiling=3) == GiveUp(last=tried[-1])
+    assert next_try(tried, job(1), legs=Legs(), now=NOW, grace=GRACE, ceiling=3) == GiveUp(
+        last=tried[-1]
+    )
 
 
 def test_pauses_scale_with_the_grace() -> None:
-    assert isinstance(next_try(chain(1, NOW - 9), job(1), now=NOW, grace=1, ceiling=3), Wait)
-    found = next_try(chain(1, NOW - 10), job(1), now=NOW, grace=1, ceiling=3)
+    assert isinstance(
+        next_try(chain(1, NOW - 9), job(1), legs=Legs(), now=NOW, grace=1, ceiling=3), Wait
+    )
+    found = next_try(chain(1, NOW - 10), job(1), legs=Legs(), now=NOW, grace=1, ceiling=3)
     assert found == Start(runner_id="fleet-1-1-r2")
 
 
 @given(st.lists(st.integers(0, NOW), min_size=1, max_size=8), st.integers(0, 5))
 def test_never_more_runners_than_the_ceiling_says(ended_at: list[int], ceiling: int) -> None:
-    found = next_try(chain(*ended_at), job(1), now=NOW, grace=GRACE, ceiling=ceiling)
+    found = next_try(chain(*ended_at), job(1), legs=Legs(), now=NOW, grace=GRACE, ceiling=ceiling)
     assert isinstance(found, GiveUp) == (len(ended_at) > ceiling)

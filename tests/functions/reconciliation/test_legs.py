@@ -1,0 +1,255 @@
+"""Jobs that GitHub holds back although they are queued, by the clock, over the shipped decisions.
+
+GitHub is played: it gives the oldest leg to any runner that is there, as long as no more run than
+may. What is started, and when, is decided by what is shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from fleet_runtime.aws.client import client
+from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.dispatch.held_back import HeldBack
+from fleet_runtime.job.job import Job
+from fleet_runtime.reconciliation.demand import (
+    Legs,
+    Start,
+    Wait,
+    balance,
+    leg_key,
+    legs_of_runs,
+    next_try,
+)
+from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id
+from fleet_runtime.runner.rows import Runner
+
+from ..aws_stand_in import Aws
+from .test_demand import GRACE, NOW, failed, job, runner
+
+MINUTE = 60
+BOOT_SECONDS = 45
+RECONCILE_SECONDS = 120
+STEP_SECONDS = 15
+
+
+@dataclass
+class Clockwork:
+    """A run of a matrix, its runners, and the fleet.
+
+    Attributes:
+        legs: How many jobs there are.
+        seconds: How long each takes.
+        at_once: How many GitHub lets run, by the time.
+        idle_seconds: How long a runner waits for one.
+        held_back: What the fleet's events note, None if none of ``completed`` is ever heard.
+    """
+
+    legs: int
+    seconds: int
+    at_once: int
+    idle_seconds: int
+    held_back: HeldBack | None
+    nobody_until: int = 0
+    jobs: dict[int, Job] = field(default_factory=dict)
+    rows: dict[str, Runner] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Play it; returns when the last leg has ended, in seconds."""
+        for number in range(1, self.legs + 1):
+            one = job(number, created_at=0, started_at=0)
+            self.jobs[number] = one
+            self.start(own_runner_id(one, prefix="fleet"), now=0)
+        for now in range(0, 24 * 60 * MINUTE, STEP_SECONDS):
+            self.end_legs(now)
+            self.end_idle(now)
+            self.assign(now)
+            if now % RECONCILE_SECONDS == MINUTE:
+                self.reconcile(now)
+            if all(one.status == "completed" for one in self.jobs.values()):
+                return now
+        raise AssertionError([one for one in self.jobs.values() if one.status != "completed"])
+
+    def start(self, name: str, *, now: int) -> None:
+        assert name not in self.rows
+        self.rows[name] = runner(
+            name,
+            repository="o/r",
+            run_id=1,
+            run_attempt=1,
+            recorded_at=now,
+            claimed_at=now + BOOT_SECONDS,
+        )
+
+    def there(self, now: int) -> Iterator[Runner]:
+        """The runners that wait for a job."""
+        for row in self.rows.values():
+            if not row.is_over and row.started_at is None and (row.claimed_at or 0) <= now:
+                yield row
+
+    def assign(self, now: int) -> None:
+        for one in self.jobs.values():
+            run = sum(each.status == "in_progress" for each in self.jobs.values())
+            idle = next(self.there(now), None)
+            if run >= self.at_once or now < self.nobody_until or idle is None:
+                return
+            if one.status == "queued":
+                self.rows[idle.runner_id] = replace(idle, started_at=now, job_id=one.job_id)
+                self.jobs[one.job_id] = replace(
+                    one, status="in_progress", started_at=now, runner_name=idle.runner_id
+                )
+
+    def end_legs(self, now: int) -> None:
+        for one in list(self.jobs.values()):
+            if one.status == "in_progress" and (one.started_at or 0) + self.seconds <= now:
+                self.jobs[one.job_id] = replace(one, status="completed", completed_at=now)
+                name = one.runner_name or ""
+                self.rows[name] = replace(self.rows[name], status="OFFLINE", ended_at=now)
+                self.call_next(one, now)
+
+    def call_next(self, one: Job, now: int) -> None:
+        """What the dispatcher does when it hears of an end: see ``test_held_back.py``."""
+        for waiter in self.held_back.behind(one) if self.held_back else ():
+            assert self.held_back
+            assert self.held_back.take(waiter)
+            if (following := next_runner_id(waiter.runner_id)) not in self.rows:
+                self.start(following, now=now)
+                return
+
+    def end_idle(self, now: int) -> None:
+        for row in list(self.there(now)):
+            if (row.claimed_at or 0) + self.idle_seconds <= now:
+                ended = replace(row, status="OFFLINE", live="", ended_at=now)
+                self.rows[row.runner_id] = ended
+                if self.held_back:
+                    self.held_back.note(ended)
+
+    def reconcile(self, now: int) -> None:
+        live = [
+            row if (row.claimed_at or 0) > now else replace(row, waiting_for="job")
+            for row in self.rows.values()
+            if not row.is_over
+        ]
+        queued = [one for one in self.jobs.values() if one.status == "queued"]
+        found = balance(queued, live, prefix="fleet", now=now, grace=GRACE)
+        for row in found.surplus:
+            self.rows[row.runner_id] = replace(row, status="OFFLINE", live="", released_at=now)
+        legs = legs_of_runs(self.jobs.values(), live)
+        for one in found.missing:
+            own = own_runner_id(one, prefix="fleet")
+            tried = [row for row in self.rows.values() if first_runner_id(row.runner_id) == own]
+            mine = legs[leg_key(one)]
+            decision = next_try(tried, one, legs=mine, now=now, grace=GRACE, ceiling=3)
+            if isinstance(decision, Start):
+                self.start(decision.runner_id, now=now)
+                mine.spare += 1
+
+
+@pytest.mark.parametrize("idle_seconds", [600, 360], ids=["its own time", "GitHub's patience"])
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+@pytest.mark.parametrize(
+    ("legs", "minutes", "at_once"),
+    [(10, 12, 1), (10, 5, 1), (6, 25, 1), (30, 12, 5), (12, 90, 2)],
+    ids=str,
+)
+def test_legs_behind_max_parallel_wait_two_minutes_each_at_most(
+    *, aws: Aws, legs: int, minutes: int, at_once: int, heard: bool, idle_seconds: int
+) -> None:
+    ledger = Ledger(dynamodb=client("dynamodb"), table="ledger")
+    world = Clockwork(
+        legs=legs,
+        seconds=minutes * MINUTE,
+        at_once=at_once,
+        idle_seconds=idle_seconds,
+        held_back=HeldBack(ledger=ledger) if heard else None,
+    )
+    waves = -(-legs // at_once)
+    ended = world.run() / MINUTE
+    # a runner that was missing is found within two minutes, and boots
+    patience = BOOT_SECONDS / MINUTE if heard else 2 + BOOT_SECONDS / MINUTE
+    assert ended <= waves * minutes + waves * (patience + 2 * STEP_SECONDS / MINUTE)
+    assert ended <= waves * (minutes + (2 if heard else 3))
+    # the first of each, one for each that was held back, and a few to see
+    assert len(world.rows) <= 2 * legs + 2 * ended / 60
+
+
+def test_after_an_outage_the_legs_of_a_run_come_ever_faster(aws: Aws) -> None:
+    """GitHub gave nobody a job for three hours, and then everybody one."""
+    ledger = Ledger(dynamodb=client("dynamodb"), table="ledger")
+    outage = 180 * MINUTE
+    world = Clockwork(
+        legs=40,
+        seconds=30 * MINUTE,
+        at_once=40,
+        idle_seconds=600,
+        held_back=HeldBack(ledger=ledger),
+        nobody_until=outage,
+    )
+    ended = world.run()
+    began = [one.started_at or 0 for one in world.jobs.values()]
+    assert max(began) - outage <= 25 * MINUTE, sorted(began)
+    assert ended <= outage + 60 * MINUTE
+    started_in_vain = [row for row in world.rows.values() if row.got_no_job]
+    assert len(started_in_vain) <= 40 + outage / (10 * MINUTE), "one of them at a time looks"
+
+
+# --- one decision at a time ------------------------------------------------------------------
+
+
+def ran(number: int, *, since: int, until: int | None = None) -> Job:
+    status = "in_progress" if until is None else "completed"
+    return job(number, status=status, runner_name="x", started_at=NOW - since, completed_at=until)
+
+
+IN_VAIN = failed(0, ended_at=NOW - 300, status="OFFLINE")
+
+
+@pytest.mark.parametrize(
+    ("others", "spare", "starts"),
+    [
+        pytest.param([ran(2, since=900)], 0, False, id="another runs, as it did then"),
+        pytest.param([ran(2, since=900, until=NOW - 60)], 0, True, id="it has ended since"),
+        pytest.param(
+            [ran(2, since=900, until=NOW - 60), ran(3, since=30)], 0, False, id="its place is taken"
+        ),
+        pytest.param(
+            [ran(2, since=900, until=NOW - 60)], 1, False, id="a runner waits for the place"
+        ),
+        pytest.param(
+            [ran(2, since=900, until=NOW - 400), ran(3, since=900)], 0, False, id="ended before"
+        ),
+        pytest.param([], 1, False, id="none ran, and one runner looks"),
+        pytest.param([], 0, True, id="none ran, and none looks"),
+        pytest.param([ran(2, since=200)], 0, True, id="GitHub gives jobs again"),
+        pytest.param([ran(2, since=200), ran(3, since=100)], 1, True, id="and one more"),
+        pytest.param([ran(2, since=200)], 1, False, id="not two for one"),
+        pytest.param(
+            [job(2, status="completed", completed_at=NOW - 9)], 1, False, id="cancelled in line"
+        ),
+    ],
+)
+def test_a_place_is_free_or_not(others: list[Job], spare: int, starts: bool) -> None:
+    legs = Legs(jobs=[job(1), *others], spare=spare)
+    found = next_try([IN_VAIN], job(1), legs=legs, now=NOW, grace=GRACE, ceiling=3)
+    assert isinstance(found, Start if starts else Wait), found
+
+
+@pytest.mark.parametrize(("place", "hours"), [(1, 1), (3, 3)])
+def test_while_others_run_a_runner_looks_after_an_hour_for_each_place(
+    place: int, hours: int
+) -> None:
+    legs = Legs(jobs=[ran(90, since=99_999), *map(job, range(1, 6))])
+    own = f"fleet-{place}-1"
+    for early in (1, 0):
+        tried = [replace(IN_VAIN, runner_id=own, ended_at=NOW - 3600 * hours + early)]
+        found = next_try(tried, job(place), legs=legs, now=NOW, grace=GRACE, ceiling=3)
+        assert isinstance(found, Wait if early else Start)
+
+
+def test_one_that_failed_is_not_held_back() -> None:
+    legs = Legs(jobs=[job(1), ran(2, since=900)], spare=3)
+    found = next_try([failed(0, ended_at=NOW)], job(1), legs=legs, now=NOW, grace=GRACE, ceiling=3)
+    assert found == Start(runner_id="fleet-1-1-r1")
