@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cdk_runner_fleet.local.fleet import LocalFleet
 from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import REPOSITORY, Fleet
+from .conftest import REPOSITORY, Fleet, Row
 from .test_explain import queue, settle, statuses
 
 Add = Callable[..., None]
@@ -42,10 +43,60 @@ def others(fleet: Fleet) -> Iterator[Add]:
         call("DELETE", f"/repos/{REPOSITORY}/actions/runners/{number}")
 
 
+@pytest.fixture
+def second(fleet: Fleet) -> Iterator[Fleet]:
+    """Another fleet for the same repository, with a prefix and a webhook of its own."""
+    twin = fleet.local.twin
+    assert twin
+    context = {
+        "github_repo": REPOSITORY,
+        "runner_name_prefix": "second",
+        "reconcile_minutes": 1440,
+    }
+    with LocalFleet(context=context, github_url=twin.url) as local:
+        local.client("secretsmanager").put_secret_value(
+            SecretId=local.outputs["GithubTokenSecretArn"], SecretString=twin.token
+        )
+        yield Fleet(local)
+
+
+def test_of_two_fleets_the_one_runs_the_job_and_the_other_lets_its_runner_go(
+    fleet: Fleet, second: Fleet
+) -> None:
+    job = queue(fleet, "contested", "run-id=contested")
+    runners = {name: f"{name}-{job.id}-1" for name in ("fleet", "second")}
+    fleets = {"fleet": fleet, "second": second}
+    told: set[str] = set()
+
+    def rows() -> dict[str, Row]:
+        assert fleet.local.twin
+        for each in fleet.local.twin.deliveries:
+            # GitHub has a hook for each fleet
+            if each.job_id == job.id and each.guid not in told:
+                told.add(each.guid)
+                assert second.send_raw(each.body, delivery=each.guid)[0] == 202
+        return {name: fleets[name].row(runner) for name, runner in runners.items()}
+
+    def are_over() -> bool:
+        return all(row.get("status") == "OFFLINE" for row in rows().values())
+
+    until(lambda: are_over() and len(told) == len(("queued", "in_progress", "completed")), rows)
+    (winner,) = (name for name, runner in runners.items() if runner == job.runner_name)
+    (loser,) = {*runners} - {winner}
+    assert job.conclusion == "success"
+    assert rows()[winner]["job_status"] == "success"
+    assert "ran_on" not in rows()[winner]
+    assert rows()[loser]["ran_on"] == runners[winner]
+    fleet.nothing_is_left_of(runners["fleet"])
+    until(lambda: not second.running_tasks_of(runners["second"]))
+    assert runners["second"] not in fleet.registered()
+    assert statuses(fleet, "contested") == []
+
+
 def test_a_job_that_both_could_serve_runs_once_and_the_other_runner_goes(
     fleet: Fleet, others: Add
 ) -> None:
-    """Two fleets start a runner each; whose is the slower one is released."""
+    """The other runner was there before: this fleet's is released while it starts."""
     others("other-41000000001-1", "linux", "run-id=both")
     job = queue(fleet, "both", "linux", "run-id=both")
     runner = f"fleet-{job.id}-1"
