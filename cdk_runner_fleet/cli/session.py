@@ -60,6 +60,8 @@ def run_workflow(
     """
     workflow = _read(file)
     console = new_console()
+    for warning in workflow.warnings:
+        console.print(warning, style="yellow", markup=False, highlight=False)
     console.print("starting the fleet on this machine …", style="dim")
     with LocalFleet(context=context, errors=log, images=images) as fleet:
         began = time.monotonic()
@@ -74,14 +76,14 @@ def run_workflow(
                 time.sleep(_POLL_SECONDS)
         seconds = time.monotonic() - began
     jobs = watch.jobs.values()
-    report = run_report(workflow=file.name, seconds=seconds, jobs=jobs)
+    report = run_report(workflow=file.name, seconds=seconds, jobs=jobs, runners=watch.rows.values())
     print_report(console, report, jobs)
     return report
 
 
 def _read(file: Path) -> Workflow:
     try:
-        return read_workflow(file.read_text(), file_name=file.name)
+        return read_workflow(file.read_text(encoding="utf-8"), file_name=file.name)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read ({error}), name a workflow file") from error
     except WorkflowError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cdk_runner_fleet.history import phase_seconds
@@ -11,8 +11,13 @@ from cdk_runner_fleet.local.watch import JobState
 __all__ = ["job_report", "run_report"]
 
 
-def run_report(*, workflow: str, seconds: float, jobs: Iterable[JobState]) -> dict[str, Any]:
-    """The report of a run: `workflow`, `conclusion`, `seconds`, `cost_usd` and its `jobs`."""
+def run_report(
+    *, workflow: str, seconds: float, jobs: Iterable[JobState], runners: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The report of a run: `workflow`, `conclusion`, `seconds`, `cost_usd` and its `jobs`.
+
+    Its cost is that of all runners that were started for it, those that ran no job included.
+    """
     reports = [job_report(job) for job in jobs]
     # GitHub docs, "Using conditions to control job execution": a skipped job counts as success
     succeeded = bool(reports) and all(
@@ -22,7 +27,7 @@ def run_report(*, workflow: str, seconds: float, jobs: Iterable[JobState]) -> di
         "workflow": workflow,
         "conclusion": "success" if succeeded else "failure",
         "seconds": round(seconds, 3),
-        "cost_usd": round(sum(each["cost_usd"] or 0.0 for each in reports), 6),
+        "cost_usd": round(sum(float(row.get("cost_usd", 0)) for row in runners), 6),
         "jobs": reports,
     }
 

@@ -135,8 +135,8 @@ class RunWatch:
             reason = self._never_runs(job, own)
             if reason:
                 self._unrunnable[job["id"]] = reason
-                # so that GitHub skips what needs it, and the run comes to its end
-                self._twin.board.cancel(self._twin.board.jobs[job["id"]])
+                # so that what needs it goes on as after a failure, and the run comes to its end
+                self._twin.board.fail(self._twin.board.jobs[job["id"]], reason)
         if job["id"] in self._unrunnable:
             known.status, known.conclusion = "completed", "failure"
             known.error = self._unrunnable[job["id"]]

@@ -113,10 +113,10 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
     ("content", "said"),
     [
         (None, "cannot be read"),
-        ("jobs: [", "not YAML"),
-        ("on: push", "no `jobs`"),
-        ("jobs: {}", "no job"),
-        ("just text", "no `jobs`"),
+        ("jobs: [", "(Line: 1, Col: 8): expected the node content"),
+        ("on: push", "(Line: 1, Col: 1): Required property is missing: jobs"),
+        ("on: push\njobs: {}", "must contain at least one job"),
+        ("just text", "Unexpected value 'just text'"),
     ],
 )
 def test_a_workflow_file_that_is_none(

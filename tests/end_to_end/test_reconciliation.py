@@ -51,7 +51,7 @@ class Reconciled(Fleet):
     def queue_real(self, name: str, *labels: str, script: str = "true") -> Job:
         """Queue a job at GitHub itself."""
         runs_on = ", ".join(["self-hosted", *labels])
-        text = f"jobs: {{{name}: {{runs-on: [{runs_on}], steps: [{{run: '{script}'}}]}}}}"
+        text = f"on: push\njobs: {{{name}: {{runs-on: [{runs_on}], steps: [{{run: '{script}'}}]}}}}"
         run = self.twin.board.queue_run(
             read_workflow(text, file_name="ci.yml"),
             file_name="ci.yml",

@@ -17,7 +17,7 @@ from fleet_runtime.images import releases as release
 from testbed.laws import ledger_table
 from tests.waiting import until
 
-JOB = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
+JOB = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,8 @@ _SIGNAL_SECONDS = 0.5
 # act (0.2.89, host_environment.go) reads a step's terminal until the step ends, but stops at once
 # when it failed: without a pause a failing step's last words are lost. Steps' own shells only.
 _BASH_ENV = "unset BASH_ENV; trap '[ $? -eq 0 ] || sleep 0.2' EXIT\n"
+# What act complains of at each step outside a checkout; GitHub's runner does not.
+_NO_CHECKOUT = re.compile(r"not located inside a git repository")
 # Where a container sees the folder that the twin names; taken out before a job could see it.
 _WORKSPACE = os.environ.pop("STAND_IN_WORKSPACE", None)
 
@@ -195,7 +198,7 @@ class JobRun:
             "BASH_ENV": str(home / "bash_env"),
         }
         command = [
-            *(act_binary(), "push", "--json", "--workflows", str(workflow)),
+            *(act_binary(), self.job["event"], "--json", "--workflows", str(workflow)),
             *("--job", self.job["key"], "--platform", "self-hosted=-self-hosted"),
             *("--no-cache-server", "--action-offline-mode", "--pull=false"),
             *("--container-daemon-socket", "-"),
@@ -258,7 +261,8 @@ class JobRun:
             return
         if entry.get("step"):
             self._step("/".join(identifiers), entry)
-        if entry.get("raw_output") or "stepResult" in entry or entry.get("level") == "error":
+        is_error = entry.get("level") == "error" and not _NO_CHECKOUT.search(entry["msg"])
+        if entry.get("raw_output") or "stepResult" in entry or is_error:
             self._log(entry["msg"])
 
     def _step(self, identifier: str, entry: dict[str, Any]) -> None:

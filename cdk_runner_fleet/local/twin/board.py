@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from cdk_runner_fleet.local.twin.coercions import as_text
 from cdk_runner_fleet.local.twin.expressions import ExpressionError
 from cdk_runner_fleet.local.twin.faults import Conditions, FaultScript, RunnerFault
 from cdk_runner_fleet.local.twin.records import Job, Run, Runner, Send
@@ -231,6 +232,7 @@ class Board:
             if run.status != "completed":
                 return False
             run.attempt += 1
+            run.cancelled = False
             run.jobs = []
             self._advance(run)
             return True
@@ -238,12 +240,14 @@ class Board:
     def cancel_run(self, run: Run) -> None:
         """Cancels every job that is not completed; what depends on them is skipped."""
         with self.lock:
+            run.cancelled = True
             for job in list(run.jobs):
                 self.cancel(job)
 
     def force_cancel(self, run: Run) -> None:
         """Cancels every job that is not completed, and waits for no runner."""
         with self.lock:
+            run.cancelled = True
             for job in list(run.jobs):
                 runner = job.assigned
                 if runner:
@@ -258,6 +262,7 @@ class Board:
             if run.status != "completed" or job not in run.jobs:
                 return False
             run.attempt += 1
+            run.cancelled = False
             run.jobs = [
                 each
                 for each in run.jobs
@@ -277,6 +282,13 @@ class Board:
                 self._complete(job, "cancelled")
             elif job.assigned.send:
                 job.assigned.send({"type": "cancel"})
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Ends a queued job that nothing can serve; what needs it sees a failure."""
+        with self.lock:
+            if job in self._queue:
+                self._queue.remove(job)
+                self._break(job, reason)
 
     def approve(self, job: Job) -> bool:
         """Lets a job that waits for an approval into the queue; False if it does not wait."""
@@ -298,15 +310,18 @@ class Board:
                 progressed = True
 
     def _expand(self, run: Run, spec: JobSpec) -> None:
-        whole = JobLeg(name=str(spec.definition.get("name", spec.key)), labels=(), matrix={})
+        name = as_text(spec.definition.get("name")) or spec.key
+        whole = JobLeg(name=name, labels=(), matrix={})
         try:
             scope = run.scope(spec)
-            wanted = condition(spec.definition.get("if"), scope)
+            wanted = condition(as_text(spec.definition.get("if")), scope)
             found = legs(spec, scope) if wanted else []
         except (ExpressionError, WorkflowError) as error:
-            job = self._new_job(run, spec, whole)
-            job.log.append(str(error))
-            self._complete(job, "failure", advance=False)
+            self._break(self._new_job(run, spec, whole), str(error), advance=False)
+            return
+        except Exception as error:  # noqa: BLE001 - a job that is lost would hold up the run
+            reason = f"the job's definition cannot be evaluated: {error!r}"
+            self._break(self._new_job(run, spec, whole), reason, advance=False)
             return
         if not wanted:
             self._complete(self._new_job(run, spec, whole), "skipped", advance=False)
@@ -347,6 +362,13 @@ class Board:
             runner = next((each for each in idle if each.serves(job.leg.labels)), None)
             if runner is None or runner.send is None:
                 continue
+            try:
+                message = self._message(job)
+            except Exception as error:  # noqa: BLE001 - a job that is lost would hold up the run
+                self._queue.remove(job)
+                self._break(job, f"the job cannot be handed to a runner: {error!r}")
+                self._assign()  # with what has changed by that
+                return
             idle.remove(runner)
             self._queue.remove(job)
             runner.job, job.assigned, runner.had_job = job, runner, True
@@ -354,7 +376,7 @@ class Board:
             if fault:
                 self._acquire_and_die(runner, job, fault)
             else:
-                runner.send(self._message(job))
+                runner.send(message)
 
     def _acquire_and_die(self, runner: Runner, job: Job, fault: RunnerFault) -> None:
         job.never_starts = True
@@ -380,9 +402,14 @@ class Board:
             "run_id": run.id,
             "run_number": run.number,
             "run_attempt": job.attempt,
+            "event": run.event_name,
             "workspace": run.workspace,
             "file": job_file(run.workflow, job.spec, job.leg, needs=needs),
         }
+
+    def _break(self, job: Job, reason: str, *, advance: bool = True) -> None:
+        job.log.append(reason)
+        self._complete(job, "failure", advance=advance)
 
     def _complete(self, job: Job, conclusion: str, *, advance: bool = True) -> None:
         job.status, job.conclusion, job.completed_at = "completed", conclusion, time.time()

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cdk_runner_fleet.local.twin.coercions import (
@@ -31,7 +31,7 @@ from cdk_runner_fleet.local.twin.coercions import (
     upper,
 )
 
-__all__ = ["STATUS_FUNCTIONS", "Expression", "ExpressionError", "Scope", "parse"]
+__all__ = ["STATUS_FUNCTIONS", "Expression", "ExpressionError", "Scope", "item_of", "parse"]
 
 MAX_LENGTH = 21_000
 MAX_DEPTH = 50
@@ -95,7 +95,8 @@ def parse(source: str, *, contexts: Collection[str], functions: Collection[str] 
     Args:
         source: without `${{` and `}}`.
         contexts: names that may be used where it stands.
-        functions: functions that may be used there besides those that may be used everywhere.
+        functions: functions that may be used there besides those that may be used everywhere;
+            `name()` is one that takes no arguments there.
 
     Raises:
         ExpressionError: it is none; `kind` is lexing or parsing.
@@ -186,7 +187,7 @@ class _Function:
 def _results(scope: Scope, keys: tuple[Value, ...]) -> list[Value]:
     """How the jobs went that are named; one that was not needed went nowhere."""
     needs = scope.contexts.get("needs") or {}
-    return [_item(_item(needs, key), "result") for key in keys]
+    return [item_of(item_of(needs, key), "result") for key in keys]
 
 
 def _success(scope: Scope, *keys: Value) -> bool:
@@ -266,11 +267,11 @@ class _Parser:
     def __init__(self, source: str, contexts: Collection[str], functions: Collection[str]) -> None:
         self._source = source
         self._contexts = {name.lower() for name in contexts}
-        own = {name.lower() for name in functions}
-        self._functions = {
-            **_EVERYWHERE,
-            **{name: found for name, found in _SOMEWHERE.items() if name in own},
-        }
+        self._functions = dict(_EVERYWHERE)
+        for name in functions:
+            bare = name.lower().removesuffix("()")
+            found = _SOMEWHERE[bare]
+            self._functions[bare] = found if bare == name.lower() else replace(found, most=0)
         self._asks_status = False
         self._depth = 0
         self._position = 0
@@ -526,9 +527,9 @@ def _looked_up(node: Node, index: Node | None) -> Node:
     def value(scope: Scope) -> Value:
         found, key = node(scope), index(scope)
         if isinstance(found, _Filtered):
-            each = (_item(item, key, _MISSING) for item in found)
+            each = (item_of(item, key, _MISSING) for item in found)
             return _Filtered(item for item in each if item is not _MISSING)
-        return _item(found, key)
+        return item_of(found, key)
 
     return value
 
@@ -545,7 +546,7 @@ def _items(value: Value) -> list[Value]:
     return value if isinstance(value, list) else []
 
 
-def _item(value: Value, key: Value, missing: Value = None) -> Value:
+def item_of(value: Value, key: Value, missing: Value = None) -> Value:
     """`value[key]`; names are looked up without regard to case."""
     if isinstance(value, list):
         index = as_number(key)

@@ -77,14 +77,17 @@ class Job:
     @property
     def result(self) -> str:
         """What `needs.<job>.result` says of it: a forgiven failure is a success."""
-        if self.conclusion == "failure" and self.spec.definition.get("continue-on-error") is True:
+        if self.conclusion == "failure" and self.leg.is_forgiven:
             return "success"
         return self.conclusion or ""
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run of a workflow file; a re-run is a new attempt with new jobs."""
+    """One run of a workflow file; a re-run is a new attempt with new jobs.
+
+    `cancelled` says whether somebody cancelled it: `cancelled()` asks for no more.
+    """
 
     id: int
     number: int
@@ -95,7 +98,13 @@ class Run:
     protected_environments: frozenset[str]
     created_at: float
     attempt: int = 1
+    cancelled: bool = False
     jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def event_name(self) -> str:
+        """What started it: a file that has inputs is started by hand."""
+        return "workflow_dispatch" if self.workflow.inputs else "push"
 
     @property
     def status(self) -> str:
@@ -114,6 +123,8 @@ class Run:
         """`success`, `failure`, `cancelled` or `skipped`; None until it is completed."""
         if self.status != "completed":
             return None
+        if self.cancelled:
+            return "cancelled"
         return _overall([job.result for job in self.jobs])
 
     def legs_of(self, key: str) -> list[Job]:
@@ -139,7 +150,13 @@ class Run:
         needs = {key: need for key in spec.needs if (need := self.need(key))}
         before = [self.need(key) for key in self.ancestors(spec)]
         overall = _overall([need["result"] for need in before if need], skipped_by="any")
-        return Scope(contexts={"github": self._github(), "needs": needs}, status=overall)
+        contexts = {
+            "github": self._github(),
+            "inputs": self.workflow.inputs,
+            "needs": needs,
+            "vars": {},
+        }
+        return Scope(contexts=contexts, status=overall, cancelled=self.cancelled)
 
     def ancestors(self, spec: JobSpec) -> set[str]:
         """The keys of all jobs that have to be done before this one."""
@@ -156,14 +173,14 @@ class Run:
             "run_id": str(self.id),
             "run_number": str(self.number),
             "run_attempt": str(self.attempt),
-            "event_name": "push",
+            "event_name": self.event_name,
             "ref": "refs/heads/main",
             "ref_name": "main",
         }
 
 
 def _overall(results: list[str], *, skipped_by: str = "all") -> str:
-    for bad in ("cancelled", "failure"):
+    for bad in ("failure", "cancelled"):
         if bad in results:
             return bad
     skipped = [result == "skipped" for result in results]

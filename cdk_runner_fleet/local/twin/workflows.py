@@ -1,49 +1,35 @@
 """Workflow files: which jobs they hold, and the file that makes act run one of them.
 
-What GitHub does and the twin does not: `fail-fast` and `max-parallel` of a matrix (every leg runs),
-`concurrency`, and triggers (a file is started by name). Reusable workflows, job containers and
-services are refused: they cannot run without GitHub or Docker.
+What GitHub does and the twin does not: docs/local-run.md.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from cdk_runner_fleet.local.twin.coercions import as_text
-from cdk_runner_fleet.local.twin.expressions import Scope
+from cdk_runner_fleet.local.twin.coercions import Value, as_text, is_simple
+from cdk_runner_fleet.local.twin.documents import DocumentError, read_document
+from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
+from cdk_runner_fleet.local.twin.matrices import Combination, Matrix, combinations, leg_name
 from cdk_runner_fleet.local.twin.templates import interpolate
+from cdk_runner_fleet.local.twin.validation import validate
 
 __all__ = ["JobLeg", "JobSpec", "Workflow", "WorkflowError", "job_file", "legs", "read_workflow"]
 
-MAX_MATRIX = 256  # docs.github.com, Actions limits: jobs a matrix generates per run
 OUTPUTS_STEP = "_twin_outputs"
-_OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-
-Matrix = Mapping[str, Any]
+_NEEDS_MORE = {
+    "container": "needs Docker",
+    "services": "needs Docker",
+    "uses": "calls a workflow that only GitHub has",
+}
 
 
 class WorkflowError(ValueError):
     """A workflow file GitHub would refuse or the twin cannot run; says where and why."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 booleans, as GitHub reads them: `on` is a key, not true."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]  # types-PyYAML has none
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +63,15 @@ class JobLeg:
         name: as shown by GitHub, e.g. `test (3.12, linux)`.
         labels: what `runs-on` comes to, e.g. `("self-hosted", "class:medium")`.
         matrix: its combination; empty without a matrix.
+        is_forgiven: whether its `continue-on-error` makes a failure of it none of the run's.
+        timeout_minutes: what its `timeout-minutes` comes to.
     """
 
     name: str
     labels: tuple[str, ...]
     matrix: Matrix
+    is_forgiven: bool = False
+    timeout_minutes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,45 +82,61 @@ class Workflow:
         name: the file's `name`, or the file's name.
         jobs: its jobs by key, in the file's order.
         definition: the file as written.
+        inputs: the defaults of its inputs.
+        warnings: what is right and does not do what it looks like.
     """
 
     name: str
     jobs: Mapping[str, JobSpec]
     definition: Mapping[str, Any]
+    inputs: Mapping[str, Value] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def read_workflow(text: str, *, file_name: str) -> Workflow:
     """Reads a workflow file.
 
     Raises:
-        WorkflowError: not YAML, no jobs, an unknown or circular `needs`, or something the twin
-            cannot run.
+        WorkflowError: GitHub would refuse it; a line for each reason, with its place.
     """
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise WorkflowError(f"{file_name} is not YAML: {error}") from error
-    if not isinstance(document, Mapping) or not isinstance(document.get("jobs"), Mapping):
-        raise WorkflowError(f"{file_name} has no `jobs` mapping; is it a workflow file?")
-    jobs = {str(key): _job(file_name, str(key), job) for key, job in document["jobs"].items()}
-    if not jobs:
-        raise WorkflowError(f"{file_name} has no job under `jobs`")
-    _check_needs(file_name, jobs)
-    name = str(document.get("name") or file_name)
-    return Workflow(name=name, jobs=jobs, definition=document)
+        document = read_document(text)
+    except DocumentError as error:
+        raise WorkflowError(f"{file_name}{_separated(str(error))}") from error
+    findings = validate(document)
+    if findings.errors:
+        raise WorkflowError("\n".join(f"{file_name}{error}" for error in findings.errors))
+    plain = document.plain()
+    jobs = {key: _job(key, job) for key, job in plain["jobs"].items()}
+    return Workflow(
+        name=as_text(plain.get("name")) or file_name,
+        jobs=jobs,
+        definition=plain,
+        inputs=_inputs(plain["on"]),
+        warnings=tuple(
+            f"{file_name} (Line: {line}): this `if` is text with an expression in it, "
+            "which is always true"
+            for line in findings.traps
+        ),
+    )
 
 
 def legs(spec: JobSpec, scope: Scope) -> list[JobLeg]:
     """The legs of a job, once the jobs it needs are done.
 
     Raises:
-        WorkflowError: the matrix or the labels are not what GitHub takes.
-        ExpressionError: an expression in them cannot be evaluated.
+        WorkflowError: the twin cannot run it, or GitHub takes no such labels.
+        ExpressionError: an expression in its keys cannot be evaluated, or its matrix is none.
     """
-    strategy = spec.definition.get("strategy") or {}
-    matrix = interpolate(strategy.get("matrix"), scope) if isinstance(strategy, Mapping) else None
-    combinations = _combinations(spec.key, matrix)
-    return [_leg(spec, combination, scope) for combination in combinations]
+    for key, why in _NEEDS_MORE.items():
+        if spec.definition.get(key):
+            raise WorkflowError(f"the job has `{key}`, which {why}: it does not run here")
+    strategy = interpolate(spec.definition.get("strategy"), scope)
+    if not isinstance(strategy, Mapping | None):
+        raise ExpressionError("A mapping was expected for the strategy")
+    matrix = (strategy or {}).get("matrix")
+    found = [Combination(values={}, named={})] if matrix is None else combinations(matrix)
+    return [_leg(spec, combination, scope) for combination in found]
 
 
 def job_file(
@@ -157,8 +163,10 @@ def job_file(
     """
     job = dict(spec.definition)
     job.update({"runs-on": "self-hosted", "if": "always()", "needs": list(spec.needs)})
-    job.pop("environment", None)
-    job.pop("strategy", None)
+    for decided in ("environment", "strategy", "continue-on-error", "timeout-minutes"):
+        job.pop(decided, None)
+    if leg.timeout_minutes is not None:
+        job["timeout-minutes"] = leg.timeout_minutes
     if leg.matrix:
         job["strategy"] = {"matrix": {"include": [_literal(leg.matrix)]}}
     outputs = spec.definition.get("outputs") or {}
@@ -167,116 +175,105 @@ def job_file(
     document = {
         key: value for key, value in workflow.definition.items() if key not in ("jobs", "on")
     }
-    document["on"] = "push"
+    document["on"] = _events(workflow)
     document["jobs"] = {spec.key: job}
     for needed in spec.needs:
         document["jobs"][needed] = _stand_in(needs[needed])
-    return json.dumps(document)
+    return json.dumps(_finite(document))
 
 
-def _job(file_name: str, key: str, job: object) -> JobSpec:
-    where = f"{file_name}: job {key!r}"
-    if not isinstance(job, Mapping):
-        raise WorkflowError(f"{where} is not a mapping")
-    for unsupported in ("uses", "container", "services"):
-        if unsupported in job:
-            raise WorkflowError(f"{where} has `{unsupported}`, which needs GitHub or Docker")
-    if "runs-on" not in job:
-        raise WorkflowError(f"{where} has no `runs-on`")
-    if not isinstance(job.get("steps"), Sequence) or not job["steps"]:
-        raise WorkflowError(f"{where} has no steps")
-    for name in job.get("outputs") or {}:
-        if not _OUTPUT_NAME.fullmatch(str(name)):
-            raise WorkflowError(
-                f"{where} has an output {name!r}; allowed: letters, digits, - and _"
-            )
+def _job(key: str, job: Mapping[str, Any]) -> JobSpec:
     needs = job.get("needs") or []
-    if isinstance(needs, str):
-        needs = [needs]
-    return JobSpec(key=key, needs=tuple(map(str, needs)), definition=job)
+    needs = [needs] if is_simple(needs) else needs
+    return JobSpec(key=key, needs=tuple(map(as_text, needs)), definition=job)
 
 
-def _check_needs(file_name: str, jobs: Mapping[str, JobSpec]) -> None:
-    done: set[str] = set()
-    for job in jobs.values():
-        unknown = [needed for needed in job.needs if needed not in jobs]
-        if unknown:
+def _separated(message: str) -> str:
+    return message if message.startswith(" (") else f": {message}"
+
+
+_EMPTY = {"boolean": False, "number": 0}
+
+
+def _inputs(events: Value) -> dict[str, Value]:
+    """The inputs of a file that is started by hand or called, with their defaults."""
+    found: dict[str, Value] = {}
+    for event in ("workflow_call", "workflow_dispatch"):
+        definition = events.get(event) if isinstance(events, Mapping) else None
+        for name, of_input in ((definition or {}).get("inputs") or {}).items():
+            kind = (of_input or {}).get("type", "string")
+            default = (of_input or {}).get("default")
+            if default is None:
+                default = _EMPTY.get(kind, "")
+            found[name] = default if kind in _EMPTY else as_text(default)
+    return found
+
+
+def _events(workflow: Workflow) -> Value:
+    """The event that act is started with: for it inputs are the defaults of a start by hand."""
+    if not workflow.inputs:
+        return "push"
+    inputs = {
+        name: {
+            "type": "boolean" if isinstance(value, bool) else "string",
+            "default": as_text(value),
+        }
+        for name, value in workflow.inputs.items()
+    }
+    return {"workflow_dispatch": {"inputs": _literal(inputs)}}
+
+
+def _leg(spec: JobSpec, combination: Combination, scope: Scope) -> JobLeg:
+    matrix = combination.values
+    scope = Scope(
+        contexts={**scope.contexts, "matrix": matrix or None},
+        status=scope.status,
+        cancelled=scope.cancelled,
+    )
+    definition = spec.definition
+    written = as_text(definition.get("name"))
+    name = as_text(interpolate(written, scope)) or spec.key
+    if "${{" not in written:
+        name = leg_name(name, combination.named)
+    minutes = interpolate(definition.get("timeout-minutes"), scope)
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float | None):
+        raise ExpressionError(f"Unexpected value '{as_text(minutes)}' for `timeout-minutes`")
+    forgives = interpolate(definition.get("continue-on-error", False), scope)
+    if not isinstance(forgives, bool):
+        raise ExpressionError(f"Unexpected value '{as_text(forgives)}' for `continue-on-error`")
+    return JobLeg(
+        name=name,
+        labels=_labels(interpolate(definition["runs-on"], scope)),
+        matrix=matrix,
+        is_forgiven=forgives,
+        timeout_minutes=minutes,
+    )
+
+
+def _labels(runs_on: Value) -> tuple[str, ...]:
+    if isinstance(runs_on, Mapping):
+        if not runs_on.get("labels"):
             raise WorkflowError(
-                f"{file_name}: job {job.key!r} needs {unknown[0]!r}; there is {', '.join(jobs)}"
+                f"`runs-on` names the group {as_text(runs_on.get('group'))!r} and no labels: the "
+                "fleet starts runners for labels alone"
             )
-    while len(done) < len(jobs):
-        ready = {key for key, job in jobs.items() if key not in done and done.issuperset(job.needs)}
-        if not ready:
-            circle = ", ".join(sorted(set(jobs) - done))
-            raise WorkflowError(f"{file_name}: the jobs {circle} need each other")
-        done |= ready
-
-
-def _combinations(key: str, matrix: object) -> list[dict[str, Any]]:
-    """GitHub's rules: the product less `exclude`, then `include` extends or adds."""
-    if matrix is None:
-        return [{}]
-    if not isinstance(matrix, Mapping):
-        raise WorkflowError(f"job {key!r}: the matrix is {matrix!r}, not a mapping")
-    axes = {name: value for name, value in matrix.items() if name not in ("include", "exclude")}
-    for name, value in axes.items():
-        if not isinstance(value, list):
-            raise WorkflowError(f"job {key!r}: matrix.{name} is {value!r}, not a list")
-    product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    originals = [
-        combination
-        for combination in (product if axes else [])
-        if not any(_matches(combination, excluded) for excluded in matrix.get("exclude") or [])
-    ]
-    combinations = [dict(combination) for combination in originals]
-    for extra in matrix.get("include") or []:
-        # It may add to a combination but not change a value that the axes gave it.
-        fits = [
-            index
-            for index, original in enumerate(originals)
-            if all(original.get(name, value) == value for name, value in extra.items())
-        ]
-        for index in fits:
-            combinations[index].update(extra)
-        if not fits:
-            combinations.append(dict(extra))
-    if not 1 <= len(combinations) <= MAX_MATRIX:
-        raise WorkflowError(
-            f"job {key!r}: the matrix has {len(combinations)} combinations; allowed: 1-{MAX_MATRIX}"
-        )
-    return combinations
-
-
-def _matches(combination: Matrix, pattern: Matrix) -> bool:
-    return all(name in combination and combination[name] == pattern[name] for name in pattern)
-
-
-def _leg(spec: JobSpec, matrix: Matrix, scope: Scope) -> JobLeg:
-    scope = Scope(contexts={**scope.contexts, "matrix": matrix}, status=scope.status)
-    written = spec.definition.get("name")
-    name = as_text(interpolate(written, scope)) if written is not None else spec.key
-    if matrix and not (isinstance(written, str) and "${{" in written):
-        name = f"{name} ({', '.join(_flat(matrix.values()))})"
-    runs_on = interpolate(spec.definition["runs-on"], scope)
-    if isinstance(runs_on, Mapping):  # {group:, labels:}: a repository has no group but the first
-        runs_on = runs_on.get("labels")
-    labels = [runs_on] if isinstance(runs_on, str) else runs_on
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise WorkflowError(f"job {spec.key!r}: `runs-on` is {runs_on!r}, not a label or a list")
-    return JobLeg(name=name, labels=tuple(labels), matrix=matrix)
-
-
-def _flat(values: Any) -> list[str]:
-    """The values in a leg's name; GitHub writes an object as its own values."""
-    texts: list[str] = []
-    for value in values:
-        if isinstance(value, Mapping):
-            texts += _flat(value.values())
-        elif isinstance(value, list):
-            texts += _flat(value)
-        else:
-            texts.append(as_text(value))
+        runs_on = runs_on["labels"]  # whatever the group: all runners here are the fleet's
+    labels = [runs_on] if is_simple(runs_on) else runs_on
+    if not isinstance(labels, list) or not all(map(is_simple, labels)):
+        raise ExpressionError("A label or a sequence of labels was expected for `runs-on`")
+    texts = tuple(map(as_text, labels))
+    if not all(texts) or not texts:
+        raise ExpressionError("Unexpected value '' for `runs-on`")
     return texts
+
+
+def _finite(value: Value) -> Value:
+    """The same value with numbers that JSON has not as text."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return as_text(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _literal(value: Any) -> Any:
@@ -309,16 +306,20 @@ def _stand_in(need: Mapping[str, Any]) -> dict[str, Any]:
 def _outputs_step(outputs: Mapping[str, Any]) -> dict[str, Any]:
     """Hands the outputs back as this step's own, each between random marks: values are anything."""
     lines = [
-        f"mark=twin-$RANDOM$RANDOM$RANDOM; printf '%s<<%s\\n%s\\n%s\\n' '{name}' \"$mark\" "
+        "mark=twin-$RANDOM$RANDOM$RANDOM; "
+        f'printf \'%s<<%s\\n%s\\n%s\\n\' "$TWIN_NAME_{index}" "$mark" '
         f'"$TWIN_OUTPUT_{index}" "$mark" >>"$GITHUB_OUTPUT"'
-        for index, name in enumerate(outputs)
+        for index in range(len(outputs))
     ]
+    environment: dict[str, Any] = {}
+    for index, (name, value) in enumerate(outputs.items()):
+        environment |= {f"TWIN_NAME_{index}": _literal(name), f"TWIN_OUTPUT_{index}": value}
     return {
         "id": OUTPUTS_STEP,
         "name": OUTPUTS_STEP,
         "if": "always()",
         "shell": "bash",
         "working-directory": "/",
-        "env": {f"TWIN_OUTPUT_{index}": value for index, value in enumerate(outputs.values())},
+        "env": environment,
         "run": "\n".join(lines),
     }

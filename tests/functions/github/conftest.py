@@ -38,7 +38,7 @@ from ..github_stand_in import TOKEN
 from ..http_stub import Received, Stub
 
 REPOSITORY = "octo-org/example"
-WORKFLOW = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
+WORKFLOW = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 NEEDED = {"administration": "write", "actions": "read"}
 
 light = light_aws.light

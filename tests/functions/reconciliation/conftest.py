@@ -48,7 +48,7 @@ class World:
         return report
 
     def run(self, *jobs: str, environments: frozenset[str] = frozenset()) -> Run:
-        text = "jobs: {" + ", ".join(jobs) + "}"
+        text = "on: push\njobs: {" + ", ".join(jobs) + "}"
         return self.twin.board.queue_run(
             read_workflow(text, file_name="ci.yml"),
             file_name="ci.yml",

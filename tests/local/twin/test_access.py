@@ -237,7 +237,7 @@ def test_other_scopes_are_not_found(call: Call, path: str) -> None:
 
 
 def test_events_name_the_enterprise(twin: GitHubTwin) -> None:
-    yaml = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
+    yaml = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
     run = twin.board.queue_run(
         read_workflow(yaml, file_name="ci.yml"),
         file_name="ci.yml",

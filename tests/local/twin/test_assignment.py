@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cdk_runner_fleet.local.twin import Conditions
+from cdk_runner_fleet.local.twin import Conditions, board
 
 ACTIONS = "/repos/octo/fleet/actions"
 STEPS = "steps: [{run: 'true'}]"
-ONE = f"jobs: {{a: {{runs-on: [self-hosted], {STEPS}}}}}"
+ONE = f"on: push\njobs: {{a: {{runs-on: [self-hosted], {STEPS}}}}}"
 
 
 def status_of(github: Any, run_id: int) -> dict[str, tuple[str, str | None]]:
@@ -18,7 +18,9 @@ def status_of(github: Any, run_id: int) -> dict[str, tuple[str, str | None]]:
 
 
 def test_a_job_goes_to_any_runner_with_all_its_labels(github: Any) -> None:
-    run_id = github.queue(f"jobs: {{a: {{runs-on: [Self-Hosted, CLASS:medium], {STEPS}}}}}")
+    run_id = github.queue(
+        f"on: push\njobs: {{a: {{runs-on: [Self-Hosted, CLASS:medium], {STEPS}}}}}"
+    )
     small = github.runner("self-hosted", "class:small", name="small")
     plain = github.runner("self-hosted", name="plain")
     assert github.jobs(run_id)["a"]["status"] == "queued"
@@ -122,6 +124,7 @@ def test_a_job_whose_runner_dies_fails(github: Any) -> None:
 
 
 CHAIN = f"""
+on: push
 jobs:
   plan:
     runs-on: [self-hosted]
@@ -176,7 +179,7 @@ def test_a_failure_skips_what_follows_unless_it_asks(github: Any) -> None:
 
 def test_a_skipped_job_skips_what_needs_it(github: Any) -> None:
     run_id = github.queue(
-        f"jobs: {{a: {{runs-on: x, {STEPS}}}, b: {{if: false, runs-on: x, {STEPS}}}, "
+        f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, b: {{if: false, runs-on: x, {STEPS}}}, "
         f"c: {{needs: [a, b], runs-on: x, {STEPS}}}, "
         f"d: {{needs: [a, b], if: '!failure()', runs-on: x, {STEPS}}}}}"
     )
@@ -189,7 +192,7 @@ def test_a_skipped_job_skips_what_needs_it(github: Any) -> None:
 
 def test_a_forgiven_failure_is_no_failure_of_the_run(github: Any) -> None:
     run_id = github.queue(
-        f"jobs: {{a: {{runs-on: x, continue-on-error: true, {STEPS}}}, "
+        f"on: push\njobs: {{a: {{runs-on: x, continue-on-error: true, {STEPS}}}, "
         f"b: {{needs: a, runs-on: y, {STEPS}}}}}"
     )
     github.runner("x").work("failure")
@@ -198,11 +201,117 @@ def test_a_forgiven_failure_is_no_failure_of_the_run(github: Any) -> None:
     assert github.jobs(run_id)["a"]["conclusion"] == "failure"
 
 
-def test_a_job_whose_expression_is_wrong_fails_with_the_reason(github: Any) -> None:
-    run_id = github.queue(f"jobs: {{a: {{if: nosuch(), runs-on: x, {STEPS}}}}}")
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [
+        ("if: fromJSON('nope'), runs-on: x", "fromJSON() was given 'nope'"),
+        ("runs-on: x, container: y", "the job has `container`, which needs Docker"),
+        ("runs-on: {group: g}", "names the group 'g' and no labels"),
+        (
+            """runs-on: x, strategy: {matrix: "${{ fromJSON('{\\"include\\": [\\"x\\"]}') }}"}""",
+            "A mapping was expected in the matrix include",
+        ),
+    ],
+)
+def test_a_job_whose_definition_is_wrong_fails_with_the_reason_and_the_others_go_on(
+    github: Any, job: str, why: str
+) -> None:
+    run_id = github.queue(
+        f"on: push\njobs: {{a: {{{job}, {STEPS}}}, b: {{runs-on: x, {STEPS}}}, "
+        f"c: {{needs: a, runs-on: x, {STEPS}}}}}"
+    )
+    github.runner("x").work()
     report = github.until_completed(run_id)
+    conclusions = {name: each["conclusion"] for name, each in github.jobs(run_id).items()}
+    assert conclusions == {"a": "failure", "b": "success", "c": "skipped"}
     assert report["conclusion"] == "failure"
-    assert "the twin has no nosuch()" in report["jobs"][0]["log_tail"][0]
+    assert why in github.jobs(run_id)["a"]["log_tail"][0]
+
+
+@pytest.mark.parametrize("broken", ["legs", "job_file"])
+def test_a_fault_of_the_twin_itself_fails_the_job_and_loses_none(
+    github: Any, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = getattr(board, broken)
+
+    def fault(*arguments: Any, **named: Any) -> Any:
+        if any(getattr(each, "key", "") == "a" for each in arguments):
+            raise RuntimeError("a fault of its own")
+        return sound(*arguments, **named)
+
+    monkeypatch.setattr(board, broken, fault)
+    run_id = github.queue(
+        f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, b: {{runs-on: x, {STEPS}}}, "
+        f"c: {{needs: a, if: failure(), runs-on: x, {STEPS}}}}}"
+    )
+    github.runner("x").work()
+    github.runner("x").work()
+    github.until_completed(run_id)
+    jobs = github.jobs(run_id)
+    assert {name: job["conclusion"] for name, job in jobs.items()} == {
+        "a": "failure",
+        "b": "success",
+        "c": "success",
+    }
+    assert "a fault of its own" in jobs["a"]["log_tail"][0]
+
+
+def test_a_need_that_nobody_serves_has_failed_and_is_not_cancelled(github: Any) -> None:
+    """What follows goes by GitHub's rules, and no job is missing."""
+    run_id = github.queue(
+        f"on: push\njobs: {{a: {{runs-on: nobody, {STEPS}}}, "
+        f"b: {{needs: a, if: '!cancelled()', runs-on: x, {STEPS}}}, "
+        f"c: {{needs: a, if: cancelled(), runs-on: x, {STEPS}}}, "
+        f"d: {{needs: a, runs-on: x, {STEPS}, strategy: {{matrix: {{n: [1, 2]}}}}}}}}"
+    )
+    run = github.twin.board.runs[run_id]
+    github.twin.board.fail(run.jobs[0], "nobody serves it")
+    github.runner("x").work()
+    github.until_completed(run_id)
+    assert {name: job["conclusion"] for name, job in github.jobs(run_id).items()} == {
+        "a": "failure",
+        "b": "success",
+        "c": "skipped",
+        "d": "skipped",
+    }
+
+
+def test_a_cancelled_run_lets_only_those_run_that_ask_for_it(github: Any) -> None:
+    run_id = github.queue(
+        f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, "
+        f"b: {{needs: a, if: cancelled(), runs-on: x, {STEPS}}}, "
+        f"c: {{needs: a, if: '!cancelled()', runs-on: x, {STEPS}}}}}"
+    )
+    github.twin.board.cancel_run(github.twin.board.runs[run_id])
+    github.runner("x").work()
+    assert github.until_completed(run_id)["conclusion"] == "cancelled"
+    assert {name: job["conclusion"] for name, job in github.jobs(run_id).items()} == {
+        "a": "cancelled",
+        "b": "success",
+        "c": "skipped",
+    }
+
+
+def test_an_experimental_leg_may_fail(github: Any) -> None:
+    """GitHub's own example of `continue-on-error` as an expression."""
+    run_id = github.queue(
+        f"on: push\njobs: {{a: {{runs-on: x, continue-on-error: '${{{{ matrix.e }}}}', {STEPS}, "
+        f"strategy: {{matrix: {{e: [true]}}}}}}, b: {{needs: a, runs-on: x, {STEPS}}}}}"
+    )
+    github.runner("x").work("failure")
+    github.runner("x").work()
+    assert github.until_completed(run_id)["conclusion"] == "success"
+
+
+def test_a_file_with_inputs_is_started_by_hand_with_their_defaults(github: Any) -> None:
+    run_id = github.queue(
+        "on: {workflow_dispatch: {inputs: {deploy: {type: boolean, default: true}}}}\n"
+        f"jobs: {{a: {{if: inputs.deploy && github.event_name == 'workflow_dispatch', runs-on: x, "
+        f"{STEPS}}}, b: {{if: vars.NONE, runs-on: x, {STEPS}}}}}"
+    )
+    assert github.runner("x").work()["event"] == "workflow_dispatch"
+    github.until_completed(run_id)
+    assert github.jobs(run_id)["b"]["conclusion"] == "skipped"
 
 
 def test_a_queued_job_is_cancelled_without_a_runner(github: Any) -> None:
@@ -246,7 +355,8 @@ def test_a_rerun_is_a_new_attempt_with_new_jobs(github: Any) -> None:
 @pytest.mark.parametrize("count", [50])
 def test_many_runners_and_jobs_are_all_matched(github: Any, count: int) -> None:
     run_id = github.queue(
-        f"jobs: {{a: {{runs-on: x, {STEPS}, strategy: {{matrix: {{n: {list(range(count))}}}}}}}}}"
+        f"on: push\njobs: {{a: {{runs-on: x, {STEPS}, "
+        f"strategy: {{matrix: {{n: {list(range(count))}}}}}}}}}"
     )
     for runner in [github.runner("x") for _ in range(count)]:
         runner.work()

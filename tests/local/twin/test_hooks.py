@@ -12,8 +12,9 @@ from jsonschema import Draft7Validator
 ACTIONS = "/repos/octo/fleet/actions"
 HOOK = "/repos/octo/fleet/hooks/1"
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "rest.schema.json").read_bytes())
-WORKFLOW = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
+WORKFLOW = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 CHAIN = """
+on: push
 jobs:
   a: {runs-on: [self-hosted], steps: [{run: 'true'}]}
   b: {runs-on: [self-hosted, other], steps: [{run: 'true'}]}

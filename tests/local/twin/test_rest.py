@@ -14,7 +14,7 @@ ACTIONS = "/repos/octo/fleet/actions"
 JIT = f"{ACTIONS}/runners/generate-jitconfig"
 RUNNER = {"name": "r-1", "runner_group_id": 1, "labels": ["self-hosted", "class:small"]}
 SCHEMAS = json.loads((Path(__file__).parent / "schemas" / "rest.schema.json").read_bytes())
-WORKFLOW = "jobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
+WORKFLOW = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
 
 
 def check(shape: str, answer: object) -> None:
@@ -198,4 +198,4 @@ def test_an_unknown_fault_is_refused(github: Any, body: object) -> None:
 def test_a_file_that_is_no_workflow_is_refused_with_the_reason(github: Any) -> None:
     status, answer = github.call("POST", "/_twin/workflows", {"file_name": "x.yml", "yaml": "a"})
     assert status == 422
-    assert "x.yml has no `jobs` mapping" in answer["message"]
+    assert "x.yml (Line: 1, Col: 1): Unexpected value 'a'" in answer["message"]

@@ -117,6 +117,7 @@ def test_outputs_of_any_text_reach_the_next_job(github: Any, start: Start) -> No
         github,
         start,
         """
+on: push
 jobs:
   a:
     runs-on: x
@@ -157,6 +158,7 @@ def test_needs_and_matrix_mean_the_same_inside_the_job(github: Any, start: Start
         start,
         """
 defaults: {run: {shell: python3 {0}}}
+on: push
 jobs:
   bad: {runs-on: x, steps: [{run: "raise SystemExit(1)"}]}
   idle: {runs-on: x, if: "1 == 2", steps: [{run: "pass"}]}
@@ -188,7 +190,10 @@ def test_a_workspace_stands_for_the_checkout(github: Any, start: Start, tmp_path
     (workspace / ".env").write_text("LEAKED=yes", encoding="utf-8")
     steps = "[{uses: actions/checkout@v4}, {run: 'cat data.txt; echo x > made; echo [$LEAKED]'}]"
     report = run_file(
-        github, start, f"jobs: {{a: {{runs-on: x, steps: {steps}}}}}", workspace=str(workspace)
+        github,
+        start,
+        f"on: push\njobs: {{a: {{runs-on: x, steps: {steps}}}}}",
+        workspace=str(workspace),
     )
     assert "from the repository[]" in "".join(report["jobs"][0]["log_tail"]), report
     assert not (workspace / "made").exists()
@@ -199,7 +204,7 @@ def hook(path: Path, body: str) -> str:
     return str(path)
 
 
-ONE = "jobs: {a: {runs-on: x, steps: [{run: 'echo ran; env'}]}}"
+ONE = "on: push\njobs: {a: {runs-on: x, steps: [{run: 'echo ran; env'}]}}"
 
 
 def test_hooks_get_the_job_and_the_job_gets_no_hooks(
@@ -235,6 +240,7 @@ def test_a_failing_hook_fails_the_job(
 
 
 SLOW = """
+on: push
 jobs:
   a:
     runs-on: x
@@ -306,7 +312,7 @@ def test_a_job_that_is_cancelled_before_its_first_step_cleans_up(
     monkeypatch.setenv("RUNNER_HOME", str(tmp_path))
     job = {
         **{"repository": "octo/fleet", "workflow_name": "w", "key": "j", "workspace": ""},
-        **{"run_id": 1, "run_number": 1, "run_attempt": 1},
+        **{"run_id": 1, "run_number": 1, "run_attempt": 1, "event": "push"},
         "file": CLEANS.replace("[self-hosted, x]", "self-hosted"),
     }
     heard = Heard()
@@ -397,7 +403,7 @@ def test_a_failing_step_is_given_time_for_its_last_words(
     stand_in.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/pauses\n', encoding="utf-8")
     stand_in.chmod(0o755)
     run_id = github.queue(
-        "jobs: {a: {runs-on: x, steps: [{run: 'true'}, {run: 'bash -c false; exit 3'}]}}"
+        "on: push\njobs: {a: {runs-on: x, steps: [{run: 'true'}, {run: 'bash -c false; exit 3'}]}}"
     )
     start(github.config("x"), PATH=f"{bin_folder}:{os.environ['PATH']}")
     report = github.until_completed(run_id)

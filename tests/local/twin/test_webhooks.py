@@ -13,8 +13,8 @@ from jsonschema import Draft7Validator
 
 SECRET = "webhook-secret"
 STEPS = "steps: [{run: 'true'}]"
-ONE = f"jobs: {{a: {{runs-on: [self-hosted], {STEPS}}}}}"
-GATED = f"jobs: {{a: {{runs-on: [self-hosted], environment: production, {STEPS}}}}}"
+ONE = f"on: push\njobs: {{a: {{runs-on: [self-hosted], {STEPS}}}}}"
+GATED = f"on: push\njobs: {{a: {{runs-on: [self-hosted], environment: production, {STEPS}}}}}"
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "workflow_job.schema.json").read_bytes())
 
 
@@ -55,7 +55,7 @@ def test_a_job_is_announced_in_three_events(github: Any) -> None:
 
 
 def test_it_is_signed_and_headed_as_github_does(github: Any) -> None:
-    github.queue(ONE.replace("a:", "ü-✓:", 1))
+    github.queue(ONE.replace("runs-on", "name: ü-✓, runs-on", 1))
     github.until(lambda: github.twin.deliveries)
     (taken,) = github.receiver.taken
     digest = hmac.new(SECRET.encode(), taken["body"], hashlib.sha256).hexdigest()
@@ -71,7 +71,7 @@ def test_it_is_signed_and_headed_as_github_does(github: Any) -> None:
 
 def test_skipped_and_cancelled_jobs_are_announced_without_a_runner(github: Any) -> None:
     run_id = github.queue(
-        f"jobs: {{a: {{runs-on: x, {STEPS}}}, b: {{needs: a, runs-on: x, {STEPS}}}}}"
+        f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, b: {{needs: a, runs-on: x, {STEPS}}}}}"
     )
     job = github.jobs(run_id)["a"]
     github.call("POST", f"/_twin/jobs/{job['id']}/cancel")
@@ -165,8 +165,8 @@ def test_a_queued_event_can_come_after_its_completed(github: Any, kind: dict[str
 def test_a_fault_meets_only_its_action_and_job(github: Any) -> None:
     fault(github, fault="drop", action="queued", job_name="b")
     fault(github, fault="drop", action="waiting")
-    github.queue(f"jobs: {{a: {{runs-on: x, {STEPS}}}, b: {{runs-on: x, {STEPS}}}}}")
-    github.queue(f"jobs: {{b: {{runs-on: x, {STEPS}}}}}")
+    github.queue(f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, b: {{runs-on: x, {STEPS}}}}}")
+    github.queue(f"on: push\njobs: {{b: {{runs-on: x, {STEPS}}}}}")
     github.until(lambda: len(github.receiver.taken) == 2)
     assert sorted(each["event"]["workflow_job"]["name"] for each in github.receiver.taken) == [
         "a",

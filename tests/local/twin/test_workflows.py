@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cdk_runner_fleet.local.twin.expressions import Scope
+from cdk_runner_fleet.local.twin.documents import DocumentError, read_document
+from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
 from cdk_runner_fleet.local.twin.workflows import (
     WorkflowError,
     job_file,
@@ -20,7 +21,7 @@ STEPS = "steps: [{run: 'true'}]"
 
 
 def one_job(text: str, scope: Scope | None = None) -> list[tuple[str, tuple[str, ...]]]:
-    workflow = read_workflow(f"jobs:\n  test:\n    {STEPS}\n{text}", file_name="ci.yml")
+    workflow = read_workflow(f"on: push\njobs:\n  test:\n    {STEPS}\n{text}", file_name="ci.yml")
     found = legs(workflow.jobs["test"], scope or Scope())
     return [(leg.name, leg.labels) for leg in found]
 
@@ -69,6 +70,7 @@ def test_include_and_exclude_are_githubs() -> None:
     """The example of docs.github.com, "Expanding or adding matrix configurations"."""
     workflow = read_workflow(
         f"""
+on: push
 jobs:
   test:
     runs-on: x
@@ -110,6 +112,7 @@ def test_a_matrix_can_come_from_an_output() -> None:
     needs = {"plan": {"result": "success", "outputs": {"m": '{"n": [1, 2], "o": [{"k": "v"}]}'}}}
     workflow = read_workflow(
         f"""
+on: push
 jobs:
   plan: {{runs-on: x, {STEPS}}}
   test:
@@ -126,41 +129,239 @@ jobs:
     assert found[0].matrix == {"n": 1, "o": {"k": "v"}}
 
 
+def in_a_job(text: str) -> str:
+    return f"on: push\njobs:\n  test:\n    runs-on: x\n    {STEPS}\n    {text}\n"
+
+
+def in_a_step(text: str) -> str:
+    return f"on: push\njobs:\n  test:\n    runs-on: x\n    steps: [{{{text}}}]\n"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("jobs: [", "is not YAML"),
-        ("name: x", "has no `jobs`"),
-        ("jobs: {}", "no job under"),
-        ("jobs: {a: 1}", "job 'a' is not a mapping"),
-        (f"jobs: {{a: {{{STEPS}}}}}", "has no `runs-on`"),
-        ("jobs: {a: {runs-on: x}}", "has no steps"),
-        ("jobs: {a: {uses: ./x.yml}}", "has `uses`, which needs GitHub or Docker"),
-        (f"jobs: {{a: {{runs-on: x, container: y, {STEPS}}}}}", "has `container`"),
-        (f"jobs: {{a: {{runs-on: x, needs: b, {STEPS}}}}}", "needs 'b'; there is a"),
-        (f"jobs: {{a: {{runs-on: x, needs: a, {STEPS}}}}}", "the jobs a need each other"),
-        (f"jobs: {{a: {{runs-on: x, outputs: {{'x y': z}}, {STEPS}}}}}", "an output 'x y'"),
+        ("jobs: [", "(Line: 1, Col: 8): expected the node content"),
+        ("", "the file is empty"),
+        ("a: 1\n---\nb: 2", "more than one document"),
+        ("x", "(Line: 1, Col: 1): Unexpected value 'x'"),
+        ("on: push", "(Line: 1, Col: 1): Required property is missing: jobs"),
+        ("on: push\njobs: {}", "(Line: 2, Col: 7): The workflow must contain at least one job"),
+        ("on: push\njobs: {a: 1}", "(Line: 2, Col: 11): Unexpected value '1'"),
+        (f"jobs: {{a: {{runs-on: x, {STEPS}}}}}", "Required property is missing: on"),
+        (f"on: pusch\njobs: {{a: {{runs-on: x, {STEPS}}}}}", "Unexpected value 'pusch'"),
+        (f"on: push\njobs: {{a: {{{STEPS}}}}}", "Required property is missing: runs-on"),
+        ("on: push\njobs: {a: {runs-on: x}}", "Required property is missing: steps"),
+        ("on: push\njobs: {a: {runs-on: x, steps: []}}", "No steps defined in `steps`"),
+        ("on: push\njobs: {a: {name: x}}", "Add one of these properties: cancel-timeout-minutes"),
+        ("on: push\njobs: {a: {uses: ./x.yml}}", "Invalid workflow reference './x.yml'"),
+        (f"on: push\njobs: {{a b: {{runs-on: x, {STEPS}}}}}", "The identifier 'a b' is invalid"),
+        (f"on: push\njobs: {{1a: {{runs-on: x, {STEPS}}}}}", "The identifier '1a' is invalid"),
+        (f"on: push\njobs: {{__a: {{runs-on: x, {STEPS}}}}}", "IDs starting with '__'"),
+        (in_a_job("foo: 1"), "(Line: 6, Col: 5): Unexpected value 'foo'"),
+        (in_a_job("runs-on: y"), "'runs-on' is already defined"),
+        (in_a_job("env: {A: 1, a: 2}"), "'a' is already defined"),
+        (in_a_job("needs: b"), "must contain at least one job with no dependencies"),
+        (in_a_job("uses: a/b/.github/workflows/c.yml@v1"), "Unexpected value 'uses'"),
+        (in_a_job("if: env.A == 'b'"), "Unrecognized named-value: 'env'. Located at position 1"),
+        (in_a_job("if: ${{ secrets.A }}"), "Unrecognized named-value: 'secrets'"),
+        (in_a_job("if: matrix.a"), "Unrecognized named-value: 'matrix'"),
+        (in_a_job("if: hashFiles('a')"), "Unrecognized function: 'hashFiles'"),
+        (in_a_job("if: a b"), "Unrecognized named-value: 'a'"),
+        (in_a_job("name: ${{ runner.os }}"), "Unrecognized named-value: 'runner'"),
+        (in_a_job("env: {A: '${{ 1'}"), "The expression is not closed"),
+        (in_a_job("env: {A: '${{ }}'}"), "An expression was expected"),
+        (in_a_job("permissions: {contents: all}"), "Unexpected value 'all'"),
+        (in_a_job("concurrency: {cancel-in-progress: true}"), "property is missing: group"),
+        (in_a_job("timeout-minutes: abc"), "Unexpected value 'abc'"),
+        (in_a_job("continue-on-error: maybe"), "Unexpected value 'maybe'"),
+        (in_a_job("strategy: {matrix: {a: b}}"), "Unexpected value 'b'"),
+        (in_a_job("strategy: {matrix: [1]}"), "A sequence was not expected"),
+        (in_a_job("strategy: {matrix: {a: []}}"), "Matrix vector 'a' does not contain any values"),
+        (in_a_job("strategy: {failfast: true}"), "Unexpected value 'failfast'"),
+        (in_a_job("outputs: [a]"), "A sequence was not expected"),
+        (in_a_job("env: {A: !!int x}"), "The value 'x' is invalid for the type"),
+        (in_a_job("env: {A: !!timestamp 2026-01-02}"), "Unexpected tag"),
+        (in_a_job("env: *a"), "there is no anchor 'a' before it"),
+        (in_a_job("env: {[a]: b}"), "A mapping key must be a scalar"),
+        (in_a_job("env: {<<: {A: b}}"), "A mapping was not expected"),
+        (in_a_job("container: {options: x}"), "Container image cannot be empty"),
+        (in_a_job("needs: ${{ github.ref }}"), "Unrecognized named-value: 'github'"),
+        (in_a_step("run: a, uses: b/c@d"), "Unexpected value 'uses'"),
+        (in_a_step("shell: bash"), "Required property is missing: run"),
+        (in_a_step("name: a"), "There's not enough info to determine what you meant"),
+        (in_a_step("run: a, if: nosuch()"), "Unrecognized function: 'nosuch'"),
+        (in_a_step("run: a, if: secrets.A"), "Unrecognized named-value: 'secrets'"),
+        (in_a_step("run: a, if: success('b')"), "Too many parameters supplied: 'success'"),
+        (in_a_step("run: '${{ 1 + }}'"), "Unexpected symbol: '+'"),
+        (in_a_step("run: a, id: 1"), "The identifier '1' is invalid"),
+        (in_a_step("run: a, id: b}, {run: c, id: b"), "may not be used more than once"),
+        (in_a_step("uses: actions/checkout"), "Expected format {org}/{repo}[/path]@ref"),
+        (in_a_step("run: '${{ insert }} a'"), "The directive 'insert' is not allowed"),
+        ("[" * 60 + "]" * 60, "Maximum object depth exceeded"),
+        (
+            f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, "
+            f"b: {{needs: [a, c], runs-on: x, {STEPS}}}}}",
+            "Job 'b' depends on unknown job 'c'.",
+        ),
+        (
+            f"on: push\njobs: {{a: {{runs-on: x, {STEPS}}}, b: {{needs: c, runs-on: x, {STEPS}}}, "
+            f"c: {{needs: b, runs-on: x, {STEPS}}}}}",
+            "Job 'b' depends on job 'c' which creates a cycle in the dependency graph.",
+        ),
+        ("on: {schedule: [{cron: x}]}", "Invalid cron expression"),
+        ("on: {workflow_dispatch: {inputs: {a: {type: choice}}}}", "Missing 'options'"),
+        ("on: {workflow_call: {inputs: {a: {}}}}", "Required property is missing: type"),
     ],
 )
-def test_what_cannot_be_run_is_refused_with_its_reason(text: str, why: str) -> None:
+def test_what_github_refuses_is_refused_in_its_words(text: str, why: str) -> None:
     with pytest.raises(WorkflowError, match=r"^ci\.yml") as raised:
         read_workflow(text, file_name="ci.yml")
     assert why in str(raised.value)
 
 
+def test_every_reason_is_told_with_its_place() -> None:
+    text = in_a_job("foo: 1\n    if: env.A\n    name: [b]")
+    with pytest.raises(WorkflowError) as raised:
+        read_workflow(text, file_name="ci.yml")
+    assert str(raised.value).splitlines() == [
+        "ci.yml (Line: 6, Col: 5): Unexpected value 'foo'",
+        "ci.yml (Line: 7, Col: 9): Unrecognized named-value: 'env'. Located at position 1 within "
+        "expression: env.A",
+        "ci.yml (Line: 8, Col: 11): A sequence was not expected",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("2026-01-02", "2026-01-02"),
+        ("010", 10),
+        ("-010", -10),
+        ("12:30", "12:30"),
+        ("12:30:45", "12:30:45"),
+        ("1_000", "1_000"),
+        ("0b11", "0b11"),
+        ("0o17", 15),
+        ("0xFF", 255),
+        ("1e3", 1000),
+        ("0.1e1", 1),
+        ("3.10", 3.1),
+        ("08", 8),
+        ("=", "="),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("True", True),
+        ("FALSE", False),
+        ("tRue", "tRue"),
+        ("~", None),
+        ("Null", None),
+        ("", None),
+        ("!!str 1", "1"),
+        ("! 1", "1"),
+        ("!!int 0x1F", 31),
+        ("!!float 1", 1),
+        ("'1'", "1"),
+        ("<<", "<<"),
+        (".5", 0.5),
+        (".inf", float("inf")),
+        ("&a x", "x"),
+        ("99999999999999999999", 1e20),
+        ("\n  >-\n  3.10", "3.10"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(written: str, value: object) -> None:
+    found = read_document(f"a: {written}\n").plain()["a"]
+    assert found == value
+    assert isinstance(found, bool) is isinstance(value, bool)
+
+
+def test_an_alias_stands_for_what_it_names_and_not_for_a_thousand_million_of_it() -> None:
+    assert read_document("a: &x [1]\nb: *x\n").plain() == {"a": [1], "b": [1]}
+    bomb = "a0: &a0 [x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+    )
+    with pytest.raises(DocumentError, match="Maximum object size exceeded"):
+        read_document(bomb)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("    runs-on: x\n    strategy: {matrix: {a: b}}", "matrix.a is 'b', not a list"),
-        ("    runs-on: x\n    strategy: {matrix: [1]}", "not a mapping"),
-        ("    runs-on: [[x]]", "not a label or a list"),
-        ("    runs-on: x\n    strategy: {matrix: {a: []}}", "has 0 combinations; allowed: 1-256"),
+        ("runs-on: {group: g}", "`runs-on` names the group 'g' and no labels"),
+        ("runs-on: ${{ fromJSON('[[1]]') }}", "A label or a sequence of labels was expected"),
+        ("runs-on: ${{ matrix.none }}", "Unexpected value '' for `runs-on`"),
+        ("runs-on: x\n    container: y", "the job has `container`, which needs Docker"),
+        ("runs-on: x\n    timeout-minutes: ${{ 'a' }}", "Unexpected value '${{ 'a' }}'"),
+        ("runs-on: x\n    timeout-minutes: ${{ github.ref }}", "for `timeout-minutes`"),
+        ("runs-on: x\n    continue-on-error: ${{ github.ref }}", "for `continue-on-error`"),
+        ("runs-on: x\n    strategy: ${{ fromJSON('[1]') }}", "A mapping was expected"),
+        ("runs-on: x\n    strategy: {matrix: '${{ github.ref }}'}", "A mapping was expected"),
     ],
 )
-def test_a_matrix_or_labels_github_refuses_are_refused(text: str, why: str) -> None:
-    with pytest.raises(WorkflowError, match="job 'test'") as raised:
-        one_job(text)
+def test_what_shows_only_when_the_job_is_due_fails_it(text: str, why: str) -> None:
+    with pytest.raises((WorkflowError, ExpressionError)) as raised:
+        one_job(f"    {text}", Scope(contexts={"github": {"ref": "refs/heads/main"}}))
     assert why in str(raised.value)
+
+
+def test_the_keys_that_take_expressions_are_evaluated_for_each_leg() -> None:
+    workflow = read_workflow(
+        in_a_job(
+            "continue-on-error: ${{ matrix.experimental }}\n"
+            "    timeout-minutes: ${{ matrix.n }}\n"
+            "    strategy: {matrix: {experimental: [true, false], n: ['${{ fromJSON(5) }}']}}"
+        ),
+        file_name="ci.yml",
+    )
+    found = legs(workflow.jobs["test"], Scope())
+    assert [(leg.is_forgiven, leg.timeout_minutes) for leg in found] == [(True, 5), (False, 5)]
+    document = json.loads(job_file(workflow, workflow.jobs["test"], found[0], needs={}))
+    assert document["jobs"]["test"]["timeout-minutes"] == 5
+    assert "continue-on-error" not in document["jobs"]["test"]
+
+
+def test_a_strategy_can_come_from_an_expression() -> None:
+    scope = Scope(contexts={"inputs": {"s": '{"matrix": {"n": [1, 2]}}'}})
+    found = one_job("    runs-on: x\n    strategy: ${{ fromJSON(inputs.s) }}", scope)
+    assert [name for name, _ in found] == ["test (1)", "test (2)"]
+
+
+def test_labels_that_are_numbers_or_booleans_are_text() -> None:
+    assert one_job("    runs-on: [self-hosted, 3.10, true]") == [
+        ("test", ("self-hosted", "3.1", "true"))
+    ]
+
+
+def test_a_name_that_is_empty_is_the_key() -> None:
+    assert one_job("    runs-on: x\n    name: ''") == [("test", ("x",))]
+
+
+def test_an_if_that_is_always_true_is_warned_of() -> None:
+    workflow = read_workflow(in_a_job("if: |\n      ${{ false }}"), file_name="ci.yml")
+    (warning,) = workflow.warnings
+    assert warning.startswith("ci.yml (Line: 6): this `if` is text with an expression in it")
+    assert read_workflow(in_a_job("if: ${{ false }}"), file_name="ci.yml").warnings == ()
+
+
+def test_inputs_have_their_defaults() -> None:
+    text = """
+on:
+  workflow_dispatch:
+    inputs:
+      deploy: {type: boolean, default: true}
+      level: {type: number}
+      place: {default: here}
+      other: {}
+jobs:
+  a: {runs-on: x, steps: [{run: x}]}
+"""
+    workflow = read_workflow(text, file_name="ci.yml")
+    assert workflow.inputs == {"deploy": True, "level": 0, "place": "here", "other": ""}
+    leg = legs(workflow.jobs["a"], Scope())[0]
+    document = json.loads(job_file(workflow, workflow.jobs["a"], leg, needs={}))
+    inputs = document["on"]["workflow_dispatch"]["inputs"]
+    assert inputs["deploy"] == {"type": "boolean", "default": "true"}
+    assert inputs["place"] == {"type": "string", "default": "here"}
 
 
 def test_on_stays_a_key_and_the_job_file_is_the_jobs_alone() -> None:
