@@ -208,6 +208,7 @@ class RunnerCluster(Construct):
         """Let ``role`` make a family for a new image, and take back what a dead one has."""
         # The reference names task definitions for it, yet what ECS refuses it refuses on `*` (every
         # denial that is quoted in public, the last of 2026-02): a family's ARN would never match.
+        # The tags that go with it are asked for beside it, on nobody knows what.
         # A request without the key, which is a list, meets ForAllValues too.
         role.add_to_principal_policy(
             iam.PolicyStatement(
@@ -218,15 +219,15 @@ class RunnerCluster(Construct):
                 },
             )
         )
-        self._grant_tag(role, [self.image_families_arn], by="RegisterTaskDefinition")
-        acknowledge_pattern(role, self.image_families_arn, reason=_NOT_KNOWN_YET)
+        self._grant_tag(role, ["*"], by="RegisterTaskDefinition")
         unscoped = (
             "ecs:DescribeTaskDefinition",
             "ecs:DeregisterTaskDefinition",
             "ecs:ListTaskDefinitions",
         )
         _allow(role, *unscoped, resources=["*"])
-        acknowledge_any_resource(role, actions=", ".join(("ecs:RegisterTaskDefinition", *unscoped)))
+        registering = ("ecs:RegisterTaskDefinition", "ecs:TagResource while it registers")
+        acknowledge_any_resource(role, actions=", ".join((*registering, *unscoped)))
         self._grant_pass_roles(role)
 
     @staticmethod

@@ -26,6 +26,7 @@ WITHOUT_RESOURCE_LEVEL = {
     "ecs:ListTasks",
     # by the reference it has one; what ECS refuses, it refuses on * (rooms/cluster.py)
     "ecs:RegisterTaskDefinition",
+    "ecs:TagResource",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",
