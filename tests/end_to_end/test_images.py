@@ -15,7 +15,6 @@ from tests.waiting import until
 from .conftest import REPOSITORY, Fleet
 
 MOST_BUILDS = 3
-DAY = 86400
 
 
 @pytest.fixture(scope="module")

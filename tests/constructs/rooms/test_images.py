@@ -40,7 +40,7 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
         "codebuild:BatchGetBuilds": "ImageBuilder",
         "ecr:DescribeImages": "ImageRepository",
         "ecr:BatchDeleteImage": "ImageRepository",
-        "ecs:RegisterTaskDefinition": "task-definition/",
+        "ecs:RegisterTaskDefinition": '"*"',
         "ecs:DescribeTaskDefinition": '"*"',
         "ecs:DeregisterTaskDefinition": '"*"',
         "ecs:ListTaskDefinitions": '"*"',
