@@ -19,7 +19,7 @@ from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
 from cdk_runner_fleet.values.ecr import repository_arn
 
 _OFFICIAL = "public.ecr.aws/docker/library"
-"""AWS's mirror of Docker's official images, which has no limit on pulls."""
+"""AWS's mirror of Docker's official images, where builds log in: it has limits for anybody else."""
 _DEFAULT_BASES: Mapping[str, str] = {
     "base": f"{_OFFICIAL}/ubuntu:24.04",
     "python": f"{_OFFICIAL}/python:3.13-slim-bookworm",
@@ -309,7 +309,20 @@ class RunnerImage(Construct):
         acknowledge(
             project, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
         )
-        acknowledge_any_resource(project, actions="ecr:GetAuthorizationToken")
+        # https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html
+        _allow(project, "ecr-public:GetAuthorizationToken", resource="*")
+        project.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["sts:GetServiceBearerToken"],
+                resources=["*"],
+                conditions={"StringEquals": {"sts:AWSServiceName": "ecr-public.amazonaws.com"}},
+            )
+        )
+        acknowledge_any_resource(
+            project,
+            actions="ecr:GetAuthorizationToken, ecr-public:GetAuthorizationToken, "
+            "sts:GetServiceBearerToken",
+        )
         acknowledge_pattern(
             project,
             own_repositories,

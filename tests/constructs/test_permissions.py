@@ -19,6 +19,7 @@ from .templates import Template, as_list, of_type, statements
 
 # Actions without a resource level, by the Service Authorization Reference.
 WITHOUT_RESOURCE_LEVEL = {
+    "ecr-public:GetAuthorizationToken",
     "ecr:GetAuthorizationToken",
     "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
@@ -35,6 +36,7 @@ WITHOUT_RESOURCE_LEVEL = {
     "logs:ListLogDeliveries",
     "logs:PutResourcePolicy",
     "logs:UpdateLogDelivery",
+    "sts:GetServiceBearerToken",
     "xray:GetSamplingRules",
     "xray:GetSamplingTargets",
     "xray:PutTelemetryRecords",

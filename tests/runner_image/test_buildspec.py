@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,26 @@ RECORD = """printf '%s\\0' "{0}" "$@" $'\\1' >> "$HOME/calls"\n"""
 DOCKER = (
     RECORD.format("docker")
     + """
+# REFUSALS has, for a word, how often a registry still refuses: by a file each
+refuse() {
+  for refusal in $REFUSALS; do
+    [[ $refusal == "$1":* ]] || continue
+    [[ $(cat "$HOME/refused.$1" 2>/dev/null | wc -c) -lt ${refusal#*:} ]] || continue
+    printf x >> "$HOME/refused.$1"
+    echo "ERROR: unexpected status from HEAD request: 429 Too Many Requests" >&2
+    exit 1
+  done
+}
 case "$1 $2 $3" in
-  login*) cat > "$HOME/password" ;;
-  "buildx imagetools inspect") printf '%s' "$MANIFEST" ;;
+  login*) cat > "$HOME/password"; [[ -z $ANONYMOUS || "${!#}" != public.ecr.aws ]] ;;
+  import*) cat > "$HOME/buildkit.tar" ;;
+  "buildx imagetools inspect") refuse imagetools; printf '%s' "$MANIFEST" ;;
   "buildx bake "*)
     for name in """
     + " ".join(BAKED)
     + """; do printf '%s\\0' "${!name-unset}"; done > "$HOME/baked"
     target="${!#}"
+    refuse "$target"
     [[ " $FAILING " != *" $target "* ]] || { [[ -z $ELSEWHERE ]] || touch "$HOME/in_ecr"; exit 1; }
     if [[ $target == layout ]]; then
       mkdir -p layout/blobs/sha256
@@ -78,8 +91,11 @@ echo secret-password
 CURL = (
     RECORD.format("curl")
     + """
+url="${!#}"
 while [[ $1 != --output ]]; do shift; done
-cp "$HOME/tools.tar.gz" "$2"
+archive=tools
+[[ $url != */moby/buildkit/* ]] || archive=buildkit
+cp "$HOME/$archive.tar.gz" "$2"
 """
 )
 # the real one, but for archives, of which there are none here
@@ -103,6 +119,8 @@ class Build:
     layer_bytes: int = 1000
     trusting: bool = True
     missing: str = ""
+    refusals: str = ""
+    anonymous: bool = False
 
 
 @dataclass
@@ -115,6 +133,13 @@ class Built:
     exported: dict[str, str]
     baked: dict[str, str]
     home: Path
+
+    @property
+    def logins(self) -> list[tuple[str, str]]:
+        """Registries, and the regions that the passwords are of."""
+        hosts = [call[-1] for call in self.calls if call[:2] == ["docker", "login"]]
+        regions = [call[-1] for call in self.calls if call[2:3] == ["get-login-password"]]
+        return list(zip(hosts, regions, strict=True))
 
     @property
     def done(self) -> list[str]:
@@ -139,6 +164,13 @@ def build(machine: Machine, what: Build) -> Built:
     crane = RECORD.format("crane") + '[[ " $FAILING " != *" crane "* ]]'
     machine.script(tools / "crane", crane)
     subprocess.run(["tar", "-czf", home / "tools.tar.gz", "-C", tools, "soci", "crane"], check=True)
+    (home / "released" / "bin").mkdir(parents=True)
+    for name in ("buildkitd", "buildctl", "buildkit-runc"):
+        (home / "released" / "bin" / name).write_text("#!/bin/sh\n")
+    released = ["-C", home / "released", "bin"]
+    subprocess.run(["tar", "-czf", home / "buildkit.tar.gz", *released], check=True)
+    (home / "certificates").write_text("of all who are trusted")
+    machine.put("sleep", RECORD.format("sleep"))
     if what.exists:
         (home / "in_ecr").touch()
     variables = {
@@ -149,7 +181,6 @@ def build(machine: Machine, what: Build) -> Built:
         "RUNNER_REPOSITORY_URL": REPOSITORY,
         "RECIPE_DIGEST": "d" * 64,
         "ARCHITECTURE": what.architecture,
-        "AWS_REGION": "eu-west-1",
     }
     variables.pop(what.missing, None)
     spec = yaml.safe_load((IMAGE / "buildspec.yml").read_text(encoding="utf-8"))
@@ -167,6 +198,9 @@ def build(machine: Machine, what: Build) -> Built:
             ELSEWHERE="yes" if what.pushed_elsewhere else "",
             LAYER_BYTES=str(what.layer_bytes),
             TRUSTING="yes" if what.trusting else "",
+            REFUSALS=what.refusals,
+            ANONYMOUS="yes" if what.anonymous else "",
+            SSL_CERT_FILE=str(home / "certificates"),
         ),
         cwd=source,
         stdin=subprocess.DEVNULL,
@@ -198,11 +232,17 @@ def content_tag(base: str = BASE, architecture: str = "X86_64") -> str:
 def test_it_builds_tries_and_pushes_what_the_base_is_now(machine: Machine) -> None:
     built = build(machine, Build())
     assert built.status == 0, built.log
-    # the two of a pipe
+    # the two of a pipe each
     assert sorted(built.done[:2]) == ["aws ecr get-login-password", "docker login --username"]
-    assert built.done[2:] == [
+    assert sorted(built.done[2:4]) == [
+        "aws ecr-public get-login-password",
+        "docker login --username",
+    ]
+    assert built.done[4:] == [
         "docker buildx imagetools",
         "aws ecr describe-images",
+        "curl --fail --silent",
+        "docker import --change",
         "docker buildx create",
         "bake loaded",
         "docker run --rm",
@@ -220,10 +260,98 @@ def test_it_builds_tries_and_pushes_what_the_base_is_now(machine: Machine) -> No
     assert (built.baked["VARIANT"], built.baked["OWN"]) == ("base", "off")
     [tried] = [call for call in built.calls if call[:2] == ["docker", "run"]]
     assert tried[-2:] == [built.baked["IMAGE"], "--smoke"]
-    [login] = [call for call in built.calls if call[:2] == ["docker", "login"]]
-    assert login[-1] == REGISTRY
+    assert built.logins == [(REGISTRY, "eu-west-1"), ("public.ecr.aws", "us-east-1")]
+    [asked] = [call for call in built.calls if call[:3] == ["aws", "ecr", "describe-images"]]
+    assert asked[3:9] == [
+        *("--region", "eu-west-1", "--registry-id", "123456789012"),
+        *("--repository-name", "fleet/runners"),
+    ]
+
+
+def test_buildkit_is_its_projects_release_and_checked(machine: Machine) -> None:
+    built = build(machine, Build())
     [builder] = [call for call in built.calls if call[:3] == ["docker", "buildx", "create"]]
-    assert "image=public.ecr.aws/vend/moby/buildkit:buildx-stable-1" in builder
+    [imported] = [call for call in built.calls if call[:2] == ["docker", "import"]]
+    # a name that no registry on the internet has
+    assert imported[-1] == "localhost/fleet-buildkit"
+    assert f"image={imported[-1]}" in builder
+    assert 'ENTRYPOINT ["buildkitd"]' in imported
+    with tarfile.open(built.home / "buildkit.tar") as tar:
+        held = {name.removeprefix("./") for name in tar.getnames()}
+        ca = tar.extractfile("./etc/ssl/certs/ca-certificates.crt")
+        assert ca is not None
+        assert ca.read() == b"of all who are trusted"
+    assert {"bin/buildkitd", "bin/buildctl", "bin/buildkit-runc", "tmp"} <= held
+    [checked] = _read(built.home / "checked").splitlines()
+    assert checked.startswith("4e044bcd62a0")
+    [loaded] = [call[-1] for call in built.calls if call[0] == "curl"]
+    assert loaded.endswith(
+        "/moby/buildkit/releases/download/v0.33.1/buildkit-v0.33.1.linux-amd64.tar.gz"
+    )
+
+
+def test_a_buildkit_that_is_not_the_one_is_never_run(machine: Machine) -> None:
+    built = build(machine, Build(trusting=False))
+    assert built.status not in (0, 75)
+    assert "docker import --change" not in built.done
+    assert "docker buildx create" not in built.done
+
+
+def test_nothing_privileged_comes_from_a_tag_that_may_change() -> None:
+    script = (IMAGE / "build_image.sh").read_text(encoding="utf-8")
+    assert "image=$BUILDKIT" in script
+    assert "vend/" not in script
+
+
+@pytest.mark.parametrize("at", ["imagetools", "loaded", "pushed"])
+def test_a_registry_that_is_asked_too_often_is_asked_again_later(at: str, machine: Machine) -> None:
+    built = build(machine, Build(refusals=f"{at}:2"))
+    assert built.status == 0, built.log
+    assert [call[1:] for call in built.calls if call[0] == "sleep"] == [["5"], ["20"]]
+    assert built.exported["CONTENT_TAG"] == content_tag()
+
+
+@pytest.mark.parametrize("at", ["imagetools", "loaded", "pushed"])
+def test_a_registry_that_stays_so_is_told_from_a_base_that_is_not_there(
+    at: str, machine: Machine
+) -> None:
+    built = build(machine, Build(refusals=f"{at}:9"))
+    assert built.status == 75
+    assert "fleet: a registry is asked too often, for minutes" in built.log
+    assert "the base image cannot be read" not in built.log
+    assert [call[1] for call in built.calls if call[0] == "sleep"] == ["5", "20", "60"]
+
+
+def test_other_trouble_is_not_waited_for(machine: Machine) -> None:
+    built = build(machine, Build(failing="loaded"))
+    assert built.status not in (0, 75)
+    assert not [call for call in built.calls if call[0] == "sleep"]
+
+
+def test_without_a_login_at_the_public_registry_it_pulls_as_anybody(machine: Machine) -> None:
+    built = build(machine, Build(anonymous=True))
+    assert built.status == 0, built.log
+    assert "no login at public.ecr.aws" in built.log
+
+
+@pytest.mark.parametrize(
+    ("base", "logins"),
+    [
+        (f"{REGISTRY}/team/base:1", []),
+        (
+            "210987654321.dkr.ecr.us-east-2.amazonaws.com/team/base:1",
+            [("210987654321.dkr.ecr.us-east-2.amazonaws.com", "us-east-2")],
+        ),
+        ("ghcr.io/210987654321.dkr.ecr.us-east-2.amazonaws.com/base:1", []),
+    ],
+)
+def test_another_accounts_registry_gets_a_login_of_its_own(
+    base: str, logins: list[tuple[str, str]], machine: Machine
+) -> None:
+    built = build(machine, Build(base=base))
+    assert built.status == 0, built.log
+    both = [(REGISTRY, "eu-west-1"), *logins, ("public.ecr.aws", "us-east-1")]
+    assert built.logins == both
 
 
 def test_whatever_bake_reads_is_set(machine: Machine) -> None:
@@ -377,8 +505,9 @@ def test_the_tools_are_those_of_the_architecture_and_checked(
 ) -> None:
     what = Build(architecture=architecture, recipe={"soci": True}, layer_bytes=10**9)
     built = build(machine, what)
-    sums = _read(built.home / "checked").splitlines()
-    loaded = [call[-1] for call in built.calls if call[0] == "curl"]
+    # BuildKit is the first
+    sums = _read(built.home / "checked").splitlines()[1:]
+    loaded = [call[-1] for call in built.calls if call[0] == "curl"][1:]
     assert len(sums) == len(loaded) == 2
     for checked, url, (checksum, name) in zip(sums, loaded, (soci, crane), strict=True):
         assert checked.startswith(checksum)

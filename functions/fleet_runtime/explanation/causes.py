@@ -68,6 +68,13 @@ CAUSES: dict[str, Cause] = {
         permanent=True,
         public=True,
     ),
+    "Image.BuildThrottled": Cause(
+        title="a registry was asked too often just then, so the runner's image was not built",
+        remedy="Author: nothing, it is built again for the job's next runner. Operator: if it "
+        "stays so, see that builds log in at the registry (their logs begin with it), or lower "
+        "max_image_builds.",
+        public=True,
+    ),
     "Image.BuildNotStarted": Cause(
         title="the build of the runner's image could not be started",
         remedy="Operator: see the log of the function build_image, and CodeBuild's quota of "

@@ -27,7 +27,7 @@ from fleet_runtime.images.codebuild import (
     BuildRefusedError,
 )
 from fleet_runtime.images.families import Families
-from fleet_runtime.images.image import Built, Image, ImageRow
+from fleet_runtime.images.image import BUILD_FAILED, BUILD_THROTTLED, Built, Image, ImageRow
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
@@ -35,6 +35,8 @@ from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
+_THROTTLED_SECONDS = 60
+"""How long an image is not tried again that a registry's limit on pulls was in the way of."""
 _REGISTER_SECONDS = 60
 """How long making a family may take."""
 _TRIES = 3
@@ -369,6 +371,8 @@ class Builder:
             error=build.error or "the build succeeded but pushed no image",
             log_url=build.log_url,
             started_at=build.started_at,
+            failure=BUILD_THROTTLED if build.is_throttled else BUILD_FAILED,
+            retry_seconds=_THROTTLED_SECONDS if build.is_throttled else RETRY_SECONDS,
         )
 
     def _conclude(self, tag: str, row: ImageRow | None) -> ImageRow:
@@ -422,6 +426,7 @@ class Builder:
         error: str,
         log_url: str,
         started_at: float | None = None,
+        failure: str = BUILD_FAILED,
         retry_seconds: int = RETRY_SECONDS,
     ) -> ImageRow | None:
         """Write that an image could not be built; returns the row if those who wait are told."""
@@ -430,6 +435,7 @@ class Builder:
             build_id=build_id,
             started_at=self.images.now if started_at is None else started_at,
             error=error,
+            failure=failure,
             log_url=log_url,
             retry_seconds=retry_seconds,
         )
@@ -458,12 +464,13 @@ class Builder:
 
     def _tell(self, row: ImageRow) -> ImageRow | None:
         """Tell everyone who waits; returns the row as it is after that, if anyone did."""
-        error = ""
+        error = failure = ""
         if row.status == "FAILED":
+            failure = row.failure
             error = f"image {row.tag} was not built: {row.error}"
             error += f"; its log: {row.log_url}" if row.log_url else ""
         for runner_id in sorted(row.waiters):
-            self.signals.image_ended(runner_id, error=error, log_url=row.log_url)
+            self.signals.image_ended(runner_id, error=error, failure=failure, log_url=row.log_url)
         return self.images.told(row.tag, waiters=row.waiters)
 
 

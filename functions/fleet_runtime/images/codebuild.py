@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ _RELEASE_ARCHITECTURES = {"X86_64": "x64", "ARM64": "arm64"}
 # CodeBuild's own bounds of timeoutInMinutes (API reference, StartBuild)
 _LEAST_MINUTES, _MOST_MINUTES = 5, 480
 _LONGEST_ERROR = 600
+_THROTTLED = re.compile(r"exit status 75\b")
+"""How build_image.sh ends if a registry's limit on pulls was in its way, as CodeBuild tells it."""
 # of StartBuild: asking again would not help. Its account limit and throttling pass.
 _REFUSALS = frozenset(
     {"AccessDeniedException", "InvalidInputException", "ResourceNotFoundException"}
@@ -45,6 +48,7 @@ class Build:
         started_at: When it began, epoch seconds.
         log_url: Where its log is.
         error: What went wrong, empty unless it ended badly.
+        is_throttled: Whether that is that a registry let nobody pull just then.
         content_tag: What it pushed its image as; empty if it did not come so far.
         base_digest: Digest of the base image that it found.
         runner_version: Of the runner that it put in.
@@ -56,6 +60,7 @@ class Build:
     started_at: float
     log_url: str
     error: str
+    is_throttled: bool
     content_tag: str
     base_digest: str
     runner_version: str
@@ -65,13 +70,18 @@ class Build:
         """Read a build in an answer."""
         exported = _by_name(build.get("exportedEnvironmentVariables"))
         variables = _by_name(build.get("environment", {}).get("environmentVariables"))
+        error = _error(build)
+        is_throttled = _THROTTLED.search(error) is not None
         return cls(
             build_id=build["arn"],
             image_tag=variables.get("IMAGE_TAG", ""),
             status=build["buildStatus"],
             started_at=build["startTime"].timestamp(),
             log_url=build.get("logs", {}).get("deepLink", ""),
-            error=_error(build),
+            error="a registry was asked too often (429 Too Many Requests) for minutes"
+            if is_throttled
+            else error,
+            is_throttled=is_throttled,
             content_tag=exported.get("CONTENT_TAG", ""),
             base_digest=exported.get("BASE_DIGEST", ""),
             runner_version=variables.get("RUNNER_VERSION", ""),

@@ -8,6 +8,10 @@ from typing import Any
 
 from fleet_runtime.aws.items import Item, number, numbers, text, texts
 
+BUILD_FAILED = "Image.BuildFailed"
+BUILD_THROTTLED = "Image.BuildThrottled"
+"""Why there is no image, by the names that causes have."""
+
 REBUILD_IN_LINE = "QUEUED"
 """A rebuild's id until it has one."""
 
@@ -75,6 +79,7 @@ class ImageRow:
     build_id: str
     log_url: str
     error: str
+    failure: str
     retry_at: int
     content_tag: str
     digest: str
@@ -99,6 +104,7 @@ class ImageRow:
             build_id=text(item, "build_id"),
             log_url=text(item, "build_log_url"),
             error=text(item, "build_error"),
+            failure=text(item, "build_failure"),
             retry_at=number(item, "retry_at") or 0,
             content_tag=text(item, "content_tag"),
             digest=text(item, "image_digest"),

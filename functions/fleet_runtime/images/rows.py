@@ -28,6 +28,7 @@ _ATTEMPTS = (
     "lease_expires_at",
     "queued_at",
     "build_error",
+    "build_failure",
     "retry_at",
     "rebuild_id",
     "rebuild_error",
@@ -77,7 +78,7 @@ class ImageRecords(Records):
             values=values if is_queued else values | since,
             first=since if is_queued else {},
             add={"waiters": frozenset({runner_id})} if runner_id else {},
-            remove=("build_id", "build_log_url", "build_error", "retry_at"),
+            remove=("build_id", "build_log_url", "build_error", "build_failure", "retry_at"),
             expected=expected,
             condition="lease_expires_at <= :now" if is_under_way else "",
             operands={":now": self.now} if is_under_way else {},
@@ -229,6 +230,7 @@ class ImageRecords(Records):
         build_id: str,
         started_at: float,
         error: str,
+        failure: str,
         log_url: str,
         retry_seconds: int,
     ) -> ImageRow | None:
@@ -239,6 +241,7 @@ class ImageRecords(Records):
             build_id: ARN of the build; empty if there was none.
             started_at: When it began, epoch seconds.
             error: What went wrong.
+            failure: The error's name among the fleet's causes.
             log_url: Where its log is.
             retry_seconds: How long it is not tried again.
 
@@ -250,6 +253,7 @@ class ImageRecords(Records):
             values={
                 "status": "FAILED",
                 "build_error": error,
+                "build_failure": failure,
                 "build_log_url": log_url,
                 "retry_at": self.now + retry_seconds,
                 "updated_at": self.now,

@@ -19,7 +19,7 @@ _REFERENCE = re.compile(
 )
 _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _OFFICIAL_MIRROR = "public.ecr.aws/docker"
-"""AWS's mirror of Docker's official images, which has no limit on pulls."""
+"""AWS's mirror of Docker's official images, where builds log in: it has limits for anybody else."""
 _READABLE_LENGTH = 60
 _DIGEST_LENGTH = 24
 """96 bits: whoever may name a base chooses what is digested, and must not find another's name."""

@@ -315,29 +315,32 @@ class Signals:
                 return row
         return None
 
-    def image_ended(self, runner_id: str, *, error: str, log_url: str) -> Runner | None:
+    def image_ended(
+        self, runner_id: str, *, error: str, failure: str, log_url: str
+    ) -> Runner | None:
         """Signal that the image the runner waits for is ready, or why it will not be.
 
         Args:
             runner_id: The runner.
             error: Why there is no image; empty if there is one.
+            failure: The error's name among the fleet's causes; empty if there is an image.
             log_url: Where the build's log is; empty if nothing was built.
         """
         values: dict[str, Value] = {"image_ended_at": self._records.now}
         if error:
-            values["image_error"] = error
+            values |= {"image_error": error, "image_failure": failure}
         if log_url:
             values["build_log_url"] = log_url
         row = self._records.update(
             runner_id,
             values=values,
             # an image that failed before may have been built now
-            remove=() if error else ("image_error",),
+            remove=() if error else ("image_error", "image_failure"),
             condition=_HAS_ROW,
         )
         if row and row.waiting_for == "image":
             if error:
-                self._fail(row, error="Image.BuildFailed", cause=error)
+                self._fail(row, error=failure, cause=error)
             else:
                 self._succeed(row, signal="image_ended")
         return row

@@ -9,6 +9,7 @@ import pytest
 
 import build_image
 from fleet_runtime.aws.client import client
+from fleet_runtime.explanation.causes import is_permanent
 from fleet_runtime.images.build_queue import (
     BuildNotStarted,
     BuildQueue,
@@ -117,3 +118,31 @@ def test_a_failed_build_tells_everyone_why(aws: Aws, fleet: Fleet, status: str) 
 def test_a_build_that_pushed_nothing_has_failed(aws: Aws, fleet: Fleet) -> None:
     fleet.build(is_pushed=False)
     assert "the build succeeded but pushed no image" in aws.resumed[0][2]
+
+
+def test_a_registry_that_was_asked_too_often_is_not_the_images_fault(
+    aws: Aws, fleet: Fleet
+) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    event = fleet.codebuild.end(TAG, "FAILED")
+    (build,) = fleet.codebuild.builds.values()
+    build["phases"][1]["contexts"][0]["message"] = (
+        "Error while executing command: bash build_image.sh. Reason: exit status 75"
+    )
+    fleet(event)
+    [(_, error, cause)] = aws.resumed
+    assert error == "Image.BuildThrottled"
+    assert "429 Too Many Requests" in cause
+    assert not is_permanent(error)
+    row, image = aws.row(), fleet.row()
+    assert row is not None
+    assert (row["image_failure"], image["build_failure"]) == (error, error)
+    # who asks within the minute learns the same, and then it is built again
+    fleet.join("fleet-2-1")
+    assert fleet.request(runner="fleet-2-1") == "FAILED"
+    assert aws.resumed[-1][1] == error
+    fleet.pass_time(60)
+    fleet.join("fleet-3-1")
+    assert fleet.request(runner="fleet-3-1") == "BUILDING"
+    assert "build_failure" not in fleet.row()

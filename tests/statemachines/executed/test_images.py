@@ -91,6 +91,27 @@ def test_the_cause_of_a_build_that_failed_a_moment_ago_is_learned_without_anothe
     assert end["cause"] == f"FAILED in BUILD: no such base; its log: {log}"
 
 
+def test_what_kind_of_failure_it_was_is_learned_too(rig: Rig) -> None:
+    throttled = "Image.BuildThrottled"
+    rig.image(
+        "image-throttled",
+        status={"S": "FAILED"},
+        build_error={"S": "a registry was asked too often"},
+        build_failure={"S": throttled},
+        retry_at={"N": str(int(time.time()) + 60)},
+    )
+    asked_now = rig.start(family="unknown", image_tag="image-throttled")
+    with (waiting := rig.life()).held("lambda:InvokeFunction"):
+        waiting.start(family="unknown").at("lambda:InvokeFunction")
+        waiting.write(
+            image_ended_at={"N": str(int(time.time()))},
+            image_error={"S": "a registry was asked too often"},
+            image_failure={"S": throttled},
+        )
+    assert asked_now.end()["error"] == throttled
+    assert waiting.end()["error"] == throttled
+
+
 def test_a_build_that_failed_a_while_ago_is_tried_again(rig: Rig) -> None:
     life_tag = "image-failed-long-ago"
     rig.image(
