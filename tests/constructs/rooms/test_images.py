@@ -41,6 +41,7 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
         "ecr:DescribeImages": "ImageRepository",
         "ecr:BatchDeleteImage": "ImageRepository",
         "ecs:RegisterTaskDefinition": '"*"',
+        "ecs:TagResource": '"*"',
         "ecs:DescribeTaskDefinition": '"*"',
         "ecs:DeregisterTaskDefinition": '"*"',
         "ecs:ListTaskDefinitions": '"*"',
