@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -23,6 +24,58 @@ METRICS_NAMESPACE = "RunnerFleet"
 _POWERTOOLS_LAYER = "/aws/service/powertools/python/arm64/python3.14/latest"
 
 
+# aws-powertools/powertools-lambda-python, .github/workflows/update_ssm.yml, 2026-11
+_LAYER_REGIONS = frozenset(
+    [
+        "af-south-1",
+        "ap-east-1",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-south-2",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-southeast-4",
+        "ap-southeast-5",
+        "ap-southeast-7",
+        "ca-central-1",
+        "ca-west-1",
+        "eu-central-1",
+        "eu-central-2",
+        "eu-north-1",
+        "eu-south-1",
+        "eu-south-2",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "il-central-1",
+        "mx-central-1",
+        "sa-east-1",
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+    ]
+)
+"""Where the publisher of Powertools writes that parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionOptions:
+    """What all functions of a fleet have in common.
+
+    Args:
+        tracing: Whether X-Ray gets a trace of each invocation.
+        powertools_layer: The layer with Powertools. Default: the one that its publisher's public
+            parameter names in the region at deployment.
+    """
+
+    tracing: lambda_.Tracing
+    powertools_layer: lambda_.ILayerVersion | None = None
+
+
 class FleetFunction(lambda_.Function):
     """A Lambda function of the fleet: Python on arm64, with a role and a log group of its own.
 
@@ -31,12 +84,15 @@ class FleetFunction(lambda_.Function):
         construct_id: The construct's id in it.
         handler: Name of the module in ``functions/`` whose ``handler`` runs.
         environment: The function's settings.
-        tracing: Whether X-Ray gets a trace of each invocation.
+        options: What all functions of the fleet have in common.
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
         powertools: Whether the Powertools layer is attached. Default: it is.
         on_failure: Queue that keeps events whose asynchronous invocation failed three times.
             Default: there is none, the function is only called by who waits for its answer.
+
+    Raises:
+        ValueError: if the region is known to lack the public parameter, and no layer is given.
     """
 
     def __init__(
@@ -46,13 +102,13 @@ class FleetFunction(lambda_.Function):
         *,
         handler: str,
         environment: Mapping[str, str],
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
         timeout: Duration | None = None,
         memory_size: int = 512,
         powertools: bool = True,
         on_failure: sqs.IQueue | None = None,
     ) -> None:
-        is_traced = tracing != lambda_.Tracing.DISABLED
+        is_traced = options.tracing != lambda_.Tracing.DISABLED
         # beside the function: it has no children before it is made, and is made of these
         logs = log_group(scope, f"{construct_id}Logs")
         self.execution_role = iam.Role(
@@ -77,7 +133,7 @@ class FleetFunction(lambda_.Function):
             # three lines an invocation, 676 bytes, would tell what its metrics do; what is said of
             # failures and timeouts is WARN (Lambda Developer Guide, "Log-level filtering")
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
-            tracing=tracing,
+            tracing=options.tracing,
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
             retry_attempts=2 if on_failure else None,
             environment={
@@ -90,11 +146,7 @@ class FleetFunction(lambda_.Function):
         )
         self._service = handler
         if powertools:
-            # looked up at deployment; aws-cdk makes one template parameter of it for the stack
-            arn = ssm.StringParameter.value_for_string_parameter(self, _POWERTOOLS_LAYER)
-            self.add_layers(
-                lambda_.LayerVersion.from_layer_version_arn(self, "PowertoolsLayer", arn)
-            )
+            self.add_layers(options.powertools_layer or _published_layer(self))
         if is_traced:
             acknowledge_any_resource(
                 self.execution_role, actions="xray:PutTraceSegments, xray:PutTelemetryRecords"
@@ -113,6 +165,20 @@ class FleetFunction(lambda_.Function):
         return fleet_metric(
             name, dimensions={"service": self._service}, period=period, statistic=statistic
         )
+
+
+def _published_layer(scope: Construct) -> lambda_.ILayerVersion:
+    region = Stack.of(scope).region
+    if not Token.is_unresolved(region) and region not in _LAYER_REGIONS:
+        raise ValueError(
+            f"region {region!r} has no public parameter that names the layer with Powertools for "
+            "AWS Lambda, give powertools_layer (in cdk.json powertools_layer_arn): its publisher "
+            "has layers of other accounts for GovCloud and China, elsewhere publish the zip of its "
+            "release as a layer of your own, for Python 3.14 on arm64"
+        )
+    # looked up at deployment; aws-cdk makes one template parameter of it for the stack
+    arn = ssm.StringParameter.value_for_string_parameter(scope, _POWERTOOLS_LAYER)
+    return lambda_.LayerVersion.from_layer_version_arn(scope, "PowertoolsLayer", arn)
 
 
 def fleet_metric(

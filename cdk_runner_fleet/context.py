@@ -66,6 +66,7 @@ class FleetSettings:
     max_runners_per_repository: int | None = None
     daily_budget_usd: float | None = None
     tracing: bool = False
+    powertools_layer_arn: str | None = None
     runner_ttl_seconds: int = 21600
     boot_timeout_seconds: int = 300
     idle_timeout_seconds: int = 600
@@ -119,6 +120,13 @@ class FleetSettings:
             max_runners_per_repository=self.max_runners_per_repository,
             daily_budget_usd=self.daily_budget_usd,
             tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
+            powertools_layer=(
+                lambda_.LayerVersion.from_layer_version_arn(
+                    scope, "PowertoolsLayer", self.powertools_layer_arn
+                )
+                if self.powertools_layer_arn
+                else None
+            ),
             subnets=[
                 ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
                 for index, subnet_id in enumerate(self.subnet_ids)

@@ -15,6 +15,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet._delegate import of
+from cdk_runner_fleet._function import FunctionOptions
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
@@ -106,6 +107,10 @@ class RunnerFleet(Construct):
         tracing: Whether X-Ray gets a trace of what the functions do, and with ``ACTIVE`` of each
             runner's execution. Default: ``DISABLED``. X-Ray bills 5 US dollars for a million traces
             (AWS X-Ray pricing), and most of a job's would be of its runner's heartbeats.
+        powertools_layer: The layer with Powertools for AWS Lambda, with all of its extras, for
+            Python 3.14 on arm64. Default: the newest that its publisher's public parameter names
+            at deployment. GovCloud, China, me-south-1, me-central-1, ap-southeast-6 and ap-east-2
+            have no such parameter.
 
     Raises:
         ValueError: if a value cannot work; the message says what would.
@@ -144,6 +149,7 @@ class RunnerFleet(Construct):
         max_runners_per_repository: int | None = None,
         daily_budget_usd: float | None = None,
         tracing: lambda_.Tracing = lambda_.Tracing.DISABLED,
+        powertools_layer: lambda_.ILayerVersion | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         served = served_scope(
@@ -158,6 +164,7 @@ class RunnerFleet(Construct):
             required_labels=required_labels, single_labels=single_labels or {}
         )
         timeouts = timeouts or LifecycleTimeouts()
+        options = FunctionOptions(tracing=tracing, powertools_layer=powertools_layer)
         self.runner_name_prefix = runner_name_prefix
 
         # what is there
@@ -195,7 +202,7 @@ class RunnerFleet(Construct):
             api=self.api,
             registry=self.registry,
             github=self.github,
-            tracing=tracing,
+            options=options,
         )
         self.images = ImageService(
             self,
@@ -207,7 +214,7 @@ class RunnerFleet(Construct):
             github=self.github,
             bus=self.bus,
             build_timeout=timeouts.image_build,
-            tracing=tracing,
+            options=options,
         )
         self.lifecycle = RunnerLifecycle(
             self,
@@ -218,7 +225,7 @@ class RunnerFleet(Construct):
             registration=self.registration,
             images=self.images,
             timeouts=timeouts,
-            tracing=tracing,
+            options=options,
         )
 
         # who starts runners, and tells of jobs
@@ -230,7 +237,7 @@ class RunnerFleet(Construct):
             serving=served,
             label_rules=self.label_rules,
             runner_name_prefix=runner_name_prefix,
-            tracing=tracing,
+            options=options,
             secret=webhook_secret,
         )
         self.dispatch = EventDispatch(
@@ -245,7 +252,7 @@ class RunnerFleet(Construct):
             limits=self.limits,
             label_rules=self.label_rules,
             runner_name_prefix=runner_name_prefix,
-            tracing=tracing,
+            options=options,
         )
         self.reconciliation = DemandReconciliation(
             self,
@@ -256,7 +263,7 @@ class RunnerFleet(Construct):
             github=self.github,
             bus=self.bus,
             webhook_url=self.intake.url,
-            tracing=tracing,
+            options=options,
             every=reconcile_every,
             grace=reconcile_grace,
             rerun_lost_jobs=rerun_lost_jobs,
@@ -271,7 +278,7 @@ class RunnerFleet(Construct):
             github=self.github,
             bus=self.bus,
             at_github=explain_at_github,
-            tracing=tracing,
+            options=options,
         )
 
     @property

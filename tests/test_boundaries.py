@@ -118,6 +118,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     # what is composed of them
     "fleet": {
         "_delegate",
+        "_function",
         "rooms.api",
         "rooms.bus",
         "rooms.catalog",

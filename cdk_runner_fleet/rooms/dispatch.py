@@ -8,10 +8,9 @@ import re
 from aws_cdk import Duration, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
-from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -45,7 +44,7 @@ class EventDispatch(Construct):
         limits: What runners are admitted by.
         label_rules: Which jobs are the fleet's.
         runner_name_prefix: What the runners' names begin with.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
 
     Raises:
         ValueError: if no runner can be named with the prefix.
@@ -65,7 +64,7 @@ class EventDispatch(Construct):
         limits: RunnerLimits,
         label_rules: LabelRules,
         runner_name_prefix: str,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
         _check_name_prefix(runner_name_prefix)
@@ -92,7 +91,7 @@ class EventDispatch(Construct):
             self,
             "DispatchEvent",
             handler="dispatch_event",
-            tracing=tracing,
+            options=options,
             on_failure=bus.dead_letter_queue,
             environment=self.environment,
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -29,7 +28,7 @@ class JobExplanation(Construct):
         github: Where it is said.
         bus: Where it is heard of such jobs.
         at_github: Whether authors are told at the commit.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class JobExplanation(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         at_github: bool,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
         self.explain_job = FleetFunction(
             self,
             "ExplainJob",
             handler="explain_job",
-            tracing=tracing,
+            options=options,
             on_failure=bus.dead_letter_queue,
             environment={
                 **limits.to_settings(),

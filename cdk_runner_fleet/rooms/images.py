@@ -7,10 +7,9 @@ import json
 from aws_cdk import Aws, Duration, Stack, Tokenization
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
-from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -39,7 +38,7 @@ class ImageService(Construct):
         github: Who is asked for versions of the runner.
         bus: Where news of a version travels.
         build_timeout: How long a build may last.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
 
     Raises:
         ValueError: if another fleet has this image.
@@ -57,7 +56,7 @@ class ImageService(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         build_timeout: Duration,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
         image.bind(architectures=catalog.architectures)
@@ -65,7 +64,7 @@ class ImageService(Construct):
         self._registry = registry
         self._cluster = cluster
         self._bus = bus
-        self._tracing = tracing
+        self._options = options
         self.watch_release = self._watch(github)
         self.build_image = self._builder(build_timeout) if image.is_built else None
         self._deliver_news()
@@ -118,7 +117,7 @@ class ImageService(Construct):
             self,
             "WatchRelease",
             handler="watch_release",
-            tracing=self._tracing,
+            options=self._options,
             timeout=Duration.minutes(1),
             on_failure=self._bus.dead_letter_queue,
             environment={
@@ -147,7 +146,7 @@ class ImageService(Construct):
             self,
             "BuildImage",
             handler="build_image",
-            tracing=self._tracing,
+            options=self._options,
             timeout=Duration.minutes(1),
             on_failure=self._bus.dead_letter_queue,
             environment={

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
@@ -28,7 +27,7 @@ class WebhookIntake(Construct):
         label_rules: Which jobs of these.
         runner_name_prefix: What the runners' names begin with: what happens on one of them comes in
             whatever the job's labels.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
         secret: Secret that GitHub signs with. Default: one is made with a random value.
     """
 
@@ -42,7 +41,7 @@ class WebhookIntake(Construct):
         serving: str,
         label_rules: LabelRules,
         runner_name_prefix: str,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
         secret: secretsmanager.ISecret | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -66,7 +65,7 @@ class WebhookIntake(Construct):
             self,
             "ReceiveWebhook",
             handler="receive_webhook",
-            tracing=tracing,
+            options=options,
             timeout=Duration.seconds(9),  # GitHub waits ten
             memory_size=1024,  # its cold start is what GitHub waits for
             powertools=False,

@@ -13,7 +13,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
-from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import (
     acknowledge,
@@ -41,7 +41,7 @@ class RunnerLifecycle(Construct):
         registration: Registers them, asks GitHub whether it still hears one, and takes it away.
         images: Has images built. If it builds none, a launch that finds no task definition fails.
         timeouts: How long each waiting state may last.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RunnerLifecycle(Construct):
         registration: RunnerRegistration,
         images: ImageService,
         timeouts: LifecycleTimeouts,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
         deregister, check = registration.deregister_runner, registration.check_runner
@@ -92,7 +92,7 @@ class RunnerLifecycle(Construct):
                 "RunnerTtlSeconds": _seconds(timeouts.job),
                 "RowTtlSeconds": _seconds(ROW_LIFETIME),
             },
-            tracing_enabled=tracing == lambda_.Tracing.ACTIVE,
+            tracing_enabled=options.tracing == lambda_.Tracing.ACTIVE,
             logs=sfn.LogOptions(
                 destination=self.log_group,
                 level=sfn.LogLevel.ALL,

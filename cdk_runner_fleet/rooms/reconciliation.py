@@ -5,10 +5,9 @@ from __future__ import annotations
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
-from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -33,7 +32,7 @@ class DemandReconciliation(Construct):
         github: Who is asked for jobs and runners.
         bus: Where events go that could not be handled.
         webhook_url: Where GitHub's deliveries come in: failed ones are asked for once more.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
         every: How often. Default: every 2 minutes.
         grace: Jobs and runners younger than this are left alone. Default: 60 seconds.
         rerun_lost_jobs: Whether a job whose runner is gone is run again.
@@ -53,7 +52,7 @@ class DemandReconciliation(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         webhook_url: str,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
         every: Duration | None = None,
         grace: Duration | None = None,
         rerun_lost_jobs: bool = False,
@@ -67,7 +66,7 @@ class DemandReconciliation(Construct):
             self,
             "ReconcileDemand",
             handler="reconcile_demand",
-            tracing=tracing,
+            options=options,
             timeout=_TIMEOUT,
             on_failure=bus.dead_letter_queue,
             environment={

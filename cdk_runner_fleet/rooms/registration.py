@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
@@ -20,7 +19,7 @@ class RunnerRegistration(Construct):
         api: Where tasks claim their registration, and say how they are.
         registry: The runners' rows.
         github: Where runners are registered.
-        tracing: Whether X-Ray gets traces.
+        options: What all functions of the fleet have in common.
     """
 
     def __init__(
@@ -31,7 +30,7 @@ class RunnerRegistration(Construct):
         api: FleetApi,
         registry: RunnerRegistry,
         github: GitHubConnection,
-        tracing: lambda_.Tracing,
+        options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
         table = {"RUNNER_TABLE": registry.runner_table.table_name}
@@ -41,7 +40,7 @@ class RunnerRegistration(Construct):
             self,
             "RunnerApi",
             handler="runner_api",
-            tracing=tracing,
+            options=options,
             environment={
                 **table,
                 **github.environment(runners="write", also={"actions": "read"}),
@@ -54,7 +53,7 @@ class RunnerRegistration(Construct):
             self,
             "CheckRunner",
             handler="check_runner",
-            tracing=tracing,
+            options=options,
             environment={**table, **github.environment(runners="read", also={"actions": "read"})},
         )
         self.check_runner.allow("dynamodb:GetItem", resources=rows)
@@ -63,7 +62,7 @@ class RunnerRegistration(Construct):
             self,
             "DeregisterRunner",
             handler="deregister_runner",
-            tracing=tracing,
+            options=options,
             environment={**table, **github.environment(runners="write")},
         )
         self.deregister_runner.allow("dynamodb:GetItem", resources=rows)

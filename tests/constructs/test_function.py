@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdk_runner_fleet import _assets
+import aws_cdk as cdk
+import pytest
 
-from .templates import Template, as_list, of_type, statements
+from cdk_runner_fleet import RunnerFleet, RunnerFleetStack, _assets
+
+from .templates import Template, as_list, of_type, statements, template_of
 
 
 def functions(template: Template) -> list[dict[str, Any]]:
@@ -69,3 +72,37 @@ def test_services_that_write_logs_by_themselves_do_so_below_vendedlogs(minimal: 
         assert (stack, len(place)) == ({"Ref": "AWS::StackName"}, 10)
         assert "AWS::StackId" in str(incarnation)
     assert sum(bool(name) for name in groups.values()) == 2
+
+
+def _located(region: str) -> cdk.Stack:
+    env = cdk.Environment(account="123456789012", region=region)
+    return cdk.Stack(cdk.App(analytics_reporting=False), "Located", env=env)
+
+
+@pytest.mark.parametrize(
+    "region",
+    ["me-south-1", "me-central-1", "ap-southeast-6", "ap-east-2", "us-gov-west-1", "cn-north-1"],
+)
+def test_a_region_without_the_public_layer_is_refused_with_the_remedy(region: str) -> None:
+    with pytest.raises(ValueError, match=f"region '{region}' has no public .*powertools_layer_arn"):
+        RunnerFleet(_located(region), "Fleet", github_repo="o/r")
+
+
+def test_such_a_region_takes_a_layer_that_is_given() -> None:
+    arn = "arn:aws-us-gov:lambda:us-gov-west-1:165087284144:layer:Powertools:1"
+    context = {"github_repo": "o/r", "powertools_layer_arn": arn}
+    stack = RunnerFleetStack(
+        cdk.App(context=context, analytics_reporting=False),
+        "Located",
+        env=cdk.Environment(account="123456789012", region="us-gov-west-1"),
+    )
+    template = template_of(stack)
+    layers = {tuple(f["Layers"]) for f in functions(template) if "Layers" in f}
+    assert layers == {(arn,)}
+    assert "powertools" not in str(template["Parameters"]).lower()
+
+
+def test_the_public_layer_is_looked_up_where_it_is_or_may_be(minimal: Template) -> None:
+    (parameter,) = [p for p in minimal["Parameters"].values() if "powertools" in str(p)]
+    assert parameter["Type"] == "AWS::SSM::Parameter::Value<String>"
+    assert parameter["Default"].endswith("/arm64/python3.14/latest")
