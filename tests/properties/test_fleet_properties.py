@@ -76,13 +76,14 @@ TRIES = 5
 class House:
     """A fleet for play after play; a new one after a play that has spoilt it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: int) -> None:
+        self._settings = settings
         self._parts = ExitStack()
         self._stage: Stage | None = None
 
     def stage(self) -> Stage:
         if self._stage is None:
-            self._stage = self._parts.enter_context(open_stage())
+            self._stage = self._parts.enter_context(open_stage(**self._settings))
         return self._stage
 
     def play(self, script: Script) -> list[str]:
@@ -107,7 +108,15 @@ def house() -> Iterator[House]:
     house.close()
 
 
-def test_the_laws_hold_when_a_job_is_heard_of_after_its_runner_has_another(house: House) -> None:
+@pytest.fixture
+def patient() -> Iterator[House]:
+    """Its runners that exit within two seconds have failed, and were not removed by GitHub."""
+    house = House(idle_timeout_seconds=20)
+    yield house
+    house.close()
+
+
+def test_the_laws_hold_when_a_job_is_heard_of_after_its_runner_has_another(patient: House) -> None:
     """Its hooks were not heard, so its runner's task was followed by another: failure mode 42."""
     script = Script(
         acts=(
@@ -118,9 +127,9 @@ def test_the_laws_hold_when_a_job_is_heard_of_after_its_runner_has_another(house
         answers=(Answer(status=502, path="*/actions/jobs/*", times=8),),
     )
     for _ in range(TRIES):
-        heard_late, other = house.stage().next_job_ids(2)
-        assert not house.play(script)
-        jobs = house.stage().twin.board.jobs
+        heard_late, other = patient.stage().next_job_ids(2)
+        assert not patient.play(script)
+        jobs = patient.stage().twin.board.jobs
         if jobs[other].runner_name == jobs[heard_late].runner_name:
             break
     else:
