@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,20 @@ from constructs import Construct
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge_any_resource
+from cdk_runner_fleet._name import fleet_name
 
 METRICS_NAMESPACE = "RunnerFleet"
 """CloudWatch namespace of the functions' own metrics."""
+
+_MOST_ENVIRONMENT = 4096
+"""Bytes of all variables together (Lambda Developer Guide, "Lambda quotas")."""
+_TOKEN = re.compile(r"\$\{Token\[[^\]]*\]\}")
+_SHORTER = {
+    "ALLOWED_IMAGES": "name fewer allowed_bases: a glob such as public.ecr.aws/docker/library/* "
+    "stands for many",
+    "GITHUB_APPS": "name fewer github_apps: each adds 5,000 requests an hour or more",
+}
+"""What to do about a setting that is too long."""
 
 _POWERTOOLS_LAYER = "/aws/service/powertools/python/arm64/python3.14/latest"
 
@@ -80,7 +92,7 @@ class FleetFunction(lambda_.Function):
     """A Lambda function of the fleet: Python on arm64, with a role and a log group of its own.
 
     Args:
-        scope: The construct's parent.
+        scope: The room that the function is of.
         construct_id: The construct's id in it.
         handler: Name of the module in ``functions/`` whose ``handler`` runs.
         environment: The function's settings.
@@ -92,7 +104,8 @@ class FleetFunction(lambda_.Function):
             Default: there is none, the function is only called by who waits for its answer.
 
     Raises:
-        ValueError: if the region is known to lack the public parameter, and no layer is given.
+        ValueError: if the environment is larger than Lambda takes, or the region is known to lack the
+            public parameter and no layer is given.
     """
 
     def __init__(
@@ -108,6 +121,7 @@ class FleetFunction(lambda_.Function):
         powertools: bool = True,
         on_failure: sqs.IQueue | None = None,
     ) -> None:
+        _check_size(handler, environment)
         is_traced = options.tracing != lambda_.Tracing.DISABLED
         # beside the function: it has no children before it is made, and is made of these
         logs = log_group(scope, f"{construct_id}Logs")
@@ -139,12 +153,12 @@ class FleetFunction(lambda_.Function):
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+                "FLEET_NAME": fleet_name(scope),
                 "LOG_LEVEL": "INFO",
                 "TRACING": "on" if is_traced else "off",
                 **environment,
             },
         )
-        self._service = handler
         if powertools:
             self.add_layers(options.powertools_layer or _published_layer(self))
         if is_traced:
@@ -158,12 +172,18 @@ class FleetFunction(lambda_.Function):
             iam.PolicyStatement(actions=list(actions), resources=list(resources))
         )
 
-    def metric_emitted(
-        self, name: str, *, period: Duration | None, statistic: str
-    ) -> cloudwatch.Metric:
-        """A metric that the function itself writes."""
-        return fleet_metric(
-            name, dimensions={"service": self._service}, period=period, statistic=statistic
+
+def _check_size(handler: str, environment: Mapping[str, str]) -> None:
+    # a token counts for nothing: what it will be is not known, and nothing is refused that fits
+    sizes = {
+        name: len(name) + len(_TOKEN.sub("", value).encode()) for name, value in environment.items()
+    }
+    if sum(sizes.values()) > _MOST_ENVIRONMENT:
+        longest = max(sizes, key=lambda name: sizes[name])
+        raise ValueError(
+            f"the settings of {handler} are {sum(sizes.values())} bytes, and Lambda takes "
+            f"{_MOST_ENVIRONMENT} of a function's environment: {longest} alone has "
+            f"{sizes[longest]}, {_SHORTER.get(longest, 'give fewer or shorter values')}"
         )
 
 
@@ -182,9 +202,23 @@ def _published_layer(scope: Construct) -> lambda_.ILayerVersion:
 
 
 def fleet_metric(
-    name: str, *, dimensions: Mapping[str, str], period: Duration | None, statistic: str
+    room: Construct,
+    name: str,
+    *,
+    period: Duration | None,
+    statistic: str,
+    who: str | None = None,
 ) -> cloudwatch.Metric:
-    """A metric in the namespace of the functions' own."""
+    """A metric that the functions of a fleet write, whichever of them does.
+
+    Args:
+        room: A room of the fleet.
+        name: The metric's name.
+        period: What one data point is made of.
+        statistic: How.
+        who: Whose it is in the fleet. Default: the fleet's.
+    """
+    dimensions = {"fleet": fleet_name(room)} | ({"who": who} if who else {})
     return cloudwatch.Metric(
         namespace=METRICS_NAMESPACE,
         metric_name=name,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,6 +24,9 @@ from cdk_runner_fleet.values.github import GitHubApp
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
+_NEAR = 0.85
+"""How like a setting's name a key has to be, of 1: one letter or two amiss."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSettings:
@@ -30,7 +35,8 @@ class FleetSettings:
     Times are in seconds. What is ``None`` takes the default of :class:`RunnerFleet`.
 
     Raises:
-        ValueError: from :meth:`from_context`, if a setting has the wrong type.
+        ValueError: from :meth:`from_context`, if a setting has the wrong type, or a key is so
+            like a setting's that it must be meant for it.
     """
 
     github_repo: str | None = None
@@ -75,6 +81,7 @@ class FleetSettings:
     @classmethod
     def from_context(cls, node: Node) -> FleetSettings:
         """Read every setting from the context of ``node``; ``-c`` gives them as strings."""
+        _check_keys(node.get_all_context(), known={field.name for field in fields(cls)})
         values: dict[str, Any] = {}
         for field in fields(cls):
             given = node.try_get_context(field.name)
@@ -164,6 +171,22 @@ class FleetSettings:
             soci=self.image_soci,
             max_concurrent_builds=self.max_image_builds,
         )
+
+
+def _check_keys(context: Mapping[str, Any], *, known: AbstractSet[str]) -> None:
+    """Refuse what is surely a setting with a slip in it; all other keys are somebody else's."""
+    plain = {_plain(name): name for name in known}
+    for key in sorted(context.keys() - known):
+        near = difflib.get_close_matches(_plain(key), plain, n=1, cutoff=_NEAR)
+        if near and ":" not in key:
+            raise ValueError(
+                f"setting {key!r} is not known, and would have no effect: "
+                f"is {plain[near[0]]} meant?"
+            )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _parse(name: str, given: object, kind: str) -> object:

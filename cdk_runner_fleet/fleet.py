@@ -35,6 +35,7 @@ from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+from cdk_runner_fleet.values.types import check_types
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -113,6 +114,7 @@ class RunnerFleet(Construct):
             have no such parameter.
 
     Raises:
+        TypeError: if a value is of another kind than its parameter's annotation.
         ValueError: if a value cannot work; the message says what would.
     """
 
@@ -151,6 +153,7 @@ class RunnerFleet(Construct):
         tracing: lambda_.Tracing = lambda_.Tracing.DISABLED,
         powertools_layer: lambda_.ILayerVersion | None = None,
     ) -> None:
+        check_types(RunnerFleet.__init__, locals())
         super().__init__(scope, construct_id)
         served = served_scope(
             github_repo=github_repo, github_org=github_org, github_enterprise=github_enterprise

@@ -43,14 +43,15 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_nag": set(),
     "_logs": set(),
     "_name": set(),
-    "_function": {"_assets", "_logs", "_nag"},
+    "_function": {"_assets", "_logs", "_nag", "_name"},
     # what the constructs are told
     "values.ecr": set(),
-    "values.github": set(),
+    "values.types": set(),
+    "values.github": {"values.types"},
     "values.labels": set(),
     "values.limits": set(),
-    "values.runner_class": {"values.labels"},
-    "values.timeouts": set(),
+    "values.runner_class": {"values.labels", "values.types"},
+    "values.timeouts": {"values.types"},
     # what is there
     "rooms.launch_failures": set(),
     "rooms.registry": set(),
@@ -81,6 +82,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.recipe",
         "rooms.registry",
         "rooms.runner_image",
+        "values.timeouts",
     },
     "rooms.lifecycle": {
         "_assets",
@@ -114,6 +116,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.connection",
         "rooms.dispatch",
         "rooms.lifecycle",
+        "values.timeouts",
     },
     # what is composed of them
     "fleet": {
@@ -138,6 +141,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.limits",
         "values.runner_class",
         "values.timeouts",
+        "values.types",
     },
     "context": {
         "fleet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import subprocess
 import sys
 
@@ -25,3 +26,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_importing_the_package_or_its_command_line_does_not_load_aws_cdk() -> None:
     code = "import sys, cdk_runner_fleet, cdk_runner_fleet.cli; sys.exit('aws_cdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_dir_and_help_show_what_there_is() -> None:
+    assert set(cdk_runner_fleet.__all__) <= set(dir(cdk_runner_fleet))
+    shown = pydoc.plain(pydoc.render_doc(cdk_runner_fleet))
+    for name in cdk_runner_fleet.__all__:
+        assert f"class {name}(" in shown, name
+    assert "github_repo: The repository to serve" in shown

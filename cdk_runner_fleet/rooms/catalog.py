@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from aws_cdk import Stack
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -16,6 +17,9 @@ from cdk_runner_fleet.values.runner_class import (
     RunnerClass,
 )
 
+_MOST_BYTES = 8192
+"""The most that an advanced parameter holds (Systems Manager user guide, "Managing parameter
+tiers"), billed at 5 cents a month from 4,096 bytes on."""
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -32,7 +36,8 @@ class RunnerCatalog(Construct):
             512/1024, ``medium`` 1024/2048 and ``large`` 2048/4096 (CPU units/MiB).
 
     Raises:
-        ValueError: if there is no class, or a name that cannot stand in a label.
+        ValueError: if there is no class, a name that cannot stand in a label, or more than an SSM
+            parameter holds.
     """
 
     def __init__(
@@ -46,13 +51,21 @@ class RunnerCatalog(Construct):
         self.classes = DEFAULT_RUNNER_CLASSES if classes is None else classes
         if not self.classes:
             raise ValueError("runner_classes is empty, name at least one class or leave it out")
+        catalog = {_checked(name): size.to_catalog() for name, size in self.classes.items()}
+        size = len(json.dumps(catalog, separators=(",", ":")).encode())
+        if size > _MOST_BYTES:
+            raise ValueError(
+                f"{len(catalog)} runner_classes are {size} bytes of JSON, and an SSM parameter "
+                f"holds {_MOST_BYTES}: name fewer, or with fewer labels and capabilities"
+            )
         self.parameter = ssm.StringParameter(
             self,
             "ClassSizes",
             description="cdk-runner-fleet: runner classes",
-            string_value=json.dumps(
-                {_checked(name): size.to_catalog() for name, size in self.classes.items()}
-            ),
+            # with the numbers of tokens, which json does not know
+            string_value=Stack.of(self).to_json_string(catalog),
+            # what is over 4,096 bytes becomes an advanced parameter, and no larger one is refused
+            tier=ssm.ParameterTier.INTELLIGENT_TIERING,
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jsii
-from aws_cdk import ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack
+from aws_cdk import Annotations, ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -33,6 +33,8 @@ _NOT_KNOWN_YET = (
     "Each image has a task definition family of its own under the fleet's prefix, and each runner "
     "a task of its own in the fleet's cluster; neither is known at deployment."
 )
+_MOST_SUBNETS, _MOST_SECURITY_GROUPS = 16, 5
+"""ECS API reference, ``AwsVpcConfiguration``."""
 _STOP_TIMEOUT = Duration.seconds(120)  # the most Fargate gives, and what a Spot interruption leaves
 
 
@@ -55,7 +57,9 @@ class RunnerCluster(Construct):
             NAT gateway or the like to reach GitHub.
 
     Raises:
-        ValueError: if ``subnets`` are given without ``security_groups`` and without ``vpc``.
+        ValueError: if no task could start in such a network: ``subnets`` or ``security_groups``
+            that lack the other or a ``vpc``, more of them than a task can have, subnets of another
+            VPC or without a way out.
     """
 
     def __init__(
@@ -71,11 +75,7 @@ class RunnerCluster(Construct):
         assign_public_ip: bool = True,
     ) -> None:
         super().__init__(scope, construct_id)
-        if subnets and not security_groups and vpc is None:
-            raise ValueError(
-                f"{len(subnets)} subnets are given without security_groups, name at least one "
-                "security group of the subnets' VPC, or give vpc so that one can be made"
-            )
+        _check_network(self, vpc, subnets or (), security_groups or (), public=assign_public_ip)
         if vpc is None and not subnets:
             vpc = _small_vpc(self)
         self.assign_public_ip = assign_public_ip
@@ -363,6 +363,70 @@ def _small_vpc(scope: Construct) -> ec2.Vpc:
         "billed by volume. Pass a vpc that has them where they are wanted.",
     )
     return vpc
+
+
+def _check_network(
+    scope: Construct,
+    vpc: ec2.IVpc | None,
+    subnets: Sequence[ec2.ISubnet],
+    security_groups: Sequence[ec2.ISecurityGroup],
+    *,
+    public: bool,
+) -> None:
+    """Raise ``ValueError`` for a network in which no task could start, or reach GitHub."""
+    if subnets and not security_groups and vpc is None:
+        raise ValueError(
+            f"{len(subnets)} subnets are given without security_groups, name at least one "
+            "security group of the subnets' VPC, or give vpc so that one can be made"
+        )
+    if security_groups and not subnets and vpc is None:
+        raise ValueError(
+            f"{len(security_groups)} security_groups are given without subnets and without vpc, "
+            "and the VPC that would be made has none of them: give the vpc that they are of"
+        )
+    if not public and not subnets and vpc is None:
+        raise ValueError(
+            "assign_public_ip is off and neither vpc nor subnets are given, and the VPC that would "
+            "be made has no other way out: give a vpc with a NAT gateway, or leave it on"
+        )
+    for name, given, most in (
+        ("subnets", subnets, _MOST_SUBNETS),
+        ("security_groups", security_groups, _MOST_SECURITY_GROUPS),
+    ):
+        if len(given) > most:
+            raise ValueError(
+                f"{len(given)} {name} are given, and a task of Fargate takes {most}: leave out "
+                f"{len(given) - most}"
+            )
+    for subnet in subnets:
+        _check_subnet(scope, subnet, vpc, public=public)
+
+
+def _check_subnet(
+    scope: Construct, subnet: ec2.ISubnet, vpc: ec2.IVpc | None, *, public: bool
+) -> None:
+    path, parent = subnet.node.path, subnet.node.scope
+    if isinstance(parent, ec2.Vpc):
+        if vpc is not None and vpc.node.path != parent.node.path:
+            raise ValueError(
+                f"subnet {path} is of {parent.node.path}, and vpc is {vpc.node.path}: give subnets "
+                "of that VPC, or leave vpc out and give security_groups of theirs"
+            )
+        vpc = parent
+    if vpc is None:
+        return
+    if not public and path in {one.node.path for one in vpc.public_subnets}:
+        raise ValueError(
+            f"subnet {path} is public and assign_public_ip is off, so that nothing of a task in it "
+            "reaches GitHub: give private subnets with a NAT gateway, or leave assign_public_ip on"
+        )
+    if path in {one.node.path for one in vpc.isolated_subnets}:
+        # no error: a way by a transit gateway is none that the CDK knows of
+        Annotations.of(scope).add_warning_v2(
+            "cdk-runner-fleet:isolatedSubnet",
+            f"Subnet {path} is isolated: unless a route of your own leads from there to GitHub, no "
+            "runner will register. Give subnets with egress.",
+        )
 
 
 def _subnets_of(vpc: ec2.IVpc | None, *, assign_public_ip: bool) -> list[str]:

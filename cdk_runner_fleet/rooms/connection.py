@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -97,7 +97,7 @@ class GitHubConnection(Construct):
             "GITHUB_API_URL": self._api_url.rstrip("/"),
             "GITHUB_SCOPE": self.serving,
             "GITHUB_TOKEN_SECRET_ARN": self.token.secret_arn if self.token else "",
-            "GITHUB_APPS": json.dumps([app.to_settings() for app in self._apps]),
+            "GITHUB_APPS": Stack.of(self).to_json_string([app.to_settings() for app in self._apps]),
             "GITHUB_PERMISSIONS": json.dumps(permissions),
             "GITHUB_CA_PARAM": self._ca.parameter_name if self._ca else "",
             "RUNNER_GROUP": self._runner_group or "",
@@ -125,6 +125,4 @@ class GitHubConnection(Construct):
             period: What one data point is made of.
             statistic: How.
         """
-        return fleet_metric(
-            "GitHubQuotaLeft", dimensions={"who": who}, period=period, statistic=statistic
-        )
+        return fleet_metric(self, "GitHubQuotaLeft", who=who, period=period, statistic=statistic)

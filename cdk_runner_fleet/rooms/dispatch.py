@@ -154,13 +154,13 @@ class EventDispatch(Construct):
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Jobs that asked for what the fleet does not have. Default: the sum over 5 minutes."""
-        return self.dispatch_event.metric_emitted("JobRefused", period=period, statistic=statistic)
+        return fleet_metric(self, "JobRefused", period=period, statistic=statistic)
 
     def metric_jobs_in_line(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Jobs that had to wait for their turn. Default: the sum over 5 minutes."""
-        return self.dispatch_event.metric_emitted("JobInLine", period=period, statistic=statistic)
+        return fleet_metric(self, "JobInLine", period=period, statistic=statistic)
 
     def metric_budget_spent(
         self, *, period: Duration | None = None, statistic: str = "Maximum"
@@ -170,8 +170,8 @@ class EventDispatch(Construct):
         Default: the maximum over 5 minutes.
         """
         return fleet_metric(
+            self,
             "BudgetSpentUsd",
-            dimensions={"who": self._lifecycle.state_machine.state_machine_name},
             period=period,
             statistic=statistic,
         )

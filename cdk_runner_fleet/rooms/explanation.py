@@ -6,7 +6,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -77,4 +77,4 @@ class JobExplanation(Construct):
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Jobs that will have no runner, for whatever reason. Default: the sum over 5 minutes."""
-        return self.explain_job.metric_emitted("JobUnserved", period=period, statistic=statistic)
+        return fleet_metric(self, "JobUnserved", period=period, statistic=statistic)

@@ -17,6 +17,7 @@ from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.recipe import pinned_release
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
+from cdk_runner_fleet.values.timeouts import seconds_of
 
 _ALARM_DAYS = 14  # images in use are rebuilt each week: one that lags so far behind was not
 
@@ -157,7 +158,7 @@ class ImageService(Construct):
                 "ECR_REPOSITORY_NAME": image.repository.repository_name,
                 "RUNNER_REPOSITORY_URL": image.repository.repository_uri,
                 "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
-                "IMAGE_BUILD_TIMEOUT_SECONDS": str(int(timeout.to_seconds())),
+                "IMAGE_BUILD_TIMEOUT_SECONDS": seconds_of(timeout),
                 "MAX_BUILDS": Tokenization.stringify_number(image.max_concurrent_builds),
                 "BUILD_DEFAULT_IMAGE": "off" if image.image_uri else "on",
             },
@@ -220,13 +221,13 @@ class ImageService(Construct):
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Builds of runner images that began. Default: the sum over 5 minutes."""
-        return _of_builds("ImageBuildStarted", period=period, statistic=statistic)
+        return fleet_metric(self, "ImageBuildStarted", period=period, statistic=statistic)
 
     def metric_image_builds_failed(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Builds of runner images that ended without one. Default: the sum over 5 minutes."""
-        return _of_builds("ImageBuildFailed", period=period, statistic=statistic)
+        return fleet_metric(self, "ImageBuildFailed", period=period, statistic=statistic)
 
     def metric_runner_version_days_left(
         self, *, period: Duration | None = None, statistic: str = "Minimum"
@@ -235,13 +236,6 @@ class ImageService(Construct):
 
         There is no data as long as GitHub has set no date. Default: the minimum over a day.
         """
-        return self.watch_release.metric_emitted(
-            "RunnerVersionDaysLeft", period=period or Duration.days(1), statistic=statistic
+        return fleet_metric(
+            self, "RunnerVersionDaysLeft", period=period or Duration.days(1), statistic=statistic
         )
-
-
-def _of_builds(name: str, *, period: Duration | None, statistic: str) -> cloudwatch.Metric:
-    # a metric can be asked for where nothing is built, and has no data then
-    return fleet_metric(
-        name, dimensions={"service": "build_image"}, period=period, statistic=statistic
-    )

@@ -26,7 +26,7 @@ from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import ROW_LIFETIME, RunnerRegistry
-from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+from cdk_runner_fleet.values.timeouts import LifecycleTimeouts, seconds_of
 
 
 class RunnerLifecycle(Construct):
@@ -73,7 +73,7 @@ class RunnerLifecycle(Construct):
                 "RunnerTableName": registry.runner_table.table_name,
                 "ImageTableName": registry.image_table.table_name,
                 "ClusterArn": cluster.cluster_arn,
-                "SubnetIds": ",".join(cluster.subnet_ids),
+                "SubnetIds": Fn.join(",", cluster.subnet_ids),
                 "SecurityGroupIds": ",".join(g.security_group_id for g in cluster.security_groups),
                 "AssignPublicIp": "ENABLED" if cluster.assign_public_ip else "DISABLED",
                 "RunnerApiUrl": api.url,
@@ -86,11 +86,11 @@ class RunnerLifecycle(Construct):
                 "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
                 "PermanentStops": pattern(STOPPED, Answer.FAIL),
                 "MissingImages": pattern(STOPPED, Answer.FIND_IMAGE),
-                "BootTimeoutSeconds": _seconds(timeouts.boot),
-                "IdleTimeoutSeconds": _seconds(timeouts.idle),
-                "ImageBuildTimeoutSeconds": _seconds(timeouts.image_build),
-                "RunnerTtlSeconds": _seconds(timeouts.job),
-                "RowTtlSeconds": _seconds(ROW_LIFETIME),
+                "BootTimeoutSeconds": seconds_of(timeouts.boot),
+                "IdleTimeoutSeconds": seconds_of(timeouts.idle),
+                "ImageBuildTimeoutSeconds": seconds_of(timeouts.image_build),
+                "RunnerTtlSeconds": seconds_of(timeouts.job),
+                "RowTtlSeconds": seconds_of(ROW_LIFETIME),
             },
             tracing_enabled=options.tracing == lambda_.Tracing.ACTIVE,
             logs=sfn.LogOptions(
@@ -198,7 +198,3 @@ class RunnerLifecycle(Construct):
         self.state_machine.add_to_role_policy(
             iam.PolicyStatement(actions=list(actions), resources=list(resources))
         )
-
-
-def _seconds(duration: Duration) -> str:
-    return str(int(duration.to_seconds()))

@@ -7,12 +7,13 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
+from cdk_runner_fleet.values.timeouts import check_unit, seconds_of
 
 MAX_REPLACEMENTS = 3
 """Runners that may follow a job's first one that ended without a job; then its author is told."""
@@ -74,7 +75,7 @@ class DemandReconciliation(Construct):
                 **github.environment(runners="write", also={"actions": actions}),
                 "CLUSTER_ARN": cluster.cluster_arn,
                 "WEBHOOK_URL": webhook_url,
-                "RECONCILE_GRACE_SECONDS": str(int(grace.to_seconds())),
+                "RECONCILE_GRACE_SECONDS": seconds_of(grace),
                 "MAX_REPLACEMENTS": str(MAX_REPLACEMENTS),
                 "RERUN_LOST_JOBS": "on" if rerun_lost_jobs else "off",
             },
@@ -116,47 +117,37 @@ class DemandReconciliation(Construct):
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Queued jobs that had no runner and were given one. Default: the sum over 5 minutes."""
-        return self.reconcile_demand.metric_emitted(
-            "DemandMissing", period=period, statistic=statistic
-        )
+        return fleet_metric(self, "DemandMissing", period=period, statistic=statistic)
 
     def metric_surplus_released(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Runners that no queued job needed. Default: the sum over 5 minutes."""
-        return self.reconcile_demand.metric_emitted(
-            "SurplusReleased", period=period, statistic=statistic
-        )
+        return fleet_metric(self, "SurplusReleased", period=period, statistic=statistic)
 
     def metric_deliveries_redelivered(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Failed webhook deliveries asked for once more. Default: the sum over 5 minutes."""
-        return self.reconcile_demand.metric_emitted(
-            "DeliveriesRedelivered", period=period, statistic=statistic
-        )
+        return fleet_metric(self, "DeliveriesRedelivered", period=period, statistic=statistic)
 
     def metric_runners_swept(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Runners, tasks and registrations that were left over. Default: the sum over 5 minutes."""
-        return self.reconcile_demand.metric_emitted(
-            "RunnersSwept", period=period, statistic=statistic
-        )
+        return fleet_metric(self, "RunnersSwept", period=period, statistic=statistic)
 
     def metric_scope_not_found(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Times that GitHub did not know what the fleet serves. Default: the sum over 5 minutes."""
-        return self.reconcile_demand.metric_emitted(
-            "ScopeNotFound", period=period, statistic=statistic
-        )
+        return fleet_metric(self, "ScopeNotFound", period=period, statistic=statistic)
 
     def metric_jobs_lost(
         self, *, period: Duration | None = None, statistic: str = "Sum"
     ) -> cloudwatch.Metric:
         """Jobs whose runner was gone before they ended. Default: the sum over 5 minutes."""
-        return self.reconcile_demand.metric_emitted("JobLost", period=period, statistic=statistic)
+        return fleet_metric(self, "JobLost", period=period, statistic=statistic)
 
 
 def _check(*, every: Duration, grace: Duration) -> None:
@@ -167,6 +158,7 @@ def _check(*, every: Duration, grace: Duration) -> None:
                 f"reconcile_every is {seconds:g} seconds, EventBridge's schedules have whole "
                 "minutes, 1 at the least"
             )
+    check_unit("reconcile_grace", grace)
     if not grace.is_unresolved() and not grace.to_seconds() >= 1:
         raise ValueError(
             f"reconcile_grace is {grace.to_seconds():g} seconds, use at least 1: what began just "

@@ -10,6 +10,8 @@ from aws_cdk import Token
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 
+from cdk_runner_fleet.values.types import check_types
+
 REPOSITORY = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/"
     r"(?!\.{1,2}(?:/|\Z))(?![^/]*\.git(?:/|\Z))[A-Za-z0-9._-]{1,100}"
@@ -35,6 +37,7 @@ class GitHubApp:
             new process of a function.
 
     Raises:
+        TypeError: if a key is of another kind.
         ValueError: if not exactly one of ``private_key`` and ``kms_key`` is given, or an id is
             none.
     """
@@ -46,6 +49,7 @@ class GitHubApp:
 
     def __post_init__(self) -> None:
         """Check the ids and the key."""
+        check_types(GitHubApp, {"private_key": self.private_key, "kms_key": self.kms_key})
         if not Token.is_unresolved(self.app_id) and not _APP_ID.fullmatch(str(self.app_id)):
             raise ValueError(
                 f"app_id {self.app_id!r} is not the id of a GitHub App, take the App ID from the "

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from aws_cdk import Token
 
 from cdk_runner_fleet.values.labels import check_labels
+from cdk_runner_fleet.values.types import check_types
 
 FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),
@@ -77,6 +78,7 @@ class RunnerClass:
 
     def __post_init__(self) -> None:
         """Check the size, the labels, the capacity providers and the limit."""
+        check_types(RunnerClass, {"capacity": self.capacity})
         if self.architecture not in ARCHITECTURES:
             raise ValueError(
                 f"architecture {self.architecture!r} is not Fargate's, "

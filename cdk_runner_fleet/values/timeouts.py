@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Tokenization
+
+from cdk_runner_fleet.values.types import check_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,9 @@ class LifecycleTimeouts:
             stricter than the workflow's author expects kills jobs that GitHub would let finish.
 
     Raises:
-        ValueError: if one is not at least a second, or longer than Step Functions can wait with it.
+        TypeError: if one is no ``Duration``.
+        ValueError: if one is not at least a second, or longer than Step Functions can wait with it,
+            or a token of another unit than seconds, which nobody can convert yet.
     """
 
     boot: Duration = field(default_factory=lambda: Duration.minutes(5))
@@ -31,15 +35,31 @@ class LifecycleTimeouts:
 
     def __post_init__(self) -> None:
         """Check each against its bounds."""
+        check_types(LifecycleTimeouts, vars(self))
         # five days: the longest that GitHub lets a job run on a self-hosted runner
         # (GitHub docs, "Actions limits"); eight hours: the longest that CodeBuild runs a build
         limits = {"boot": 3600, "idle": 86400, "image_build": 28800, "job": 432000}
         for name, most in limits.items():
             duration: Duration = getattr(self, name)
             if duration.is_unresolved():
+                check_unit(f"{name} timeout", duration)
                 continue
             seconds = duration.to_seconds()
             if not 1 <= seconds <= most:
                 raise ValueError(
                     f"{name} timeout of {seconds:g} seconds cannot be kept, use 1 to {most}"
                 )
+
+
+def seconds_of(duration: Duration) -> str:
+    """The seconds of a duration as a setting has them. Those of a token are known at deployment."""
+    return Tokenization.stringify_number(duration.to_seconds())
+
+
+def check_unit(name: str, duration: Duration) -> None:
+    """Raise ``ValueError`` if a duration is a token whose seconds cannot be told."""
+    if duration.is_unresolved() and duration.unit_label() != "seconds":
+        raise ValueError(
+            f"{name} is a token in {duration.unit_label()}, which cannot be converted before "
+            "deployment: give Duration.seconds(…) of it"
+        )

@@ -25,12 +25,14 @@ class Telemetry:
     Attributes:
         powertools_service_name: The function's.
         powertools_metrics_namespace: The metrics'.
+        fleet_name: Whose the metrics are: an account may have several fleets.
         tracing: Whether X-Ray gets traces.
         aws_xray_daemon_address: Where it does. Lambda names it to every function, traced or not.
     """
 
     powertools_service_name: str = "cdk-runner-fleet"
     powertools_metrics_namespace: str = "RunnerFleet"
+    fleet_name: str = "fleet"
     tracing: bool = False
     aws_xray_daemon_address: str = ""
 
@@ -41,7 +43,7 @@ logger = Logger(service=_TELEMETRY.powertools_service_name)
 
 
 def count(name: str) -> None:
-    """Add one to a metric of this function, written as one EMF line."""
+    """Add one to a metric of the fleet's, written as one EMF line, whichever function counts."""
     gauge(name, 1)
 
 
@@ -51,7 +53,7 @@ def gauge(name: str, value: float, *, who: str | None = None) -> None:
     Args:
         name: The metric.
         value: A count.
-        who: Its only dimension: whose it is. Default: this function's.
+        who: Whose it is in the fleet, a dimension beside the fleet's name. Default: the fleet's.
     """
     with single_metric(
         name=name,
@@ -59,9 +61,8 @@ def gauge(name: str, value: float, *, who: str | None = None) -> None:
         value=value,
         namespace=_TELEMETRY.powertools_metrics_namespace,
     ) as metric:
-        if who is None:
-            metric.add_dimension(name="service", value=_TELEMETRY.powertools_service_name)
-        else:
+        metric.add_dimension(name="fleet", value=_TELEMETRY.fleet_name)
+        if who is not None:
             metric.add_dimension(name="who", value=who)
 
 

@@ -185,3 +185,32 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
     assert recipe["variant"] == "full"
     assert (recipe["apt_packages"], recipe["pip_packages"]) == (["jq"], ["requests"])
     assert recipe["soci"] is True
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("max_runner", "max_runners"),
+        ("maxRunners", "max_runners"),
+        ("runner-image", "runner_image"),
+        ("allowed_image", "allowed_images"),
+        ("githubRepo", "github_repo"),
+        ("idle_timeout_second", "idle_timeout_seconds"),
+    ],
+)
+def test_a_key_with_a_slip_in_it_is_refused_with_the_one_that_is_meant(
+    key: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{key!r} is not known, .* is {meant} meant"):
+        settings(github_repo="o/r", **{key: 1})
+
+
+def test_the_keys_of_others_are_left_alone() -> None:
+    flags = {f"@aws-cdk/aws-ecs:{name}": True for name in ("arnFormat", "maxRunners")}
+    others = {"availability-zones:account=1:region=r": ["a"], "environment": "prod", "vpc_id": "v"}
+    assert settings(github_repo="o/r", **flags, **others).github_repo == "o/r"
+
+
+def test_every_key_of_the_shipped_cdk_json_is_a_setting_or_the_cdks_own() -> None:
+    context = json.loads(Path("cdk.json").read_text(encoding="utf-8"))["context"]
+    assert settings(**context | {"github_repo": "o/r"}).github_repo == "o/r"

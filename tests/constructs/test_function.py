@@ -7,7 +7,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from cdk_runner_fleet import RunnerFleet, RunnerFleetStack, _assets
+from cdk_runner_fleet import RunnerFleet, RunnerFleetStack, RunnerImage, _assets
 
 from .templates import Template, as_list, of_type, statements, template_of
 
@@ -106,3 +106,17 @@ def test_the_public_layer_is_looked_up_where_it_is_or_may_be(minimal: Template) 
     (parameter,) = [p for p in minimal["Parameters"].values() if "powertools" in str(p)]
     assert parameter["Type"] == "AWS::SSM::Parameter::Value<String>"
     assert parameter["Default"].endswith("/arm64/python3.14/latest")
+
+
+def test_settings_that_lambda_does_not_take_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
+    bases = [f"public.ecr.aws/docker/library/some-image-{n}:*" for n in range(90)]
+    image = RunnerImage(stack, "Image", allowed_bases=bases)
+    told = r"of dispatch_event are \d+ bytes, .* takes 4096 .*: ALLOWED_IMAGES alone .* a glob"
+    with pytest.raises(ValueError, match=told):
+        RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)
+
+
+def test_settings_whose_tokens_alone_are_long_are_taken(stack: cdk.Stack) -> None:
+    bases = [cdk.CfnParameter(stack, f"Base{n}").value_as_string for n in range(90)]
+    image = RunnerImage(stack, "Image", allowed_bases=bases)
+    RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)

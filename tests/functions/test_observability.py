@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -55,3 +56,32 @@ def test_a_function_that_is_traced_asks_for_it(tmp_path: Path) -> None:
 def test_where_there_is_no_x_ray_a_traced_function_does_its_work(tmp_path: Path) -> None:
     result = call(tmp_path, TRACING="on", AWS_XRAY_DAEMON_ADDRESS="")
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
+
+
+def test_a_metric_is_the_fleets_whichever_function_counts() -> None:
+    code = (
+        "from fleet_runtime.observability import count, gauge\n"
+        "count('JobRefused')\n"
+        "gauge('GitHubQuotaLeft', 7, who='token')\n"
+    )
+    told = []
+    for function in ("dispatch_event", "reconcile_demand"):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(FUNCTIONS),
+            "POWERTOOLS_SERVICE_NAME": function,
+            "FLEET_NAME": "Ci-Runners",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        told.append([json.loads(line) for line in done.stdout.splitlines()])
+    for refused, left in told:
+        assert refused["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["fleet"]]
+        assert (refused["fleet"], refused["JobRefused"]) == ("Ci-Runners", [1])
+        assert sorted(left["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == ["fleet", "who"]
+        assert (left["fleet"], left["who"]) == ("Ci-Runners", "token")

@@ -160,7 +160,7 @@ class Starts:
         else:
             turns = self.entry.leave(runner_id)
         spent = turns.spent_usd.get(self.entry.today, 0)
-        gauge("BudgetSpentUsd", spent, who=self.executions.machine_name)
+        gauge("BudgetSpentUsd", spent)
         if turns.last_in_line:
             self.next_in_line()
         return runner

@@ -26,11 +26,6 @@ class Executions:
     stepfunctions: Client
     state_machine_arn: str
 
-    @property
-    def machine_name(self) -> str:
-        """The lifecycle's name."""
-        return self.state_machine_arn.rpartition(":")[2]
-
     def start(self, document: Mapping[str, Any]) -> bool:
         """Begin the life of the runner that an input is for; False if it has begun before."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from typing import Any
 
 import aws_cdk as cdk
 import pytest
@@ -246,3 +247,63 @@ def test_only_fargates_families_may_be_registered_and_on_whatever_resource(
     assert registering["Condition"] == {
         "ForAllValues:StringEquals": {"ecs:compute-compatibility": ["FARGATE"]}
     }
+
+
+# --- networks that can start a runner, and those that cannot
+
+
+def fleet_in(stack: cdk.Stack, **network: Any) -> RunnerFleet:
+    return RunnerFleet(stack, "Fleet", github_repo="o/r", **network)
+
+
+def group(stack: cdk.Stack, number: int = 1) -> ec2.ISecurityGroup:
+    return ec2.SecurityGroup.from_security_group_id(stack, f"Group{number}", f"sg-{number}")
+
+
+def test_subnets_that_are_known_at_deployment_are_joined_then(stack: cdk.Stack) -> None:
+    listed = cdk.CfnParameter(stack, "Subnets", type="List<AWS::EC2::Subnet::Id>").value_as_list
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="vpc-1", availability_zones=["a"], public_subnet_ids=listed
+    )
+    fleet_in(stack, vpc=vpc, security_groups=[group(stack)])
+    [machine] = of_type(template_of(stack), "AWS::StepFunctions::StateMachine")
+    subnets = parts(machine["DefinitionSubstitutions"]["SubnetIds"])
+    assert '"Ref": "Subnets"' in subnets
+    assert "Token" not in subnets
+
+
+def test_groups_without_their_vpc_are_refused(stack: cdk.Stack) -> None:
+    with pytest.raises(ValueError, match=r"1 security_groups are given without .* give the vpc"):
+        fleet_in(stack, security_groups=[group(stack)])
+
+
+def test_no_public_address_in_a_network_that_is_made_is_refused(stack: cdk.Stack) -> None:
+    with pytest.raises(ValueError, match="assign_public_ip is off and neither vpc nor subnets"):
+        fleet_in(stack, assign_public_ip=False)
+
+
+def test_more_than_a_task_can_have_is_refused(stack: cdk.Stack) -> None:
+    subnets = [ec2.Subnet.from_subnet_id(stack, f"S{n}", f"subnet-{n}") for n in range(17)]
+    groups = [group(stack, n) for n in range(6)]
+    with pytest.raises(ValueError, match=r"17 subnets are given, and .* takes 16: leave out 1"):
+        fleet_in(stack, subnets=subnets, security_groups=groups[:1])
+    with pytest.raises(ValueError, match=r"6 security_groups are given, .* takes 5"):
+        RunnerFleet(stack, "Other", github_repo="o/r", subnets=subnets[:1], security_groups=groups)
+
+
+def test_subnets_without_a_way_out_are_refused_or_warned_of(stack: cdk.Stack) -> None:
+    kinds = [
+        ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC),
+        ec2.SubnetConfiguration(name="Alone", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+    ]
+    vpc = ec2.Vpc(stack, "Vpc", max_azs=1, nat_gateways=0, subnet_configuration=kinds)
+    other = ec2.Vpc(stack, "Other", max_azs=1, nat_gateways=0)
+    groups = [group(stack)]
+    with pytest.raises(ValueError, match="is public and assign_public_ip is off"):
+        fleet_in(stack, subnets=vpc.public_subnets, security_groups=groups, assign_public_ip=False)
+    with pytest.raises(ValueError, match=r"is of Test/Other, and vpc is Test/Vpc"):
+        RunnerFleet(stack, "B", github_repo="o/r", vpc=vpc, subnets=other.public_subnets)
+    RunnerFleet(stack, "C", github_repo="o/r", subnets=vpc.isolated_subnets, security_groups=groups)
+    assertions.Annotations.from_stack(stack).has_warning(
+        "*", assertions.Match.string_like_regexp("is isolated: unless a route")
+    )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet import GitHubApp, RunnerFleet
+from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 
 from ..fleets import KEY_ARN, PEM_ARN
-from ..templates import Template, as_list, environment, parts, statements
+from ..templates import Template, as_list, environment, parts, statements, synthesize
 
 ASKING = (
     "runner_api",
@@ -161,4 +163,17 @@ def test_a_private_authority_is_read_by_those_who_ask(organization: Template) ->
 def test_the_quota_left_is_a_metric_of_whoever_asks(minimal_fleet: RunnerFleet) -> None:
     metric = minimal_fleet.metric_github_quota_left(who="app-11")
     assert (metric.namespace, metric.metric_name) == ("RunnerFleet", "GitHubQuotaLeft")
-    assert (metric.dimensions, metric.statistic) == ({"who": "app-11"}, "Minimum")
+    whose = {"fleet": fleet_name(minimal_fleet.github), "who": "app-11"}
+    assert (metric.dimensions, metric.statistic) == (whose, "Minimum")
+
+
+def test_an_apps_numbers_may_be_known_at_deployment() -> None:
+    def fleet(stack: cdk.Stack) -> RunnerFleet:
+        app_id: Any = cdk.CfnParameter(stack, "AppId", type="Number").value_as_number
+        key = secretsmanager.Secret.from_secret_name_v2(stack, "Key", "k")
+        app = GitHubApp(app_id=app_id, private_key=key)
+        return RunnerFleet(stack, "Fleet", github_org="octo-org", github_apps=[app])
+
+    settings = environment(synthesize(fleet), "runner_api")
+    assert '"Ref": "AppId"' in parts(settings["GITHUB_APPS"])
+    assert "-1.8" not in parts(settings["GITHUB_APPS"])

@@ -162,7 +162,8 @@ def test_an_alarm_rings_two_weeks_before_a_version_dies(minimal: Template) -> No
     assert alarm["ComparisonOperator"] == "LessThanOrEqualToThreshold"
     assert (alarm["Statistic"], alarm["Period"]) == ("Minimum", 86400)
     assert alarm["TreatMissingData"] == "notBreaching"
-    assert alarm["Dimensions"] == [{"Name": "service", "Value": "watch_release"}]
+    [dimension] = alarm["Dimensions"]
+    assert dimension["Name"] == "fleet"
 
 
 def test_a_topic_can_be_told_of_a_version_that_dies(everything: Template) -> None:

@@ -358,7 +358,7 @@ def test_what_is_spent_is_a_metric(
     dispatch(ended("fleet-7-1"))
     (line,) = [one for one in capsys.readouterr().out.splitlines() if "BudgetSpentUsd" in one]
     assert json.loads(line)["BudgetSpentUsd"] == [0.75]
-    assert json.loads(line)["who"] == "lifecycle"
+    assert json.loads(line)["fleet"] == "fleet"
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_days_left_are_those_of_the_version_in_use_that_ends_first(
     is_used(fleet, "2.336.0", days_ago=29.9)
     is_used(fleet, "2.337.0", days_ago=30.1)
     assert watch()["days_left"] == 20
-    assert days_left(capsys) == [("cdk-runner-fleet", 20)]
+    assert days_left(capsys) == [("fleet", 20)]
     assert sorted(entry(fleet)["versions"]) == ["2.335.1", "2.336.0", "2.337.0", "2.338.0"]
     assert told(fleet) == []
 
@@ -153,7 +153,7 @@ def test_only_images_that_jobs_can_start_with_are_in_use(
     twin.releases.deprecate("2.330.0", runtime=in_days(1))
     twin.releases.deprecate("2.336.0", runtime=in_days(4))
     assert watch()["days_left"] == 4
-    assert days_left(capsys) == [("cdk-runner-fleet", 4)]
+    assert days_left(capsys) == [("fleet", 4)]
 
 
 def test_images_beyond_the_first_page_are_in_use_too(
@@ -366,7 +366,7 @@ def test_a_refusal_is_logged_with_the_remedy_and_not_tried_again(
     twin.api_faults.add(ApiFault(status=status, path=path, message="no permission", times=9))
     before = entry(known)
     assert watch() == {"release": "2.339.0", "days_left": 5, "retired": []}
-    assert days_left(capsys) == [("cdk-runner-fleet", 5)]
+    assert days_left(capsys) == [("fleet", 5)]
     assert entry(known) == before
     assert f"GitHub answered {status}: no permission" in logged(caplog)
     assert "give the GitHub App Administration" in logged(caplog)

@@ -1,0 +1,119 @@
+"""Whether values are of the kind that a constructor's annotations name."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from aws_cdk import Token
+
+_NONE = type(None)
+_FOR_EXAMPLE = {
+    "Duration": "Duration.minutes(5)",
+    "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
+    "IKey": "kms.Key.from_key_arn(…)",
+    "ILayerVersion": "lambda_.LayerVersion.from_layer_version_arn(…)",
+    "ISecret": 'secretsmanager.Secret.from_secret_name_v2(…, "name")',
+    "ISecurityGroup": "ec2.SecurityGroup.from_security_group_id(…)",
+    "IStringParameter": "ssm.StringParameter.from_string_parameter_name(…)",
+    "ISubnet": "ec2.Subnet.from_subnet_id(…)",
+    "IVpc": "ec2.Vpc.from_lookup(…)",
+    "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
+    "RunnerClass": "RunnerClass(cpu=512, memory=1024)",
+    "RunnerImage": "RunnerImage(…)",
+    "Tracing": "lambda_.Tracing.ACTIVE",
+}
+
+
+def check_types(constructor: Callable[..., object], values: Mapping[str, object]) -> None:
+    """Hold values to the annotations of the parameters that they are given for.
+
+    Args:
+        constructor: Whose parameters they are. ``str``, ``bool``, numbers, literals, classes,
+            jsii's interfaces, and sequences and mappings of them are known; the rest passes.
+        values: The values by the parameters' names; others are left out. A token passes: its value
+            is not known yet.
+
+    Raises:
+        TypeError: if one is of another kind. It names the parameter and both kinds, and not the
+            value, which may be a secret where none should stand.
+    """
+    hints = get_type_hints(constructor)
+    for name in inspect.signature(constructor).parameters:
+        if name in values and name in hints:
+            _check(name, values[name], hints[name])
+
+
+def _check(name: str, value: object, hint: Any) -> None:
+    if _is_token(value):
+        return
+    options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
+    if any(_fits(value, one) for one in options):
+        return
+    many = next((one for one in options if get_origin(one) in (Sequence, Mapping)), None)
+    if many is None:
+        raise _wrong(name, value, " or ".join(_kind(one) for one in options if one is not _NONE))
+    _check_each(name, value, many)
+
+
+def _check_each(name: str, value: object, hint: Any) -> None:
+    of = get_args(hint)[-1]
+    if get_origin(hint) is Mapping:
+        if not isinstance(value, Mapping):
+            raise _wrong(name, value, f"a mapping of names, each to {_kind(of)}")
+        each = {f"{name}[{key!r}]": one for key, one in value.items()}
+    else:
+        # a text is a sequence of texts, too, and surely not what was meant
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+            raise _wrong(name, value, f"a list, each {_kind(of)}")
+        each = {f"{name}[{index}]": one for index, one in enumerate(value)}
+    for place, one in each.items():
+        _check(place, one, of)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a plain kind; a sequence or a mapping fits nothing here."""
+    if hint is Any or get_origin(hint) is Literal:
+        return True  # its own check lists what may be chosen
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, int | float)
+    if not isinstance(hint, type):
+        return False
+    if getattr(hint, "_is_protocol", False):
+        # jsii's interfaces. What it makes of an import may be of no class that has their members
+        looked_at = type(value) if hasattr(type(value), "__jsii_type__") else value
+        return hasattr(value, "__jsii_ref__") and all(
+            hasattr(looked_at, one) for one in _members(hint)
+        )
+    return isinstance(value, hint)
+
+
+def _members(protocol: type) -> list[str]:
+    return [
+        name
+        for name, member in vars(protocol).items()
+        # to look for a property would be to ask for it
+        if not name.startswith("_") and inspect.isfunction(member)
+    ]
+
+
+def _is_token(value: object) -> bool:
+    # jsii, which knows what a token is, ends at numbers that JSON does not have
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, int | float | str) and bool(Token.is_unresolved(value))
+
+
+def _kind(hint: Any) -> str:
+    name: str = getattr(hint, "__name__", str(hint))
+    example = f", such as {_FOR_EXAMPLE[name]}" if name in _FOR_EXAMPLE else ""
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}{example}"
+
+
+def _wrong(name: str, value: object, wanted: str) -> TypeError:
+    return TypeError(f"{name} is a {type(value).__name__}, give {wanted}")
