@@ -151,7 +151,7 @@ class FleetFunction(lambda_.Function):
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
             retry_attempts=2 if on_failure else None,
             environment={
-                "POWERTOOLS_SERVICE_NAME": handler,
+                "SERVICE_NAME": handler,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "FLEET_NAME": fleet_name(scope),
                 "LOG_LEVEL": "INFO",

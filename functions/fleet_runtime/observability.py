@@ -23,14 +23,15 @@ class Telemetry:
     """Names that logs and metrics carry.
 
     Attributes:
-        powertools_service_name: The function's.
+        service_name: The function's. Not by the name that Powertools knows: it would be a dimension
+            of every metric then, which no accessor of the fleet's asks for.
         powertools_metrics_namespace: The metrics'.
         fleet_name: Whose the metrics are: an account may have several fleets.
         tracing: Whether X-Ray gets traces.
         aws_xray_daemon_address: Where it does. Lambda names it to every function, traced or not.
     """
 
-    powertools_service_name: str = "cdk-runner-fleet"
+    service_name: str = "cdk-runner-fleet"
     powertools_metrics_namespace: str = "RunnerFleet"
     fleet_name: str = "fleet"
     tracing: bool = False
@@ -39,7 +40,7 @@ class Telemetry:
 
 _TELEMETRY = environment.read(Telemetry)
 
-logger = Logger(service=_TELEMETRY.powertools_service_name)
+logger = Logger(service=_TELEMETRY.service_name)
 
 
 def count(name: str) -> None:
@@ -72,6 +73,6 @@ def observed(handler: Handler) -> Handler:
     if not (_TELEMETRY.tracing and _TELEMETRY.aws_xray_daemon_address):
         return with_context
     # only here: it loads the X-Ray SDK, which is heavy and comes with the layer alone
-    tracer = Tracer(service=_TELEMETRY.powertools_service_name, auto_patch=False)
+    tracer = Tracer(service=_TELEMETRY.service_name, auto_patch=False)
     traced: Handler = tracer.capture_lambda_handler(with_context, capture_response=False)
     return traced

@@ -69,7 +69,7 @@ def test_a_metric_is_the_fleets_whichever_function_counts() -> None:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(FUNCTIONS),
-            "POWERTOOLS_SERVICE_NAME": function,
+            "SERVICE_NAME": function,
             "FLEET_NAME": "Ci-Runners",
         }
         done = subprocess.run(
