@@ -104,8 +104,8 @@ class FleetFunction(lambda_.Function):
             Default: there is none, the function is only called by who waits for its answer.
 
     Raises:
-        ValueError: if the environment is larger than Lambda takes, or the region is known to lack the
-            public parameter and no layer is given.
+        ValueError: if the environment is larger than Lambda takes, or the region is known to lack
+            the public parameter and no layer is given.
     """
 
     def __init__(
