@@ -52,7 +52,7 @@ esac
 
 registry="${RUNNER_REPOSITORY_URL%%/*}"
 repository="${RUNNER_REPOSITORY_URL#*/}"
-IFS=. read -r account _ _ region _ <<<"$registry"
+IFS=. read -r account _ _ region domain <<<"$registry"
 readable="${IMAGE_TAG%-*}"
 
 recipe() { # recipe EXPRESSION: a value of recipe.json, in Python
@@ -80,8 +80,11 @@ again() {
   exit "$THROTTLED"
 }
 
-ecr_region() { # of a private ECR's host, whosever it is; fails for any other host
-  [[ "$1" =~ ^[0-9]{12}\.dkr\.ecr(-fips)?\.([a-z0-9-]+)\. ]] && printf '%s' "${BASH_REMATCH[2]}"
+# ecr_region HOST: of a private ECR, whosever it is. Fails for any other host, above all for one that only
+# looks like it: a password of ECR's may push here.
+ecr_region() {
+  [[ "$1" =~ ^[0-9]{12}\.dkr\.ecr(-fips)?\.([a-z0-9-]+)\.(.+)$ && "${BASH_REMATCH[3]}" == "$domain" ]] &&
+    printf '%s' "${BASH_REMATCH[2]}"
 }
 
 login() { # login HOST REGION: at a private ECR

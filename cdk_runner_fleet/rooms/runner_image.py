@@ -420,6 +420,11 @@ def _check_ready(image_uri: str, **recipe: object) -> None:
             f"image_uri {image_uri!r} is a ready image and {', '.join(given)} would build one: "
             "leave either out"
         )
+    if ".dkr-ecr." in image_uri.partition("/")[0]:
+        raise ValueError(
+            f"image_uri {image_uri!r} has ECR's dual-stack name, which Fargate does not pull by: "
+            "write <account>.dkr.ecr.<region>.amazonaws.com"
+        )
     if not Token.is_unresolved(image_uri) and not re.fullmatch(r"[^\s/]\S*", image_uri):
         raise ValueError(
             f"image_uri {image_uri!r} cannot be pulled, use a reference such as "

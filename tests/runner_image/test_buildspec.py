@@ -343,6 +343,9 @@ def test_without_a_login_at_the_public_registry_it_pulls_as_anybody(machine: Mac
             [("210987654321.dkr.ecr.us-east-2.amazonaws.com", "us-east-2")],
         ),
         ("ghcr.io/210987654321.dkr.ecr.us-east-2.amazonaws.com/base:1", []),
+        # nobody else's host gets the password
+        ("210987654321.dkr.ecr.us-east-2.amazonaws.com.example.com/team/base:1", []),
+        ("210987654321.dkr.ecr.us-east-2.example.com/amazonaws.com/base:1", []),
     ],
 )
 def test_another_accounts_registry_gets_a_login_of_its_own(

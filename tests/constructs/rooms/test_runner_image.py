@@ -203,6 +203,10 @@ def test_capabilities_are_known_where_they_can_be(
         ),
         ({"image_uri": READY, "dockerfile_directory": "."}, "dockerfile_directory '.' would build"),
         ({"image_uri": "my runner"}, "'my runner' cannot be pulled"),
+        (
+            {"image_uri": "123456789012.dkr-ecr.eu-west-3.on.aws/runner:1"},
+            "dual-stack name, .* write <account>.dkr.ecr.<region>",
+        ),
         ({"image_uri": READY, "jobs_may_choose": False, "soci": True}, "nothing is built"),
         ({"jobs_may_choose": False, "allowed_bases": ["*"]}, "leave one of them out"),
         ({"allowed_bases": "public.ecr.aws/*"}, "is one text, give a list"),
