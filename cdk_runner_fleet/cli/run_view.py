@@ -113,7 +113,8 @@ def print_report(console: Console, report: Mapping[str, Any], jobs: Collection[J
     for job in jobs:
         if job.error:
             console.print(Text(f"{job.name}: {job.error}", style="bold red"))
-            for line in list(job.log_tail)[-_LOG_LINES:]:
+            lines = [line for line in job.log_tail if line != job.error]
+            for line in lines[-_LOG_LINES:]:
                 console.print(Text(f"  {line}", style="dim"))
     console.print(
         Text("phases in seconds, Fargate cost estimated; AWS is emulated here", style="dim")

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,8 +84,19 @@ def run_workflow(
 
 def _read(file: Path) -> Workflow:
     try:
-        return read_workflow(file.read_text(encoding="utf-8"), file_name=file.name)
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read ({error}), name a workflow file") from error
+    try:
+        return read_workflow(text, file_name=file.name, find=partial(_find_called, file))
     except WorkflowError as error:
         raise SettingsError(str(error)) from error
+
+
+def _find_called(file: Path, reference: str) -> str | None:
+    """A workflow of the repository that a file is in, or else that this process is in."""
+    for folder in (*file.resolve().parents, *(Path.cwd() / "any").parents):
+        called = folder / reference
+        if reference.startswith("./") and called.is_file():
+            return called.read_text(encoding="utf-8")
+    return None

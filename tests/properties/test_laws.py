@@ -30,7 +30,14 @@ def job(**changes: Any) -> Job:
     leg = JobLeg(name="build", labels=("self-hosted",), matrix={})
     done = {"status": "completed", "conclusion": "success", "runner_name": NAME, "started_at": 1.5}
     return Job(
-        id=JOB, run=run, attempt=1, spec=spec, leg=leg, created_at=0.0, **{**done, **changes}
+        id=JOB,
+        run=run,
+        flow=run.flows[0],
+        attempt=1,
+        spec=spec,
+        leg=leg,
+        created_at=0.0,
+        **{**done, **changes},
     )
 
 

@@ -7,13 +7,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from cdk_runner_fleet.local.twin.coercions import as_text
 from cdk_runner_fleet.local.twin.expressions import ExpressionError
 from cdk_runner_fleet.local.twin.faults import Conditions, FaultScript, RunnerFault
-from cdk_runner_fleet.local.twin.records import Job, Run, Runner, Send
+from cdk_runner_fleet.local.twin.records import Flow, Job, Run, Runner, Send
 from cdk_runner_fleet.local.twin.templates import condition
 from cdk_runner_fleet.local.twin.workflows import (
     JobLeg,
@@ -231,9 +232,7 @@ class Board:
         with self.lock:
             if run.status != "completed":
                 return False
-            run.attempt += 1
-            run.cancelled = False
-            run.jobs = []
+            run.begin_again()
             self._advance(run)
             return True
 
@@ -261,14 +260,8 @@ class Board:
             run = job.run
             if run.status != "completed" or job not in run.jobs:
                 return False
-            run.attempt += 1
-            run.cancelled = False
-            run.jobs = [
-                each
-                for each in run.jobs
-                if each is not job and job.spec.key not in run.ancestors(each.spec)
-            ]
-            self._enqueue(self._new_job(run, job.spec, job.leg))
+            run.begin_again(without=job)
+            self._enqueue(self._new_job(job.flow, job.spec, job.leg))
             return True
 
     def cancel(self, job: Job) -> None:
@@ -303,30 +296,44 @@ class Board:
         progressed = True
         while progressed:
             progressed = False
-            for spec in run.workflow.jobs.values():
-                if run.legs_of(spec.key) or not all(map(run.need, spec.needs)):
-                    continue
-                self._expand(run, spec)
-                progressed = True
+            for flow in list(run.flows):
+                for spec in flow.workflow.jobs.values():
+                    if flow.is_due(spec):
+                        self._expand(flow, spec)
+                        progressed = True
 
-    def _expand(self, run: Run, spec: JobSpec) -> None:
+    def _expand(self, flow: Flow, spec: JobSpec) -> None:
+        run = flow.run
         name = as_text(spec.definition.get("name")) or spec.key
-        whole = JobLeg(name=name, labels=(), matrix={})
+        whole = JobLeg(name=flow.title(name), labels=(), matrix={})
         try:
-            scope = run.scope(spec)
+            scope = flow.scope(spec)
             wanted = condition(as_text(spec.definition.get("if")), scope)
             found = legs(spec, scope) if wanted else []
         except (ExpressionError, WorkflowError) as error:
-            self._break(self._new_job(run, spec, whole), str(error), advance=False)
+            self._break(self._new_job(flow, spec, whole), str(error), advance=False)
             return
         except Exception as error:  # noqa: BLE001 - a job that is lost would hold up the run
             reason = f"the job's definition cannot be evaluated: {error!r}"
-            self._break(self._new_job(run, spec, whole), reason, advance=False)
+            self._break(self._new_job(flow, spec, whole), reason, advance=False)
             return
         if not wanted:
-            self._complete(self._new_job(run, spec, whole), "skipped", advance=False)
+            self._complete(self._new_job(flow, spec, whole), "skipped", advance=False)
+        if spec.called:
+            run.flows += [
+                Flow(
+                    run=run,
+                    workflow=spec.called,
+                    inputs=leg.inputs,
+                    caller=(flow, spec.key),
+                    name=flow.title(leg.name),
+                )
+                for leg in found
+            ]
+            return
         # All of them exist before one is queued: GitHub lists a matrix whole.
-        jobs = [self._new_job(run, spec, leg) for leg in found]
+        titled = [replace(leg, name=flow.title(leg.name)) for leg in found]
+        jobs = [self._new_job(flow, spec, leg) for leg in titled]
         for job in jobs:
             if spec.environment in run.protected_environments:
                 job.status = "waiting"
@@ -336,10 +343,12 @@ class Board:
             else:
                 self._enqueue(job)
 
-    def _new_job(self, run: Run, spec: JobSpec, leg: JobLeg) -> Job:
+    def _new_job(self, flow: Flow, spec: JobSpec, leg: JobLeg) -> Job:
+        run = flow.run
         job = Job(
             id=next(self._job_ids),
             run=run,
+            flow=flow,
             attempt=run.attempt,
             spec=spec,
             leg=leg,
@@ -392,8 +401,10 @@ class Board:
             self._forget(runner)
 
     def _message(self, job: Job) -> dict[str, Any]:
-        run = job.run
-        needs = {key: need for key in job.spec.needs if (need := run.need(key))}
+        run, flow = job.run, job.flow
+        needs = {key: need for key in job.spec.needs if (need := flow.need(key))}
+        # act has inputs for this event alone
+        event = "workflow_dispatch" if flow.inputs else run.event_name
         return {
             "type": "job",
             "key": job.spec.key,
@@ -402,9 +413,11 @@ class Board:
             "run_id": run.id,
             "run_number": run.number,
             "run_attempt": job.attempt,
-            "event": run.event_name,
+            "event": event,
             "workspace": run.workspace,
-            "file": job_file(run.workflow, job.spec, job.leg, needs=needs),
+            "file": job_file(
+                flow.workflow, job.spec, job.leg, needs=needs, event=event, inputs=flow.inputs
+            ),
         }
 
     def _break(self, job: Job, reason: str, *, advance: bool = True) -> None:

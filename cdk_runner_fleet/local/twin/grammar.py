@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from cdk_runner_fleet.local.twin.expressions import STATUS_FUNCTIONS
 
-__all__ = ["EVENTS", "WORKFLOW", "Rule", "Shape"]
+__all__ = ["EVENTS", "PERMISSIONS", "WORKFLOW", "Rule", "Shape"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,15 +175,16 @@ _READ_OR_WRITTEN = (
     *("repository-projects", "security-events", "statuses"),
 )
 _LEVEL = _words("read", "write", "none")
-_PERMISSIONS = _words("read-all", "write-all") | _keys(
-    {
-        **dict.fromkeys(_READ_OR_WRITTEN, _LEVEL),
-        "copilot-requests": _words("write", "none"),
-        "id-token": _words("write", "none"),
-        "models": _words("read", "none"),
-        "vulnerability-alerts": _words("read", "none"),
-    }
-)
+_PERMISSION_RULES = {
+    **dict.fromkeys(_READ_OR_WRITTEN, _LEVEL),
+    "copilot-requests": _words("write", "none"),
+    "id-token": _words("write", "none"),
+    "models": _words("read", "none"),
+    "vulnerability-alerts": _words("read", "none"),
+}
+PERMISSIONS = tuple(_PERMISSION_RULES)
+"""The scopes that a token's permissions name."""
+_PERMISSIONS = _words("read-all", "write-all") | _keys(_PERMISSION_RULES)
 _SHELL = {"shell": FILLED, "working-directory": FILLED}
 _CONCURRENCY = _keys(
     {"group": FILLED, "cancel-in-progress": BOOLEAN, "queue": _words("single", "max")}, "group"

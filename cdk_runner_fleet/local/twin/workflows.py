@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cdk_runner_fleet.local.twin.calls import call_definition, call_errors, call_inputs
 from cdk_runner_fleet.local.twin.coercions import Value, as_text, is_simple
-from cdk_runner_fleet.local.twin.documents import DocumentError, read_document
+from cdk_runner_fleet.local.twin.documents import DocumentError, Token, read_document
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
 from cdk_runner_fleet.local.twin.matrices import Combination, Matrix, combinations, leg_name
 from cdk_runner_fleet.local.twin.templates import interpolate
@@ -20,12 +21,16 @@ from cdk_runner_fleet.local.twin.validation import validate
 
 __all__ = ["JobLeg", "JobSpec", "Workflow", "WorkflowError", "job_file", "legs", "read_workflow"]
 
+MAX_NESTED = 10  # docs.github.com, "Reuse workflows": levels of workflows that call each other
 OUTPUTS_STEP = "_twin_outputs"
 _NEEDS_MORE = {
     "container": "needs Docker",
     "services": "needs Docker",
-    "uses": "calls a workflow that only GitHub has",
+    "uses": "calls a workflow of another repository",
 }
+
+
+Find = Callable[[str], str | None]
 
 
 class WorkflowError(ValueError):
@@ -40,11 +45,13 @@ class JobSpec:
         key: its key under `jobs`.
         needs: keys of the jobs it waits for.
         definition: the job as written.
+        called: the workflow that it calls in place of running steps.
     """
 
     key: str
     needs: tuple[str, ...]
     definition: Mapping[str, Any]
+    called: Workflow | None = None
 
     @property
     def environment(self) -> str | None:
@@ -65,6 +72,7 @@ class JobLeg:
         matrix: its combination; empty without a matrix.
         is_forgiven: whether its `continue-on-error` makes a failure of it none of the run's.
         timeout_minutes: what its `timeout-minutes` comes to.
+        inputs: what it gives to the workflow that it calls.
     """
 
     name: str
@@ -72,6 +80,7 @@ class JobLeg:
     matrix: Matrix
     is_forgiven: bool = False
     timeout_minutes: float | None = None
+    inputs: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +102,24 @@ class Workflow:
     warnings: tuple[str, ...] = ()
 
 
-def read_workflow(text: str, *, file_name: str) -> Workflow:
-    """Reads a workflow file.
+def read_workflow(text: str, *, file_name: str, find: Find | None = None) -> Workflow:
+    """Reads a workflow file and those that its jobs call.
+
+    Args:
+        text: the file.
+        file_name: what it is called in errors.
+        find: the text of a called workflow by its reference, None if there is none. A job whose
+            workflow is not found fails when it is due, unless it ought to be in this repository.
 
     Raises:
         WorkflowError: GitHub would refuse it; a line for each reason, with its place.
     """
+    return _read(text, file_name, find or (lambda _: None), chain=(), allowed=None)
+
+
+def _read(
+    text: str, file_name: str, find: Find, *, chain: tuple[str, ...], allowed: Value
+) -> Workflow:
     try:
         document = read_document(text)
     except DocumentError as error:
@@ -107,18 +128,61 @@ def read_workflow(text: str, *, file_name: str) -> Workflow:
     if findings.errors:
         raise WorkflowError("\n".join(f"{file_name}{error}" for error in findings.errors))
     plain = document.plain()
-    jobs = {key: _job(key, job) for key, job in plain["jobs"].items()}
+    jobs: dict[str, JobSpec] = {}
+    warnings = [
+        f"{file_name} (Line: {line}): this `if` is text with an expression in it, "
+        "which is always true"
+        for line in findings.traps
+    ]
+    errors: list[str] = []
+    for key, token in document.get("jobs").value:  # type: ignore[union-attr]  # it was validated
+        job = plain["jobs"][key.text]
+        reference = token.get("uses")
+        called = None
+        if reference is not None:
+            permissions = job.get("permissions", plain.get("permissions", allowed))
+            try:
+                called = _called(reference.text, find, chain=chain, allowed=permissions)
+                if called:
+                    errors += _at(
+                        reference,
+                        file_name,
+                        call_errors(
+                            job, called.definition, reference=reference.text, allowed=permissions
+                        ),
+                    )
+                    warnings += called.warnings
+            except WorkflowError as error:
+                errors += _at(reference, file_name, str(error).splitlines())
+        needs = job.get("needs") or []
+        needs = tuple(map(as_text, [needs] if is_simple(needs) else needs))
+        jobs[key.text] = JobSpec(key=key.text, needs=needs, definition=job, called=called)
+    if errors:
+        raise WorkflowError("\n".join(errors))
     return Workflow(
         name=as_text(plain.get("name")) or file_name,
         jobs=jobs,
         definition=plain,
-        inputs=_inputs(plain["on"]),
-        warnings=tuple(
-            f"{file_name} (Line: {line}): this `if` is text with an expression in it, "
-            "which is always true"
-            for line in findings.traps
-        ),
+        inputs=_defaults(plain["on"]),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _called(
+    reference: str, find: Find, *, chain: tuple[str, ...], allowed: Value
+) -> Workflow | None:
+    text = find(reference)
+    if text is None:
+        if reference.startswith("./"):
+            raise WorkflowError(f"Unable to find reusable workflow '{reference}'")
+        return None
+    if len(chain) >= MAX_NESTED:
+        raise WorkflowError(f"Nested reusable workflow depth exceeded {MAX_NESTED}.")
+    return _read(text, reference, find, chain=(*chain, reference), allowed=allowed)
+
+
+def _at(token: Token, file_name: str, errors: Iterable[str]) -> list[str]:
+    return [f"{file_name} (Line: {token.line}, Col: {token.column}): {error}" for error in errors]
 
 
 def legs(spec: JobSpec, scope: Scope) -> list[JobLeg]:
@@ -129,7 +193,7 @@ def legs(spec: JobSpec, scope: Scope) -> list[JobLeg]:
         ExpressionError: an expression in its keys cannot be evaluated, or its matrix is none.
     """
     for key, why in _NEEDS_MORE.items():
-        if spec.definition.get(key):
+        if spec.definition.get(key) and not spec.called:
             raise WorkflowError(f"the job has `{key}`, which {why}: it does not run here")
     strategy = interpolate(spec.definition.get("strategy"), scope)
     if not isinstance(strategy, Mapping | None):
@@ -145,6 +209,8 @@ def job_file(
     leg: JobLeg,
     *,
     needs: Mapping[str, Mapping[str, Any]],
+    event: str = "push",
+    inputs: Mapping[str, Value] | None = None,
 ) -> str:
     """The file act runs for one leg: the job, alone but for stand-ins of what it needs.
 
@@ -157,6 +223,8 @@ def job_file(
         spec: the job.
         leg: the combination to run.
         needs: job key to `{"result": str, "outputs": {name: str}}`.
+        event: what act is started with.
+        inputs: the `inputs` context.
 
     Returns:
         JSON, which is YAML, for `act -W FILE -j KEY`.
@@ -175,52 +243,45 @@ def job_file(
     document = {
         key: value for key, value in workflow.definition.items() if key not in ("jobs", "on")
     }
-    document["on"] = _events(workflow)
+    document["on"] = {event: _inputs_of_act(inputs)} if inputs else event
     document["jobs"] = {spec.key: job}
     for needed in spec.needs:
         document["jobs"][needed] = _stand_in(needs[needed])
     return json.dumps(_finite(document))
 
 
-def _job(key: str, job: Mapping[str, Any]) -> JobSpec:
-    needs = job.get("needs") or []
-    needs = [needs] if is_simple(needs) else needs
-    return JobSpec(key=key, needs=tuple(map(as_text, needs)), definition=job)
-
-
 def _separated(message: str) -> str:
     return message if message.startswith(" (") else f": {message}"
 
 
-_EMPTY = {"boolean": False, "number": 0}
-
-
-def _inputs(events: Value) -> dict[str, Value]:
+def _defaults(events: Value) -> dict[str, Value]:
     """The inputs of a file that is started by hand or called, with their defaults."""
     found: dict[str, Value] = {}
     for event in ("workflow_call", "workflow_dispatch"):
         definition = events.get(event) if isinstance(events, Mapping) else None
-        for name, of_input in ((definition or {}).get("inputs") or {}).items():
-            kind = (of_input or {}).get("type", "string")
-            default = (of_input or {}).get("default")
-            if default is None:
-                default = _EMPTY.get(kind, "")
-            found[name] = default if kind in _EMPTY else as_text(default)
+        wanted = (definition or {}).get("inputs") or {}
+        # what only the event can tell is not known here
+        known = {
+            name: {**(of_input or {}), "default": None}
+            if "${{" in as_text((of_input or {}).get("default"))
+            else of_input
+            for name, of_input in wanted.items()
+        }
+        found |= call_inputs(known, {})
     return found
 
 
-def _events(workflow: Workflow) -> Value:
-    """The event that act is started with: for it inputs are the defaults of a start by hand."""
-    if not workflow.inputs:
-        return "push"
-    inputs = {
-        name: {
-            "type": "boolean" if isinstance(value, bool) else "string",
-            "default": as_text(value),
+def _inputs_of_act(inputs: Mapping[str, Value]) -> Value:
+    """What act takes for the inputs of a start by hand: their defaults."""
+    return {
+        "inputs": {
+            name: {
+                "type": "boolean" if isinstance(value, bool) else "string",
+                "default": _literal(as_text(value)),
+            }
+            for name, value in inputs.items()
         }
-        for name, value in workflow.inputs.items()
     }
-    return {"workflow_dispatch": {"inputs": _literal(inputs)}}
 
 
 def _leg(spec: JobSpec, combination: Combination, scope: Scope) -> JobLeg:
@@ -235,6 +296,13 @@ def _leg(spec: JobSpec, combination: Combination, scope: Scope) -> JobLeg:
     name = as_text(interpolate(written, scope)) or spec.key
     if "${{" not in written:
         name = leg_name(name, combination.named)
+    if spec.called:
+        wanted = (call_definition(spec.called.definition) or {}).get("inputs")
+        try:
+            inputs = call_inputs(wanted, interpolate(definition.get("with") or {}, scope))
+        except ValueError as error:
+            raise WorkflowError(str(error)) from error
+        return JobLeg(name=name, labels=(), matrix=matrix, inputs=inputs)
     minutes = interpolate(definition.get("timeout-minutes"), scope)
     if isinstance(minutes, bool) or not isinstance(minutes, int | float | None):
         raise ExpressionError(f"Unexpected value '{as_text(minutes)}' for `timeout-minutes`")

@@ -358,7 +358,15 @@ jobs:
     workflow = read_workflow(text, file_name="ci.yml")
     assert workflow.inputs == {"deploy": True, "level": 0, "place": "here", "other": ""}
     leg = legs(workflow.jobs["a"], Scope())[0]
-    document = json.loads(job_file(workflow, workflow.jobs["a"], leg, needs={}))
+    text = job_file(
+        workflow,
+        workflow.jobs["a"],
+        leg,
+        needs={},
+        event="workflow_dispatch",
+        inputs=workflow.inputs,
+    )
+    document = json.loads(text)
     inputs = document["on"]["workflow_dispatch"]["inputs"]
     assert inputs["deploy"] == {"type": "boolean", "default": "true"}
     assert inputs["place"] == {"type": "string", "default": "here"}

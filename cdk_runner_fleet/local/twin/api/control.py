@@ -2,7 +2,7 @@
 
 POST /_twin/workflows              {"file_name", "yaml"} and, optional, "workspace" (a folder
 of this machine that stands for the checkout),
-"protected_environments" (names)
+"protected_environments" (names), "called" (the texts of workflows that its jobs call, by reference)
 GET  /_twin/runs/{id}              the run with its jobs and the end of their logs
 POST /_twin/jobs/{id}/cancel       POST /_twin/jobs/{id}/approve
 POST /_twin/runners                {"name", "labels"} and, optional, "seconds": a runner of
@@ -32,7 +32,11 @@ def queue_workflow(github: GitHub, request: Request) -> Answer:
     body = request.json()
     file_name = str(body.get("file_name") or "workflow.yml")
     try:
-        workflow = read_workflow(str(body.get("yaml", "")), file_name=file_name)
+        workflow = read_workflow(
+            str(body.get("yaml", "")),
+            file_name=file_name,
+            find=dict(body.get("called") or {}).get,
+        )
     except WorkflowError as error:
         raise RefusalError(422, str(error)) from error
     run = github.board.queue_run(
