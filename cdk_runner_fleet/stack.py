@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Environment, Stack, Tokenization
+from aws_cdk import (
+    CfnOutput,
+    Environment,
+    IStackSynthesizer,
+    PermissionsBoundary,
+    Stack,
+    Tokenization,
+)
 from constructs import Construct
 
 from cdk_runner_fleet.context import FleetSettings
@@ -18,6 +25,11 @@ class RunnerFleetStack(Stack):
         settings: The fleet's settings. Default: they are read from the app's context
             (``cdk.json``, ``-c key=value``).
         env: Account and region. Default: the stack can be deployed anywhere.
+        stack_name: The stack's name at CloudFormation. Default: as aws-cdk names stacks.
+        description: What the stack is. Default: that it is a fleet.
+        termination_protection: Whether CloudFormation refuses to delete the stack. Default: no.
+        permissions_boundary: Of all roles. Default: none.
+        synthesizer: How it is deployed. Default: as the app is.
 
     Raises:
         ValueError: if a setting is missing, unknown or cannot work.
@@ -30,12 +42,21 @@ class RunnerFleetStack(Stack):
         *,
         settings: FleetSettings | None = None,
         env: Environment | None = None,
+        stack_name: str | None = None,
+        description: str = "cdk-runner-fleet: GitHub Actions runners on ephemeral Fargate tasks",
+        termination_protection: bool = False,
+        permissions_boundary: PermissionsBoundary | None = None,
+        synthesizer: IStackSynthesizer | None = None,
     ) -> None:
         super().__init__(
             scope,
             construct_id,
             env=env,
-            description="cdk-runner-fleet: GitHub Actions runners on ephemeral Fargate tasks",
+            stack_name=stack_name,
+            description=description,
+            termination_protection=termination_protection,
+            permissions_boundary=permissions_boundary,
+            synthesizer=synthesizer,
         )
         self.fleet = (settings or FleetSettings.from_context(self.node)).make(self, "Fleet")
         self._output(self.fleet)

@@ -94,7 +94,7 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
     ),
     LaunchFailure(
         name="AccessDeniedException: denied whatever the image",
-        pattern="iam:PassRole|explicit deny",
+        pattern="iam:PassRole|ecs:TagResource|explicit deny",
         answer=Answer.FAIL,
         remedy="deploy again, and look for a service control policy or a permissions boundary that "
         "denies it",

@@ -66,3 +66,22 @@ def test_what_is_not_there_has_no_name() -> None:
     assert stack.node.try_find_child("WebhookUrl")
     for name in ("GithubTokenSecretArn", "RepositoryUri", "ImageBuildProjectName"):
         assert stack.node.try_find_child(name) is None
+
+
+def test_the_stack_takes_what_stacks_take() -> None:
+    app = cdk.App(context={"github_repo": "o/r"}, analytics_reporting=False)
+    stack = RunnerFleetStack(
+        app,
+        "Ci",
+        stack_name="runners",
+        description="ours",
+        termination_protection=True,
+        permissions_boundary=cdk.PermissionsBoundary.from_name("boundary"),
+        synthesizer=cdk.DefaultStackSynthesizer(qualifier="mine"),
+    )
+    template = template_of(stack)
+    assert (stack.stack_name, stack.termination_protection) == ("runners", True)
+    assert template["Description"] == "ours"
+    roles = of_type(template, "AWS::IAM::Role")
+    assert all("boundary" in str(role["PermissionsBoundary"]) for role in roles)
+    assert "/cdk-bootstrap/mine/version" in str(template["Parameters"])

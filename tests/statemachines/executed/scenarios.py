@@ -46,7 +46,7 @@ def record_runner_broken(life: Life) -> None:
 
 
 def launch_broken(life: Life) -> None:
-    life.fault(**api_error("ecs:RunTask", code="AccessDeniedException")).start()
+    life.fault(**api_error("ecs:RunTask", code="ClusterNotFoundException")).start()
 
 
 def no_capacity(life: Life) -> Life:
@@ -58,6 +58,10 @@ def released_before_waiting_for_capacity(life: Life) -> None:
     with life.held(PARK, '"S": "capacity"'):
         life.start().at(PARK)
         life.write(released_at={"N": "1"})
+
+
+def released_while_waiting_for_capacity(life: Life) -> None:
+    no_capacity(life).start().fail("capacity", "Runner.Released", "the fleet is drained")
 
 
 def capacity_comes_late(life: Life) -> None:
@@ -247,6 +251,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Life], None]] = {
     ("FindImage", ALL): find_image_broken,
     ("StartBuild", ALL): start_build_broken,
     ("AwaitBuild", CONDITION): build_ended_before_the_wait,
+    ("AwaitCapacity", "Runner.Released"): released_while_waiting_for_capacity,
     ("AwaitBuild", "Runner.Released"): released_while_building,
     ("AwaitBuild", "States.Timeout"): build_too_slow,
     ("AwaitBuild", ALL): build_failed,

@@ -23,6 +23,7 @@ SUCCEEDS = {
     ("WaitForJob", "States.Timeout"),
     ("WaitForJob", "Runner.Released"),
     ("RunJob", CONDITION),
+    ("AwaitCapacity", "Runner.Released"),
     ("StopTask", "Ecs.InvalidParameterException"),
 }
 

@@ -93,3 +93,12 @@ def test_a_task_has_tags_by_which_its_cost_can_be_told(rig: Rig) -> None:
         "runner-fleet:repository": "octo-org/octo_repo.x",
         "team": "a b",
     }
+
+
+def test_why_a_runner_without_a_task_was_released_stands_on_its_row(rig: Rig) -> None:
+    capacity = no_capacity(rig.life()).start()
+    image = rig.start(family="unknown")
+    for life, phase in ((capacity, "capacity"), (image, "image")):
+        life.fail(phase, "Runner.Released", "the fleet is drained")
+        assert life.end()["status"] == "SUCCEEDED"
+        assert life.row()["end_reason"] == "the fleet is drained"
