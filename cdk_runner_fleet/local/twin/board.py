@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from cdk_runner_fleet.local.twin.coercions import as_text
-from cdk_runner_fleet.local.twin.expressions import ExpressionError
+from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
 from cdk_runner_fleet.local.twin.faults import Conditions, FaultScript, RunnerFault
+from cdk_runner_fleet.local.twin.limits import UNLIMITED, Limits, concurrency, limits
 from cdk_runner_fleet.local.twin.records import Flow, Job, Run, Runner, Send
 from cdk_runner_fleet.local.twin.templates import condition
 from cdk_runner_fleet.local.twin.workflows import (
@@ -69,6 +70,9 @@ class Board:
         self._job_ids = itertools.count(FIRST_JOB_ID)
         self._run_ids = itertools.count(FIRST_RUN_ID)
         self._queue: list[Job] = []
+        # the first of a group runs, the others wait
+        self._groups: dict[str, list[Job]] = {}
+        self._run_groups: dict[str, list[Run]] = {}
 
     # Runners
 
@@ -210,7 +214,10 @@ class Board:
         workspace: str | None,
         protected_environments: frozenset[str],
     ) -> Run:
-        """Queues a workflow's jobs, those that need none of the others at once."""
+        """Queues a workflow's jobs, those that need none of the others at once.
+
+        Behind another run of its group it has none yet. Raises WorkflowError or ExpressionError.
+        """
         with self.lock:
             number = len(self.runs) + 1
             run = Run(
@@ -223,8 +230,20 @@ class Board:
                 protected_environments=protected_environments,
                 created_at=time.time(),
             )
+            scope = Scope(contexts={"github": run.github()})
+            group = concurrency(workflow.definition.get("concurrency"), scope)
             self.runs[run.id] = run
-            self._advance(run)
+            if group is None:
+                self._advance(run)
+                return run
+            runs = self._run_groups.setdefault(group.group, [])
+            for waiting in runs[1:]:
+                self.cancel_run(waiting)
+            runs.append(run)
+            if runs[0] is run:
+                self._advance(run)
+            elif group.cancels:
+                self.cancel_run(runs[0])
             return run
 
     def rerun(self, run: Run) -> bool:
@@ -240,6 +259,10 @@ class Board:
         """Cancels every job that is not completed; what depends on them is skipped."""
         with self.lock:
             run.cancelled = True
+            if run.status == "pending":
+                for spec in run.workflow.jobs.values():
+                    job = self._new_job(run.flows[0], spec, _whole(run.flows[0], spec))
+                    self._complete(job, "cancelled", advance=False)
             for job in list(run.jobs):
                 self.cancel(job)
 
@@ -261,7 +284,7 @@ class Board:
             if run.status != "completed" or job not in run.jobs:
                 return False
             run.begin_again(without=job)
-            self._enqueue(self._new_job(job.flow, job.spec, job.leg))
+            self._enqueue(self._new_job(job.flow, job.spec, job.leg, job.limits))
             return True
 
     def cancel(self, job: Job) -> None:
@@ -304,12 +327,12 @@ class Board:
 
     def _expand(self, flow: Flow, spec: JobSpec) -> None:
         run = flow.run
-        name = as_text(spec.definition.get("name")) or spec.key
-        whole = JobLeg(name=flow.title(name), labels=(), matrix={})
+        whole = _whole(flow, spec)
         try:
             scope = flow.scope(spec)
             wanted = condition(as_text(spec.definition.get("if")), scope)
             found = legs(spec, scope) if wanted else []
+            limited = [limits(spec, leg, scope) for leg in found]
         except (ExpressionError, WorkflowError) as error:
             self._break(self._new_job(flow, spec, whole), str(error), advance=False)
             return
@@ -333,7 +356,7 @@ class Board:
             return
         # All of them exist before one is queued: GitHub lists a matrix whole.
         titled = [replace(leg, name=flow.title(leg.name)) for leg in found]
-        jobs = [self._new_job(flow, spec, leg) for leg in titled]
+        jobs = [self._new_job(flow, spec, *each) for each in zip(titled, limited, strict=True)]
         for job in jobs:
             if spec.environment in run.protected_environments:
                 job.status = "waiting"
@@ -343,7 +366,9 @@ class Board:
             else:
                 self._enqueue(job)
 
-    def _new_job(self, flow: Flow, spec: JobSpec, leg: JobLeg) -> Job:
+    def _new_job(
+        self, flow: Flow, spec: JobSpec, leg: JobLeg, limited: Limits = UNLIMITED
+    ) -> Job:
         run = flow.run
         job = Job(
             id=next(self._job_ids),
@@ -352,6 +377,7 @@ class Board:
             attempt=run.attempt,
             spec=spec,
             leg=leg,
+            limits=limited,
             created_at=time.time(),
         )
         self.jobs[job.id] = job
@@ -360,14 +386,37 @@ class Board:
 
     def _enqueue(self, job: Job) -> None:
         job.status, job.queued_at = "queued", time.time()
+        self._join_group(job)
         self._queue.append(job)
         self._notify("queued", job)
         self._assign()
+
+    def _join_group(self, job: Job) -> None:
+        group = job.limits.concurrency
+        if group is None:
+            return
+        jobs = self._groups.setdefault(group.group, [])
+        for waiting in jobs[1:]:
+            self.cancel(waiting)
+        jobs.append(job)
+        if group.cancels and jobs[0] is not job:
+            self.cancel(jobs[0])
+
+    def _is_held_back(self, job: Job) -> bool:
+        """Whether GitHub gives a job to nobody yet, of which it says no more than `queued`."""
+        group, most = job.limits.concurrency, job.limits.max_parallel
+        at_work = sum(leg.assigned is not None for leg in job.flow.legs_of(job.spec.key))
+        held_back = most is not None and at_work >= most
+        held_back = held_back or (group is not None and self._groups[group.group][0] is not job)
+        job.held_back = job.held_back or held_back
+        return held_back
 
     def _assign(self) -> None:
         """First come, first served. GitHub looks at labels alone, never at who was meant."""
         idle = [runner for runner in self.runners.values() if runner.send and runner.job is None]
         for job in list(self._queue):
+            if self._is_held_back(job):
+                continue
             runner = next((each for each in idle if each.serves(job.leg.labels)), None)
             if runner is None or runner.send is None:
                 continue
@@ -428,8 +477,32 @@ class Board:
         job.status, job.conclusion, job.completed_at = "completed", conclusion, time.time()
         job.assigned = None
         self._notify("completed", job)
+        if job.limits.concurrency:
+            members = self._groups[job.limits.concurrency.group]
+            if job in members:
+                members.remove(job)
+        if job.result == "failure" and job.limits.fail_fast:
+            for leg in job.flow.legs_of(job.spec.key):
+                self.cancel(leg)
         if advance:
             self._advance(job.run)
+        self._assign()
+        if job.run.status == "completed":
+            self._end(job.run)
+
+    def _end(self, run: Run) -> None:
+        """Let the next run of its group begin, if it has one."""
+        for runs in self._run_groups.values():
+            if run in runs:
+                runs.remove(run)
+                if runs and not runs[0].jobs:
+                    self._advance(runs[0])
+
+
+def _whole(flow: Flow, spec: JobSpec) -> JobLeg:
+    """A job that comes to no legs."""
+    name = as_text(spec.definition.get("name")) or spec.key
+    return JobLeg(name=flow.title(name), labels=(), matrix={})
 
 
 def _after(seconds: float, act: Callable[[], None]) -> None:

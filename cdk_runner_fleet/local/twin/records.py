@@ -10,6 +10,7 @@ from typing import Any
 from cdk_runner_fleet.local.twin.calls import call_definition
 from cdk_runner_fleet.local.twin.coercions import Value, as_text
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
+from cdk_runner_fleet.local.twin.limits import UNLIMITED, Limits
 from cdk_runner_fleet.local.twin.templates import read_template
 from cdk_runner_fleet.local.twin.workflows import JobLeg, JobSpec, Workflow
 
@@ -55,7 +56,8 @@ class Job:
     """One job of a run's current attempt.
 
     `deserted_by` has the names of runners whose session ended while they had it, and when;
-    `never_starts` says that its runner acquired it and died.
+    `never_starts` says that its runner acquired it and died; `held_back` says whether it was ever
+    given to nobody because of its limits.
     """
 
     id: int
@@ -74,7 +76,9 @@ class Job:
     runner_name: str | None = None
     assigned: Runner | None = None
     deserted_by: dict[str, float] = field(default_factory=dict)
+    limits: Limits = UNLIMITED
     never_starts: bool = False
+    held_back: bool = False
     steps: list[dict[str, Any]] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
@@ -250,7 +254,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`queued`, `in_progress`, `waiting` or `completed`, as derived from the jobs."""
+        """`queued`, `in_progress`, `waiting` or `completed`, as derived from the jobs.
+
+        `pending` while it has none, behind another run of its group.
+        """
+        if not self.jobs:
+            return "pending"
         done = [job.status == "completed" for job in self.jobs]
         if all(done) and self.flows[0].is_over:
             return "completed"

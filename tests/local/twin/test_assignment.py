@@ -134,7 +134,7 @@ jobs:
     needs: plan
     runs-on: [self-hosted, "${{{{ needs.plan.outputs.v }}}}"]
     {STEPS}
-    strategy: {{matrix: {{n: [1, 2]}}}}
+    strategy: {{fail-fast: false, matrix: {{n: [1, 2]}}}}
   after: {{needs: work, runs-on: [self-hosted], {STEPS}}}
   cleanup: {{needs: [work], if: always(), runs-on: [self-hosted], {STEPS}}}
   alarm: {{needs: work, if: failure(), runs-on: [self-hosted], {STEPS}}}
@@ -312,6 +312,93 @@ def test_a_file_with_inputs_is_started_by_hand_with_their_defaults(github: Any) 
     assert github.runner("x").work()["event"] == "workflow_dispatch"
     github.until_completed(run_id)
     assert github.jobs(run_id)["b"]["conclusion"] == "skipped"
+
+
+def legs_of(strategy: str, count: int = 3) -> str:
+    numbers = list(range(1, count + 1))
+    matrix = f"matrix: {{n: {numbers}}}"
+    return f"jobs: {{a: {{runs-on: x, strategy: {{{strategy}, {matrix}}}, {STEPS}}}}}"
+
+
+def test_legs_behind_max_parallel_are_queued_and_given_to_nobody(github: Any) -> None:
+    run_id = github.queue(legs_of("max-parallel: 2"))
+    assert {job["status"] for job in github.jobs(run_id).values()} == {"queued"}
+    github.until(lambda: github.receiver.actions() == ["queued"] * 3)
+    first, second, third = (github.runner("x") for _ in range(3))
+    first.take()
+    second.take()
+    assert github.jobs(run_id)["a (3)"]["status"] == "queued"
+    assert [job.held_back for job in github.twin.board.jobs.values()] == [False, False, True]
+    first.finish()
+    third.work()
+    second.finish()
+    assert github.until_completed(run_id)["conclusion"] == "success"
+
+
+def test_a_leg_that_fails_cancels_the_others_of_its_matrix(github: Any) -> None:
+    run_id = github.queue(legs_of("max-parallel: 2"))
+    first, second = github.runner("x"), github.runner("x")
+    first.take()
+    second.take()
+    first.finish("failure")
+    assert second.session.receive() == {"type": "cancel"}
+    second.finish("cancelled")
+    github.until_completed(run_id)
+    conclusions = [job["conclusion"] for job in github.jobs(run_id).values()]
+    assert conclusions == ["failure", "cancelled", "cancelled"]
+
+
+def test_without_fail_fast_the_others_go_on(github: Any) -> None:
+    run_id = github.queue(legs_of("fail-fast: false", count=2))
+    github.runner("x").work("failure")
+    github.runner("x").work()
+    assert github.until_completed(run_id)["conclusion"] == "failure"
+    assert github.jobs(run_id)["a (2)"]["conclusion"] == "success"
+
+
+def grouped(cancels: str = "false") -> str:
+    group = f"concurrency: {{group: Deploy, cancel-in-progress: {cancels}}}"
+    return f"jobs: {{a: {{runs-on: x, {group}, {STEPS}}}}}"
+
+
+def test_of_a_group_one_job_runs_and_the_last_one_waits(github: Any) -> None:
+    runs = [github.queue(grouped()) for _ in range(3)]
+    assert status_of(github, runs[1])["a"] == ("completed", "cancelled")
+    first, second = github.runner("x"), github.runner("x")
+    assert first.take()["run_id"] == runs[0]
+    assert status_of(github, runs[2])["a"] == ("queued", None)
+    first.finish()
+    assert second.work()["run_id"] == runs[2]
+    github.until_completed(runs[2])
+
+
+def test_who_comes_into_a_group_may_cancel_who_runs(github: Any) -> None:
+    first = github.queue(grouped("\"${{ github.ref == 'refs/heads/main' }}\""))
+    runner, other = github.runner("x"), github.runner("x")
+    runner.take()
+    second = github.queue(grouped("true"))
+    assert runner.session.receive() == {"type": "cancel"}
+    runner.finish("cancelled")
+    assert other.work()["run_id"] == second
+    assert github.until_completed(first)["conclusion"] == "cancelled"
+
+
+def test_a_run_behind_another_of_its_group_has_no_jobs_yet(github: Any) -> None:
+    yaml = f"concurrency: one-${{{{ github.ref_name }}}}\n{ONE}"
+    first, second, third = (github.queue(yaml) for _ in range(3))
+    assert github.run(second)["conclusion"] == "cancelled"
+    assert (github.run(third)["status"], github.jobs(third)) == ("pending", {})
+    github.runner().work()
+    github.until_completed(first)
+    assert github.runner().work()["run_id"] == third
+
+
+@pytest.mark.parametrize("wrong", ["${{ 0 }}", "${{ 'x' }}"])
+def test_limits_that_are_none_fail_the_job_with_the_reason(github: Any, wrong: str) -> None:
+    run_id = github.queue(legs_of(f'max-parallel: "{wrong}"'))
+    (job,) = github.until_completed(run_id)["jobs"]
+    assert job["conclusion"] == "failure"
+    assert job["log_tail"]
 
 
 def test_a_queued_job_is_cancelled_without_a_runner(github: Any) -> None:
