@@ -5,8 +5,10 @@
     python -m benchmarks.soak --jobs 500 --dropped 0.10
 
 ``--faults`` is how often each kind of fault hits a job, and there are some twenty; ``--dropped`` is
-how many webhooks get lost. Reconciliation runs every few seconds instead of every two minutes, and
-the machine's pauses are short; nothing else differs from a deployment.
+how many webhooks get lost. With faults GitHub is late and impatient besides: its lists of runners
+are behind, it keeps the names of those that are gone, and it removes idle ones. Reconciliation runs
+every few seconds instead of every two minutes, and the machine's pauses are short; nothing else
+differs from a deployment.
 """
 
 from __future__ import annotations
@@ -21,7 +23,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault, WebhookFaultKind
+from cdk_runner_fleet.local.twin.faults import (
+    ApiFault,
+    Conditions,
+    WebhookFault,
+    WebhookFaultKind,
+)
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.runner_name import read_name
 from testbed.laws import broken, collect, every_job_was_started_or_explained, job_of, told
@@ -30,6 +37,9 @@ from testbed.stage import NO_CAPACITY, Deed, JobSpec, Stage, open_stage
 RECONCILE_SECONDS = 5.0
 GRACE_SECONDS = 2
 JOBS_AT_ONCE = 20
+CONDITIONS = Conditions(list_lag_seconds=1, name_held_seconds=2, idle_seconds=6)
+LEGS, LEG_SECONDS = 3, 4.0
+"""Of a matrix of which one leg runs at a time: the last one's first runner is removed by then."""
 STATUSES = (401, 403, 404, 409, 422, 429, 500, 502)
 FUNCTIONS = ("receive_webhook", "dispatch_event", "runner_api", "deregister_runner")
 ACTIONS = ("queued", "in_progress", "completed")
@@ -40,6 +50,7 @@ WEBHOOKS: Mapping[str, WebhookFaultKind] = {
     "webhook overtaken": "reorder",
 }
 OTHERS = (
+    "held back",
     "no capacity",
     "never boots",
     "cannot pull",
@@ -89,7 +100,7 @@ class Soak:
 
     def run(self) -> None:
         """Queue all jobs, a few at once, and wait until everything has settled."""
-        for _ in range(self.plan.jobs):
+        while len(self.jobs) < self.plan.jobs:
             while self._at_once() >= JOBS_AT_ONCE:
                 self.stage.act()
                 time.sleep(0.05)
@@ -115,10 +126,15 @@ class Soak:
             self.hits[kind] += 1
             self._arm(kind, job_id)
         seconds = 1.0 if {"interrupted", "cancelled running"} & set(kinds) else 0.0
+        legs = LEGS if "held back" in kinds else 1
+        if legs > 1:
+            seconds = LEG_SECONDS
         labels = ("class:medium",) if self._dice.random() < 0.3 else ()
-        (job,) = self.stage.queue(JobSpec(name=f"job-{job_id}", labels=labels, seconds=seconds))
-        self.jobs.append(job)
-        self._plan(kinds, job)
+        queued = self.stage.queue(
+            JobSpec(name=f"job-{job_id}", labels=labels, seconds=seconds, legs=legs)
+        )
+        self.jobs += queued
+        self._plan(kinds, queued[0])
 
     def _kinds(self) -> Iterator[tuple[str, float]]:
         """Every kind of fault, and how often it hits."""
@@ -137,7 +153,7 @@ class Soak:
                 WebhookFault(
                     fault=WEBHOOKS[what],
                     action=action,
-                    job_name=f"job-{job_id}",
+                    job_name=f"job-{job_id}*",
                     seconds=self._dice.uniform(0.2, 4.0),
                 )
             )
@@ -244,6 +260,8 @@ def soak(plan: Plan) -> Figures:
         Soak(stage, Plan(name="the image is built", jobs=1)).run()
         before = stage.stats()
         run, begin = Soak(stage, plan), time.monotonic()
+        if plan.faults:
+            stage.twin.board.conditions = CONDITIONS
         if plan.faults or plan.dropped:
             with Schedule(stage):
                 run.run()

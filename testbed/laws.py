@@ -133,8 +133,11 @@ def no_runner_was_stopped_while_it_had_a_job(evidence: Evidence) -> Iterator[str
 def at_most_one_runner_a_job_was_needless(evidence: Evidence) -> Iterator[str]:
     """A needless runner came up for a job, was never given any, and was not taken by AWS.
 
-    One is nobody's fault: the job was cancelled while it booted, or had another's runner.
+    One is nobody's fault: the job was cancelled while it booted, or had another's runner. Nor are
+    those of a run whose jobs GitHub held back: it tells nobody.
     """
+    held_back = {job.run.id for job in evidence.jobs if job.held_back}
+    exempt = {job.id for job in evidence.jobs if job.run.id in held_back}
     needless: dict[int, list[str]] = defaultdict(list)
     for runner in evidence.registered:
         job = job_of(runner.name)
@@ -146,7 +149,7 @@ def at_most_one_runner_a_job_was_needless(evidence: Evidence) -> Iterator[str]:
         if job is not None and runner.connected_once and not runner.had_job and not taken:
             needless[job].append(runner.name)
     for job, names in needless.items():
-        if len(names) > 1:
+        if len(names) > 1 and job not in exempt:
             yield f"job {job} had {len(names)} needless runners: {', '.join(names)}"
 
 

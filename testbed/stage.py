@@ -60,12 +60,14 @@ class JobSpec:
         labels: Besides ``self-hosted``.
         seconds: How long it takes.
         gated: Whether somebody has to approve it first.
+        legs: How many legs of a matrix it is, of which GitHub lets one run at a time.
     """
 
     name: str = "build"
     labels: tuple[str, ...] = ()
     seconds: float = 0.0
     gated: bool = False
+    legs: int = 1
 
     @property
     def yaml(self) -> str:
@@ -75,8 +77,14 @@ class JobSpec:
             "runs-on": ["self-hosted", *self.labels],
             "steps": [{"run": f"sleep {self.seconds}" if self.seconds else "true"}],
             **({"environment": "production"} if self.gated else {}),
+            **({"strategy": self._strategy} if self.legs > 1 else {}),
         }
         return json.dumps({"name": "ci", "on": "push", "jobs": {"build": job}})
+
+    @property
+    def _strategy(self) -> dict[str, object]:
+        matrix = {"leg": list(range(self.legs))}
+        return {"max-parallel": 1, "fail-fast": False, "matrix": matrix}
 
 
 @dataclass(frozen=True, kw_only=True)
