@@ -366,9 +366,7 @@ class Board:
             else:
                 self._enqueue(job)
 
-    def _new_job(
-        self, flow: Flow, spec: JobSpec, leg: JobLeg, limited: Limits = UNLIMITED
-    ) -> Job:
+    def _new_job(self, flow: Flow, spec: JobSpec, leg: JobLeg, limited: Limits = UNLIMITED) -> Job:
         run = flow.run
         job = Job(
             id=next(self._job_ids),
