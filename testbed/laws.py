@@ -7,7 +7,7 @@ they are told besides is which jobs a person has cancelled.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ Row = Mapping[str, Any]
 
 _BY_THE_FLEET = "UserInitiated"
 """ECS's stop code of whatever was stopped with StopTask, which here is the fleet's alone."""
+
+_NEEDLESS_IF_HELD_BACK = 3
+"""Of a job that waits for others: its first runner, one that looks, one that came a moment early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +136,14 @@ def no_runner_was_stopped_while_it_had_a_job(evidence: Evidence) -> Iterator[str
 def at_most_one_runner_a_job_was_needless(evidence: Evidence) -> Iterator[str]:
     """A needless runner came up for a job, was never given any, and was not taken by AWS.
 
-    One is nobody's fault: the job was cancelled while it booted, or had another's runner. Nor are
-    those of a run whose jobs GitHub held back: it tells nobody.
+    One is nobody's fault: the job was cancelled while it booted, or had another's runner. Nor are a
+    few for each job that GitHub held back, whoever of the same labels they were started for: it
+    tells nobody.
     """
-    held_back = {job.run.id for job in evidence.jobs if job.held_back}
-    exempt = {job.id for job in evidence.jobs if job.run.id in held_back}
-    needless: dict[int, list[str]] = defaultdict(list)
+    spared: Counter[frozenset[str]] = Counter()
+    for held_back in (job for job in evidence.jobs if job.held_back):
+        spared[_lowered(held_back.leg.labels)] += _NEEDLESS_IF_HELD_BACK
+    needless: dict[int, list[Runner]] = defaultdict(list)
     for runner in evidence.registered:
         job = job_of(runner.name)
         tasks = evidence.tasks_of(runner.name)
@@ -147,10 +152,15 @@ def at_most_one_runner_a_job_was_needless(evidence: Evidence) -> Iterator[str]:
             "EssentialContainerExited",
         )
         if job is not None and runner.connected_once and not runner.had_job and not taken:
-            needless[job].append(runner.name)
-    for job, names in needless.items():
-        if len(names) > 1 and job not in exempt:
-            yield f"job {job} had {len(names)} needless runners: {', '.join(names)}"
+            needless[job].append(runner)
+    for job, runners in needless.items():
+        labels = _lowered(runners[0].labels)
+        beyond = len(runners) - 1
+        pardoned = min(beyond, spared[labels])
+        spared[labels] -= pardoned
+        if beyond > pardoned:
+            names = ", ".join(runner.name for runner in runners)
+            yield f"job {job} had {len(runners)} needless runners: {names}"
 
 
 def no_row_is_live(evidence: Evidence) -> Iterator[str]:
@@ -228,6 +238,10 @@ def collect(
         holders={turn.runner_id: list(turn.scopes.values()) for turn in held},
         unfinished=list(_unfinished(turns, before=entry.settled)),
     )
+
+
+def _lowered(labels: Iterable[str]) -> frozenset[str]:
+    return frozenset(label.lower() for label in labels)
 
 
 def ledger_table(local: LocalFleet) -> str:

@@ -67,6 +67,7 @@ UNSERVED = {"status": "FAILED", "cause": "no such class"}
 SPOT = task(stopCode="SpotInterruption")
 QUEUED = job(status="queued", conclusion=None, runner_name=None)
 IDLE = [runner(had_job=False), runner(f"{NAME}-r1", had_job=False)]
+MANY_IDLE = [*IDLE, *(runner(f"{NAME}-r{number}", had_job=False) for number in (2, 3, 4))]
 
 
 def test_a_job_that_was_served() -> None:
@@ -89,6 +90,10 @@ def test_a_job_that_was_served() -> None:
         ),
         ({"jobs": [job(deserted_by={NAME: 2.0})]}, "was stopped while it had job 41"),
         ({"registered": IDLE}, "job 41 had 2 needless runners: fleet-41-1, fleet-41-1-r1"),
+        (
+            {"registered": MANY_IDLE, "jobs": [job(held_back=True)]},
+            "job 41 had 5 needless runners: " + ", ".join(one.name for one in MANY_IDLE),
+        ),
         ({"rows": {NAME: {"status": "RUNNING"}}}, "is RUNNING"),
         ({"rows": {NAME: {"status": "OFFLINE", "live": "started"}}}, "has ['live']"),
         (
@@ -120,6 +125,7 @@ def test_a_law_that_is_broken(changes: dict[str, Any], said: str) -> None:
         {"jobs": [job(deserted_by={NAME: 1.8})], "tasks": [SPOT, task(createdAt=at(2))]},
         {"registered": IDLE[:1]},
         {"registered": IDLE, "tasks": [SPOT]},
+        {"registered": MANY_IDLE[:4], "jobs": [job(held_back=True)]},
         {"registered": [*IDLE[:1], runner(f"{NAME}-r1", connected_once=False, had_job=False)]},
         {"present": [runner(job=job(status="in_progress", conclusion=None))]},
     ],
