@@ -24,7 +24,7 @@ _BY_THE_FLEET = "UserInitiated"
 """ECS's stop code of whatever was stopped with StopTask, which here is the fleet's alone."""
 
 _NEEDLESS_IF_HELD_BACK = 3
-"""Of a job that waits for others: its first runner, one that looks, one that came a moment early."""
+"""Of a job that waits for others: its first runner, one that looks, one that comes too early."""
 
 
 @dataclass(frozen=True, kw_only=True)
