@@ -31,7 +31,15 @@ from cdk_runner_fleet.local.twin.coercions import (
     upper,
 )
 
-__all__ = ["STATUS_FUNCTIONS", "Expression", "ExpressionError", "Scope", "item_of", "parse"]
+__all__ = [
+    "MAX_LENGTH",
+    "STATUS_FUNCTIONS",
+    "Expression",
+    "ExpressionError",
+    "Scope",
+    "item_of",
+    "parse",
+]
 
 MAX_LENGTH = 21_000
 MAX_DEPTH = 50

@@ -162,7 +162,7 @@ _ON_KEYS |= {
     "schedule": _CRON,
     "workflow_call": NULL | _CALL,
     "workflow_dispatch": NULL
-    | Rule(shapes=(Shape(keys={"inputs": NULL | _map(_DISPATCH_INPUT)}, others=ANYTHING),)),
+    | Rule(shapes=(Shape(keys={"inputs": NULL | _map(NULL | _DISPATCH_INPUT)}, others=ANYTHING),)),
 }
 _EVENT = _words(*EVENTS)
 _ON = _EVENT | _list(_EVENT) | _keys(_ON_KEYS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from cdk_runner_fleet.local.twin.coercions import Value, as_text, truthy
 from cdk_runner_fleet.local.twin.expressions import (
+    MAX_LENGTH,
     STATUS_FUNCTIONS,
     Expression,
     ExpressionError,
@@ -112,6 +113,8 @@ def read_template(
         at = end
     if at < len(text) or not pieces:
         pieces.append(text[at:])
+    if len(pieces) > 1 and sum(map(_length, pieces)) + len("format('')") > MAX_LENGTH:
+        raise ExpressionError(f"Exceeded max expression length {MAX_LENGTH}", kind="lexing")
     return Template(tuple(pieces))
 
 
@@ -178,6 +181,13 @@ def _end(text: str, at: int) -> int:
         f"closing {_CLOSING} sequence was not found.",
         kind="lexing",
     )
+
+
+def _length(piece: str | Expression) -> int:
+    """Of a piece in the one expression, a `format()`, that GitHub makes of a text with some."""
+    if isinstance(piece, Expression):
+        return len(piece.source) + len("{0}, ")
+    return len(piece) + sum(map(piece.count, "'{}"))
 
 
 def _piece(

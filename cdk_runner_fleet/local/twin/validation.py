@@ -237,18 +237,18 @@ def _check_id(token: Token, taken: set[str], findings: Findings) -> None:
         findings.add(
             token,
             f"The identifier '{name}' is invalid. IDs may only contain alphanumeric characters, "
-            "'_', and '-'. IDs must start with a letter or '_' and must be less than 100 "
+            "'_', and '-'. IDs must start with a letter or '_' and and must be less than 100 "
             "characters.",
         )
     elif name.startswith("__"):
         findings.add(
             token, f"The identifier '{name}' is invalid. IDs starting with '__' are reserved."
         )
-    elif name in taken:
+    elif name.lower() in taken:
         findings.add(
             token, f"The identifier '{name}' may not be used more than once within the same scope."
         )
-    taken.add(name)
+    taken.add(name.lower())
 
 
 def _check_steps(steps: Token | None, findings: Findings) -> None:

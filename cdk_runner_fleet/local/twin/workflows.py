@@ -102,7 +102,9 @@ class Workflow:
     warnings: tuple[str, ...] = ()
 
 
-def read_workflow(text: str, *, file_name: str, find: Find | None = None) -> Workflow:
+def read_workflow(
+    text: str, *, file_name: str, find: Find | None = None, permissions: Value = None
+) -> Workflow:
     """Reads a workflow file and those that its jobs call.
 
     Args:
@@ -110,11 +112,13 @@ def read_workflow(text: str, *, file_name: str, find: Find | None = None) -> Wor
         file_name: what it is called in errors.
         find: the text of a called workflow by its reference, None if there is none. A job whose
             workflow is not found fails when it is due, unless it ought to be in this repository.
+        permissions: what the repository gives a token where no file says it, which a called
+            workflow must not exceed. Default: it is not known, and not looked at.
 
     Raises:
         WorkflowError: GitHub would refuse it; a line for each reason, with its place.
     """
-    return _read(text, file_name, find or (lambda _: None), chain=(), allowed=None)
+    return _read(text, file_name, find or (lambda _: None), chain=(), allowed=permissions)
 
 
 def _read(

@@ -202,6 +202,15 @@ def test_what_github_refuses_of_a_call_is_refused(
     assert why in str(raised.value)
 
 
+def test_what_the_repository_gives_a_token_bounds_a_call() -> None:
+    called = f"permissions: {{actions: write}}\n{SIMPLE}"
+    assert read_workflow(call(), file_name="ci.yml", find={BUILD: called}.get)
+    with pytest.raises(WorkflowError, match="only allowed 'actions: none'"):
+        read_workflow(
+            call(), file_name="ci.yml", find={BUILD: called}.get, permissions={"contents": "read"}
+        )
+
+
 def test_a_trap_in_a_called_workflow_is_warned_of() -> None:
     trap = SIMPLE.replace("runs-on", "if: ' ${{ false }}', runs-on")
     (warning,) = read_workflow(call(), file_name="ci.yml", find={BUILD: trap}.get).warnings

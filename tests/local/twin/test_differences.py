@@ -269,6 +269,9 @@ FILE_DIFFERENCES = {
     of_event("{pull_request: {types: [foo]}}"): "the same",
     of_event("{workflow_dispatch: {foo: x}}"): "the same",
     of_event("{workflow_dispatch: {inputs: {a: {default: 1}}}}"): "GitHub takes it for text",
+    of_event(
+        "{workflow_dispatch: {inputs: {a: }}}"
+    ): "npm wants a mapping, GitHub's server does not",
     of_event("{workflow_call: {inputs: {a: {type: number, default: x}}}}"): "npm does not look",
     "on: push\njobs:\n  a: {runs-on: x}\n": "npm knows no required steps; GitHub refuses it",
     "on: push\njobs:\n  a: {runs-on: x, steps: []}\n": "the same",

@@ -194,7 +194,8 @@ def in_a_step(text: str) -> str:
         (in_a_step("run: a, if: success('b')"), "Too many parameters supplied: 'success'"),
         (in_a_step("run: '${{ 1 + }}'"), "Unexpected symbol: '+'"),
         (in_a_step("run: a, id: 1"), "The identifier '1' is invalid"),
-        (in_a_step("run: a, id: b}, {run: c, id: b"), "may not be used more than once"),
+        (in_a_step("run: a, id: b}, {run: c, id: B"), "may not be used more than once"),
+        (in_a_step("run: '${{ github.ref }} " + "x" * 21_000 + "'"), "expression length 21000"),
         (in_a_step("uses: actions/checkout"), "Expected format {org}/{repo}[/path]@ref"),
         (in_a_step("run: '${{ insert }} a'"), "The directive 'insert' is not allowed"),
         ("[" * 60 + "]" * 60, "Maximum object depth exceeded"),
@@ -351,7 +352,7 @@ on:
       deploy: {type: boolean, default: true}
       level: {type: number}
       place: {default: here}
-      other: {}
+      other:
 jobs:
   a: {runs-on: x, steps: [{run: x}]}
 """
