@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.starts import Known, Starts
 from fleet_runtime.aws.items import Value
-from fleet_runtime.dispatch.held_back import HeldBack
+from fleet_runtime.dispatch.held_back import HeldBack, Waiter
 from fleet_runtime.explanation import causes
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.images.release_news import ReleaseNews
@@ -240,9 +242,24 @@ class Dispatcher:
             is_leg = waiter.run_id == str(job.run_id)
             if not is_leg and self._has_spare(job):
                 return
-            waiting = self.records.find(waiter.runner_id)
-            if self.held_back.take(waiter) and waiting and self._replace(waiting):
+            if self.held_back.take(waiter) and self._call(waiter, after=runner):
                 return
+
+    def _call(self, waiter: Waiter, *, after: Runner) -> bool:
+        """Start the runner that follows one that got no job, if that still holds of it."""
+        waiting = self.records.find(waiter.runner_id)
+        # what it seemed to have missed may have been heard of since, or its job is cancelled
+        if waiting is None or not waiting.got_no_job:
+            return False
+        try:
+            return self._replace(waiting)
+        except (BotoCoreError, ClientError):
+            # the event comes once more
+            self.held_back.note(waiting)
+            self.records.update(
+                after.runner_id, remove=("next_called_at",), condition="attribute_exists(runner_id)"
+            )
+            raise
 
     def _is_first_call(self, runner: Runner) -> bool:
         called = self.records.update(

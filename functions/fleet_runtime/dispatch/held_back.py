@@ -22,6 +22,9 @@ from fleet_runtime.runner.rows import Runner
 
 _MEMORY_SECONDS = 86400
 """GitHub itself gives a job up that was queued for a day."""
+_MOST_NOTED = 500
+"""Of a repository and its labels: 25 KB, each of which a write pays for. Reconciliation finds those
+that are not noted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class HeldBack:
                 entry,
                 values={"expires_at": self.ledger.now + _MEMORY_SECONDS},
                 add={"runners": frozenset({f"{runner.run_id}/{runner.runner_id}"})},
+                condition="attribute_not_exists(runners) OR size(runners) < :most",
+                operands={":most": _MOST_NOTED},
             )
 
     def behind(self, job: Job) -> Sequence[Waiter]:

@@ -57,15 +57,29 @@ class Legs:
     Attributes:
         jobs: All of them, those too that are over.
         spare: How many runners of theirs have no job yet.
+        run: All jobs of the run, whatever their labels. The legs of one matrix may differ in them
+            (``runs-on: ${{ matrix.os }}``), and are held to one limit.
     """
 
     jobs: Sequence[Job] = ()
     spare: int = 0
+    run: Legs | None = None
 
     @property
     def running(self) -> int:
         """How many run."""
         return sum(job.status == "in_progress" for job in self.jobs)
+
+    def add_runner(self) -> None:
+        """Count a runner more that has no job yet."""
+        self.spare += 1
+        if self.run:
+            self.run.add_runner()
+
+    def have_place(self, *, since: int) -> bool:
+        """Whether another runner would get a job, as far as it shows; see ``places``."""
+        has_run = self.run is not None and self.run.have_place(since=since)
+        return has_run or self.places(since=since) > 0
 
     def ran(self, *, at: int) -> int:
         """How many ran at a time."""
@@ -171,12 +185,18 @@ def queued_at(job: Job) -> int:
 def legs_of_runs(jobs: Iterable[Job], runners: Iterable[Runner]) -> dict[object, Legs]:
     """Put the jobs of each run together that have the same labels, by ``leg_key``."""
     found: dict[object, Legs] = defaultdict(Legs)
+    runs: dict[object, Legs] = defaultdict(Legs)
     for job in jobs:
-        legs = found[leg_key(job)]
-        legs.jobs = (*legs.jobs, job)
+        legs, run = found[leg_key(job)], runs[job.run_id, job.run_attempt]
+        legs.run = run
+        for each in (legs, run):
+            each.jobs = (*each.jobs, job)
     for runner in runners:
         if runner.started_at is None and not runner.is_over:
-            found[runner.run_id, runner.run_attempt, _key(runner.runner_labels)].spare += 1
+            attempt = runner.run_id, runner.run_attempt
+            legs = found[*attempt, _key(runner.runner_labels)]
+            legs.run = runs[attempt]
+            legs.add_runner()
     return found
 
 
@@ -215,7 +235,7 @@ def next_try(
         since = last.ended_at or 0
         pause = _PAUSES_SECONDS[: len(in_vain) + is_permanent(last.error)][-1]
         if last.status != "FAILED":
-            if legs.places(since=since) > 0:
+            if legs.have_place(since=since):
                 return Start(runner_id=next_runner_id(last.runner_id))
             if legs.spare:
                 return Wait(reason="another runner of its run has no job yet")

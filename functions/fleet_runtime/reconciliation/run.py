@@ -43,6 +43,8 @@ LEASE = "reconcile"
 
 _MOST_ROWS = 5000
 _MOST_STARTS = 100
+"""Runners that are started in a run. Jobs that have to wait do not count: of a matrix that GitHub
+holds back there may be more of them, and they are the oldest."""
 _RECENT_REPOSITORIES = 30
 _SETTLING_GRACES = 6
 """Graces after the last work: one more than what is left over has to be old, see ``sweeps``."""
@@ -312,8 +314,11 @@ class Reconciliation:
             now=view.now,
             grace=self._grace,
         )
-        for job in (*found.missing, *found.fresh)[:_MOST_STARTS]:
-            is_fresh = job in found.fresh
+        fresh = set(found.fresh)
+        for job in (*found.missing, *found.fresh):
+            if len(done.started) >= _MOST_STARTS:
+                break
+            is_fresh = job in fresh
             yield "missing", partial(self._serve, job, done, legs[leg_key(job)], is_fresh=is_fresh)
         # half a list of jobs must never end a runner
         for runner in found.surplus if view.is_complete else ():
@@ -334,7 +339,7 @@ class Reconciliation:
     def _serve(self, job: Job, done: Done, legs: Legs, *, is_fresh: bool) -> None:
         outcome = self._supply.serve(job, legs=legs, is_fresh=is_fresh)
         if isinstance(outcome, Start):
-            legs.spare += 1
+            legs.add_runner()
             done.started.append(outcome.runner_id)
         elif isinstance(outcome, GiveUp):
             done.explained.append(outcome.last.runner_id)

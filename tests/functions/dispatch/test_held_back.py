@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ..aws_stand_in import ENVIRONMENT, RUNNER, Aws
 from ..entry_points import waiting_for_a_job
@@ -127,3 +128,42 @@ def test_where_nobody_waits_nothing_is_written(aws: Aws, dispatch: Any, legs: An
     row = aws.row(RUNNER)
     assert row is not None
     assert "next_called_at" not in row
+
+
+def test_a_runner_whose_job_was_heard_of_after_its_end_calls_nobody_for_it(
+    aws: Aws, dispatch: Any, legs: Any
+) -> None:
+    """GitHub's events came after the runner had gone, so it seemed to have had no job."""
+    legs("fleet-200-1")
+    dispatch(job("completed", id=200, runner_name="fleet-200-1"))
+    assert started(aws) == []
+    legs("fleet-300-1")
+    dispatch(sample("completed"))
+    assert started(aws) == ["fleet-300-1-r1"]
+
+
+def test_a_place_that_came_free_is_not_lost_with_a_call_that_fails(
+    aws: Aws, dispatch: Any, legs: Any
+) -> None:
+    legs("fleet-200-1", run_id=7)
+    aws.sfn.fail("StartExecution", "ServiceUnavailable")
+    with pytest.raises(ClientError):
+        dispatch(sample("completed"))
+    aws.sfn.answers.pop("StartExecution")
+    aws.sfn.calls.clear()
+    dispatch(sample("completed"))
+    assert started(aws) == ["fleet-200-1-r1"]
+
+
+def test_no_more_are_noted_than_an_entry_has_room_for(
+    aws: Aws, dispatch: Any, legs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_runtime.dispatch.held_back._MOST_NOTED", 2)
+    for number in (200, 300, 400):
+        legs(f"fleet-{number}-1")
+    (entry,) = aws.dynamodb.scan(
+        TableName="ledger",
+        FilterExpression="begins_with(entry, :held)",
+        ExpressionAttributeValues={":held": {"S": "held-back/"}},
+    )["Items"]
+    assert entry["runners"]["SS"] == [f"{RUN}/fleet-200-1", f"{RUN}/fleet-300-1"]

@@ -28,7 +28,7 @@ from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runne
 from fleet_runtime.runner.rows import Runner
 
 from ..aws_stand_in import Aws
-from .test_demand import GRACE, NOW, failed, job, runner
+from .test_demand import GRACE, MEDIUM, NOW, failed, job, runner
 
 MINUTE = 60
 BOOT_SECONDS = 45
@@ -145,7 +145,7 @@ class Clockwork:
             decision = next_try(tried, one, legs=mine, now=now, grace=GRACE, ceiling=3)
             if isinstance(decision, Start):
                 self.start(decision.runner_id, now=now)
-                mine.spare += 1
+                mine.add_runner()
 
 
 @pytest.mark.parametrize("idle_seconds", [600, 360], ids=["its own time", "GitHub's patience"])
@@ -253,3 +253,13 @@ def test_one_that_failed_is_not_held_back() -> None:
     legs = Legs(jobs=[job(1), ran(2, since=900)], spare=3)
     found = next_try([failed(0, ended_at=NOW)], job(1), legs=legs, now=NOW, grace=GRACE, ceiling=3)
     assert found == Start(runner_id="fleet-1-1-r1")
+
+
+def test_legs_of_one_matrix_may_have_different_labels() -> None:
+    """``runs-on: ${{ matrix.os }}``: what ended since was held to the same limit."""
+    for until, starts in ((NOW - 60, True), (None, False)):
+        other = replace(ran(2, since=900, until=until), labels=MEDIUM)
+        legs = legs_of_runs([job(1), other], [])[leg_key(job(1))]
+        tried = [replace(IN_VAIN, runner_id=f"fleet-1-1{number}") for number in ("", "-r1", "-r2")]
+        found = next_try(tried, job(1), legs=legs, now=NOW, grace=GRACE, ceiling=3)
+        assert isinstance(found, Start if starts else Wait), found

@@ -288,3 +288,24 @@ def test_nothing_is_released_where_github_does_not_say_all(
     assert report["released"] == []
     assert world.aws.resumed == []
     assert "jobs" in report["failed"]
+
+
+def test_jobs_that_have_to_wait_keep_no_other_from_its_runner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A matrix of 256 legs may have more of them held back than a run starts runners."""
+    monkeypatch.setattr("fleet_runtime.reconciliation.run._MOST_STARTS", 2)
+    held_back = [world.job() for _ in range(3)]
+    for one in held_back:
+        ended = {"status": "FAILED", "live": None, "error": "Runner.LaunchFailed"}
+        world.row(f"fleet-{one.id}-1", **ended, ended_at=int(time.time()) + 60)
+    later = world.job()
+    assert world.reconcile()["started"] == [f"fleet-{later.id}-1"]
+
+
+def test_a_run_starts_no_more_runners_than_it_may(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_runtime.reconciliation.run._MOST_STARTS", 2)
+    jobs = [world.job() for _ in range(3)]
+    assert world.reconcile()["started"] == [f"fleet-{one.id}-1" for one in jobs[:2]]
