@@ -176,6 +176,9 @@ def _ours(event: Path, lambdas_own: Mapping[str, str]) -> Contestant:
             "EVENT_BUS_NAME": "bus",
             "WEBHOOK_SECRET_ARN": "ours",
             "GITHUB_SCOPE": "repos/o/r",
+            "RUNNER_NAME_PREFIX": "fleet",
+            "REQUIRED_LABELS": "[]",
+            "SINGLE_LABELS": "{}",
         },
         calls=OURS_CALLS,
     )
