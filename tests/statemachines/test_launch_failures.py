@@ -60,6 +60,11 @@ ERRORS = {
         "on resource: arn:aws:iam::123456789012:role/y",
     ): "AccessDeniedException: denied whatever the image",
     (
+        "AccessDeniedException",
+        "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: "
+        "ecs:TagResource on resource: arn:aws:ecs:us-east-1:123456789012:task/y/*",
+    ): "AccessDeniedException: denied whatever the image",
+    (
         "InvalidParameterException",
         "Unable to assume the service linked role. Please verify that the ECS service linked role "
         "exists.",
