@@ -17,6 +17,7 @@ from cdk_runner_fleet.runner_name import execution_arn, read_name
 __all__ = ["Change", "JobState", "RunWatch"]
 
 OVER = ("OFFLINE", "FAILED")
+_WENT_WELL = "✅"  # how act marks it
 _UNHEARD_SECONDS = 120.0
 """A job accepted but without a row for so long has been lost on the way."""
 _UNSERVED_SECONDS = 10.0
@@ -243,4 +244,6 @@ def _failure_of(row: Mapping[str, Any]) -> str | None:
 
 
 def _last_line(log: Sequence[str]) -> str | None:
-    return next((line.strip() for line in reversed(log) if line.strip()), None)
+    """The last line of a log that does not say that something went well."""
+    lines = (line.strip() for line in reversed(log))
+    return next((line for line in lines if line and not line.startswith(_WENT_WELL)), None)
