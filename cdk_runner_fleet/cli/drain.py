@@ -17,7 +17,7 @@ from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
 from cdk_runner_fleet.cli.lifecycles import RELEASE, TERMINATE, mark, resume
 from cdk_runner_fleet.cli.line import read_turns
 from cdk_runner_fleet.cli.rows import Row, plain_row
-from cdk_runner_fleet.cli.tasks import described_tasks
+from cdk_runner_fleet.cli.tasks import NoClusterError, described_tasks
 
 __all__ = ["Drain", "lift"]
 
@@ -139,7 +139,11 @@ class Drain:
 
     def _end_strays(self) -> _Left:
         """Stop the tasks that a half deleted stack has left; returns what is left."""
-        tasks = list(self._tasks())
+        try:
+            tasks = list(self._tasks())
+        except NoClusterError:
+            # what is left of the stack is something else
+            tasks = []
         running = [task["taskArn"] for task in tasks if task["desiredStatus"] == "RUNNING"]
         if running and not self._terminates:
             raise FleetError(
@@ -181,7 +185,9 @@ class Drain:
             # a turn whose time is up is of a build whose end nobody has heard of
             if turn["until"] > time.time():
                 if self._terminates and turn["build_id"]:
-                    self._deployment.client("codebuild").stop_build(id=turn["build_id"])
+                    # a turn has the ARN, and StopBuild takes the ID
+                    _, _, build_id = turn["build_id"].rpartition("build/")
+                    self._deployment.client("codebuild").stop_build(id=build_id)
                 yield turn["tag"]
 
     def _take_families_away(self) -> Iterator[str]:

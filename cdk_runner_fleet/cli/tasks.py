@@ -10,9 +10,13 @@ from botocore.exceptions import ClientError
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
 
-__all__ = ["described_tasks"]
+__all__ = ["NoClusterError", "described_tasks"]
 
 _BATCH = 100  # the most that DescribeTasks takes
+
+
+class NoClusterError(FleetError):
+    """ECS knows no cluster of the fleet's name, or has deleted it."""
 
 
 def described_tasks(deployment: Deployment) -> Iterator[Sequence[dict[str, Any]]]:
@@ -21,7 +25,7 @@ def described_tasks(deployment: Deployment) -> Iterator[Sequence[dict[str, Any]]
     Those that ECS only remembers are among them; it forgets a stopped one after about an hour.
 
     Raises:
-        FleetError: if there is no such cluster.
+        NoClusterError: if there is no such cluster.
     """
     ecs, name = deployment.client("ecs"), deployment.cluster
     arns: list[str] = []
@@ -31,7 +35,7 @@ def described_tasks(deployment: Deployment) -> Iterator[Sequence[dict[str, Any]]
             arns += [arn for page in pages for arn in page["taskArns"]]
         except ClientError as error:
             if is_refused_as(error, "ClusterNotFoundException"):
-                raise FleetError(
+                raise NoClusterError(
                     f"there is no ECS cluster {name!r} here: check --region and --profile, "
                     "or name the fleet's stack with --stack"
                 ) from error

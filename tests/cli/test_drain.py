@@ -184,16 +184,19 @@ def test_builds_are_waited_for_or_stopped(
     run: Run, lifecycles: Lifecycles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = boto3.resource("dynamodb").Table("RunnerFleet-ledger")
+    # a turn has its build's ARN, and StopBuild takes its ID
+    builds = "arn:aws:codebuild:eu-west-1:123456789012:build/"
 
     def put_builds(*tags: str) -> None:
         soon = int(time.time()) + 600
         held = [
             {"tag": tag, "is_rebuild": False, "owner": "o", "since": 1, "until": soon}
-            | {"build_id": f"p:{tag}"}
+            | {"build_id": f"{builds}p:{tag}"}
             for tag in tags
         ]
         gone = {"tag": "gone", "is_rebuild": False, "owner": "o", "since": 1, "until": 2}
-        queue = {"held": [*held, gone | {"build_id": "p:gone"}], "jobs": [], "rebuilds": []}
+        gone["build_id"] = f"{builds}p:gone"
+        queue = {"held": [*held, gone], "jobs": [], "rebuilds": []}
         table.put_item(Item={"entry": "builds", "queue": json.dumps(queue)})
 
     put_builds("node-1")
@@ -318,6 +321,18 @@ def test_what_a_half_deleted_stack_has_left_is_stopped_and_waited_for(
     assert len(stray) == 1
     assert result.json["runners_ended"] == 1
     assert result.json["drained_at"] is None
+    assert families() == set()
+
+
+def test_a_half_deleted_stack_without_its_cluster_has_families_left(
+    run: Run, lifecycles: Lifecycles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CloudFormation.statuses, "RunnerFleet", "DELETE_FAILED")
+    monkeypatch.setitem(CloudFormation.stacks["RunnerFleet"], "ClusterName", "deleted-already")
+    register(f"{FAMILY}-7-node")
+    result = run("cluster", "drain", "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    assert result.json["families"] == [f"{FAMILY}-7-node"]
     assert families() == set()
 
 
