@@ -92,7 +92,7 @@ class RunnerCluster(Construct):
         self.cluster = ecs.CfnCluster(self, "Cluster")
         # not in the cluster itself: an account's first one makes the service-linked role of ECS,
         # which the providers need at once (cloudformation-coverage-roadmap#818)
-        ecs.CfnClusterCapacityProviderAssociations(
+        self.capacity_providers = ecs.CfnClusterCapacityProviderAssociations(
             self,
             "CapacityProviders",
             cluster=self.cluster.ref,

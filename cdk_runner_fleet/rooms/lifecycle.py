@@ -111,6 +111,8 @@ class RunnerLifecycle(Construct):
             self.state_machine.role,
             actions="log delivery for Step Functions, and X-Ray's, if that is on",
         )
+        # made after them, and deleted before: a launch without them fails for good
+        self.state_machine.node.add_dependency(cluster.capacity_providers)
         cluster.grant_run(self.state_machine.role)
         self._allow(
             "dynamodb:PutItem",

@@ -220,6 +220,13 @@ def test_the_first_cluster_of_an_account_is_made_before_it_gets_its_providers(
     assert "FleetCluster" in association["Cluster"]["Ref"]
 
 
+def test_nothing_is_launched_before_the_cluster_has_its_providers(minimal: Template) -> None:
+    resources = minimal["Resources"]
+    [machine] = [one for one in resources.values() if "StateMachine" in one["Type"]]
+    [providers] = [name for name, one in resources.items() if "Associations" in one["Type"]]
+    assert providers in machine["DependsOn"]
+
+
 def test_a_family_may_be_launched_whichever_way_ecs_asks_for_it(minimal: Template) -> None:
     allowed = policy_of(minimal, "StateMachineRole")["ecs:RunTask"]
     patterns = [re.search(r"task-definition/([^\"]+)", each) for each in allowed]
