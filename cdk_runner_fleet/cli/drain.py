@@ -23,7 +23,8 @@ __all__ = ["Drain", "lift"]
 
 _LOOK_SECONDS = 5
 """From one look to the next: tasks take half a minute to stop, jobs take minutes."""
-_TURNS = {"entry": {"S": "turns"}}
+_TURNS, _BUILDS = ({"entry": {"S": name}} for name in ("turns", "builds"))
+"""The ledger's entries by which runners start and images are built."""
 _MOST_NAMED = 5
 
 
@@ -106,16 +107,18 @@ class Drain:
         }
 
     def _hold(self) -> int:
-        """Let no runner start any more; returns since when none does."""
-        answer = self._dynamodb.update_item(
-            TableName=self._deployment.ledger_table,
-            Key=_TURNS,
-            UpdateExpression="SET drained_at = if_not_exists(drained_at, :now)",
-            ExpressionAttributeValues={":now": {"N": str(int(time.time()))}},
-            ReturnValues="ALL_NEW",
-        )
+        """Let no runner start any more, and no image be built anew; returns since when."""
+        since = int(time.time())
+        for entry in (_TURNS, _BUILDS):
+            answer = self._dynamodb.update_item(
+                TableName=self._deployment.ledger_table,
+                Key=entry,
+                UpdateExpression="SET drained_at = if_not_exists(drained_at, :since)",
+                ExpressionAttributeValues={":since": {"N": str(since)}},
+                ReturnValues="ALL_NEW",
+            )
+            since = plain_row(answer["Attributes"])["drained_at"]
         self._tell("no runner starts from now on, until `runner-fleet cluster resume`")
-        since: int = plain_row(answer["Attributes"])["drained_at"]
         return since
 
     def _end(self) -> _Left:
@@ -177,7 +180,7 @@ class Drain:
         """The images that are being built: the end of a build makes a family."""
         answer = self._dynamodb.get_item(
             TableName=self._deployment.ledger_table,
-            Key={"entry": {"S": "builds"}},
+            Key=_BUILDS,
             ConsistentRead=True,
         )
         entry: Row = plain_row(answer.get("Item", {}))
@@ -227,10 +230,12 @@ class Drain:
 
 def lift(deployment: Deployment) -> bool:
     """Let a drained fleet start runners again; returns whether it was drained."""
-    answer = deployment.client("dynamodb").update_item(
-        TableName=deployment.ledger_table,
-        Key=_TURNS,
-        UpdateExpression="REMOVE drained_at",
-        ReturnValues="ALL_OLD",
-    )
+    # who is cut off in between has not lifted it, and says so when asked
+    for entry in (_BUILDS, _TURNS):
+        answer = deployment.client("dynamodb").update_item(
+            TableName=deployment.ledger_table,
+            Key=entry,
+            UpdateExpression="REMOVE drained_at",
+            ReturnValues="ALL_OLD",
+        )
     return "drained_at" in answer.get("Attributes", {})

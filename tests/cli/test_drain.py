@@ -81,8 +81,12 @@ def put_live(runner_id: str, phase: str, **attributes: object) -> None:
 
 
 def turns() -> dict[str, Any]:
+    return entry("turns")
+
+
+def entry(name: str) -> dict[str, Any]:
     table = boto3.resource("dynamodb").Table("RunnerFleet-ledger")
-    return dict(table.get_item(Key={"entry": "turns"}).get("Item", {}))
+    return dict(table.get_item(Key={"entry": name}).get("Item", {}))
 
 
 def register(family: str) -> str:
@@ -106,6 +110,7 @@ def test_a_fleet_at_rest_is_drained_at_once_and_stays_so(run: Run, lifecycles: L
     assert since >= before
     assert result.json == {"drained_at": since, "runners_ended": 0, "families": []}
     assert turns()["drained_at"] == since
+    assert entry("builds")["drained_at"] == since, "nothing is built anew either"
     assert run("cluster", "drain", "--output", "json").json["drained_at"] == since
     assert "no runner starts until `runner-fleet cluster resume`" in run("cluster", "status").stdout
     assert run("cluster", "status", "-o", "json").json["turns"]["drained_at"] == since
@@ -119,6 +124,7 @@ def test_resume_takes_it_back_and_says_who_waited(run: Run, lifecycles: Lifecycl
     assert result.exit_code == 0, result.stderr
     assert "runners start again; 1 job in line" in result.stdout
     assert "drained_at" not in turns()
+    assert "drained_at" not in entry("builds")
     assert "is not drained" in run("cluster", "resume").stdout
 
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from fleet_runtime.aws.items import text
+from fleet_runtime.aws.items import Value, number, text
 from fleet_runtime.aws.ledger import Ledger
 
 ENTRY = "builds"
@@ -125,13 +125,16 @@ class BuildQueue:
             return replace(self, rebuilds=(*self.rebuilds, tag))
         return replace(self, jobs=(*self.jobs, tag), rebuilds=_without(self.rebuilds, tag))
 
-    def take(self, *, owner: str, now: int, most: int) -> tuple[BuildQueue, BuildTurn | None]:
+    def take(
+        self, *, owner: str, now: int, most: int, is_drained: bool = False
+    ) -> tuple[BuildQueue, BuildTurn | None]:
         """Give the next turn to ``owner``, who then has to start the build.
 
         Args:
             owner: Who asks. What it had not started when it was last here, it starts first.
             now: Epoch seconds.
             most: How many turns there may be.
+            is_drained: Whether somebody drains the fleet: nothing is built anew meanwhile.
         """
         until = now + START_SECONDS
         for turn in self.held:
@@ -139,9 +142,10 @@ class BuildQueue:
                 since = turn.since if now - turn.since < TOKEN_SECONDS else now
                 mine = replace(turn, owner=owner, since=since, until=until)
                 return self._with(mine), mine
-        if len(self.held) >= most or not self.waiting:
+        next_ones = self.jobs or (() if is_drained else self.rebuilds)
+        if len(self.held) >= most or not next_ones:
             return self, None
-        tag = (self.jobs or self.rebuilds)[0]
+        tag = next_ones[0]
         turn = BuildTurn(tag=tag, is_rebuild=not self.jobs, owner=owner, since=now, until=until)
         left = replace(self, jobs=self.jobs[1:], rebuilds=_without(self.rebuilds, tag))
         return replace(left, held=(*self.held, turn)), turn
@@ -225,7 +229,11 @@ class BuildQueueEntry:
             BuildNotStarted: if others always came first.
         """
         now = self._ledger.now
-        return self._write(lambda queue: after(queue).take(owner=owner, now=now, most=self._most))
+        return self._write(
+            lambda queue, is_drained: after(queue).take(
+                owner=owner, now=now, most=self._most, is_drained=is_drained
+            )
+        )
 
     def change(self, transition: Transition) -> BuildQueue:
         """Write what a transition makes of the queue, and return that.
@@ -233,26 +241,25 @@ class BuildQueueEntry:
         Raises:
             BuildNotStarted: if others always came first.
         """
-        queue, _ = self._write(lambda queue: (transition(queue), None))
+        queue, _ = self._write(lambda queue, _: (transition(queue), None))
         return queue
 
     def _write(
-        self, transition: Callable[[BuildQueue], tuple[BuildQueue, Answer]]
+        self, transition: Callable[[BuildQueue, bool], tuple[BuildQueue, Answer]]
     ) -> tuple[BuildQueue, Answer]:
         for attempt in range(_TRIES):
-            known = text(self._ledger.get(ENTRY), "queue")
-            before = BuildQueue.parse(known)
-            after, answer = transition(before)
-            if after == before or self._put(after.dump(), instead_of=known):
+            item = self._ledger.get(ENTRY)
+            drained_at = number(item, "drained_at")
+            before = BuildQueue.parse(known := text(item, "queue"))
+            after, answer = transition(before, drained_at is not None)
+            seen = {"queue": known or None, "drained_at": drained_at}
+            if after == before or self._put(after.dump(), seen=seen):
                 return after, answer
             self._pause(random.uniform(0, _PAUSE_SECONDS * (attempt + 1)))  # noqa: S311 - a pause
         raise BuildNotStarted("many builds start and end just now")
 
-    def _put(self, document: str, *, instead_of: str) -> bool:
-        written = self._ledger.update(
-            ENTRY, values={"queue": document}, expected={"queue": instead_of or None}
-        )
-        return written is not None
+    def _put(self, document: str, *, seen: Mapping[str, Value | None]) -> bool:
+        return self._ledger.update(ENTRY, values={"queue": document}, expected=seen) is not None
 
 
 def _without(tags: tuple[str, ...], tag: str) -> tuple[str, ...]:

@@ -163,10 +163,10 @@ def turn_still_there(act: Callable[[], None]) -> Iterator[None]:
     """Do something right before a build's end is written to the queue."""
     write, left = BuildQueueEntry._put, [act]
 
-    def put(entry: BuildQueueEntry, document: str, *, instead_of: str) -> bool:
+    def put(entry: BuildQueueEntry, document: str, *, seen: Any) -> bool:
         if left:
             left.pop()()
-        return write(entry, document, instead_of=instead_of)
+        return write(entry, document, seen=seen)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BuildQueueEntry, "_put", put)

@@ -165,6 +165,28 @@ def test_an_image_in_use_is_rebuilt_weekly_and_stays_ready(fleet: Fleet) -> None
     assert [arn.rpartition(":")[2] for arn in listed] == ["2"], "the former one is deregistered"
 
 
+def test_a_drained_fleet_builds_nothing_anew(aws: Aws, fleet: Fleet) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag)
+    key = {"entry": {"S": "builds"}}
+    aws.dynamodb.update_item(
+        TableName="ledger",
+        Key=key,
+        UpdateExpression="SET drained_at = :now",
+        ExpressionAttributeValues={":now": {"N": "1"}},
+    )
+    fleet.pass_time(7 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.codebuild.running == [], "a family would be left when the stack is deleted"
+    fleet.join(RUNNER)
+    assert fleet.request() == "BUILDING", "it had its turn before the fleet was drained"
+    fleet(fleet.codebuild.end(TAG))
+    assert fleet.codebuild.running == []
+    aws.dynamodb.update_item(TableName="ledger", Key=key, UpdateExpression="REMOVE drained_at")
+    fleet(SCHEDULED)
+    assert fleet.codebuild.running == [tag]
+
+
 TAKEN_OVER = {
     "id": "new",
     "source": "cdk-runner-fleet",
