@@ -13,7 +13,8 @@ import pytest
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from testbed.stage import Stage, open_stage
+from cdk_runner_fleet.local.twin.workflows import read_workflow
+from testbed.stage import JobSpec, Stage, open_stage
 from tests.rotation import is_due
 
 from .script import Act, Answer, Crash, Script, play
@@ -69,6 +70,15 @@ scripts = st.builds(
 )
 
 
+LEGS = """
+on: push
+jobs:
+  build:
+    runs-on: [self-hosted]
+    strategy: {max-parallel: 1, matrix: {seconds: [7, 0]}}
+    steps: [{run: 'sleep ${{ matrix.seconds }}'}]
+"""
+"""Its second leg waits for much longer than a runner does."""
 TRIES = 5
 """Plays of mode 42: which runner GitHub gives the second job to is a matter of who comes first."""
 
@@ -134,6 +144,24 @@ def test_the_laws_hold_when_a_job_is_heard_of_after_its_runner_has_another(patie
             break
     else:
         pytest.fail("the second job never got the first one's runner")
+
+
+def test_a_leg_that_github_holds_back_runs_when_the_one_before_it_ends(house: House) -> None:
+    """Its runner has gone by then, and nobody reconciles: the end of the first starts another."""
+    stage = house.stage()
+    # the image is built
+    assert stage.settle(stage.queue(JobSpec())) == []
+    run = stage.twin.board.queue_run(
+        read_workflow(LEGS, file_name="ci.yml"),
+        file_name="ci.yml",
+        workspace=None,
+        protected_environments=frozenset(),
+    )
+    stage.quiet()
+    assert [job.conclusion for job in run.jobs] == ["success", "success"]
+    assert [job.held_back for job in run.jobs] == [False, True]
+    assert (run.jobs[1].runner_name or "").endswith("-r1")
+    assert stage.settle(run.jobs) == []
 
 
 @pytest.mark.parametrize("program", [n for n in range(PROGRAMS) if is_due(n, one_in=PROGRAMS)])
