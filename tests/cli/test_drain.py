@@ -243,12 +243,13 @@ def test_families_of_images_go_and_those_of_cloudformation_stay(
     assert run("cluster", "drain", "-o", "json").json["families"] == []
 
 
-def test_a_deregistration_that_ecs_throttles_is_repeated(
-    run: Run, lifecycles: Lifecycles, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
+def test_a_deregistration_is_repeated_if_ecs_throttles_it_and_only_then(
+    run: Run, lifecycles: Lifecycles, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     register(f"{FAMILY}-7-node")
     real = drain.Deployment.client
-    throttled = [ClientError({"Error": {"Code": "ThrottlingException"}}, "Deregister")]
+    refusals = [ClientError({"Error": {"Code": code}}, "Deregister")]
 
     class Ecs:
         def __init__(self, client: Any) -> None:
@@ -258,8 +259,8 @@ def test_a_deregistration_that_ecs_throttles_is_repeated(
             return getattr(self._client, name)
 
         def deregister_task_definition(self, **given: str) -> Any:
-            if throttled:
-                raise throttled.pop()
+            if refusals:
+                raise refusals.pop()
             return self._client.deregister_task_definition(**given)
 
     monkeypatch.setattr(
@@ -267,9 +268,12 @@ def test_a_deregistration_that_ecs_throttles_is_repeated(
         "client",
         lambda self, service: Ecs(real(self, "ecs")) if service == "ecs" else real(self, service),
     )
-    assert run("cluster", "drain").exit_code == 0
-    assert not throttled
-    assert families() == set()
+    is_repeated = code == "ThrottlingException"
+    result = run("cluster", "drain")
+    assert not refusals
+    assert (result.exit_code == 0) is is_repeated
+    assert (families() == set()) is is_repeated
+    assert (code in result.stderr) is not is_repeated
 
 
 @pytest.fixture
