@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from fleet_runtime.dispatch.held_back import HeldBack
+from fleet_runtime.job.job import Job
+
 from ..aws_stand_in import ENVIRONMENT, RUNNER, Aws
 from ..entry_points import waiting_for_a_job
 from ..events import job, sample
@@ -167,3 +170,19 @@ def test_no_more_are_noted_than_an_entry_has_room_for(
         ExpressionAttributeValues={":held": {"S": "held-back/"}},
     )["Items"]
     assert entry["runners"]["SS"] == [f"{RUN}/fleet-200-1", f"{RUN}/fleet-300-1"]
+
+
+def test_a_leg_is_called_whoever_else_waits(aws: Aws, dispatch: Any, legs: Any) -> None:
+    legs("fleet-200-1")
+    waiting_for_a_job(aws, "fleet-9-1")
+    dispatch(sample("completed"))
+    assert started(aws) == ["fleet-200-1-r1"]
+
+
+def test_one_that_waits_is_called_by_one_end_alone(aws: Aws, dispatch: Any, legs: Any) -> None:
+    legs("fleet-200-1")
+    legs("fleet-300-1")
+    ended = Job.read(sample("completed")["workflow_job"], repository="octo-org/example")
+    held_back = HeldBack(ledger=aws.ledger)
+    both = [held_back.behind(ended)[0], held_back.behind(ended)[0]]
+    assert [held_back.take(waiter) for waiter in both] == [True, False]

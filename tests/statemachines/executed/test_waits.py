@@ -150,3 +150,17 @@ def test_what_is_known_of_the_first_task_does_not_speak_of_the_second(rig: Rig) 
     life.fail_again("runner", "Runner.TaskStopped")
     assert not {"exit_code", "stopped_reason", "stop_code"} & set(life.row())
     life.fail("runner", "Runner.Terminated").end()
+
+
+def test_a_runner_whose_time_was_over_needs_no_other_task_whatever_github_has_of_it(
+    rig: Rig,
+) -> None:
+    """It goes while GitHub cannot be asked, which has it still when it can."""
+    life = rig.life().answer("deregister", "fail")
+    idle_too_long(life)
+    until(lambda: "AwaitGitHub" in life.path_so_far(), life.path_so_far)
+    exited = {"exit_code": {"N": "0"}, "stop_code": {"S": "EssentialContainerExited"}}
+    life.write(stopped_tasks={"SS": [life.row()["task_id"]]}, **exited)
+    life.answer("deregister", "idle")
+    assert life.end()["status"] == "SUCCEEDED"
+    assert life.path().count("LaunchTask") == 1
