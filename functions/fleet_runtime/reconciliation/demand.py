@@ -89,12 +89,15 @@ class Legs:
         """How many runners more would get a job, after one of theirs got none until then.
 
         As many as ended since, if others ran then; as many as started, if none did: then it was
-        GitHub that gave nobody a job, and each that it has given one since tells of one more.
+        GitHub that gave nobody a job, and each that it has given one since tells of one more. So
+        does each that runs beside those that ran then: what held them back was no limit.
         """
         ran = self.ran(at=since)
-        if ran:
-            return ran - self.running - self.spare
-        return sum(_has_begun(job) and _began_at(job) > since for job in self.jobs) - self.spare
+        return (abs(ran - self.running) if ran else self.began(since=since)) - self.spare
+
+    def began(self, *, since: int) -> int:
+        """How many have begun since a time."""
+        return sum(_has_begun(job) and _began_at(job) > since for job in self.jobs)
 
     def place(self, job: Job) -> int:
         """The place of a job among those that wait, from 1 on."""
@@ -240,7 +243,10 @@ def next_try(
             if legs.spare:
                 return Wait(reason="another runner of its run has no job yet")
             if legs.ran(at=since) and legs.running:
-                pause = _HELD_BACK_SECONDS * legs.place(job)
+                place = legs.place(job)
+                # a limit that lasts is not known by one runner: one of the run looks once more
+                is_first = place == len(in_vain) == 1 and not legs.began(since=since)
+                pause = _PAUSES_SECONDS[1] if is_first else _HELD_BACK_SECONDS * place
         until = since + pause * grace / GRACE_SECONDS
         if now < until:
             return Wait(reason=f"{len(in_vain)} came to nothing, the next one begins at {until:g}")

@@ -54,6 +54,7 @@ class Clockwork:
     idle_seconds: int
     held_back: HeldBack | None
     nobody_until: int = 0
+    all_from: int | None = None
     jobs: dict[int, Job] = field(default_factory=dict)
     rows: dict[str, Runner] = field(default_factory=dict)
 
@@ -91,6 +92,8 @@ class Clockwork:
                 yield row
 
     def assign(self, now: int) -> None:
+        if self.all_from is not None and now >= self.all_from:
+            self.at_once = self.legs
         for one in self.jobs.values():
             run = sum(each.status == "in_progress" for each in self.jobs.values())
             idle = next(self.there(now), None)
@@ -196,6 +199,22 @@ def test_after_an_outage_the_legs_of_a_run_come_ever_faster(aws: Aws) -> None:
     assert len(started_in_vain) <= 40 + outage / (10 * MINUTE), "one of them at a time looks"
 
 
+@pytest.mark.parametrize("given", [3, 9])
+def test_what_github_has_once_overlooked_is_not_taken_for_a_limit(aws: Aws, given: int) -> None:
+    """It gave some legs a job and then nobody one for a quarter of an hour; these run for hours."""
+    world = Clockwork(
+        legs=10,
+        seconds=180 * MINUTE,
+        at_once=given,
+        idle_seconds=360,
+        held_back=None,
+        all_from=15 * MINUTE,
+    )
+    world.run()
+    began = [one.started_at or 0 for one in world.jobs.values()]
+    assert max(began) <= 35 * MINUTE, sorted(began)
+
+
 # --- one decision at a time ------------------------------------------------------------------
 
 
@@ -237,14 +256,25 @@ def test_a_place_is_free_or_not(others: list[Job], spare: int, starts: bool) -> 
     assert isinstance(found, Start if starts else Wait), found
 
 
-@pytest.mark.parametrize(("place", "hours"), [(1, 1), (3, 3)])
+@pytest.mark.parametrize(
+    ("place", "in_vain", "others", "seconds"),
+    [
+        pytest.param(1, 1, [ran(90, since=99_999)], 600, id="the first of the run, once"),
+        pytest.param(1, 2, [ran(90, since=99_999)], 3600, id="and then each hour"),
+        pytest.param(3, 1, [ran(90, since=99_999)], 3 * 3600, id="the third"),
+        pytest.param(
+            1, 1, [ran(90, since=9999, until=NOW - 40), ran(91, since=30)], 3600, id="it moves on"
+        ),
+    ],
+)
 def test_while_others_run_a_runner_looks_after_an_hour_for_each_place(
-    place: int, hours: int
+    place: int, in_vain: int, others: list[Job], seconds: int
 ) -> None:
-    legs = Legs(jobs=[ran(90, since=99_999), *map(job, range(1, 6))])
+    legs = Legs(jobs=[*others, *map(job, range(1, 6))])
     own = f"fleet-{place}-1"
     for early in (1, 0):
-        tried = [replace(IN_VAIN, runner_id=own, ended_at=NOW - 3600 * hours + early)]
+        last = replace(IN_VAIN, runner_id=own, ended_at=NOW - seconds + early)
+        tried = [last] * in_vain
         found = next_try(tried, job(place), legs=legs, now=NOW, grace=GRACE, ceiling=3)
         assert isinstance(found, Wait if early else Start)
 
