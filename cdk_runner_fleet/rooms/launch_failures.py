@@ -52,6 +52,9 @@ class LaunchFailure:
         re.compile(self.pattern)
 
 
+# a refusal by IAM names the family, and with it an image that a job has chosen
+_NO_REFUSAL = "^(?!.*not authorized to).*"
+
 RUN_TASK: tuple[LaunchFailure, ...] = (
     LaunchFailure(
         name="vCPU quota of 0",
@@ -145,7 +148,7 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
     ),
     LaunchFailure(
         name="Capacity is unavailable",
-        pattern="capacity is unavailable|insufficient",
+        pattern=f"{_NO_REFUSAL}(capacity is unavailable|insufficient)",
         answer=Answer.WAIT,
         remedy="give subnets of more availability zones, or FARGATE behind FARGATE_SPOT",
     ),
@@ -164,25 +167,25 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
     ),
     LaunchFailure(
         name="limit on the number of vCPUs or tasks",
-        pattern="limit on the number|LimitExceeded",
+        pattern=f"{_NO_REFUSAL}(limit on the number|LimitExceeded)",
         answer=Answer.WAIT,
         remedy="raise the Fargate vCPU quota (L-3032A538, Spot: L-36FBB829), or lower max_runners",
     ),
     LaunchFailure(
         name="ThrottlingException",
-        pattern="throttl|rate exceeded|Too Many Requests",
+        pattern=f"{_NO_REFUSAL}(throttl|rate exceeded|Too Many Requests)",
         answer=Answer.WAIT,
         remedy="nothing: Fargate launches 20 tasks a second after a burst of 100",
     ),
     LaunchFailure(
         name="ServerException",
-        pattern="ServerException|SdkClientException|States.Timeout",
+        pattern=f"{_NO_REFUSAL}(ServerException|SdkClientException|States.Timeout)",
         answer=Answer.WAIT,
         remedy="nothing: ECS did not answer",
     ),
     LaunchFailure(
         name="ConflictException",
-        pattern="ConflictException",
+        pattern=f"{_NO_REFUSAL}(ConflictException)",
         answer=Answer.WAIT,
         remedy="nothing: the next try has a fresh client token",
     ),

@@ -52,6 +52,13 @@ ERRORS = {
     (
         "AccessDeniedException",
         "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: ecs:RunTask "
+        "on resource: arn:aws:ecs:us-east-1:123456789012:task-definition/fleet-3-throttled-"
+        "insufficient-limitexceeded-serverexception-conflictexception because no identity-based "
+        "policy allows the ecs:RunTask action",  # by an image that a job has chosen
+    ): "AccessDeniedException",
+    (
+        "AccessDeniedException",
+        "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: ecs:RunTask "
         "on resource: * with an explicit deny in a service control policy",
     ): "AccessDeniedException: denied whatever the image",
     (
