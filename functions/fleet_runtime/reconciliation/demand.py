@@ -28,7 +28,7 @@ again, one pause further on: somebody has to mend it first."""
 _HELD_BACK_SECONDS = 3600
 """After a runner that got no job while others of its run had theirs, for the first of those that
 wait; twice as long for the second, and so on. What has them started is the end of one that runs:
-this is for a limit that was lifted meanwhile."""
+this is for a limit that was lifted meanwhile. One of them looks sooner, see ``next_try``."""
 
 
 @dataclass(frozen=True, kw_only=True)
