@@ -34,7 +34,7 @@ from tests.rotation import DEEP, is_due
 
 MOST_CALLS = 60
 JOBS_AT_ONCE = 12
-CLASSES = 120
+CLASSES = 75
 """As many as go into one parameter of SSM."""
 BASE = "public.ecr.aws/docker/library/node:{n}"
 RETRIES_TOO = 3
