@@ -10,7 +10,7 @@ ARGS ?=
 # how many processes, and what stays together in one: tests/conftest.py
 IN_GROUPS := -n auto --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test tests test-deep test-image check lint types synth deploy benchmark setup clean
+.PHONY: demo test tests test-deep test-image check lint types synth bootstrap deploy destroy benchmark setup clean
 
 demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
 	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)
@@ -46,8 +46,14 @@ types: setup
 synth: setup ## write cdk.out
 	$(CDK) synth --quiet --app "$(BIN)/python app.py" $(ARGS)
 
+bootstrap: setup ## cdk bootstrap, once for each account and region
+	$(CDK) bootstrap --app "$(BIN)/python app.py" $(ARGS)
+
 deploy: setup ## cdk deploy with the pinned CLI
 	$(CDK) deploy --app "$(BIN)/python app.py" $(ARGS)
+
+destroy: setup ## cdk destroy with the pinned CLI; drain first
+	$(CDK) destroy --app "$(BIN)/python app.py" $(ARGS)
 
 benchmark: setup ## the figures in docs/benchmarks.md
 	$(RUN) $(BIN)/python -m benchmarks

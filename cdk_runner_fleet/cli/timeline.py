@@ -96,6 +96,11 @@ def judge(evidence: Evidence) -> Verdict:
     """The verdict."""
     if evidence.github.get("status") == "completed":
         return _over(evidence)
+    ran_on = evidence.github.get("runner_name")
+    if evidence.github.get("status") == "in_progress" and ran_on:
+        # GitHub gives a job to any runner that has its labels, and its own may be in line still
+        runners = [row for row in evidence.rows if row["runner_id"] == ran_on]
+        return _running(runners[0] if runners else {"runner_id": shown(ran_on)}, evidence)
     own = [row for row in evidence.rows if _is_about(row, evidence.job_id)]
     if not own:
         others = [row["runner_id"] for row in evidence.rows]
@@ -306,7 +311,8 @@ def _standing(row: Row, evidence: Evidence) -> Verdict:
             return Verdict(
                 sentence=f"The job is in line{_place(row, evidence)}: {reason}.",
                 remedy="Nothing: its runner is started when its turn comes. Operator: raise the "
-                "limit that the reason names.",
+                "limit that the reason names; a drained fleet starts none before "
+                "`runner-fleet cluster resume`.",
             )
         case _, "capacity":
             return Verdict(

@@ -90,6 +90,18 @@ def test_the_runner_that_github_gave_the_job_is_found_too(
     assert found["verdict"] == "The job runs on fleet-7-1."
 
 
+@pytest.mark.parametrize("ran_on", ["fleet-999-1", "a-mac"])
+def test_a_job_whose_own_runner_is_in_line_runs_on_anothers(
+    run: Run, fleet: str, functions: Lambda, ran_on: str
+) -> None:
+    put_runner("fleet-456-1", job_id=456, timestamp=1, status="QUEUED", waiting_for="turn")
+    put_runner("fleet-999-1", job_id=999, timestamp=1, status="RUNNING")
+    runs = {**QUEUED, "status": "in_progress", "runner_name": ran_on}
+    functions.answer = lambda name, payload: (200, {}, runs)
+    found = run("explain", URL, "--json").json
+    assert found["verdict"] == f"The job runs on {ran_on}."
+
+
 def test_a_job_in_line_says_why_it_waits_now(run: Run, fleet: str, functions: Lambda) -> None:
     in_line = {"status": "STARTING", "live": "in_line", "waiting_for": "turn", "queued_at": 5}
     joined = "other jobs wait before it"

@@ -6,7 +6,7 @@ comes when all is done but the answer. Those that speak to GitHub are also kille
 other call, at each commit the other half, when GitHub has done what it was asked to and no row says
 so yet.
 
-Each point has a job of its own, with a class of its own, so that no job takes another's runner: all
+Each point has a job of its own, with labels of its own, so that no job takes another's runner: all
 are played at once, and the laws are looked at when the fleet has settled.
 
 A function that Lambda calls again dies once at each point, and is made up for by that call. At one
@@ -247,7 +247,7 @@ class Play:
         scene.prelude(stage, job_id)
         labels = tuple(label.format(n=job_id % 1000) for label in scene.labels)
         (point.job,) = stage.queue(
-            JobSpec(name=f"job-{job_id}", labels=labels or own_class(job_id))
+            JobSpec(name=f"job-{job_id}", labels=labels or own_labels(job_id))
         )
         assert point.job.id == job_id
         stage.act()
@@ -300,9 +300,13 @@ def _deaths(scene: Scene, outcome: str, calls: int) -> list[Point]:
     ]
 
 
-def own_class(job_id: int) -> tuple[str]:
-    """The label of a class that no other job of these minutes has."""
-    return (f"class:c{job_id % CLASSES}",)
+def own_labels(job_id: int) -> tuple[str, str]:
+    """A class that no other job of these minutes has, and a label that none ever has.
+
+    The class is for the breaker, which counts by it; the label is for GitHub, and for jobs that are
+    held back behind others with the same ones.
+    """
+    return (f"class:c{job_id % CLASSES}", f"run-id={job_id}")
 
 
 @pytest.fixture(scope="module")
@@ -367,8 +371,8 @@ def _neglect(stage: Stage) -> list[Job]:
         event=_delivery("queued")(failed),
     )
     return stage.queue(
-        JobSpec(name=f"job-{dropped}", labels=own_class(dropped)),
-        JobSpec(name=f"job-{failed}", labels=own_class(failed)),
+        JobSpec(name=f"job-{dropped}", labels=own_labels(dropped)),
+        JobSpec(name=f"job-{failed}", labels=own_labels(failed)),
     )
 
 

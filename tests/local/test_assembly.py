@@ -266,7 +266,7 @@ def test_the_stack_is_synthesized_the_same_from_anywhere(
 @pytest.mark.parametrize(
     ("context", "said"),
     [
-        ({"no_such_setting": "1"}, "no_such_setting"),
+        ({"idle_timeout_second": "1"}, "is idle_timeout_seconds meant"),
         ({"idle_timeout_seconds": "soon"}, "idle_timeout_seconds is 'soon'"),
         ({"github_repo": "not a repository"}, "github_repo 'not a repository'"),
         ({"runner_class_sizes": '{"small": {"cpu": 512, "memory": 1}}'}, "memory 1 does not go"),

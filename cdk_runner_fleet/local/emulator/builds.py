@@ -165,6 +165,14 @@ def _overridden(environment: dict[str, Any], data: dict[str, Any]) -> dict[str, 
     return {**environment, "environmentVariables": list(variables.values())}
 
 
+def told_of(event: Any) -> dict[str, str]:
+    """The variables of the build that an event tells of; none if it tells of none."""
+    detail = event.get("detail") if isinstance(event, dict) else None
+    arn = detail.get("build-id", "") if isinstance(detail, dict) else ""
+    build = codebuild._builds.get(arn.rpartition("/")[2])
+    return _variables(build) if build else {}
+
+
 def _variables(build: dict[str, Any]) -> dict[str, str]:
     items = build["environment"].get("environmentVariables", [])
     return {item["name"]: item["value"] for item in items}

@@ -21,7 +21,8 @@ function       ``crash_before`` and ``crash_after``: the process is killed at th
 ``match`` limits a rule: a text in the API request's body (or a list of texts that are all there),
 in the task's ARN or ``startedBy``, in the build's environment, or in the function's name and
 handler. A function's rule may have ``event`` too: texts that the invocation's event must contain,
-written as compact JSON (a body's quotes as they are before they are escaped).
+written as compact JSON (a body's quotes as they are before they are escaped); of a build's end also
+the build's variables, as the event itself does not say what was built.
 
 ``GET /_fleet/faults`` lists all rules, each with how often it was ``used`` and, if it is a
 function's, the ``calls_made`` by the invocation that it struck.

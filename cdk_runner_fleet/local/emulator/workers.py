@@ -17,6 +17,7 @@ from typing import Any
 
 from ministack.core.responses import error_response_json
 
+from . import builds
 from .faults import Faults
 from .runtime_api import Call, Desk, Result, RuntimeApi, error_payload
 from .zygote import Fork
@@ -33,7 +34,8 @@ class Invocation:
     """What a worker is at.
 
     Attributes:
-        event: its event as compact JSON, the quotes of a body in it not escaped.
+        event: its event as compact JSON, the quotes of a body in it not escaped; after that of a
+            build's end the build's variables, for CodeBuild's event does not say what was built.
         calls: AWS API calls made so far.
     """
 
@@ -104,7 +106,8 @@ class Worker:
             deadline_ms=int(deadline * 1000),
             function_arn=self._config.get("FunctionArn", ""),
         )
-        self._invocation = Invocation(event=text.replace('\\"', '"'))
+        told = json.dumps(builds.told_of(event), separators=(",", ":"))
+        self._invocation = Invocation(event=text.replace('\\"', '"') + told)
         try:
             self._api.run(self.desk.put(call))
             result = self._await(call.result, deadline, request_id) or call.result.result()
