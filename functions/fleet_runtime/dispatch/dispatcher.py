@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.starts import Known, Starts
 from fleet_runtime.aws.items import Value
-from fleet_runtime.dispatch.held_back import HeldBack, Waiter
+from fleet_runtime.dispatch.held_back import HeldBack, Place, Waiter
 from fleet_runtime.explanation import causes
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.images.release_news import ReleaseNews
@@ -103,7 +101,7 @@ class Dispatcher:
             self._make_up_for(job, runner)
             self._take_back(job, runner)
             if runner:
-                self._call_next(job, runner)
+                self._call_next(Place.of_job(job), runner)
         elif event.action == "completed":
             self._release_ended(event, cause=_CANCELLED)
             self.held_back.forget(job, own_id=self.own_runner_id(job))
@@ -124,6 +122,9 @@ class Dispatcher:
             self.news.found_retired(ended.runner_version, image_tag=ended.image_tag)
         self.held_back.note(ended)
         self._note_use(ended)
+        if ended.has_run_a_job and (ended.completed_at is None or ended.next_called):
+            # GitHub has not told of the job's end, or who heard of it did not get as far
+            self._call_next(Place.of_runner(ended), ended)
 
     def execution_input(self, queued: JobEvent) -> dict[str, Any] | Refusal:
         """Work out the lifecycle's input for a queued job, or why it cannot be served."""
@@ -229,57 +230,84 @@ class Dispatcher:
         if (last.told_at or 0) > max(row.taken_back_at or 0 for row in told):
             self.unserved.take_back(last, cause=f"it runs on {job.runner_name}")
 
-    def _call_next(self, job: Job, runner: Runner) -> None:
+    def _call_next(self, place: Place, runner: Runner) -> None:
         """Start a runner for a job that may have waited for the end of one: once for each runner.
 
         Of another run's only if none waits that could have it: what they have to do with each
-        other GitHub alone knows.
+        other GitHub alone knows. Whom it calls stands on the row before it is taken off the list,
+        and that it was started after it: so whoever dies in between is made up for by the next who
+        hears of this end.
         """
-        waiters = self.held_back.behind(job)
-        if not waiters or not self._is_first_call(runner):
+        if runner.next_called_at is not None:
             return
-        for waiter in waiters:
-            is_leg = waiter.run_id == str(job.run_id)
-            if not is_leg and self._has_spare(job):
-                return
-            if self.held_back.take(waiter) and self._call(waiter, after=runner):
-                return
+        if runner.next_called:
+            self._follow(runner.next_called, after=runner)
+            return
+        over: list[Waiter] = []
+        for waiter in self.held_back.behind(place):
+            if not self._still_waits(waiter):
+                over.append(waiter)
+                continue
+            if not waiter.is_leg(place) and self._has_spare(place):
+                break
+            if not self._choose(waiter, after=runner):
+                # another who heard of this end is at it
+                break
+            if self.held_back.take(waiter):
+                self._follow(waiter.runner_id, after=runner)
+                break
+            # another end has called it
+            self._choose_again(waiter, after=runner)
+        self.held_back.strike(over)
 
-    def _call(self, waiter: Waiter, *, after: Runner) -> bool:
-        """Start the runner that follows one that got no job, if that still holds of it."""
+    def _still_waits(self, waiter: Waiter) -> bool:
+        """Whether a runner got no job for all that is known now, nor has one that follows it.
+
+        One that follows it already and has no job yet is as good as called: it gets the place.
+        """
         waiting = self.records.find(waiter.runner_id)
-        # what it seemed to have missed may have been heard of since, or its job is cancelled
+        # what it seemed to have missed may have been heard of since
         if waiting is None or not waiting.got_no_job:
             return False
-        try:
-            return self._replace(waiting)
-        except (BotoCoreError, ClientError):
-            # the event comes once more
-            self.held_back.note(waiting)
-            self.records.update(
-                after.runner_id, remove=("next_called_at",), condition="attribute_exists(runner_id)"
-            )
-            raise
+        following = self.records.find(next_runner_id(waiter.runner_id))
+        return following is None or not (following.is_over or following.started_at)
 
-    def _is_first_call(self, runner: Runner) -> bool:
-        called = self.records.update(
-            runner.runner_id,
-            values={"next_called_at": self.records.now},
-            condition="attribute_not_exists(next_called_at)",
+    def _choose(self, waiter: Waiter, *, after: Runner) -> bool:
+        """Write down whom the end of a runner calls; False if that stands there already."""
+        chosen = self.records.update(
+            after.runner_id,
+            values={"next_called": waiter.runner_id},
+            condition="attribute_exists(runner_id) AND attribute_not_exists(next_called)",
         )
-        return called is not None
+        return chosen is not None
 
-    def _has_spare(self, job: Job) -> bool:
-        request = labels.read(job.labels)
+    def _choose_again(self, waiter: Waiter, *, after: Runner) -> None:
+        self.records.update(
+            after.runner_id,
+            remove=("next_called",),
+            condition="next_called = :waiter AND attribute_not_exists(next_called_at)",
+            operands={":waiter": waiter.runner_id},
+        )
+
+    def _follow(self, runner_id: str, *, after: Runner) -> None:
+        """Start the runner that follows one that got no job: twice is as good as once."""
+        waiting = self.records.find(runner_id)
+        if waiting and waiting.got_no_job:
+            self._replace(waiting)
+        self.records.update(
+            after.runner_id,
+            values={"next_called_at": self.records.now},
+            condition="attribute_exists(runner_id)",
+        )
+
+    def _has_spare(self, place: Place) -> bool:
+        request = labels.read(place.labels)
         if isinstance(request, Refusal):
             return False
         return any(self.records.waiting(waiting_labels=request.waiting_labels))
 
-    def _replace(self, runner: Runner) -> bool:
+    def _replace(self, runner: Runner) -> None:
         """Start another one like a runner, for the job that it was started for.
-
-        Returns:
-            False if it was started before.
 
         Raises:
             RuntimeError: if its life has left no trace, which it does for 90 days.
@@ -292,7 +320,6 @@ class Dispatcher:
         if not isinstance(outcome, Known):
             logger.info("runner replaced", runner_id=runner.runner_id, by=next_id)
             count("RunnerReplaced")
-        return not isinstance(outcome, Known)
 
     def _release_ended(self, event: JobEvent, *, cause: str) -> None:
         values = {"job_status": event.job.conclusion or "completed", **event.stamp}

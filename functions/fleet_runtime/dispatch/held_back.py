@@ -28,6 +28,31 @@ that are not noted."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a job leaves free for another at its end.
+
+    Attributes:
+        repository: The job's.
+        labels: What it asked for, or what its runner has where that is not known.
+        run_id: The run that it was of.
+    """
+
+    repository: str
+    labels: Sequence[object]
+    run_id: int | None
+
+    @classmethod
+    def of_job(cls, job: Job) -> Place:
+        """The place of a job, as GitHub tells of its end."""
+        return cls(repository=job.repository, labels=job.labels, run_id=job.run_id)
+
+    @classmethod
+    def of_runner(cls, runner: Runner) -> Place:
+        """The place of the job that a runner had, of which nobody has told yet."""
+        return cls(repository=runner.repository, labels=runner.runner_labels, run_id=runner.run_id)
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldBack:
     """Runners that got no job, an entry of the ledger for each repository and set of labels.
 
@@ -49,12 +74,12 @@ class HeldBack:
                 operands={":most": _MOST_NOTED},
             )
 
-    def behind(self, job: Job) -> Sequence[Waiter]:
-        """List those that may have waited for a job: first its own run's, the oldest first."""
-        entry = _entry(job.repository, job.labels)
+    def behind(self, place: Place) -> Sequence[Waiter]:
+        """List those that may have waited for a place: first of its own run, the oldest first."""
+        entry = _entry(place.repository, place.labels)
         noted = texts(self.ledger.get(entry), "runners") if entry else ()
         found = [Waiter(entry=entry, note=note) for note in noted]
-        return sorted(found, key=lambda one: (one.run_id != str(job.run_id), one.order))
+        return sorted(found, key=lambda one: (not one.is_leg(place), one.order))
 
     def take(self, waiter: Waiter) -> bool:
         """Take one off the list; False if somebody else did."""
@@ -66,11 +91,19 @@ class HeldBack:
         )
         return taken is not None
 
+    def strike(self, waiters: Sequence[Waiter]) -> None:
+        """Take those off their list that wait no more, in one write."""
+        if waiters:
+            self.ledger.update(
+                waiters[0].entry,
+                discard={"runners": frozenset(waiter.note for waiter in waiters)},
+                condition="attribute_exists(runners)",
+            )
+
     def forget(self, job: Job, *, own_id: str) -> None:
         """Take all off the list that were started for a job."""
-        for waiter in self.behind(job):
-            if first_runner_id(waiter.runner_id) == own_id:
-                self.take(waiter)
+        waiters = self.behind(Place.of_job(job))
+        self.strike([one for one in waiters if first_runner_id(one.runner_id) == own_id])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +118,9 @@ class Waiter:
     entry: str
     note: str
 
-    @property
-    def run_id(self) -> str:
-        """The run that its own job is of."""
-        return self.note.partition("/")[0]
+    def is_leg(self, place: Place) -> bool:
+        """Whether its own job is of the run that a place came free in."""
+        return self.note.partition("/")[0] == str(place.run_id)
 
     @property
     def runner_id(self) -> str:

@@ -270,7 +270,7 @@ def _began_at(job: Job) -> int:
 
 def _ran(job: Job, *, at: int) -> bool:
     ended = job.completed_at if job.status == "completed" else None
-    return _has_begun(job) and _began_at(job) <= at and (ended is None or ended > at)
+    return _has_begun(job) and _began_at(job) <= at and (ended is None or ended >= at)
 
 
 def _came_to_nothing(runner: Runner) -> bool:

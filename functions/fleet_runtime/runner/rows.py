@@ -93,6 +93,8 @@ class Runner:
     explained_as: str
     taken_back_at: int | None
     left_at: int | None
+    next_called: str
+    next_called_at: int | None
 
     @classmethod
     def from_item(cls, item: Item) -> Runner:
@@ -140,6 +142,8 @@ class Runner:
             explained_as=text(item, "explained_as"),
             taken_back_at=number(item, "taken_back_at"),
             left_at=number(item, "left_at"),
+            next_called=text(item, "next_called"),
+            next_called_at=number(item, "next_called_at"),
         )
 
     @property
@@ -179,6 +183,11 @@ class Runner:
         """Whether it waited for a job until its time was over, and has not failed."""
         is_over = self.status == "OFFLINE" and self.released_at is None
         return is_over and self.claimed_at is not None and self.started_at is None
+
+    @property
+    def has_run_a_job(self) -> bool:
+        """Whether its life has ended after a job on it, and it has not failed."""
+        return self.status == "OFFLINE" and self.started_at is not None
 
     @property
     def waits(self) -> bool:

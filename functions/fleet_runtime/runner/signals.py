@@ -239,7 +239,7 @@ class Signals:
             return row
         if row.waiting_for not in ("runner", "job", "completion"):
             return row
-        # a runner that Spot or a person stops winds down and exits 0 too
+        # a runner that Spot or a person stops may wind down and exit 0 too
         code = task.exit_code if task.stop_code == "EssentialContainerExited" else None
         if row.waiting_for == "completion" and (code == 0 or row.completed_at is not None):
             self._succeed(row, signal="stopped")

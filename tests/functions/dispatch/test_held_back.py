@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from fleet_runtime.dispatch.held_back import HeldBack
+from fleet_runtime.dispatch.held_back import HeldBack, Place
 from fleet_runtime.job.job import Job
 
 from ..aws_stand_in import ENVIRONMENT, RUNNER, Aws
@@ -51,10 +53,36 @@ def legs(aws: Aws, dispatch: Any) -> Any:
             "claimed_at": 50,
         }
         aws.put_row(**{k: v for k, v in (row | values).items() if v is not None})
-        detail = {"name": runner_id, "status": "SUCCEEDED"}
-        dispatch({"detail-type": "Step Functions Execution Status Change", "detail": detail})
+        execution_ended(dispatch, runner_id)
 
     return in_vain
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after it is done."""
+
+
+def execution_ends(aws: Aws, dispatch: Any) -> None:
+    """The state machine writes the end of a runner's life, and Step Functions tells of it."""
+    aws.dynamodb.update_item(
+        TableName="runners",
+        Key={"runner_id": {"S": RUNNER}},
+        UpdateExpression="SET #status = :over",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":over": {"S": "OFFLINE"}},
+    )
+    execution_ended(dispatch, RUNNER)
+
+
+def execution_ended(dispatch: Any, runner_id: str) -> None:
+    detail = {"name": runner_id, "status": "SUCCEEDED"}
+    dispatch({"detail-type": "Step Functions Execution Status Change", "detail": detail})
+
+
+def unheard(aws: Aws, **values: Any) -> None:
+    """The row of a runner whose job GitHub has told nothing of: its hook has."""
+    row = {"run_id": RUN, "job_id": 2832853555, "runner_labels": LABELS, "started_at": 60}
+    aws.park("completion", **row | values)
 
 
 def started(aws: Aws) -> list[str]:
@@ -72,19 +100,42 @@ def test_the_end_of_a_job_starts_the_next_of_those_that_waited_for_it(
     assert started(aws) == ["fleet-200-1-r2"], "the same event again frees no other place"
 
 
-def test_one_that_was_followed_already_is_passed_over(aws: Aws, dispatch: Any, legs: Any) -> None:
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"status": "RUNNING", "started_at": 70}, ["fleet-300-1-r1"]),
+        ({"status": "OFFLINE", "claimed_at": 70}, ["fleet-300-1-r1"]),
+        ({"status": "STARTING"}, ["fleet-200-1-r1"]),
+    ],
+    ids=["which has a job", "which got none", "which has none yet: the place is its"],
+)
+def test_one_that_was_followed_already_is_passed_over(
+    aws: Aws, dispatch: Any, legs: Any, values: dict[str, Any], names: list[str]
+) -> None:
     legs("fleet-200-1")
     legs("fleet-300-1")
-    known = {"fleet-200-1-r1"}
-
-    def start(params: dict[str, Any]) -> Any:
-        if params["name"] in known:
-            return "ExecutionAlreadyExists"
-        return {"executionArn": "arn:x", "startDate": datetime.now(UTC)}
-
-    aws.sfn.answers["StartExecution"] = start
+    aws.put_row(runner_id="fleet-200-1-r1", **values)
     dispatch(sample("completed"))
-    assert started(aws) == ["fleet-200-1-r1", "fleet-300-1-r1"]
+    assert started(aws) == names, "under the name of one that is there nobody is started"
+    dispatch(sample("completed"))
+    assert started(aws) == names
+
+
+def test_hundreds_that_wait_no_more_cost_two_reads_each_once(
+    aws: Aws, dispatch: Any, legs: Any
+) -> None:
+    notes = [f"{RUN}/fleet-{number}-1" for number in range(1, 301)]
+    legs("fleet-500-1")
+    (entry,) = [
+        row["entry"]["S"]
+        for row in aws.dynamodb.scan(TableName="ledger")["Items"]
+        if row["entry"]["S"].startswith("held-back/")
+    ]
+    aws.ledger.update(entry, add={"runners": frozenset(notes)})
+    dispatch(sample("completed"))
+    assert started(aws) == ["fleet-500-1-r1"]
+    assert "runners" not in aws.ledger.get(entry)
+    assert len(aws.sfn.named("DescribeExecution")) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,15 +196,94 @@ def test_a_runner_whose_job_was_heard_of_after_its_end_calls_nobody_for_it(
     assert started(aws) == ["fleet-300-1-r1"]
 
 
+@pytest.mark.parametrize("again", ["the same event", "the execution's end"])
+@pytest.mark.parametrize("operation", ["StartExecution", "DescribeExecution"])
 def test_a_place_that_came_free_is_not_lost_with_a_call_that_fails(
-    aws: Aws, dispatch: Any, legs: Any
+    aws: Aws, dispatch: Any, legs: Any, operation: str, again: str
 ) -> None:
     legs("fleet-200-1", run_id=7)
-    aws.sfn.fail("StartExecution", "ServiceUnavailable")
+    legs("fleet-300-1")
+    answer = aws.sfn.answers.pop(operation, None)
+    aws.sfn.fail(operation, "ServiceUnavailable")
     with pytest.raises(ClientError):
         dispatch(sample("completed"))
-    aws.sfn.answers.pop("StartExecution")
+    aws.sfn.answers.pop(operation)
+    if answer:
+        aws.sfn.answers[operation] = answer
     aws.sfn.calls.clear()
+    if again == "the same event":
+        dispatch(sample("completed"))
+    else:
+        execution_ends(aws, dispatch)
+    assert started(aws) == ["fleet-300-1-r1"]
+    dispatch(sample("completed"))
+    assert started(aws) == ["fleet-300-1-r1"], "and each place is filled once"
+
+
+@pytest.mark.parametrize("call", range(1, 17))
+def test_whenever_a_process_dies_each_end_starts_one_and_loses_none(
+    aws: Aws, dispatch: Any, legs: Any, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """It is killed behind its n-th call, whatever that is; Lambda brings the event once more."""
+    legs("fleet-200-1", run_id=7)
+    legs("fleet-300-1", run_id=7)
+    aws.sfn.calls.clear()
+    left = call
+
+    def dying(self: BaseClient, operation: str, params: Any) -> Any:
+        nonlocal left
+        answer = make_api_call(self, operation, params)
+        left -= 1
+        if left == 0:
+            raise Killed
+        return answer
+
+    make_api_call = BaseClient._make_api_call
+    with monkeypatch.context() as patched, suppress(Killed):
+        patched.setattr(BaseClient, "_make_api_call", dying)
+        dispatch(sample("completed"))
+    assert left <= 1, "there are so many calls, and one more is none"
+    dispatch(sample("completed"))
+    execution_ends(aws, dispatch)
+    assert set(started(aws)) == {"fleet-200-1-r1"}
+
+
+def test_the_end_of_an_execution_starts_the_next_where_no_webhook_comes(
+    aws: Aws, dispatch: Any, legs: Any
+) -> None:
+    legs("fleet-300-1")
+    legs("fleet-200-1")
+    unheard(aws)
+    execution_ends(aws, dispatch)
+    assert started(aws) == ["fleet-200-1-r1"]
+    execution_ended(dispatch, RUNNER)
+    dispatch(sample("completed"))
+    assert started(aws) == ["fleet-200-1-r1"], "it is one end, however often it is told"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"completed_at": 70}, id="GitHub has told of it"),
+        pytest.param({"runner_labels": "self-hosted,gpu"}, id="others waited for it"),
+        pytest.param({"repository": "octo-org/other"}, id="in another repository"),
+    ],
+)
+def test_an_execution_whose_end_frees_no_place_starts_nobody(
+    aws: Aws, dispatch: Any, legs: Any, values: dict[str, Any]
+) -> None:
+    legs("fleet-200-1")
+    unheard(aws, **values)
+    execution_ends(aws, dispatch)
+    assert started(aws) == []
+
+
+def test_a_runner_that_failed_has_freed_no_place_yet(aws: Aws, dispatch: Any, legs: Any) -> None:
+    """GitHub takes its job for running, for a quarter of an hour perhaps, and says so then."""
+    legs("fleet-200-1")
+    unheard(aws, status="FAILED", error="Runner.TaskStopped")
+    execution_ended(dispatch, RUNNER)
+    assert started(aws) == []
     dispatch(sample("completed"))
     assert started(aws) == ["fleet-200-1-r1"]
 
@@ -184,5 +314,6 @@ def test_one_that_waits_is_called_by_one_end_alone(aws: Aws, dispatch: Any, legs
     legs("fleet-300-1")
     ended = Job.read(sample("completed")["workflow_job"], repository="octo-org/example")
     held_back = HeldBack(ledger=aws.ledger)
-    both = [held_back.behind(ended)[0], held_back.behind(ended)[0]]
+    place = Place.of_job(ended)
+    both = [held_back.behind(place)[0], held_back.behind(place)[0]]
     assert [held_back.take(waiter) for waiter in both] == [True, False]

@@ -13,7 +13,7 @@ import pytest
 
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
-from fleet_runtime.dispatch.held_back import HeldBack
+from fleet_runtime.dispatch.held_back import HeldBack, Place
 from fleet_runtime.job.job import Job
 from fleet_runtime.reconciliation.demand import (
     Legs,
@@ -34,6 +34,8 @@ MINUTE = 60
 BOOT_SECONDS = 45
 RECONCILE_SECONDS = 120
 STEP_SECONDS = 15
+TASK_END_SECONDS = 30
+"""From a job's end until its task has stopped and its execution has ended."""
 
 
 @dataclass
@@ -45,7 +47,9 @@ class Clockwork:
         seconds: How long each takes.
         at_once: How many GitHub lets run, by the time.
         idle_seconds: How long a runner waits for one.
-        held_back: What the fleet's events note, None if none of ``completed`` is ever heard.
+        held_back: What the fleet's events note, None if not even the ends of its own executions
+            are heard of.
+        hears_after: How long after its end the fleet hears of that of a job.
     """
 
     legs: int
@@ -53,6 +57,7 @@ class Clockwork:
     at_once: int
     idle_seconds: int
     held_back: HeldBack | None
+    hears_after: int = 0
     nobody_until: int = 0
     all_from: int | None = None
     jobs: dict[int, Job] = field(default_factory=dict)
@@ -66,6 +71,7 @@ class Clockwork:
             self.start(own_runner_id(one, prefix="fleet"), now=0)
         for now in range(0, 24 * 60 * MINUTE, STEP_SECONDS):
             self.end_legs(now)
+            self.hear(now)
             self.end_idle(now)
             self.assign(now)
             if now % RECONCILE_SECONDS == MINUTE:
@@ -73,6 +79,12 @@ class Clockwork:
             if all(one.status == "completed" for one in self.jobs.values()):
                 return now
         raise AssertionError([one for one in self.jobs.values() if one.status != "completed"])
+
+    def waits(self) -> Iterator[int]:
+        """For each leg that another had to end for: how long after that it began."""
+        began = sorted(one.started_at or 0 for one in self.jobs.values())
+        ended = sorted(one.completed_at or 0 for one in self.jobs.values())
+        return (after - before for before, after in zip(ended, began[self.at_once :], strict=False))
 
     def start(self, name: str, *, now: int) -> None:
         assert name not in self.rows
@@ -111,15 +123,22 @@ class Clockwork:
                 self.jobs[one.job_id] = replace(one, status="completed", completed_at=now)
                 name = one.runner_name or ""
                 self.rows[name] = replace(self.rows[name], status="OFFLINE", ended_at=now)
+
+    def hear(self, now: int) -> None:
+        for one in self.jobs.values():
+            if one.completed_at is not None and one.completed_at + self.hears_after == now:
                 self.call_next(one, now)
 
     def call_next(self, one: Job, now: int) -> None:
         """What the dispatcher does when it hears of an end: see ``test_held_back.py``."""
-        for waiter in self.held_back.behind(one) if self.held_back else ():
+        place = Place.of_runner(self.rows[one.runner_name or ""])
+        for waiter in self.held_back.behind(place) if self.held_back else ():
             assert self.held_back
             assert self.held_back.take(waiter)
-            if (following := next_runner_id(waiter.runner_id)) not in self.rows:
-                self.start(following, now=now)
+            following = self.rows.get(name := next_runner_id(waiter.runner_id))
+            if following is None:
+                self.start(name, now=now)
+            if following is None or not (following.is_over or following.started_at):
                 return
 
     def end_idle(self, now: int) -> None:
@@ -152,29 +171,34 @@ class Clockwork:
 
 
 @pytest.mark.parametrize("idle_seconds", [600, 360], ids=["its own time", "GitHub's patience"])
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+@pytest.mark.parametrize(
+    "hears_after", [0, TASK_END_SECONDS, None], ids=["webhooks", "no webhook", "nothing"]
+)
 @pytest.mark.parametrize(
     ("legs", "minutes", "at_once"),
     [(10, 12, 1), (10, 5, 1), (6, 25, 1), (30, 12, 5), (12, 90, 2)],
     ids=str,
 )
 def test_legs_behind_max_parallel_wait_two_minutes_each_at_most(
-    *, aws: Aws, legs: int, minutes: int, at_once: int, heard: bool, idle_seconds: int
+    *, aws: Aws, legs: int, minutes: int, at_once: int, hears_after: int | None, idle_seconds: int
 ) -> None:
+    """Three where nothing reaches the fleet, not even from its own account: by its lists alone."""
     ledger = Ledger(dynamodb=client("dynamodb"), table="ledger")
     world = Clockwork(
         legs=legs,
         seconds=minutes * MINUTE,
         at_once=at_once,
         idle_seconds=idle_seconds,
-        held_back=HeldBack(ledger=ledger) if heard else None,
+        held_back=None if hears_after is None else HeldBack(ledger=ledger),
+        hears_after=hears_after or 0,
     )
     waves = -(-legs // at_once)
     ended = world.run() / MINUTE
     # a runner that was missing is found within two minutes, and boots
-    patience = BOOT_SECONDS / MINUTE if heard else 2 + BOOT_SECONDS / MINUTE
-    assert ended <= waves * minutes + waves * (patience + 2 * STEP_SECONDS / MINUTE)
-    assert ended <= waves * (minutes + (2 if heard else 3))
+    patience = (RECONCILE_SECONDS if hears_after is None else hears_after) + BOOT_SECONDS
+    assert ended <= waves * (minutes + (patience + 2 * STEP_SECONDS) / MINUTE)
+    most = RECONCILE_SECONDS + BOOT_SECONDS + STEP_SECONDS if hears_after is None else 120
+    assert max(world.waits()) <= most
     # the first of each, one for each that was held back, and a few to see
     assert len(world.rows) <= 2 * legs + 2 * ended / 60
 

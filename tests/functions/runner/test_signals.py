@@ -173,12 +173,14 @@ def test_a_task_that_is_stopped_does_not_speak_for_its_version(aws: Aws, dispatc
     assert aws.resumed[0][1] == "Runner.TaskStopped"
 
 
+@pytest.mark.parametrize("exit_code", [143, 0])
 @pytest.mark.parametrize("stop_code", ["SpotInterruption", "UserInitiated"])
-def test_a_runner_that_is_stopped_winds_down_and_exits_0_all_the_same(
-    aws: Aws, dispatch: Any, stop_code: str
+def test_a_runner_that_is_stopped_has_not_done_its_job_whatever_it_exits_with(
+    aws: Aws, dispatch: Any, stop_code: str, exit_code: int
 ) -> None:
+    """The shipped entrypoint exits with 143 on SIGTERM, a ready image's may exit 0."""
     aws.park("completion")
-    dispatch(stopped(stopCode=stop_code))
+    dispatch(stopped(stopCode=stop_code, containers=[{"name": "runner", "exitCode": exit_code}]))
     ((_, error, cause),) = aws.resumed
     assert error == "Runner.TaskStopped"
     assert stop_code in cause
