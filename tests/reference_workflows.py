@@ -53,7 +53,8 @@ const evaluated = (expression, contexts) => {
     const tree = new Parser(tokens, Object.keys(contexts), []).parse();
     stage = "evaluation";
     const known = JSON.parse(JSON.stringify(contexts), data.reviver);
-    return {value: plain(new Evaluator(tree, known).evaluate())};
+    const value = tree ? new Evaluator(tree, known).evaluate() : new data.Null();
+    return {value: plain(value)};
   } catch (error) {
     return {error: stage, message: error.message};
   }

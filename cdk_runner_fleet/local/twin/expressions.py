@@ -5,7 +5,8 @@ those of a job's own keys: whether it runs, where, how often and under which nam
 steps are left to act.
 
 Source: docs.github.com, "Evaluate expressions in workflows and actions"; where that is silent,
-npm @actions/expressions 0.3.61, which tests/local/twin compares with.
+npm @actions/expressions 0.3.61, which tests/local/twin compares with. What that leaves out, the
+memory and which arguments are evaluated at all, is as in src/Sdk/Expressions of actions/runner.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Literal
 
 from cdk_runner_fleet.local.twin.coercions import (
@@ -39,15 +41,21 @@ __all__ = [
     "Scope",
     "item_of",
     "parse",
+    "together",
 ]
 
 MAX_LENGTH = 21_000
 MAX_DEPTH = 50
-MAX_CHARACTERS = 5 * 2**20
-"""Of what a function returns: GitHub ends an expression that takes more than 10 MiB, at two bytes
-a character."""
+MAX_JSON_DEPTH = 99
+MAX_MEMORY = 10 * 2**20
+"""Bytes: what GitHub gives an expression of a workflow file."""
+_BYTES_OF_CHARACTER = 2
+_BYTES_OF_TEXT = 26
+_BYTES_OF_OTHERS = 24
 
-Node = Callable[["Scope"], Value]
+Node = Callable[["_Evaluation"], Value]
+_Argument = Callable[[], Value]
+"""Evaluated when a function asks for it: what it does not ask for may be wrong."""
 _Kind = Literal["lexing", "parsing", "evaluation"]
 
 
@@ -73,11 +81,13 @@ class Scope:
             there is null.
         status: `success`, `failure`, `cancelled` or `skipped`: how the jobs before went.
         cancelled: whether the run is cancelled.
+        memory: bytes that the values of one expression may take at a time.
     """
 
     contexts: Mapping[str, Value] = field(default_factory=dict)
     status: str = "success"
     cancelled: bool = False
+    memory: int = MAX_MEMORY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +102,7 @@ class Expression:
     """
 
     source: str
-    value: Node
+    value: Callable[[Scope], Value]
     asks_status: bool
     is_text: bool
 
@@ -101,7 +111,7 @@ def parse(source: str, *, contexts: Collection[str], functions: Collection[str] 
     """Reads an expression.
 
     Args:
-        source: without `${{` and `}}`.
+        source: without `${{` and `}}`; nothing is null.
         contexts: names that may be used where it stands.
         functions: functions that may be used there besides those that may be used everywhere;
             `name()` is one that takes no arguments there.
@@ -112,55 +122,98 @@ def parse(source: str, *, contexts: Collection[str], functions: Collection[str] 
     return _Parser(source, contexts, functions).expression()
 
 
+def together(pieces: Iterable[str]) -> str:
+    """Pieces as one text.
+
+    Raises:
+        ExpressionError: it would be more than `MAX_MEMORY`. A format string of a few kilobytes
+            can name a text of megabytes thousands of times.
+    """
+    kept: list[str] = []
+    size = 0
+    for piece in pieces:
+        kept.append(piece)
+        size += len(piece) * _BYTES_OF_CHARACTER
+        if size > MAX_MEMORY:
+            raise _too_large()
+    return "".join(kept)
+
+
+def _too_large() -> ExpressionError:
+    return ExpressionError("The maximum allowed memory size was exceeded")
+
+
 # Functions
 
 
-def _contains(where: Value, item: Value) -> bool:
-    if isinstance(where, list):
-        return any(same(item, candidate) for candidate in where)
-    if not is_simple(where) or not is_simple(item):
+def _contains(where: _Argument, item: _Argument) -> bool:
+    found = where()
+    if isinstance(found, list):
+        return bool(found) and any(map(partial(same, item()), found))
+    if not is_simple(found):
         return False
-    return as_text(item).lower() in as_text(where).lower()
+    wanted = item()
+    return is_simple(wanted) and as_text(wanted).lower() in as_text(found).lower()
 
 
-def _starts_with(text: Value, start: Value) -> bool:
-    if not is_simple(text) or not is_simple(start):
+def _starts_with(text: _Argument, start: _Argument) -> bool:
+    whole = text()
+    if not is_simple(whole):
         return False
-    return upper(as_text(text)).startswith(upper(as_text(start)))
+    part = start()
+    return is_simple(part) and upper(as_text(whole)).startswith(upper(as_text(part)))
 
 
-def _ends_with(text: Value, end: Value) -> bool:
-    if not is_simple(text) or not is_simple(end):
+def _ends_with(text: _Argument, end: _Argument) -> bool:
+    whole = text()
+    if not is_simple(whole):
         return False
-    return upper(as_text(text)).endswith(upper(as_text(end)))
+    part = end()
+    return is_simple(part) and upper(as_text(whole)).endswith(upper(as_text(part)))
 
 
-def _format(template: Value, *values: Value) -> str:
-    text = as_text(template)
+_FIELD = re.compile(r"\{\{|\}\}|\{(0*[0-9]{1,3})(?::((?:[^}]|\}\})*+))?\}|[{}]")
 
-    def piece(match: re.Match[str]) -> str:
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        if match[1] is None:
+
+def _format(template: _Argument, *values: _Argument) -> str:
+    text = as_text(template())
+    fields = list(_FIELD.finditer(text))
+    for found in fields:
+        if found[0] in ("{", "}"):
             raise ExpressionError(f"The following format string is invalid: {text}")
-        if int(match[1]) >= len(values):
+        if found[1] and int(found[1]) >= len(values):
             raise ExpressionError(
                 f"The following format string references more arguments than were supplied: {text}"
             )
-        return as_text(values[int(match[1])])
+        if found[2]:
+            raise ExpressionError(f"The format specifiers '{found[2]}' are not valid: {text}")
 
-    return re.sub(r"\{\{|\}\}|\{([0-9]+)[^}]*\}|[{}]", piece, text)
+    @cache
+    def argument(index: int) -> str:
+        return as_text(values[index]())
+
+    def pieces() -> Iterator[str]:
+        at = 0
+        for found in fields:
+            yield text[at : found.start()]
+            yield argument(int(found[1])) if found[1] else found[0][0]
+            at = found.end()
+        yield text[at:]
+
+    return together(pieces())
 
 
-def _from_json(value: Value) -> Value:
-    text = as_text(value)
+def _from_json(value: _Argument) -> Value:
+    text = as_text(value())
     try:
-        return json.loads(
-            text,
-            parse_int=lambda digits: number(float(digits)),
-            parse_float=lambda digits: number(float(digits)),
-            parse_constant=_no_constant,
-            object_pairs_hook=lambda pairs: members(dict(pairs)),
+        return _shallow(
+            json.loads(
+                text,
+                parse_int=lambda digits: number(float(digits)),
+                parse_float=lambda digits: number(float(digits)),
+                parse_constant=_no_constant,
+                object_pairs_hook=lambda pairs: members(dict(pairs)),
+            )
         )
     except (ValueError, RecursionError) as error:
         raise ExpressionError(f"fromJSON() was given {text[:80]!r}: {error}") from error
@@ -170,19 +223,37 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _join(items: Value, separator: Value = ",") -> str:
-    if not isinstance(items, list):
-        return as_text(items) if is_simple(items) else ""
-    return (as_text(separator) if is_simple(separator) else ",").join(map(as_text, items))
+def _shallow(value: Value) -> Value:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH}")
+        level = [inner for item in level for inner in _items(item)]
+    return value
 
 
-def _case(*values: Value) -> Value:
-    for wanted, value in zip(values[:-1:2], values[1::2], strict=True):
-        if not isinstance(wanted, bool):
+def _join(items: _Argument, separator: _Argument = lambda: ",") -> str:
+    found = items()
+    if not isinstance(found, list):
+        return as_text(found) if is_simple(found) else ""
+    between = separator() if len(found) > 1 else ""
+    text = as_text(between) if is_simple(between) else ","
+    return together(
+        piece
+        for index, item in enumerate(found)
+        for piece in (text if index else "", as_text(item))
+    )
+
+
+def _case(*arguments: _Argument) -> Value:
+    for predicate, value in zip(arguments[:-1:2], arguments[1::2], strict=True):
+        holds = predicate()
+        if not isinstance(holds, bool):
             raise ExpressionError("case predicate must evaluate to a boolean value")
-        if wanted:
-            return value
-    return values[-1]
+        if holds:
+            return value()
+    return arguments[-1]()
 
 
 @dataclass(frozen=True)
@@ -218,7 +289,7 @@ _EVERYWHERE: Mapping[str, _Function] = {
     "fromjson": _Function(1, 1, _from_json),
     "join": _Function(1, 2, _join),
     "startswith": _Function(2, 2, _starts_with),
-    "tojson": _Function(1, 1, as_json),
+    "tojson": _Function(1, 1, lambda value: as_json(value())),
 }
 STATUS_FUNCTIONS: Mapping[str, _Function] = {
     "always": _Function(0, 0, lambda _: True),
@@ -286,14 +357,12 @@ class _Parser:
         self._tokens = self._read_tokens()
 
     def expression(self) -> Expression:
-        if not self._tokens:
-            raise ExpressionError("An expression was expected", kind="parsing")
-        value = self._whole()
+        value = self._whole() if self._tokens else _constant(None)
         if self._position < len(self._tokens):
             raise self._unexpected()
         return Expression(
             source=self._source,
-            value=value,
+            value=lambda scope: value(_Evaluation(scope)),
             asks_status=self._asks_status,
             is_text=len(self._tokens) == 1 and self._tokens[0].kind == "text",
         )
@@ -403,14 +472,14 @@ class _Parser:
             self._depth -= 1
         *first, last = nodes
 
-        def value(scope: Scope) -> Value:
+        def value(evaluation: _Evaluation) -> Value:
             for node in first:
-                found = node(scope)
+                found = node(evaluation)
                 if stops(found):
                     return found
-            return last(scope)
+            return last(evaluation)
 
-        return value if first else last
+        return _counted(value) if first else last
 
     def _equality(self) -> Node:
         node = self._comparison()
@@ -429,7 +498,7 @@ class _Parser:
             self._deeper()
             node = self._unary()
             self._depth -= 1
-            return lambda scope: not truthy(node(scope))
+            return _counted(lambda evaluation: not truthy(node(evaluation)))
         return self._indexed()
 
     def _indexed(self) -> Node:
@@ -452,7 +521,7 @@ class _Parser:
             raise self._unexpected()
         name = self._tokens[self._position].text
         self._position += 1
-        return lambda _: name
+        return _constant(name)
 
     def _primary(self) -> tuple[Node, bool]:
         """A value, and whether an index may follow it."""
@@ -468,13 +537,13 @@ class _Parser:
         self._position += 1
         if token.kind == "name":
             return self._call(token) if self._take("(") else self._named(token), True
-        return (lambda _: token.value), False
+        return _constant(token.value), False
 
     def _named(self, token: _Token) -> Node:
         name = token.text.lower()
         if name not in self._contexts:
             raise self._error(f"Unrecognized named-value: '{token.text}'", token.at)
-        return lambda scope: scope.contexts.get(name)
+        return _counted(lambda evaluation: evaluation.scope.contexts.get(name))
 
     def _call(self, token: _Token) -> Node:
         arguments: list[Node] = []
@@ -499,23 +568,57 @@ class _Parser:
             )
         call = function.call
         if name in _EVERYWHERE:
-            return lambda scope: _bounded(call(*[argument(scope) for argument in arguments]))
+            return _counted(
+                lambda evaluation: call(*[partial(each, evaluation) for each in arguments])
+            )
         self._asks_status |= name in STATUS_FUNCTIONS
-        return lambda scope: call(scope, *[argument(scope) for argument in arguments])
+        return _counted(
+            lambda evaluation: call(evaluation.scope, *[each(evaluation) for each in arguments])
+        )
 
 
 # Evaluating
 
 
-def _bounded(value: Value) -> Value:
-    if isinstance(value, str) and len(value) > MAX_CHARACTERS:
-        raise ExpressionError("The maximum allowed memory size was exceeded")
+@dataclass
+class _Evaluation:
+    """One evaluation of an expression.
+
+    Args:
+        scope: what it sees.
+        held: bytes that its values take now.
+    """
+
+    scope: Scope
+    held: int = 0
+
+
+def _counted(node: Node) -> Node:
+    """A node whose value is counted; one that is simple lets go of what it was made from."""
+
+    def value(evaluation: _Evaluation) -> Value:
+        before = evaluation.held
+        found = node(evaluation)
+        if is_simple(found):
+            evaluation.held = before
+        if isinstance(found, str):
+            evaluation.held += _BYTES_OF_TEXT + len(found) * _BYTES_OF_CHARACTER
+        else:
+            evaluation.held += _BYTES_OF_OTHERS
+        if evaluation.held > evaluation.scope.memory:
+            raise _too_large()
+        return found
+
     return value
+
+
+def _constant(value: Value) -> Node:
+    return _counted(lambda _: value)
 
 
 def _compared(left: Node, operator: str, right: Node) -> Node:
     holds = _COMPARISONS[operator]
-    return lambda scope: holds(left(scope), right(scope))
+    return _counted(lambda evaluation: holds(left(evaluation), right(evaluation)))
 
 
 _COMPARISONS: Mapping[str, Callable[[Value, Value], bool]] = {
@@ -530,16 +633,19 @@ _COMPARISONS: Mapping[str, Callable[[Value, Value], bool]] = {
 
 def _looked_up(node: Node, index: Node | None) -> Node:
     if index is None:
-        return lambda scope: _Filtered(_items(node(scope)))
+        return _counted(lambda evaluation: _Filtered(_items(node(evaluation))))
 
-    def value(scope: Scope) -> Value:
-        found, key = node(scope), index(scope)
+    def value(evaluation: _Evaluation) -> Value:
+        found = node(evaluation)
+        if is_simple(found):
+            return None
+        key = index(evaluation)
         if isinstance(found, _Filtered):
             each = (item_of(item, key, _MISSING) for item in found)
             return _Filtered(item for item in each if item is not _MISSING)
         return item_of(found, key)
 
-    return value
+    return _counted(value)
 
 
 _MISSING = object()

@@ -17,6 +17,7 @@ from cdk_runner_fleet.local.twin.expressions import (
     ExpressionError,
     Scope,
     parse,
+    together,
 )
 
 __all__ = [
@@ -62,7 +63,7 @@ class Template:
         """What it comes to: text, unless one expression is all of it."""
         if self.whole:
             return self.whole.value(scope)
-        return "".join(
+        return together(
             piece if isinstance(piece, str) else as_text(piece.value(scope))
             for piece in self.pieces
         )
@@ -193,6 +194,8 @@ def _length(piece: str | Expression) -> int:
 def _piece(
     source: str, contexts: Collection[str], functions: Collection[str], *, alone: bool
 ) -> Expression:
+    if not source:
+        raise ExpressionError("An expression was expected", kind="parsing")
     if source != INSERT:
         return parse(source, contexts=contexts, functions=functions)
     if not alone:

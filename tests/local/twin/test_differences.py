@@ -70,7 +70,6 @@ RIGHT = (
     *(
         "format('{0}{1}{0}', 1, 'b')",
         "format('{{0}}')",
-        "format('{0:x}', 1)",
         "format('{{{0}}}', 1)",
     ),
     *("toJSON(list)", "toJSON(map)", 'fromJSON(\'{"a":1,"A":2}\').a', "fromJSON('1e400')"),
@@ -81,7 +80,14 @@ RIGHT = (
         "!!1",
         "!1==false",
     ),
-    *("!" * 49 + "1", "map" + ".a" * 49, "(" * 49 + "1" + ")" * 49, " || ".join(["0"] * 60)),
+    *(
+        "",
+        " ",
+        "!" * 49 + "1",
+        "map" + ".a" * 49,
+        "(" * 49 + "1" + ")" * 49,
+        " || ".join(["0"] * 60),
+    ),
 )
 OPERATORS = ("==", "!=", "<", ">", "<=", ">=", "&&", "||")
 CALLS = (
@@ -108,7 +114,15 @@ EXPRESSION_DIFFERENCES = {
     "'a''''b'": "npm turns only the first of a text's doubled quotes into one",
     'toJSON(fromJSON(\'{"b":1,"2":3}\'))': "a JavaScript object lists whole numbers first",
     "join(list,)": "npm lets a comma end the arguments; GitHub's server refuses it",
-    "": "npm has no value for an empty expression; the twin says that one was expected",
+    "case(true, 1, fromJSON('nope'))": "npm evaluates every argument; GitHub those it comes to",
+    "contains(emptylist, fromJSON('nope'))": "the same",
+    "startsWith(map, fromJSON('nope'))": "the same",
+    "format('a', fromJSON('nope'))": "the same",
+    "join(emptylist, fromJSON('nope'))": "the same",
+    "text[fromJSON('nope')]": "the same, of an index into what has none",
+    "format('{0:x}', 1)": "npm passes over what follows the number; GitHub refuses it",
+    "format('{0 }', 1)": "the same",
+    f"toJSON(fromJSON('{'[' * 100}{']' * 100}'))": "GitHub ends JSON at a depth, npm does not",
 }
 
 

@@ -144,10 +144,14 @@ def test_a_condition_with_text_around_its_expression_always_holds(text: str) -> 
         ("github $ b", "Unexpected symbol: '$'. Located at position 8"),
         ("success()", "Unrecognized function: 'success'"),
         ("-0xFF", "Unexpected symbol: '-0xFF'"),
-        ("", "An expression was expected"),
         ("!" * 50 + "true", "Exceeded max expression depth 50"),
         ("fromJSON('NaN')", "NaN is not JSON"),
         ("format('{0')", "The following format string is invalid: {0"),
+        ("format('{0:x}', 1)", "The format specifiers 'x' are not valid"),
+        ("format('{0 }', 1)", "The following format string is invalid: {0 }"),
+        ("format('{" + "9" * 5000 + "}', 1)", "The following format string is invalid"),
+        ("format('{0}{', fromJSON('nope'))", "The following format string is invalid"),
+        ("toJSON(fromJSON('" + "[" * 500 + "]" * 500 + "'))", "nested deeper than 99"),
         ("format('{1}', 1)", "references more arguments than were supplied: {1}"),
         ("case(1, 2, 3)", "case predicate must evaluate to a boolean value"),
         ("insert", "Unrecognized named-value: 'insert'"),
@@ -157,6 +161,71 @@ def test_what_cannot_be_read_or_evaluated_is_said(expression: str, message: str)
     with pytest.raises(ExpressionError) as raised:
         parse(expression, contexts=SCOPE.contexts).value(SCOPE)
     assert message in str(raised.value)
+
+
+def test_nothing_is_null_and_in_a_file_an_expression_is_expected() -> None:
+    assert parse(" ", contexts=()).value(Scope()) is None
+    for text in ("${{ }}", "a ${{}}"):
+        with pytest.raises(ExpressionError, match="An expression was expected"):
+            interpolate(text, SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("case(true, 1, {wrong})", 1),
+        ("case(true, 1, {wrong}, 2, 3)", 1),
+        ("case(false, {wrong}, 2)", 2),
+        ("contains(fromJSON('[]'), {wrong})", False),
+        ("contains(needs, {wrong})", False),
+        ("startsWith(needs, {wrong})", False),
+        ("endsWith(needs, {wrong})", False),
+        ("format('a{{{{', {wrong})", "a{"),
+        ("join(fromJSON('[1]'), {wrong})", "1"),
+        ("join('a', {wrong})", "a"),
+        ("github.ref[{wrong}]", None),
+        ("true || {wrong}", True),
+    ],
+)
+def test_what_no_function_asks_for_is_not_evaluated(expression: str, value: object) -> None:
+    source = expression.format(wrong="fromJSON('nope')")
+    assert parse(source, contexts=SCOPE.contexts).value(SCOPE) == value
+
+
+def test_an_argument_is_evaluated_once_however_often_a_text_names_it() -> None:
+    asked: list[str] = []
+
+    class Contexts(dict[str, str]):
+        def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+            asked.append(name)
+            return super().get(name, default)
+
+    scope = Scope(contexts=Contexts(github="x"))
+    expression = parse("format('{0}{0}{1}{0}', github, 1)", contexts=("github",))
+    assert (expression.value(scope), asked) == ("xx1x", ["github"])
+
+
+def test_values_that_are_held_at_the_same_time_are_counted_together() -> None:
+    """Two bytes a character: one such text fits into 1 KiB, and two do not."""
+    text = f"format('{{0}}', '{'x' * 300}')"
+    scope = Scope(memory=1024)
+    assert parse(f"startsWith({text}, 'x')", contexts=()).value(scope) is True
+    assert parse(f"startsWith({text}, 'x') && endsWith({text}, 'x')", contexts=()).value(scope)
+    with pytest.raises(ExpressionError, match="The maximum allowed memory size was exceeded"):
+        parse(f"startsWith({text}, {text})", contexts=()).value(scope)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${{ format('" + "{0}" * 4000 + "', github.megabyte) }}",
+        "${{ join(fromJSON('[" + "0," * 4000 + "0]'), github.megabyte) }}",
+        "x" + "${{ github.megabyte }}" * 700,
+    ],
+)
+def test_a_text_that_names_a_long_one_thousands_of_times_is_ended(text: str) -> None:
+    with pytest.raises(ExpressionError, match="The maximum allowed memory size was exceeded"):
+        interpolate(text, Scope(contexts={"github": {"megabyte": "x" * 2**20}}))
 
 
 def test_an_expression_that_would_fill_the_memory_is_ended() -> None:
