@@ -12,12 +12,38 @@ class UnreadableBodyError(Exception):
     """A body is marked as base64 and is not."""
 
 
+class BodyTooLargeError(Exception):
+    """A body has more bytes than anybody would send who means well."""
+
+
 def header(event: Mapping[str, Any], name: str) -> str:
     """Return a header by its lower-case name, empty if it was not sent."""
     for key, value in (event.get("headers") or {}).items():
         if key.lower() == name:
             return str(value)
     return ""
+
+
+def check_size(event: Mapping[str, Any], *, largest: int) -> None:
+    """Refuse a body that is too large, before it is copied, decoded or read.
+
+    API Gateway lets 10 MB through ("Amazon API Gateway quotas").
+
+    Args:
+        event: The request.
+        largest: Bytes.
+
+    Raises:
+        BodyTooLargeError: if it has more.
+    """
+    body = str(event.get("body") or "")
+    if event.get("isBase64Encoded"):
+        size = len(body) * 3 // 4 - body[-2:].count("=")
+    else:
+        # no character has more than four bytes: what is far too large is not encoded
+        size = len(body) if len(body) > largest else len(body.encode("utf-8", "replace"))
+    if size > largest:
+        raise BodyTooLargeError(f"the body is over {largest} bytes")
 
 
 def raw_body(event: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.aws.event_source import EVENT_SOURCE
-from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
+from fleet_runtime.aws.http_api import (
+    BodyTooLargeError,
+    UnreadableBodyError,
+    answer,
+    check_size,
+    header,
+    raw_body,
+)
 from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
 from fleet_runtime.github.signature import is_signed
 from fleet_runtime.job import webhook
@@ -54,11 +61,12 @@ class Intake:
         if not signature:
             return _message(401, "the X-Hub-Signature-256 header is missing")
         try:
+            check_size(event, largest=_LARGEST_BODY)
             body = raw_body(event)
+        except BodyTooLargeError as error:
+            return _message(413, str(error))
         except UnreadableBodyError as error:
             return _message(400, str(error))
-        if len(body) > _LARGEST_BODY:
-            return _message(413, f"the body is over {_LARGEST_BODY} bytes")
         try:
             if not self._is_ours(body, signature):
                 return _message(401, "the signature is wrong: compare the webhook's secret")

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.aws.client import client
-from fleet_runtime.aws.http_api import UnreadableBodyError, answer, header, raw_body
+from fleet_runtime.aws.http_api import (
+    BodyTooLargeError,
+    UnreadableBodyError,
+    answer,
+    check_size,
+    header,
+    raw_body,
+)
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.registrations import Registrations
@@ -19,6 +26,8 @@ from fleet_runtime.runner.reports import read_declaration, read_report
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
+_LARGEST_BODY = 64 * 1024
+"""Bytes; claims, events and heartbeats have less than 2 KiB."""
 _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
 
 
@@ -60,6 +69,10 @@ class RunnerApi:
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a request that came through the HTTP API."""
+        try:
+            check_size(event, largest=_LARGEST_BODY)
+        except BodyTooLargeError as error:
+            return answer(413, {"message": str(error)})
         # a stage other than $default prefixes the path
         match = _PATH.search(event.get("rawPath", ""))
         if match is None:
@@ -88,7 +101,11 @@ class RunnerApi:
         )
 
     def _report(self, runner_id: str, token: str, event: Mapping[str, Any]) -> dict[str, Any]:
-        denied = self.reporting.report(runner_id, read_report(_body(event)), token=token)
+        # the token first: what a stranger sends is not even read
+        runner = self.reporting.reporter(runner_id, token=token)
+        if isinstance(runner, Denied):
+            return _denial(runner)
+        denied = self.reporting.report(runner, read_report(_body(event)))
         return _denial(denied) if denied else answer(202, {"message": "accepted"})
 
 

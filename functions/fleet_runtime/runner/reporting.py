@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fleet_runtime.observability import logger
 from fleet_runtime.runner.claims import Denied, is_token
 from fleet_runtime.runner.reports import EVENTS, HEARTBEAT, JOB_STARTED, Report
-from fleet_runtime.runner.rows import RunnerRecords
+from fleet_runtime.runner.rows import Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
 
@@ -22,12 +22,8 @@ class Reporting:
     records: RunnerRecords
     signals: Signals
 
-    def report(self, runner_id: str, report: Report | None, *, token: str) -> Denied | None:
-        """Take a report; None for one that cannot be read.
-
-        Returns:
-            Why it was not taken, None if it was.
-        """
+    def reporter(self, runner_id: str, *, token: str) -> Runner | Denied:
+        """Find the runner that reports, or why nothing of it is taken."""
         runner = self.records.find(runner_id)
         if runner is None:
             return Denied(status=404, reason="no such runner")
@@ -35,6 +31,15 @@ class Reporting:
             if runner.has_ended:
                 return Denied(status=410, reason="the runner's lifecycle has ended")
             return Denied(status=403, reason="wrong token")
+        return runner
+
+    def report(self, runner: Runner, report: Report | None) -> Denied | None:
+        """Take a report; None for one that cannot be read.
+
+        Returns:
+            Why it was not taken, None if it was.
+        """
+        runner_id = runner.runner_id
         if report is None:
             return Denied(status=400, reason=f"the event must be one of {', '.join(EVENTS)}")
         if report.event == HEARTBEAT:

@@ -32,8 +32,21 @@ def test_401_without_the_header_reads_no_secret(light: LightAws) -> None:
     assert light.calls == []
 
 
-def test_413_for_a_body_over_one_mebibyte(light: LightAws) -> None:
-    assert post(delivery(b" " * (1024 * 1024 + 1)))[0] == 413
+@pytest.mark.parametrize("encoded", [False, True])
+def test_413_for_a_body_over_one_mebibyte(light: LightAws, *, encoded: bool) -> None:
+    assert post(delivery(b" " * (1024 * 1024 + 1), encoded=encoded))[0] == 413
+    assert post(delivery(b" " * (1024 * 1024), encoded=encoded))[0] != 413
+    assert light.calls == ["GetSecretValue"]
+
+
+def test_a_body_that_is_too_large_is_neither_decoded_nor_hashed(
+    light: LightAws, environment: pytest.MonkeyPatch
+) -> None:
+    environment.delattr("fleet_runtime.github.intake.raw_body")
+    environment.delattr("fleet_runtime.github.intake.is_signed")
+    event = delivery(b"") | {"body": "A" * 2_000_000, "isBase64Encoded": True}
+    assert post(event)[0] == 413
+    assert post({**event, "body": "😀" * 300_000, "isBase64Encoded": False})[0] == 413
     assert light.calls == []
 
 

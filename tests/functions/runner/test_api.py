@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ..aws_stand_in import Aws
-from ..entry_points import CLAIM, report
+from ..aws_stand_in import RUNNER, Aws
+from ..entry_points import CLAIM, EVENTS, report
 
 
 def test_404_for_a_runner_that_is_none(post: Any) -> None:
@@ -46,3 +46,26 @@ def test_a_base64_body_is_read(aws: Aws, post: Any) -> None:
     body = base64.b64encode(b'{"event":"job_started"}').decode()
     assert report(post, body, isBase64Encoded=True) == 202
     assert len(aws.resumed) == 1
+
+
+@pytest.mark.parametrize("path", [CLAIM, EVENTS])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_413_for_a_body_over_64_kibibytes_before_anything_is_asked(
+    requests: list[str], post: Any, *, path: str, encoded: bool
+) -> None:
+    body = "[" * (64 * 1024 + 1)
+    sent = base64.b64encode(body.encode()).decode() if encoded else body
+    assert post(path, body=sent, isBase64Encoded=encoded)[0] == 413
+    assert post(path, body=sent, token=None, isBase64Encoded=encoded)[0] == 413
+    assert requests == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_a_stranger_sends_is_not_read(post: Any, environment: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    environment.setattr("fleet_runtime.runner.api.read_report", read.append)
+    assert report(post, "[" * 60_000, token="guess") == 403
+    assert post(f"/runners/{RUNNER}-r9/events", body="[" * 60_000)[0] == 404
+    assert read == []
+    assert report(post, "[" * 60_000) == 400
+    assert len(read) == 1
