@@ -34,6 +34,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -143,7 +144,7 @@ def _event() -> dict[str, Any]:
     job = {
         "id": 1, "run_id": 2, "run_attempt": 1, "name": "build", "workflow_name": "ci",
         "labels": ["self-hosted", "class:medium"], "status": "queued", "conclusion": None,
-        "runner_name": None, "created_at": "2026-11-01T00:00:00Z", "started_at": None,
+        "runner_name": None, "created_at": datetime.now(UTC).isoformat(), "started_at": None,
         "completed_at": None, "html_url": "https://github.com/o/r/actions/runs/2/job/1",
     }  # fmt: skip
     repository = {"full_name": "o/r", "name": "r", "owner": {"login": "o"}}

@@ -100,6 +100,8 @@ class FleetFunction(lambda_.Function):
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
         powertools: Whether the Powertools layer is attached. Default: it is.
+        reserved_concurrency: How many invocations there may be at a time, kept free for it by
+            Lambda. Default: what the account has left, shared with all other functions.
         on_failure: Queue that keeps events whose asynchronous invocation failed three times.
             Default: there is none, the function is only called by who waits for its answer.
 
@@ -119,6 +121,7 @@ class FleetFunction(lambda_.Function):
         timeout: Duration | None = None,
         memory_size: int = 512,
         powertools: bool = True,
+        reserved_concurrency: int | None = None,
         on_failure: sqs.IQueue | None = None,
     ) -> None:
         _check_size(handler, environment)
@@ -142,6 +145,7 @@ class FleetFunction(lambda_.Function):
             role=self.execution_role,
             timeout=timeout or Duration.seconds(30),
             memory_size=memory_size,
+            reserved_concurrent_executions=reserved_concurrency,
             log_group=logs,
             logging_format=lambda_.LoggingFormat.JSON,
             # three lines an invocation, 676 bytes, would tell what its metrics do; what is said of

@@ -44,6 +44,8 @@ class FleetSettings:
     github_enterprise: str | None = None
     github_apps: Sequence[Mapping[str, Any]] = ()
     runner_group: str | None = None
+    webhook_allowed_cidrs: Sequence[str] = ()
+    reserved_concurrency: int | None = None
     github_api_url: str = "https://api.github.com"
     github_ca: str | None = None
     required_labels: Sequence[str] = ()
@@ -107,6 +109,8 @@ class FleetSettings:
                 _app(scope, f"GithubApp{index}", app) for index, app in enumerate(self.github_apps)
             ],
             runner_group=self.runner_group,
+            webhook_allowed_cidrs=self.webhook_allowed_cidrs,
+            reserved_concurrency=self.reserved_concurrency,
             github_api_url=self.github_api_url,
             github_ca=(
                 ssm.StringParameter.from_string_parameter_name(scope, "GithubCa", self.github_ca)

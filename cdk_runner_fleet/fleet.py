@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import jsii
-from aws_cdk import Duration
+from aws_cdk import Duration, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -63,6 +63,14 @@ class RunnerFleet(Construct):
             group, the only one that a repository has.
         webhook_secret: Secret that GitHub signs its deliveries with. Default: one is made with a
             random value.
+        webhook_allowed_cidrs: Networks that deliveries may come from, for example those that GitHub
+            lists as ``hooks`` in its ``/meta``. Behind a proxy of your own they are its addresses.
+            Default: everywhere; the signature decides.
+        reserved_concurrency: Invocations at a time that Lambda keeps free for ``receive_webhook``,
+            and as many for ``runner_api``: neither gets more, so that no flood takes what the
+            account's other functions need. 50 serve 1,000 runners. Default: none is reserved,
+            because Lambda refuses what leaves less than 100 to all others, or less than 10 in an
+            account that is new and has no more, and with it the deployment.
         github_api_url: GitHub's REST API. Default: ``https://api.github.com``; GitHub Enterprise
             Cloud with data residency has ``https://api.<name>.ghe.com``, a GitHub Enterprise Server
             ``https://<host>/api/v3``.
@@ -130,6 +138,8 @@ class RunnerFleet(Construct):
         github_apps: Sequence[GitHubApp] = (),
         runner_group: str | None = None,
         webhook_secret: secretsmanager.ISecret | None = None,
+        webhook_allowed_cidrs: Sequence[str] = (),
+        reserved_concurrency: int | None = None,
         github_api_url: str = "https://api.github.com",
         github_ca: ssm.IStringParameter | None = None,
         required_labels: Sequence[str] = (),
@@ -166,6 +176,7 @@ class RunnerFleet(Construct):
         self.label_rules = LabelRules(
             required_labels=required_labels, single_labels=single_labels or {}
         )
+        _check_concurrency(reserved_concurrency)
         timeouts = timeouts or LifecycleTimeouts()
         options = FunctionOptions(tracing=tracing, powertools_layer=powertools_layer)
         self.runner_name_prefix = runner_name_prefix
@@ -206,6 +217,7 @@ class RunnerFleet(Construct):
             registry=self.registry,
             github=self.github,
             options=options,
+            reserved_concurrency=reserved_concurrency,
         )
         self.images = ImageService(
             self,
@@ -242,6 +254,8 @@ class RunnerFleet(Construct):
             runner_name_prefix=runner_name_prefix,
             options=options,
             secret=webhook_secret,
+            allowed_cidrs=webhook_allowed_cidrs,
+            reserved_concurrency=reserved_concurrency,
         )
         self.dispatch = EventDispatch(
             self,
@@ -358,3 +372,11 @@ class RunnerFleet(Construct):
     metric_runner_version_days_left = of("images", ImageService.metric_runner_version_days_left)
     metric_github_quota_left = of("github", GitHubConnection.metric_github_quota_left)
     metric_events_failed = of("bus", FleetBus.metric_events_failed)
+
+
+def _check_concurrency(value: int | None) -> None:
+    if value is not None and not Token.is_unresolved(value) and value < 1:
+        raise ValueError(
+            f"reserved_concurrency is {value}, and Lambda would run nothing: use 1 or more, 50 for "
+            "1,000 runners, or leave it out"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_apigatewayv2_integrations as integrations
@@ -23,8 +24,21 @@ _ACCESS_LOG = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Throttle:
+    """How often a route is answered; what comes on top gets 429 and reaches no function.
+
+    Attributes:
+        rate: Requests a second.
+        burst: Requests at once.
+    """
+
+    rate: int
+    burst: int
+
+
 class FleetApi(Construct):
-    """An HTTP API with access logs and a throttle.
+    """An HTTP API with access logs, and a throttle for each route: no flood takes another's share.
 
     No authorizer: GitHub proves itself with a signature over the raw body, which an authorizer
     never sees; a runner proves itself with its claim ticket.
@@ -34,19 +48,12 @@ class FleetApi(Construct):
         super().__init__(scope, construct_id)
         self.http_api = apigateway.HttpApi(self, "HttpApi", create_default_stage=False)
         self.log_group = log_group(self, "AccessLogs", vended_by="apis")
-        stage = apigateway.HttpStage(
-            self,
-            "Stage",
-            http_api=self.http_api,
-            stage_name="$default",
-            auto_deploy=True,
-            # GitHub queues up to 500 runs in ten seconds for a repository ("Actions limits")
-            throttle=apigateway.ThrottleSettings(rate_limit=200, burst_limit=1000),
+        self._stage = apigateway.HttpStage(
+            self, "Stage", http_api=self.http_api, stage_name="$default", auto_deploy=True
         )
+        self._throttles: dict[str, object] = {}
         # the L2 property is a behavioural interface that Python cannot pass as a plain value
-        resource = stage.node.default_child
-        assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 - narrows the type
-        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+        self._resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
             destination_arn=self.log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
         )
         acknowledge(
@@ -62,10 +69,26 @@ class FleetApi(Construct):
         """The API's URL without a slash at its end."""
         return self.http_api.api_endpoint
 
-    def serve(self, function: FleetFunction, *paths: str) -> None:
-        """Answer ``POST`` to each of ``paths`` with ``function``."""
-        integration = integrations.HttpLambdaIntegration(f"{function.node.id}Integration", function)
-        for path in paths:
-            self.http_api.add_routes(
-                path=path, methods=[apigateway.HttpMethod.POST], integration=integration
-            )
+    @property
+    def _resource(self) -> apigateway.CfnStage:
+        resource = self._stage.node.default_child
+        assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 - narrows the type
+        return resource
+
+    def serve(self, function: FleetFunction, path: str, *, throttle: Throttle) -> None:
+        """Answer ``POST`` to ``path`` with ``function``, and no more often than ``throttle``."""
+        routes = self.http_api.add_routes(
+            path=path,
+            methods=[apigateway.HttpMethod.POST],
+            integration=integrations.HttpLambdaIntegration(
+                f"{function.node.id}Integration", function
+            ),
+        )
+        self._throttles[f"POST {path}"] = {
+            "ThrottlingRateLimit": throttle.rate,
+            "ThrottlingBurstLimit": throttle.burst,
+        }
+        self._resource.route_settings = self._throttles
+        # a stage that names a route is refused before there is one
+        for route in routes:
+            self._stage.node.add_dependency(route)

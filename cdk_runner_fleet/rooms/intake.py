@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+from aws_cdk import Duration, Stack, Token
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet._nag import acknowledge
-from cdk_runner_fleet.rooms.api import FleetApi
+from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.values.labels import LabelRules
 
 _PATH = "/webhook"
+_THROTTLE = Throttle(rate=100, burst=1000)
+"""GitHub queues up to 500 runs in ten seconds for a repository ("Actions limits"). A delivery that
+is turned away is asked for once more, and its job found by looking at GitHub."""
 
 
 class WebhookIntake(Construct):
@@ -29,6 +35,11 @@ class WebhookIntake(Construct):
             whatever the job's labels.
         options: What all functions of the fleet have in common.
         secret: Secret that GitHub signs with. Default: one is made with a random value.
+        allowed_cidrs: Networks that deliveries may come from. Default: everywhere.
+        reserved_concurrency: Deliveries that are handled at a time. Default: no limit of its own.
+
+    Raises:
+        ValueError: if one of the networks is none.
     """
 
     def __init__(
@@ -43,8 +54,11 @@ class WebhookIntake(Construct):
         runner_name_prefix: str,
         options: FunctionOptions,
         secret: secretsmanager.ISecret | None = None,
+        allowed_cidrs: Sequence[str] = (),
+        reserved_concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
+        _check_cidrs(allowed_cidrs)
         self.secret = secret or secretsmanager.Secret(
             self,
             "Secret",
@@ -69,14 +83,29 @@ class WebhookIntake(Construct):
             timeout=Duration.seconds(9),  # GitHub waits ten
             memory_size=1024,  # its cold start is what GitHub waits for
             powertools=False,
+            reserved_concurrency=reserved_concurrency,
             environment={
                 "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
                 "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
                 "GITHUB_SCOPE": serving,
                 "RUNNER_NAME_PREFIX": runner_name_prefix,
+                "WEBHOOK_ALLOWED_CIDRS": Stack.of(self).to_json_string(list(allowed_cidrs)),
                 **label_rules.to_settings(),
             },
         )
         self.secret.grant_read(self.receive_webhook)
         bus.event_bus.grant_put_events_to(self.receive_webhook)
-        api.serve(self.receive_webhook, _PATH)
+        api.serve(self.receive_webhook, _PATH, throttle=_THROTTLE)
+
+
+def _check_cidrs(cidrs: Sequence[str]) -> None:
+    for cidr in cidrs:
+        if Token.is_unresolved(cidr):
+            continue
+        try:
+            ip_network(cidr)
+        except ValueError as error:
+            raise ValueError(
+                f"webhook_allowed_cidrs has {cidr!r}, which is no network ({error}): use CIDR "
+                'blocks such as "192.30.252.0/22", those that GitHub lists as `hooks` in its /meta'
+            ) from error

@@ -5,9 +5,15 @@ from __future__ import annotations
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction, FunctionOptions
-from cdk_runner_fleet.rooms.api import FleetApi
+from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
+
+_CLAIMS = Throttle(rate=50, burst=200)
+"""Fargate launches 100 tasks in one burst and 20 a second after it ("Fargate throttling quotas"); a
+task that is turned away tries again for two minutes."""
+_EVENTS = Throttle(rate=100, burst=500)
+"""1,000 runners send nine heartbeats a second, and two events a job."""
 
 
 class RunnerRegistration(Construct):
@@ -20,6 +26,8 @@ class RunnerRegistration(Construct):
         registry: The runners' rows.
         github: Where runners are registered.
         options: What all functions of the fleet have in common.
+        reserved_concurrency: Requests of runners that are handled at a time. Default: no limit of
+            its own.
     """
 
     def __init__(
@@ -31,6 +39,7 @@ class RunnerRegistration(Construct):
         registry: RunnerRegistry,
         github: GitHubConnection,
         options: FunctionOptions,
+        reserved_concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         table = {"RUNNER_TABLE": registry.runner_table.table_name}
@@ -41,13 +50,15 @@ class RunnerRegistration(Construct):
             "RunnerApi",
             handler="runner_api",
             options=options,
+            reserved_concurrency=reserved_concurrency,
             environment={
                 **table,
                 **github.environment(runners="write", also={"actions": "read"}),
             },
         )
         self.runner_api.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
-        api.serve(self.runner_api, "/runners/{id}/claim", "/runners/{id}/events")
+        api.serve(self.runner_api, "/runners/{id}/claim", throttle=_CLAIMS)
+        api.serve(self.runner_api, "/runners/{id}/events", throttle=_EVENTS)
 
         self.check_runner = FleetFunction(
             self,

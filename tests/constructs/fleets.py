@@ -74,6 +74,8 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             soci=True,
             max_concurrent_builds=3,
         ),
+        webhook_allowed_cidrs=["192.30.252.0/22", "2a0a:a440::/29"],
+        reserved_concurrency=50,
         required_labels=["octo-prod"],
         single_labels={"dependabot": "spot", "code-scanning": "arm"},
         runner_name_prefix="octo",

@@ -7,6 +7,7 @@ import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from .http_stub import Received, Stub
 
 @dataclass
 class LightAws:
-    """Secrets Manager and EventBridge on loopback."""
+    """Secrets Manager and EventBridge on loopback, and the clock: the samples have just come."""
+
+    now: float = 1781551342
 
     secrets: dict[str, str | None] = field(
         default_factory=lambda: {"AWSCURRENT": WEBHOOK_SECRET, "AWSPREVIOUS": None}
@@ -93,6 +96,8 @@ def light(environment: pytest.MonkeyPatch) -> Iterator[LightAws]:
     server = LightAws()
     environment.setenv("AWS_ENDPOINT_URL", server.stub.url)
     environment.setattr("fleet_runtime.aws.light_client._BACKOFF_SECONDS", 0.001)
+    clock = SimpleNamespace(time=lambda: server.now)
+    environment.setattr("fleet_runtime.github.intake.time", clock)
     forget()
     yield server
     server.stub.stop()

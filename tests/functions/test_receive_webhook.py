@@ -53,6 +53,7 @@ def test_the_hot_path_loads_what_it_needs_and_nothing_else() -> None:
         "fleet_runtime.environment",
         "fleet_runtime.github",
         "fleet_runtime.github.intake",
+        "fleet_runtime.github.networks",
         "fleet_runtime.github.signature",
         "fleet_runtime.job",
         "fleet_runtime.job.job",

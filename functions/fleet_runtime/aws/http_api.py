@@ -24,6 +24,12 @@ def header(event: Mapping[str, Any], name: str) -> str:
     return ""
 
 
+def source_address(event: Mapping[str, Any]) -> str:
+    """Return the address that a request came from: of the last proxy, if it came through any."""
+    http = (event.get("requestContext") or {}).get("http") or {}
+    return str(http.get("sourceIp", ""))
+
+
 def check_size(event: Mapping[str, Any], *, largest: int) -> None:
     """Refuse a body that is too large, before it is copied, decoded or read.
 

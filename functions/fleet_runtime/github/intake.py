@@ -21,17 +21,25 @@ from fleet_runtime.aws.http_api import (
     check_size,
     header,
     raw_body,
+    source_address,
 )
 from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
+from fleet_runtime.github.networks import Networks
 from fleet_runtime.github.signature import is_signed
 from fleet_runtime.job import webhook
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.scope import Scope
 
 _LARGEST_BODY = 1024 * 1024
-"""Bytes; real ``workflow_job`` payloads have 7 to 12 KB."""
-_SECRET_SECONDS = 10.0
+"""Bytes; real ``workflow_job`` payloads have 7 to 12 KB. GitHub's own cap, for all events, is 25 MB
+("Webhook events and payloads"), of which API Gateway lets 10 through."""
+_SECRET_SECONDS = 300
+"""A secret that matches is read again after this: who has replaced it waits no longer."""
+_FORGERY_SECONDS = 10
 """A secret that did not match is read again after this, so that forgeries cost no calls."""
+
+
+_EVERYWHERE = Networks()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,7 @@ class Settings:
     runner_name_prefix: str
     label_rules: LabelRules
     aws: AwsAccess
+    webhook_allowed_cidrs: Networks = _EVERYWHERE
 
 
 class Intake:
@@ -53,10 +62,16 @@ class Intake:
         self._settings = settings
         self._bus = bus
         self._secrets: tuple[str, ...] = ()
-        self._checked_at = float("-inf")
+        # by the clock on the wall: a process may be frozen for hours between two deliveries
+        self._read_at = self._mismatched_at = float("-inf")
 
     def receive(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a delivery that came through the HTTP API."""
+        address = source_address(event)
+        if not self._settings.webhook_allowed_cidrs.include(address):
+            return _message(
+                403, f"{address[:50]} is not in webhook_allowed_cidrs: see GitHub's /meta for hooks"
+            )
         signature = header(event, "x-hub-signature-256")
         if not signature:
             return _message(401, "the X-Hub-Signature-256 header is missing")
@@ -95,21 +110,23 @@ class Intake:
         return _message(202, "accepted")
 
     def _is_ours(self, body: bytes, signature: str) -> bool:
+        now = time.time()
         if any(is_signed(body, signature=signature, secret=known) for known in self._secrets):
-            return True
-        now = time.monotonic()
-        if now - self._checked_at < _SECRET_SECONDS:
+            if 0 <= now - self._read_at < _SECRET_SECONDS:
+                return True
+        elif 0 <= now - self._mismatched_at < _FORGERY_SECONDS:
             return False
         current = self._read_secret("AWSCURRENT")
         if not current:
             raise AwsError("the webhook's secret is empty, put the one entered at GitHub into it")
-        self._secrets = (current,)
+        # the one before it goes: it may have been replaced as well since
+        self._secrets, self._read_at = (current,), now
         if is_signed(body, signature=signature, secret=current):
             return True
         # rotation: GitHub signs with the old secret until the new one is entered there
         previous = self._read_secret("AWSPREVIOUS")
         self._secrets = (current, previous) if previous else (current,)
-        self._checked_at = now
+        self._mismatched_at = now
         return bool(previous) and is_signed(body, signature=signature, secret=previous or "")
 
     def _read_secret(self, stage: str) -> str | None:

@@ -11,6 +11,10 @@ from typing import Any
 from fleet_runtime.job import labels
 from fleet_runtime.job.labels import shown
 
+LONGEST_QUEUED_SECONDS = 25 * 3600
+"""How long a job is taken to be queued, and an hour for clocks and deliveries. GitHub cancels what
+has been queued for 24 hours, if it may take a day more ("Usage limits for self-hosted runners")."""
+
 _LARGEST_ID = 2**63 - 1
 _LARGEST_ATTEMPT = 10_000
 _TEXT_LENGTH = 200

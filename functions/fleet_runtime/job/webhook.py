@@ -6,7 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.job.job import Job, JobEvent, UnreadableJobError, cut
+from fleet_runtime.job.job import (
+    LONGEST_QUEUED_SECONDS,
+    Job,
+    JobEvent,
+    UnreadableJobError,
+    cut,
+)
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.labels import shown
 from fleet_runtime.job.scope import REPOSITORY, Scope
@@ -84,14 +90,23 @@ def read(
     if reason:
         return Ignored(reason=reason)
     try:
-        return JobEvent(
-            action=action,
-            job=Job.read(job, repository=full_name),
-            delivery=cut(delivery),
-            received_at=received_at,
-        )
+        told = Job.read(job, repository=full_name)
     except UnreadableJobError as error:
         raise BadDeliveryError(str(error)) from error
+    # a job that waited for an approval may have been made 30 days before it was queued
+    waited = isinstance(payload.get("deployment"), dict)
+    if action == "queued" and not waited and _is_long_ago(told, now=received_at):
+        return Ignored(
+            reason="the job was queued more than a day ago, and GitHub cancels those; one that is "
+            "queued still is found by looking at GitHub"
+        )
+    return JobEvent(action=action, job=told, delivery=cut(delivery), received_at=received_at)
+
+
+def _is_long_ago(job: Job, *, now: int) -> bool:
+    """Whether a job was queued so long ago that the delivery is a captured one, or of no use."""
+    newest = max(job.created_at or 0, job.started_at or 0)
+    return 0 < newest < now - LONGEST_QUEUED_SECONDS
 
 
 def _payload(body: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.job.job import LONGEST_QUEUED_SECONDS
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.reports import Declaration
 from fleet_runtime.runner.rows import Runner, RunnerRecords
@@ -117,8 +118,13 @@ class Claims:
             # fail open: a runner too many costs cents, a runner too few a job
             logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
             return False
-        # its own name: a task of this runner before this one has done it
-        return job.status == "completed" and job.runner_name in (None, runner.runner_id)
+        if job.status != "completed":
+            return False
+        # its own name: a task of this runner before this one has done it. Of another's it may have
+        # the job instead, but for none that is as old
+        ended_at = job.completed_at or job.created_at or 0
+        is_old = 0 < ended_at < self.records.now - LONGEST_QUEUED_SECONDS
+        return is_old or job.runner_name in (None, runner.runner_id)
 
     def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
         try:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from ..conftest import forget
 from ..events import WEBHOOK_SECRET, delivery, sample
 from ..light_aws import LightAws, post
 
@@ -65,13 +66,77 @@ def test_both_secrets_are_good_while_one_replaces_the_other(
     assert post(delivery(sample("queued"), secret="neither"))[0] == 401
 
 
-def test_a_secret_replaced_while_forgeries_come_in_is_found_soon(
-    light: LightAws, environment: pytest.MonkeyPatch
+def test_a_replaced_secret_signs_nothing_any_more_five_minutes_after_the_next_one_is_there(
+    light: LightAws,
 ) -> None:
+    queued = delivery(sample("queued"))
+    assert post(queued)[0] == 202
+    # as long as it is the one before, GitHub may not have been told of the new one yet
+    light.secrets = {"AWSCURRENT": "second", "AWSPREVIOUS": WEBHOOK_SECRET}
+    light.now += 300
+    assert post(queued)[0] == 202
+    light.secrets = {"AWSCURRENT": "third", "AWSPREVIOUS": "second"}
+    light.now += 299
+    assert post(queued)[0] == 202
+    light.now += 1
+    assert post(queued)[0] == 401
+    assert post(delivery(sample("queued"), secret="third"))[0] == 202
+
+
+def test_the_same_secret_written_twice_ends_the_one_before(light: LightAws) -> None:
+    light.secrets = {"AWSCURRENT": "second", "AWSPREVIOUS": WEBHOOK_SECRET}
+    assert post(delivery(sample("queued")))[0] == 202
+    light.secrets = {"AWSCURRENT": "second", "AWSPREVIOUS": "second"}
+    light.now += 300
+    assert post(delivery(sample("queued")))[0] == 401
+
+
+def test_a_secret_that_matches_costs_one_call_in_five_minutes(light: LightAws) -> None:
+    for _ in range(3):
+        assert [post(delivery(sample("queued")))[0] for _ in range(3)] == [202] * 3
+        light.now += 300
+    assert light.secret_reads == ["AWSCURRENT"] * 3
+    light.now -= 86400  # a clock that was set back is no reason to trust for longer
+    assert post(delivery(sample("queued")))[0] == 202
+    assert light.secret_reads == ["AWSCURRENT"] * 4
+
+
+HOOKS = ["192.30.252.0/22", "185.199.108.0/22", "2a0a:a440::/29"]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_let_in"),
+    [
+        ("192.30.252.41", True),
+        ("::ffff:192.30.252.41", True),
+        ("2a0a:a440::7", True),
+        ("192.31.0.1", False),
+        ("2a0b::1", False),
+        ("", False),
+        ("nonsense", False),
+    ],
+)
+def test_403_for_an_address_that_is_not_allowed_before_anything_else(
+    light: LightAws, environment: pytest.MonkeyPatch, address: str, *, is_let_in: bool
+) -> None:
+    environment.setenv("WEBHOOK_ALLOWED_CIDRS", json.dumps(HOOKS))
+    forget()
+    event = {**delivery(sample("queued")), "requestContext": {"http": {"sourceIp": address}}}
+    assert post(event)[0] == (202 if is_let_in else 403)
+    assert bool(light.calls) == is_let_in
+
+
+def test_deliveries_come_from_everywhere_if_no_address_is_named(light: LightAws) -> None:
+    event = delivery(sample("queued"))
+    event["requestContext"] = {"http": {"sourceIp": "203.0.113.9"}}
+    assert post(event)[0] == 202
+
+
+def test_a_secret_replaced_while_forgeries_come_in_is_found_soon(light: LightAws) -> None:
     assert post(delivery(b"{}", secret="guess"))[0] == 401
     light.secrets = {"AWSCURRENT": "the-new-secret", "AWSPREVIOUS": WEBHOOK_SECRET}
     assert post(delivery(sample("queued"), secret="the-new-secret"))[0] == 401
-    environment.setattr("fleet_runtime.github.intake._SECRET_SECONDS", 0.0)
+    light.now += 10
     assert post(delivery(sample("queued"), secret="the-new-secret"))[0] == 202
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -171,8 +172,21 @@ def test_a_job_that_another_runner_took_leaves_this_one_for_others(
     aws: Aws, github: GitHub, post: Any, status: str
 ) -> None:
     aws.park("runner")
-    github.jobs[JOB].update(status=status, runner_name="another")
+    github.jobs[JOB].update(status=status, runner_name="another", completed_at=_hours_ago(20))
     assert post(CLAIM)[0] == 200
+
+
+def test_410_if_another_runner_did_the_job_longer_ago_than_one_can_be_queued(
+    aws: Aws, github: GitHub, post: Any
+) -> None:
+    aws.park("runner")
+    github.jobs[JOB].update(status="completed", runner_name="another", completed_at=_hours_ago(26))
+    assert post(CLAIM)[0] == 410
+    assert github.runners == {}
+
+
+def _hours_ago(hours: int) -> str:
+    return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
 
 
 @pytest.mark.parametrize("status", [404, 403, 500, 0])

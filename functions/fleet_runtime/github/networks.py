@@ -1,0 +1,41 @@
+"""Networks that deliveries may come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Networks that requests may come from; without any, they may come from everywhere."""
+
+    ranges: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Networks:
+        """Read a JSON list of CIDR blocks.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        from ipaddress import ip_network  # noqa: PLC0415 - a cold start without a list is spared it
+
+        return cls(ranges=tuple(ip_network(each) for each in json.loads(text)))
+
+    def include(self, address: str) -> bool:
+        """Whether a request from ``address`` is let in."""
+        if not self.ranges:
+            return True
+        from ipaddress import ip_address  # noqa: PLC0415 - as above
+
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None)
+        return any((mapped or found) in network for network in self.ranges)

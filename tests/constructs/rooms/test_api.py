@@ -1,0 +1,87 @@
+"""The URL that GitHub and the runners call: what it lets through, and to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from cdk_runner_fleet import RunnerFleet
+
+from ..templates import Template, environment, of_type
+
+BEHIND_THE_API = {"receive_webhook.handler", "runner_api.handler"}
+
+
+def _stage(template: Template) -> dict[str, Any]:
+    [stage] = [
+        each
+        for each in template["Resources"].values()
+        if each["Type"] == "AWS::ApiGatewayV2::Stage"
+    ]
+    return stage
+
+
+def test_each_route_has_a_throttle_of_its_own(minimal: Template) -> None:
+    routes = {each["RouteKey"] for each in of_type(minimal, "AWS::ApiGatewayV2::Route")}
+    throttles = _stage(minimal)["Properties"]["RouteSettings"]
+    assert "POST /webhook" in routes
+    assert set(throttles) == routes
+    for throttle in throttles.values():
+        assert 0 < throttle["ThrottlingRateLimit"] <= throttle["ThrottlingBurstLimit"]
+    # 500 runs in ten seconds, each with a job or more
+    assert throttles["POST /webhook"]["ThrottlingBurstLimit"] >= 500
+
+
+def test_a_stage_comes_after_the_routes_that_it_names(minimal: Template) -> None:
+    """API Gateway: Unable to find Route by key … within the provided RouteSettings."""
+    named = {
+        name
+        for name, each in minimal["Resources"].items()
+        if each["Type"] == "AWS::ApiGatewayV2::Route"
+    }
+    assert named <= set(_stage(minimal)["DependsOn"])
+
+
+def _reserved(template: Template) -> dict[str, object]:
+    return {
+        each["Handler"]: each["ReservedConcurrentExecutions"]
+        for each in of_type(template, "AWS::Lambda::Function")
+        if "ReservedConcurrentExecutions" in each
+    }
+
+
+def test_what_strangers_can_call_has_its_own_share_of_the_accounts_concurrency(
+    everything: Template,
+) -> None:
+    assert _reserved(everything) == dict.fromkeys(BEHIND_THE_API, 50)
+
+
+def test_nothing_is_reserved_where_lambda_might_refuse_the_deployment(minimal: Template) -> None:
+    assert _reserved(minimal) == {}
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_concurrency_that_runs_nothing_is_refused(stack: cdk.Stack, value: int) -> None:
+    with pytest.raises(ValueError, match="Lambda would run nothing: use 1 or more"):
+        RunnerFleet(stack, "Fleet", github_repo="o/r", reserved_concurrency=value)
+
+
+def test_the_networks_that_deliveries_may_come_from_reach_the_function(
+    minimal: Template, everything: Template
+) -> None:
+    assert environment(minimal, "receive_webhook")["WEBHOOK_ALLOWED_CIDRS"] == "[]"
+    named = environment(everything, "receive_webhook")["WEBHOOK_ALLOWED_CIDRS"]
+    assert named == '["192.30.252.0/22","2a0a:a440::/29"]'
+
+
+@pytest.mark.parametrize("cidr", ["192.30.252.1/22", "github.com", "", "300.0.0.0/8", "::/129"])
+def test_a_network_that_is_none_is_refused(stack: cdk.Stack, cidr: str) -> None:
+    with pytest.raises(ValueError, match=r"webhook_allowed_cidrs has .* use CIDR blocks such as"):
+        RunnerFleet(stack, "Fleet", github_repo="o/r", webhook_allowed_cidrs=[cidr])
+
+
+def test_a_network_may_be_known_at_deployment_only(stack: cdk.Stack) -> None:
+    parameter = cdk.CfnParameter(stack, "Cidr").value_as_string
+    RunnerFleet(stack, "Fleet", github_repo="o/r", webhook_allowed_cidrs=[parameter])
