@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ class Fleet:
 
     def job(self, *labels: str, **changes: Any) -> dict[str, Any]:
         """A workflow job as GitHub describes it when it is queued."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "id": next(_job_ids),
             "run_id": 9,
@@ -44,8 +46,8 @@ class Fleet:
             "conclusion": None,
             "runner_id": None,
             "runner_name": None,
-            "created_at": "2026-11-21T05:00:00Z",
-            "started_at": "2026-11-21T05:00:00Z",
+            "created_at": now,
+            "started_at": now,
             "completed_at": None,
             "html_url": "https://github.com/octo-org/octo-repo/actions/runs/9/job/1",
             **changes,
