@@ -50,6 +50,7 @@ class FleetSettings:
     github_ca: str | None = None
     required_labels: Sequence[str] = ()
     single_labels: Mapping[str, str] | None = None
+    availability_zones: Sequence[str] = ()
     subnet_ids: Sequence[str] = ()
     security_groups: Sequence[str] = ()
     assign_public_ip: bool = True
@@ -138,6 +139,7 @@ class FleetSettings:
                 if self.powertools_layer_arn
                 else None
             ),
+            availability_zones=self.availability_zones,
             subnets=[
                 ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
                 for index, subnet_id in enumerate(self.subnet_ids)

@@ -92,6 +92,8 @@ class RunnerFleet(Construct):
         event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
         vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
             rule is made, unless ``subnets`` are given.
+        availability_zones: Names of the zones that this VPC is made in. Fargate is not in every
+            zone of some regions. Default: the region's first two.
         subnets: Subnets of the runners. Default: the public subnets of ``vpc``, or its private ones
             with egress if ``assign_public_ip`` is off.
         security_groups: Security groups of the runners. Default: one without an inbound rule.
@@ -149,6 +151,7 @@ class RunnerFleet(Construct):
         runner_name_prefix: str = "fleet",
         event_bus_name: str | None = None,
         vpc: ec2.IVpc | None = None,
+        availability_zones: Sequence[str] | None = None,
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
@@ -204,6 +207,7 @@ class RunnerFleet(Construct):
             image=self.runner_image,
             architectures=self.catalog.architectures,
             vpc=vpc,
+            availability_zones=availability_zones,
             subnets=subnets,
             security_groups=security_groups,
             assign_public_ip=assign_public_ip,

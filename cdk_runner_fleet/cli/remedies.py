@@ -7,7 +7,7 @@ from typing import NamedTuple
 from cdk_runner_fleet._runtime import runtime
 from cdk_runner_fleet.rooms.launch_failures import remedy_of
 
-__all__ = ["Cause", "cause_of"]
+__all__ = ["Cause", "capacity_remedy", "cause_of"]
 
 
 class Cause(NamedTuple):
@@ -26,3 +26,10 @@ def cause_of(error: str, told: str = "") -> Cause:
     if not remedy:
         return cause
     return cause._replace(remedy=f"Operator: {remedy}. Then the author runs the job again.")
+
+
+def capacity_remedy(reason: str) -> str:
+    """What an operator does about what ECS had no room for a runner in these words."""
+    return remedy_of(reason) or (
+        "give the class another capacity provider, the fleet more subnets, or raise the vCPU quota"
+    )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cdk_runner_fleet.cli.output import shown
-from cdk_runner_fleet.cli.remedies import cause_of
+from cdk_runner_fleet.cli.remedies import capacity_remedy, cause_of
 from cdk_runner_fleet.cli.rows import Row
 from cdk_runner_fleet.history import Step
 
@@ -317,8 +317,8 @@ def _standing(row: Row, evidence: Evidence) -> Verdict:
         case _, "capacity":
             return Verdict(
                 sentence=f"AWS has no room for the job's runner: {reason}.",
-                remedy="Nothing: it is tried again for 24 hours. Operator: give the class another "
-                "capacity provider, the fleet more subnets, or raise the vCPU quota.",
+                remedy="Nothing: it is tried again for 24 hours. Operator: "
+                f"{capacity_remedy(reason)}.",
             )
         case "IMAGE_CREATING", _:
             return _building(row, evidence.images.get(row.get("image_tag", ""), {}))

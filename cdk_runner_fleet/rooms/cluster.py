@@ -50,6 +50,9 @@ class RunnerCluster(Construct):
         architectures: Processor architectures of the runners.
         vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
             inbound rule is made, unless ``subnets`` are given.
+        availability_zones: Names of the zones that the VPC is made in, where one is made. Fargate
+            is not in every zone of some regions (ECS Developer Guide, "Supported Regions for Amazon
+            ECS on AWS Fargate"). Default: the region's first two.
         subnets: Subnets of the tasks. Default: the public subnets of ``vpc`` if
             ``assign_public_ip``, else its private subnets with egress.
         security_groups: Security groups of the tasks. Default: one without an inbound rule is made.
@@ -59,7 +62,7 @@ class RunnerCluster(Construct):
     Raises:
         ValueError: if no task could start in such a network: ``subnets`` or ``security_groups``
             that lack the other or a ``vpc``, more of them than a task can have, subnets of another
-            VPC or without a way out.
+            VPC or without a way out; or if ``availability_zones`` are given where no VPC is made.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class RunnerCluster(Construct):
         image: RunnerImage,
         architectures: Sequence[str] = ("X86_64",),
         vpc: ec2.IVpc | None = None,
+        availability_zones: Sequence[str] | None = None,
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
@@ -77,7 +81,12 @@ class RunnerCluster(Construct):
         super().__init__(scope, construct_id)
         _check_network(self, vpc, subnets or (), security_groups or (), public=assign_public_ip)
         if vpc is None and not subnets:
-            vpc = _small_vpc(self)
+            vpc = _small_vpc(self, availability_zones or ())
+        elif availability_zones:
+            raise ValueError(
+                f"availability_zones are {list(availability_zones)} and the network is given, "
+                "which has zones of its own: leave them out, or leave vpc and subnets out"
+            )
         self.assign_public_ip = assign_public_ip
         self.subnet_ids = (
             [subnet.subnet_id for subnet in subnets]
@@ -343,13 +352,14 @@ def _grant_pass_role(launcher: iam.IRole, role: iam.IRole) -> None:
     )
 
 
-def _small_vpc(scope: Construct) -> ec2.Vpc:
+def _small_vpc(scope: Construct, availability_zones: Sequence[str]) -> ec2.Vpc:
     # a NAT gateway costs more than 33,000 five-minute jobs a month; runners only reach out, so a
     # public address without an inbound rule serves them
     vpc = ec2.Vpc(
         scope,
         "Vpc",
-        max_azs=2,
+        availability_zones=list(availability_zones) or None,
+        max_azs=None if availability_zones else 2,
         nat_gateways=0,
         restrict_default_security_group=False,
         subnet_configuration=[

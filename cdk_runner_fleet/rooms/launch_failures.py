@@ -55,6 +55,17 @@ class LaunchFailure:
 # a refusal by IAM names the family, and with it an image that a job has chosen
 _NO_REFUSAL = "^(?!.*not authorized to).*"
 
+# Fargate's scheduler says "Fargate is not supported in the requested availability zone: …" under
+# EKS (awsdocs/amazon-eks-user-guide#262); what ECS says is not published
+_NO_FARGATE = (
+    "(not supported|unsupported).*availability zone|availability zone.*(not support|unsup)"
+)
+_OTHER_ZONES = (
+    "give availability_zones that Fargate is in (Supported Regions for Amazon ECS on AWS Fargate "
+    "lists them by id; aws ec2 describe-availability-zones has the names), or subnets there: as "
+    "long as one of several is, the runner will start in it"
+)
+
 RUN_TASK: tuple[LaunchFailure, ...] = (
     LaunchFailure(
         name="vCPU quota of 0",
@@ -136,7 +147,7 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
     ),
     LaunchFailure(
         name="UnsupportedFeatureException",
-        pattern="UnsupportedFeature",
+        pattern="UnsupportedFeature(?!.*availability zone)",
         answer=Answer.FAIL,
         remedy="the region does not have a feature of this task definition",
     ),
@@ -151,6 +162,12 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
         pattern=f"{_NO_REFUSAL}(capacity is unavailable|insufficient)",
         answer=Answer.WAIT,
         remedy="give subnets of more availability zones, or FARGATE behind FARGATE_SPOT",
+    ),
+    LaunchFailure(
+        name="zone without Fargate",
+        pattern=f"{_NO_REFUSAL}({_NO_FARGATE})",
+        answer=Answer.WAIT,
+        remedy=_OTHER_ZONES,
     ),
     LaunchFailure(
         name="RESOURCE:*",
@@ -205,6 +222,12 @@ RUN_TASK: tuple[LaunchFailure, ...] = (
 """Refusals of ``RunTask``; the first that fits decides, any other fails at once."""
 
 STOPPED: tuple[LaunchFailure, ...] = (
+    LaunchFailure(
+        name="zone without Fargate",
+        pattern=_NO_FARGATE,
+        answer=Answer.WAIT,
+        remedy=_OTHER_ZONES,
+    ),
     LaunchFailure(
         name="CannotPullContainerError: no such image",
         pattern="CannotPullContainer.*(not found|manifest unknown)",

@@ -85,6 +85,7 @@ class RunnerLifecycle(Construct):
                 "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
                 "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
                 "PermanentStops": pattern(STOPPED, Answer.FAIL),
+                "PassingStops": pattern(STOPPED, Answer.WAIT),
                 "MissingImages": pattern(STOPPED, Answer.FIND_IMAGE),
                 "BootTimeoutSeconds": seconds_of(timeouts.boot),
                 "IdleTimeoutSeconds": seconds_of(timeouts.idle),

@@ -169,6 +169,15 @@ def test_a_job_that_was_in_line_is_admitted_later() -> None:
             "24 hours",
         ),
         (
+            {
+                "waiting_for": "capacity",
+                "waiting_reason": "Fargate is not supported in this availability zone",
+            },
+            "AWS has no room for the job's runner: Fargate is not supported in this availability "
+            "zone.",
+            "give availability_zones that Fargate is in",
+        ),
+        (
             {"status": "IMAGE_CREATING"},
             "The runner's image default-1 is being built.",
             "log: not yet",

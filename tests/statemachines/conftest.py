@@ -28,6 +28,7 @@ SUBSTITUTIONS = {
     "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
     "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
     "PermanentStops": pattern(STOPPED, Answer.FAIL),
+    "PassingStops": pattern(STOPPED, Answer.WAIT),
     "MissingImages": pattern(STOPPED, Answer.FIND_IMAGE),
     "BootTimeoutSeconds": "300",
     "IdleTimeoutSeconds": "600",

@@ -297,6 +297,7 @@ class Rig:
                 "PassingFailures": pattern(RUN_TASK, Answer.WAIT),
                 "ImageFailures": pattern(RUN_TASK, Answer.FIND_IMAGE),
                 "PermanentStops": pattern(STOPPED, Answer.FAIL),
+                "PassingStops": pattern(STOPPED, Answer.WAIT),
                 "MissingImages": pattern(STOPPED, Answer.FIND_IMAGE),
                 "BootTimeoutSeconds": "60",
                 "IdleTimeoutSeconds": "60",

@@ -23,6 +23,9 @@ from .rig import Life, Rig, open_rig
 REASONS = {
     "Capacity is unavailable at this time. Please try again later or in a different availability "
     "zone": "Capacity is unavailable",
+    "Fargate is not supported in the requested availability zone: us-west-1b": (
+        "zone without Fargate"
+    ),
     "RESOURCE:CPU": "RESOURCE:*",
     "RESOURCE:MEMORY": "RESOURCE:*",
     "RESOURCE:ENI": "RESOURCE:*",
@@ -88,6 +91,17 @@ ERRORS = {
         "PlatformTaskDefinitionIncompatibilityException"
     ),
     ("UnsupportedFeatureException", "not supported in this region"): "UnsupportedFeatureException",
+    ("UnsupportedFeatureException", "Fargate is not supported in availability zone us-west-1b"): (
+        "zone without Fargate"
+    ),
+    (
+        "InvalidParameterException",
+        "Fargate is not supported in the requested availability zone: ca-central-1d",
+    ): "zone without Fargate",
+    (
+        "InvalidParameterException",
+        "The availability zone of subnet-1 does not support Fargate",
+    ): "zone without Fargate",
     ("ClientException", "TaskDefinition not found."): "ClientException",
     ("ClientException", "TaskDefinition is inactive"): "ClientException",
     ("InvalidParameterException", "TaskDefinition not found"): "InvalidParameterException",
@@ -104,6 +118,7 @@ ERRORS = {
         "capacity provider not associated"
     ),
 }
+ZONE_STOP = "Fargate is not supported in this availability zone"
 PERMANENT_STOPS = {
     "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
     "ref example.com/runner:1: example.com/runner:1: not found": (
@@ -175,6 +190,7 @@ def test_every_error_of_run_task_and_every_stop_code_has_its_row() -> None:
 
 def test_every_row_has_an_example() -> None:
     shown = {*REASONS.values(), *ERRORS.values(), *PERMANENT_STOPS.values()}
+    shown |= {first_that_fits(ZONE_STOP, STOPPED).name}
     assert shown == {row.name for row in (*RUN_TASK, *STOPPED) if row.pattern}
 
 
@@ -249,6 +265,21 @@ def test_an_image_that_cannot_run_is_not_tried_again(rig: Rig) -> None:
     assert life.end()["error"] == "Runner.LaunchFailed"
     assert life.path().count("LaunchTask") == 1
     assert life.row()["cause"] == text
+
+
+def test_a_runner_does_not_fail_for_a_zone_while_another_may_serve(rig: Rig) -> None:
+    """A task is accepted in it and stops, once more, and then the other subnet has its turn."""
+    life = rig.start()
+    for _ in range(3):
+        life.fail("runner", "Runner.TaskStopped", f"the task stopped: {ZONE_STOP}")
+        life.parked("capacity")
+        assert ZONE_STOP in life.row()["waiting_reason"]
+        life.succeed("capacity").parked("runner")
+    assert life.path_so_far().count("LaunchTask") == 4
+    assert remedy_of(ZONE_STOP).startswith("give availability_zones")
+    # its own failures are counted as before
+    life.fail_again("runner", "Runner.TaskStopped").fail("runner", "Runner.TaskStopped")
+    assert life.end()["error"] == "Runner.TaskStopped"
 
 
 def test_later_launches_go_through_the_subnets_one_by_one(rig: Rig) -> None:

@@ -29,7 +29,7 @@ from ministack.core.responses import (
     json_response,
     request_scope,
 )
-from ministack.services import ecr, ecs
+from ministack.services import ec2, ecr, ecs
 
 from cdk_runner_fleet.local.emulator.buildah import ImageError, RunnerImages, first_process
 
@@ -40,6 +40,7 @@ from .options import Options
 
 _LOG = logging.getLogger(__name__)
 _CONTAINER = "runner"
+_ZONE_WITHOUT_FARGATE = "us-east-1e"  # some regions have one
 _STOP_TIMEOUT_SECONDS = 30  # ECS's default stopTimeout
 # Should this process be killed without a chance to stop its tasks, Linux tells them.
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
@@ -123,6 +124,16 @@ class Tasks:
                     "InvalidParameterException",
                     f"Override for container named {override.get('name')} is not a container "
                     "in the TaskDefinition.",
+                    400,
+                )
+        network = (data.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
+        for subnet in network.get("subnets") or []:
+            # of several, ECS may choose any
+            if ec2._subnets.get(subnet, {}).get("AvailabilityZone") == _ZONE_WITHOUT_FARGATE:
+                return error_response_json(
+                    "InvalidParameterException",
+                    "Fargate is not supported in the requested availability zone: "
+                    f"{_ZONE_WITHOUT_FARGATE}",
                     400,
                 )
         strategy = data.get("capacityProviderStrategy") or []

@@ -37,6 +37,18 @@ def test_default_network_has_no_nat_and_no_inbound_rule(minimal: Template) -> No
     assert of_type(minimal, "AWS::EC2::SecurityGroupIngress") == []
 
 
+def test_the_network_is_made_in_the_zones_that_are_named(stack: cdk.Stack) -> None:
+    fleet_in(stack, availability_zones=["us-west-1a", "us-west-1c"])
+    subnets = of_type(template_of(stack), "AWS::EC2::Subnet")
+    assert [one["AvailabilityZone"] for one in subnets] == ["us-west-1a", "us-west-1c"]
+
+
+def test_zones_of_a_network_that_is_given_are_refused(stack: cdk.Stack) -> None:
+    vpc = ec2.Vpc(stack, "Vpc", max_azs=1, nat_gateways=0)
+    with pytest.raises(ValueError, match=r"availability_zones are \['a'\] .* leave them out"):
+        fleet_in(stack, vpc=vpc, availability_zones=["a"])
+
+
 def test_given_subnets_need_no_vpc(organization: Template) -> None:
     assert of_type(organization, "AWS::EC2::VPC") == []
     [machine] = of_type(organization, "AWS::StepFunctions::StateMachine")

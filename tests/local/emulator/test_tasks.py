@@ -441,6 +441,27 @@ def test_the_runner_images_own_launch(tmp_path: Path) -> None:
     assert "-m cdk_runner_fleet.local.emulator.runner" in (tmp_path / "run.sh").read_text()
 
 
+def test_a_zone_that_fargate_is_not_in_starts_nothing(ecs: Ecs) -> None:
+    api = ecs.emulator.client("ec2")
+    vpc = api.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    subnets = {
+        zone: api.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=zone)["Subnet"][
+            "SubnetId"
+        ]
+        for zone, cidr in (("us-east-1a", "10.9.0.0/20"), ("us-east-1e", "10.9.16.0/20"))
+    }
+    for chosen, starts in ((["us-east-1a"], True), ([*subnets], False), (["us-east-1e"], False)):
+        network = {"awsvpcConfiguration": {"subnets": [subnets[zone] for zone in chosen]}}
+        if starts:
+            assert ecs.run(networkConfiguration=network)["tasks"]
+            continue
+        with pytest.raises(ClientError) as error:
+            ecs.run(networkConfiguration=network)
+        code, message = refused(error)
+        assert code == "InvalidParameterException"
+        assert "not supported in the requested availability zone: us-east-1e" in message
+
+
 def test_a_cluster_is_not_deleted_while_a_task_is_in_it(ecs: Ecs) -> None:
     arn = ecs.run(f"exec {unique_sleep()}")["tasks"][0]["taskArn"]
     with pytest.raises(ClientError) as error:
