@@ -12,10 +12,8 @@ costs while it is idle are not in it.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -244,9 +242,8 @@ def price(used: Mapping[str, float]) -> float:
 
 
 def _stats(fleet: LocalFleet) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{fleet.endpoint_url}/_fleet/stats", timeout=30) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-        return found
+    found: dict[str, Any] = fleet.control("GET", "/_fleet/stats")
+    return found
 
 
 def _github_requests(fleet: LocalFleet) -> int:

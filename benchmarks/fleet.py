@@ -12,17 +12,14 @@ of it is kept:
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -53,34 +50,25 @@ class Run:
     rss_mb: float
 
 
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return json.loads(answer.read())
-
-
 def _queue(fleet: LocalFleet, jobs: int) -> int:
     body = {
         "file_name": "many.yml",
         "yaml": "name: many\non: push\njobs:"
         + "".join(JOB.format(index=index) for index in range(jobs)),
     }
-    request = urllib.request.Request(
-        f"{fleet.github_url}/_twin/workflows", json.dumps(body).encode(), method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        run_id: int = json.loads(answer.read())["run_id"]
-        return run_id
+    run_id: int = fleet.control("POST", "/_twin/workflows", body)["run_id"]
+    return run_id
 
 
 def _invocations(fleet: LocalFleet) -> int:
-    return sum(_get(f"{fleet.endpoint_url}/_fleet/stats")["invocations"].values())
+    return sum(fleet.control("GET", "/_fleet/stats")["invocations"].values())
 
 
 def _settle(fleet: LocalFleet) -> float:
     """Wait until no execution runs and the last events have been handled; the peak of memory."""
     peak = 0.0
     while True:
-        stats = _get(f"{fleet.endpoint_url}/_fleet/stats")
+        stats = fleet.control("GET", "/_fleet/stats")
         peak = max(peak, stats["rss_mb"])
         if not stats["executions_running"]:
             before = sum(stats["invocations"].values())
@@ -97,8 +85,8 @@ def run_jobs(fleet: LocalFleet, jobs: int) -> Run:
     run_id = _queue(fleet, jobs)
     peak = 0.0
     while True:
-        found = _get(f"{fleet.github_url}/_twin/runs/{run_id}")
-        peak = max(peak, _get(f"{fleet.endpoint_url}/_fleet/stats")["rss_mb"])
+        found = fleet.control("GET", f"/_twin/runs/{run_id}")
+        peak = max(peak, fleet.control("GET", "/_fleet/stats")["rss_mb"])
         if found["status"] == "completed":
             break
         time.sleep(0.2)

@@ -341,13 +341,7 @@ class Stage:
         return problems
 
     def _fleet(self, method: str, path: str, body: object = None) -> Any:
-        request = urllib.request.Request(
-            f"{self.local.endpoint_url}/_fleet/{path}",
-            None if body is None else json.dumps(body).encode(),
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS) as answer:
-            return json.load(answer)
+        return self.local.control(method, f"/_fleet/{path}", body)
 
 
 def changed(report: Mapping[str, Any]) -> bool:

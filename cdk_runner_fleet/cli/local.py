@@ -49,15 +49,22 @@ def keep_up(
         str | None,
         typer.Option(help="REST API of a server to take for GitHub.", show_default=False),
     ] = None,
-    webhook_secret: Annotated[
-        str | None,
-        typer.Option(help="What deliveries are signed with.", show_default="a random one"),
+    webhook_secret_file: Annotated[
+        Path | None,
+        # no value of its own: every user of a machine may read command lines
+        typer.Option(
+            help="A file with what deliveries are signed with.",
+            show_default="a random one",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     images: ImagesOption = "none",
     context: Context = None,
 ) -> None:
     """Keep a fleet up until SIGINT or SIGTERM; print one JSON line when it is ready."""
     settings = _settings(context)
+    secret = webhook_secret_file and webhook_secret_file.read_text(encoding="utf-8").strip()
     with suppress(_Stopped), _stop_signals(), _explained():
         from cdk_runner_fleet.cli import session  # noqa: PLC0415 - needs the extra
         from cdk_runner_fleet.local.fleet import LocalFleet  # noqa: PLC0415
@@ -67,7 +74,7 @@ def keep_up(
                 context=settings,
                 port=port,
                 github_url=github_url,
-                webhook_secret=webhook_secret,
+                webhook_secret=secret,
                 images=images,
             )
         )

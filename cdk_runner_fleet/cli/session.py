@@ -33,8 +33,11 @@ def keep_up(fleet: LocalFleet) -> None:
             "webhook_url": fleet.webhook_url,
             "aws_endpoint_url": fleet.endpoint_url,
             "region": fleet.region,
+            "aws_access_key_id": fleet.access_key_id,
+            "aws_secret_access_key": fleet.secret_access_key,
             "github_url": fleet.github_url,
             "webhook_secret": fleet.webhook_secret,
+            "control_token": fleet.control_token,
             "outputs": fleet.outputs,
         }
         sys.stdout.write(json.dumps(access) + "\n")

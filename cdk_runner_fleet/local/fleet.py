@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import tempfile
+import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,9 +29,17 @@ from cdk_runner_fleet.local.twin.workflows import Workflow
 
 __all__ = ["LocalFleet"]
 
+_CONTROL_SECONDS = 60.0
+# a proxy of the environment does not lead to this machine
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 
 class LocalFleet:
     """A fleet that lives as long as its `with` block; nothing of it is left afterwards.
+
+    Its servers listen on loopback, where other users' programs and web pages reach them too: each
+    call to AWS is signed with a secret that is made for this fleet, the routes that steer emulated
+    AWS and the twin ask for its control token, and requests of web pages are not answered.
 
     Synthesizes the stack of `app.py`, or takes the assembly that was kept when it last did with the
     same settings and sources, deploys the template into the emulator and starts the GitHub twin.
@@ -47,6 +56,9 @@ class LocalFleet:
 
     Attributes:
         endpoint_url: Every AWS service answers here.
+        access_key_id: An administrator's access key there.
+        secret_access_key: The secret to that.
+        control_token: What routes below `/_fleet/` and `/_twin/` ask for, see `control`.
         region: The AWS region.
         github_url: GitHub's REST API, for the fleet.
         webhook_secret: What deliveries have to be signed with.
@@ -86,6 +98,7 @@ class LocalFleet:
         self.endpoint_url = f"http://127.0.0.1:{_usable(port)}"
         self.github_url = github_url or ""
         self.webhook_secret = webhook_secret or secrets.token_hex(20)
+        self.access_key_id = self.secret_access_key = self.control_token = ""
         self.outputs: dict[str, str] = {}
         self.twin: GitHubTwin | None = None
         self._given = context or {}
@@ -94,11 +107,7 @@ class LocalFleet:
         self._errors = errors
         self._images = images
         self._parts = ExitStack()
-        self._session: Any = boto3.Session(
-            aws_access_key_id=ACCOUNT,
-            aws_secret_access_key="local",  # noqa: S106 - any value does on loopback
-            region_name=REGION,
-        )
+        self._session: Any = boto3.Session(region_name=REGION)
         self._clients: dict[str, Any] = {}
 
     @property
@@ -112,6 +121,8 @@ class LocalFleet:
             self._clients[service] = self._session.client(
                 service,
                 endpoint_url=self.endpoint_url,
+                aws_access_key_id=self.access_key_id,
+                aws_secret_access_key=self.secret_access_key,
                 config=Config(
                     retries={"total_max_attempts": 3},
                     inject_host_prefix=False,
@@ -120,6 +131,27 @@ class LocalFleet:
                 ),
             )
         return self._clients[service]
+
+    def control(self, method: str, path: str, body: object = None) -> Any:
+        """Steer emulated AWS or the twin; returns the answer's JSON.
+
+        Args:
+            method: The HTTP method.
+            path: The route, below `/_fleet/` or `/_twin/`.
+            body: What to send as JSON. Default: nothing.
+
+        Raises:
+            urllib.error.HTTPError: it was refused.
+        """
+        base = self.github_url if path.startswith("/_twin/") else self.endpoint_url
+        request = urllib.request.Request(  # noqa: S310 - both are http, see __init__
+            f"{base}{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.control_token}"},
+            method=method,
+        )
+        with _DIRECTLY.open(request, timeout=_CONTROL_SECONDS) as answer:
+            return json.loads(answer.read())
 
     def queue_run(self, workflow: Workflow, *, file_name: str) -> int:
         """Queue a run of a workflow at the twin; its checkout is the working directory.
@@ -207,10 +239,17 @@ class LocalFleet:
             )
         )
         assert emulator.stdout is not None  # noqa: S101 - narrows the type
-        if not emulator.stdout.readline():
+        line = emulator.stdout.readline()
+        if not line:
             raise LocalFleetError(
                 f"the emulator ended with status {emulator.wait()} before it was ready: see its log"
             )
+        ready = json.loads(line)
+        self.access_key_id = ready["access_key_id"]
+        self.secret_access_key = ready["secret_access_key"]
+        self.control_token = ready["control_token"]
+        if self.twin:
+            self.twin.control_token = self.control_token
 
     def _fill_secrets(self) -> None:
         manager = self.client("secretsmanager")

@@ -114,9 +114,7 @@ class Fleet:
 
     def stats(self) -> dict[str, Any]:
         """The emulator's counts."""
-        url = f"{self.local.endpoint_url}/_fleet/stats"
-        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
-            counts: dict[str, Any] = json.loads(answer.read())
+        counts: dict[str, Any] = self.local.control("GET", "/_fleet/stats")
         return counts
 
     def invocations(self, function: str = "") -> int:
@@ -169,10 +167,7 @@ class Fleet:
             return [runner["name"] for runner in json.loads(answer.read())["runners"]]
 
     def fault(self, **rule: Any) -> None:
-        request = urllib.request.Request(
-            f"{self.local.endpoint_url}/_fleet/faults", json.dumps(rule).encode(), method="POST"
-        )
-        urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
+        self.local.control("POST", "/_fleet/faults", rule)
 
     def nothing_is_left_of(self, runner: str) -> None:
         """Neither a task, nor an open execution, nor a registration at GitHub."""

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.cli import main
-from cdk_runner_fleet.local.emulator.options import ACCOUNT
 from cdk_runner_fleet.local.twin.payloads import HEAD_SHA
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.local.twin.workflows import read_workflow
@@ -41,8 +40,8 @@ def run(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     for name, value in {
         "AWS_ENDPOINT_URL": fleet.local.endpoint_url,
         "AWS_REGION": fleet.local.region,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_ACCESS_KEY_ID": fleet.local.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": fleet.local.secret_access_key,
     }.items():
         monkeypatch.setenv(name, value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from collections.abc import Callable, Iterator
 
@@ -22,25 +21,19 @@ def others(fleet: Fleet) -> Iterator[Add]:
     """Registers runners of somebody else's, and removes them."""
     added: list[int] = []
 
-    def call(method: str, path: str, body: object = None) -> dict[str, int]:
-        assert fleet.local.twin
-        request = urllib.request.Request(
-            f"{fleet.local.github_url}{path}",
-            json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {fleet.local.twin.token}"},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            found: dict[str, int] = json.loads(answer.read() or b"{}")
-        return found
-
     def add(name: str, *labels: str) -> None:
         body = {"name": name, "labels": ["self-hosted", *labels]}
-        added.append(call("POST", "/_twin/runners", body)["id"])
+        added.append(fleet.local.control("POST", "/_twin/runners", body)["id"])
 
     yield add
+    assert fleet.local.twin
     for number in added:
-        call("DELETE", f"/repos/{REPOSITORY}/actions/runners/{number}")
+        request = urllib.request.Request(
+            f"{fleet.local.github_url}/repos/{REPOSITORY}/actions/runners/{number}",
+            headers={"Authorization": f"Bearer {fleet.local.twin.token}"},
+            method="DELETE",
+        )
+        urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from cdk_runner_fleet.cli import main
 from cdk_runner_fleet.local.assembly import STACK
-from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
+from cdk_runner_fleet.local.emulator.options import REGION
 from cdk_runner_fleet.local.fleet import LocalFleet
 from tests.waiting import until
 
@@ -30,8 +30,8 @@ def doomed() -> Iterator[Fleet]:
 def run(doomed: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     for name, value in {
         "AWS_ENDPOINT_URL": doomed.local.endpoint_url,
-        "AWS_ACCESS_KEY_ID": ACCOUNT,
-        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_ACCESS_KEY_ID": doomed.local.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": doomed.local.secret_access_key,
         "AWS_DEFAULT_REGION": REGION,
     }.items():
         monkeypatch.setenv(name, value)

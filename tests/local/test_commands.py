@@ -19,13 +19,15 @@ from .session_helpers import ONE_JOB, ROOT, left_behind, start
 
 
 def test_up_says_one_line_and_ends_at_a_signal(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
     up = start(
-        "local", "up", "--webhook-secret", "s3cret", "-c", "github_repo=a/b", folder=tmp_path
+        "local", "up", "--webhook-secret-file", "secret", "-c", "github_repo=a/b", folder=tmp_path
     )
     assert up.stdout is not None
     access = json.loads(up.stdout.readline())
     assert set(access) == {
-        *("webhook_url", "aws_endpoint_url", "region", "github_url", "webhook_secret", "outputs")
+        *("webhook_url", "aws_endpoint_url", "region", "github_url", "webhook_secret", "outputs"),
+        *("aws_access_key_id", "aws_secret_access_key", "control_token"),
     }
     assert access["webhook_secret"] == "s3cret"
     assert access["outputs"]["WebhookUrl"] == access["webhook_url"]

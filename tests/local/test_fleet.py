@@ -97,8 +97,8 @@ def test_terminate_stops_a_runner_at_work(
     (job,) = watch.jobs.values()
     runner_id = str(job.row["runner_id"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", fleet.endpoint_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "123456789012")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", fleet.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", fleet.secret_access_key)
     arguments = ("runners", "terminate", runner_id, "--region", fleet.region)
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

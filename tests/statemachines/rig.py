@@ -160,7 +160,7 @@ class Life:
 class Rig:
     """The emulator with the machine's surroundings."""
 
-    endpoint: str
+    ready: dict[str, str]
     runners: str = "runners"
     images: str = "images"
     cluster: str = ""
@@ -200,9 +200,9 @@ class Rig:
         return boto3.client(
             service,
             region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            aws_access_key_id="123456789012",
-            aws_secret_access_key="local",
+            endpoint_url=self.ready["aws_endpoint_url"],
+            aws_access_key_id=self.ready["access_key_id"],
+            aws_secret_access_key=self.ready["secret_access_key"],
             config=Config(retries={"max_attempts": 0}, inject_host_prefix=False),
         )
 
@@ -266,8 +266,9 @@ class Rig:
 
     def _fleet(self, method: str, body: object = None) -> Any:
         request = urllib.request.Request(
-            f"{self.endpoint}/_fleet/faults",
+            f"{self.ready['aws_endpoint_url']}/_fleet/faults",
             None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.ready['control_token']}"},
             method=method,
         )
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
@@ -412,7 +413,7 @@ def open_rig(folder: Path) -> Iterator[Rig]:
     )
     assert process.stdout
     try:
-        rig = Rig(json.loads(process.stdout.readline())["aws_endpoint_url"])
+        rig = Rig(json.loads(process.stdout.readline()))
         rig.fault(on="task", outcome="never_boots", times=None)
         yield rig
     finally:

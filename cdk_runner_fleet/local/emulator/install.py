@@ -58,7 +58,12 @@ def everything(options: Options) -> Emulator:
         engine=states,
         faults=table,
         front=front.install(
-            engine=states, functions=lambdas, tasks=containers, faults=table, usage=usage.install()
+            options,
+            engine=states,
+            functions=lambdas,
+            tasks=containers,
+            faults=table,
+            usage=usage.install(),
         ),
         functions=lambdas,
         tasks=containers,

@@ -2,7 +2,8 @@
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html: a worker asks ``/next``, gets one
 event, posts its response or error, and asks again. Each worker has a port of its own, which is how
-the server knows who asks.
+the server knows who asks. There is nothing that a runtime could prove itself with, so on Linux the
+socket's owner has to be the emulator's own user.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from cdk_runner_fleet.local import guard
 
 _T = TypeVar("_T")
 _PREFIX = "/2018-06-01/runtime/"
@@ -46,6 +49,7 @@ class Desk:
         self._events: asyncio.Queue[Call] = asyncio.Queue()
         self._in_work: Call | None = None
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._serving: set[asyncio.Task[Any]] = set()
         self.init_error: Future[bytes] = Future()
         self.ready: Future[None] = Future()
@@ -53,8 +57,8 @@ class Desk:
     async def open(self) -> int:
         """Listen on a free loopback port and return it."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self._port
 
     async def close(self) -> None:
         """Stop listening and drop the worker's connections, one that waits for an event too."""
@@ -72,7 +76,8 @@ class Desk:
         assert serving  # noqa: S101 - narrows the type
         self._serving.add(serving)
         try:
-            while request := await _read_request(reader):
+            is_own = guard.is_of_this_user(writer.get_extra_info("peername"), self._port)
+            while is_own and (request := await _read_request(reader)):
                 writer.write(await self._answer(*request))
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -83,7 +88,9 @@ class Desk:
             self._serving.discard(serving)
             writer.close()
 
-    async def _answer(self, method: str, path: str, body: bytes) -> bytes:
+    async def _answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
+        if guard.from_elsewhere(headers.items(), port=self._port):
+            return _response(403)
         tail = path.removeprefix(_PREFIX)
         if method == "GET" and tail == "invocation/next":
             if not self.ready.done():
@@ -115,7 +122,9 @@ class Desk:
         return _response(404)
 
 
-async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, bytes] | None:
+async def _read_request(
+    reader: asyncio.StreamReader,
+) -> tuple[str, str, dict[str, str], bytes] | None:
     head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
     if not head:
         return None
@@ -133,7 +142,7 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, bytes] 
         await reader.readline()
     else:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return method, path, body
+    return method, path, headers, body
 
 
 def _response(status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -34,10 +35,8 @@ def prepare_environment(options: Options) -> None:
     """Set what ministack reads when it is imported."""
     os.environ.update(
         AUTH="true",
-        AWS_ACCESS_KEY_ID=ACCOUNT,
         AWS_DEFAULT_REGION=REGION,
         AWS_ENDPOINT_URL=options.endpoint,
-        AWS_SECRET_ACCESS_KEY="local",  # noqa: S106 - any value does on loopback
         BIND_HOST="127.0.0.1",
         GATEWAY_PORT=str(options.port),
         IOT_MTLS_ENABLED="0",
@@ -53,7 +52,11 @@ def prepare_environment(options: Options) -> None:
     # Nothing here may ever reach a Docker daemon or leave the machine.
     os.environ["DOCKER_HOST"] = "unix:///nonexistent/docker.sock"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+    # nor is anybody's real account for what runs here
+    for name in (
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    ):
         os.environ.pop(name, None)
 
 
@@ -84,7 +87,7 @@ def watch_parent(parent: int, stop: Callable[[], object]) -> None:
 
 async def _serve(
     application: Any,
-    options: Options,
+    ready: dict[str, str],
     listening: socket.socket,
     parent: int,
     end_all: Callable[[], object],
@@ -99,7 +102,7 @@ async def _serve(
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
     config.graceful_timeout = 0.2
-    announced = loop.create_task(asyncio.to_thread(_announce, options))
+    announced = loop.create_task(asyncio.to_thread(_announce, ready))
 
     async def told_to_end() -> None:
         await stopping.wait()
@@ -110,19 +113,15 @@ async def _serve(
     announced.cancel()
 
 
-def _announce(options: Options) -> None:
+def _announce(ready: dict[str, str]) -> None:
     """Print the ready line when a first request is answered; until then it waits in the queue."""
-    connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=60)
-    connection.request("GET", "/_fleet/stats")
+    at = urlsplit(ready["aws_endpoint_url"])
+    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=60)
+    connection.request(
+        "GET", "/_fleet/stats", headers={"Authorization": f"Bearer {ready['control_token']}"}
+    )
     connection.getresponse().read()
     connection.close()
-    ready = {
-        "aws_endpoint_url": options.endpoint,
-        "region": REGION,
-        "account": ACCOUNT,
-        "access_key_id": ACCOUNT,
-        "secret_access_key": "local",
-    }
     print(json.dumps(ready), flush=True)  # noqa: T201 - the contract with the starting process
 
 
@@ -149,18 +148,26 @@ def run(options: Options, listening: socket.socket, parent: int) -> None:
     logging.getLogger(__package__).setLevel(logging.WARNING)
     # An error that a state catches is no error of the emulator's; the history has it.
     logging.getLogger("moto").setLevel(logging.CRITICAL)
-    options.tasks_dir.mkdir(parents=True, exist_ok=True)
+    options.tasks_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     upstream.leave_out_batch()
     # Only now: ministack reads its settings when it is imported.
-    from . import install  # noqa: PLC0415
+    from . import access, install  # noqa: PLC0415
 
     emulator = install.everything(options)
+    ready = {
+        "aws_endpoint_url": options.endpoint,
+        "region": REGION,
+        "account": ACCOUNT,
+        "access_key_id": access.ROOT_KEYS.access_key_id,
+        "secret_access_key": access.ROOT_KEYS.secret_access_key,
+        "control_token": emulator.front.control_token,
+    }
 
     def end_all() -> None:
         emulator.tasks.stop_all()
         emulator.functions.stop()
 
     try:
-        asyncio.run(_serve(emulator.front.application, options, listening, parent, end_all))
+        asyncio.run(_serve(emulator.front.application, ready, listening, parent, end_all))
     finally:
         end_all()

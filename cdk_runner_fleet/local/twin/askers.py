@@ -133,7 +133,7 @@ class Askers:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() not in ("bearer", "token"):
             return None
-        if token == self.token:
+        if secrets.compare_digest(token.encode(), self.token.encode()):
             return self._owner
         asker = self._by_token.get(token)
         if asker:

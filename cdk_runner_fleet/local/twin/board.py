@@ -130,7 +130,11 @@ class Board:
         """
         with self.lock:
             runner = self.runners.get(runner_id)
-            if runner is None or runner.send or not secrets.compare_digest(runner.token, token):
+            if (
+                runner is None
+                or runner.send
+                or not secrets.compare_digest(runner.token.encode(), token.encode())
+            ):
                 return None
             runner.send = send
             runner.connected_once = True

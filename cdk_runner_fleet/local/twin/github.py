@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from cdk_runner_fleet.local import guard
 from cdk_runner_fleet.local.twin.askers import Asker, Askers, TwinApp
 from cdk_runner_fleet.local.twin.board import Board
 from cdk_runner_fleet.local.twin.checks import Checks
@@ -33,6 +34,9 @@ class GitHub:
         requests_an_hour: what the token and each installation may ask; above it 403.
         token_seconds: how long an installation's access token lives.
         lost_after_seconds: a job fails when its runner is out of contact for so long.
+
+    Attributes:
+        control_token: what requests to the twin's own routes have to bear; may be set later.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class GitHub:
         self.hook_deliveries = Deliveries(url=webhook_url, secret=webhook_secret)
         self.webhook_faults = self.hook_deliveries.faults
         self.requests_served = 0
+        self.control_token = guard.new_token()
         self.checks = Checks()
         self.releases = Releases()
         self.payloads = Payloads(api_url=url, repository=repository, enterprise=enterprise)

@@ -1,7 +1,9 @@
 """The twin's HTTP side: who may ask, who answers, and the runners' sessions.
 
 GitHub's routes answer with the status codes its documentation gives. Those below `/_twin/` are the
-twin's own, see `api.control`; `GET /_twin/runners/{id}/session` turns into a runner's session.
+twin's own, see `api.control`, and ask for the control token: who queues a workflow there has a
+shell of its owner. `GET /_twin/runners/{id}/session` turns into a runner's session and asks for
+that runner's own token.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from cdk_runner_fleet.local import guard
 from cdk_runner_fleet.local.twin.api import ROUTES
 from cdk_runner_fleet.local.twin.faults import ApiFault
 from cdk_runner_fleet.local.twin.github import GitHub
@@ -55,7 +58,10 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         request = Request.read(self.command, self.path, self.headers, self.rfile.read(length))
         session = _SESSION.fullmatch(request.path)
-        if session and request.method == "GET":
+        refusal = guard.from_elsewhere(self.headers.items(), port=self.server.server_port)
+        if refusal:
+            self._refuse(request, RefusalError(403, refusal))
+        elif session and request.method == "GET":
             self._hold_session(request, int(session["runner_id"]))
         else:
             self._serve(request)
@@ -78,23 +84,27 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self, request: Request) -> None:
         github = self.server.github
         try:
-            lost = None if request.path.startswith("/_twin/") else _admit(github, request)
+            lost = _admit(github, request)
             with github.board.lock:
                 status, answer = _find_answer(github, request)
             headers: Mapping[str, str] = request.answer_headers
             if lost:
                 raise _scripted(lost)
         except RefusalError as refusal:
-            if not refusal.status:
-                self.close_connection = True
-                return
-            status, headers = refusal.status, refusal.headers
-            answer = {
-                "message": str(refusal),
-                "documentation_url": "https://docs.github.com/rest",
-                "status": str(status),
-            }
+            self._refuse(request, refusal)
+            return
         self._answer(request, status, answer, headers)
+
+    def _refuse(self, request: Request, refusal: RefusalError) -> None:
+        if not refusal.status:
+            self.close_connection = True
+            return
+        answer = {
+            "message": str(refusal),
+            "documentation_url": "https://docs.github.com/rest",
+            "status": str(refusal.status),
+        }
+        self._answer(request, refusal.status, answer, refusal.headers)
 
     def _answer(
         self, request: Request, status: int, answer: Any, headers: Mapping[str, str]
@@ -126,10 +136,15 @@ def _admit(github: GitHub, request: Request) -> ApiFault | None:
     Raises:
         RefusalError: they may not, or a fault comes first.
     """
+    authorization = request.headers.get("Authorization") or ""
+    if request.path.startswith("/_twin/"):
+        if not guard.is_bearer(authorization, github.control_token):
+            raise RefusalError(401, "Give the control token as bearer: the ready line has it")
+        return None
     fault = github.api_faults.take(request.method, request.path)
     if fault and not fault.applied:
         raise _scripted(fault)
-    asker = github.askers.find(request.headers.get("Authorization") or "")
+    asker = github.askers.find(authorization)
     if asker is None:
         raise RefusalError(401, "Bad credentials")
     request.asker = asker

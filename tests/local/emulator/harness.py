@@ -37,11 +37,20 @@ def eventually(check: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -
 @dataclass
 class Emulator:
     process: subprocess.Popen[str]
-    endpoint: str
+    ready: dict[str, str]
     tasks_dir: Path
     _clients: dict[str, Any] = field(default_factory=dict)
 
-    def client(self, service: str, *, keys: tuple[str, ...] = ("123456789012", "local")) -> Any:
+    @property
+    def endpoint(self) -> str:
+        return self.ready["aws_endpoint_url"]
+
+    @property
+    def secret(self) -> str:
+        return self.ready["secret_access_key"]
+
+    def client(self, service: str, *, keys: tuple[str, ...] = ()) -> Any:
+        keys = keys or (self.ready["access_key_id"], self.secret)
         name = f"{service}/{keys[0]}"
         if name not in self._clients:
             make: Any = boto3.client  # the stubs know literal names only
@@ -61,6 +70,7 @@ class Emulator:
             f"{self.endpoint}/_fleet/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.ready['control_token']}"},
         )
         try:
             with urllib.request.urlopen(request) as response:
@@ -166,7 +176,7 @@ def start_emulator(folder: Path, *arguments: str) -> Emulator:
     )  # fmt: skip
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
-    return Emulator(process=process, endpoint=ready["aws_endpoint_url"], tasks_dir=tasks_dir)
+    return Emulator(process=process, ready=ready, tasks_dir=tasks_dir)
 
 
 class Events:

@@ -253,7 +253,7 @@ class TestPulls:
             region_name="eu-west-3",
             endpoint_url=ecs.emulator.endpoint,
             aws_access_key_id="999999999999",
-            aws_secret_access_key="local",
+            aws_secret_access_key=ecs.emulator.secret,
         )
         other.create_repository(repositoryName="theirs")
         manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST})

@@ -113,6 +113,8 @@ class GitHub:
         data = (
             body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         )
+        if token == TOKEN and path.startswith("/_twin/"):
+            token = self.twin.control_token
         request = urllib.request.Request(
             self.twin.url + path,
             method=method,

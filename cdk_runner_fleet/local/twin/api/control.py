@@ -1,4 +1,4 @@
-"""The twin's own API, for who plays GitHub's users and its bad days.
+"""The twin's own API, for who plays GitHub's users and its bad days; it asks for the control token.
 
 POST /_twin/workflows              {"file_name", "yaml"} and, optional, "workspace" (a folder
 of this machine that stands for the checkout),
