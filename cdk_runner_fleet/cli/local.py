@@ -64,7 +64,7 @@ def keep_up(
 ) -> None:
     """Keep a fleet up until SIGINT or SIGTERM; print one JSON line when it is ready."""
     settings = _settings(context)
-    secret = webhook_secret_file and webhook_secret_file.read_text(encoding="utf-8").strip()
+    secret = webhook_secret_file.read_text("utf-8").strip() if webhook_secret_file else None
     with suppress(_Stopped), _stop_signals(), _explained():
         from cdk_runner_fleet.cli import session  # noqa: PLC0415 - needs the extra
         from cdk_runner_fleet.local.fleet import LocalFleet  # noqa: PLC0415
