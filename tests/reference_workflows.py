@@ -31,6 +31,14 @@ const {data, Evaluator, Lexer, Parser} = await load("expressions");
 const {convertWorkflowTemplate, NoOperationTraceWriter, parseWorkflow} =
   await load("workflow-parser");
 
+// npm writes a number into text as JavaScript does; GitHub's server and runner as .NET's `G15`.
+data.NumberData.prototype.coerceString = function () {
+  const {value} = this;
+  if (value === 0 || !Number.isFinite(value)) return String(value);
+  const [digits, power] = value.toExponential(14).split("e").map(Number);
+  if (power > -5 && power < 15) return String(Number(value.toPrecision(15)));
+  return `${digits}E${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
+};
 const plain = (value) => {
   switch (value.kind) {
     case data.Kind.Null:

@@ -1,10 +1,12 @@
 """How GitHub's expression language turns values into text, numbers and truth, and compares them.
 
-Numbers are those of JavaScript: 64-bit floats, written without an exponent up to 1e21. One that is
-whole is an `int` here, so that JSON and the file for act have it without a decimal point.
+Numbers are 64-bit floats, written into text with 15 digits and into JSON as JavaScript writes
+them. One that is whole is an `int` here, so that JSON and the file for act have it without a
+decimal point.
 
-Source: docs.github.com, "Evaluate expressions in workflows and actions"; where that is silent,
-npm @actions/expressions 0.3.61, which tests/local/twin compares with.
+Sources: docs.github.com, "Evaluate expressions in workflows and actions"; where that is silent,
+npm @actions/expressions 0.3.61, which tests/local/twin compares with, and for the digits of
+numbers actions/runner, src/Sdk/Expressions.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import Decimal
 from typing import Any
 
 __all__ = [
@@ -43,6 +45,8 @@ _DOTLESS = "\N{LATIN SMALL LETTER DOTLESS I}"
 _EXACT = 2**53
 _WRITTEN_OUT = range(-6, 21)
 """The exponents of numbers that JavaScript writes without one."""
+_WITHOUT_EXPONENT = range(-4, 15)
+"""The same for `G15`."""
 
 
 def is_simple(value: Value) -> bool:
@@ -78,7 +82,7 @@ def as_text(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return _number_text(_rounded(float(value)))
+        return _general(float(value))
     if isinstance(value, Mapping):
         return "Object"
     return "Array" if isinstance(value, list) else str(value)
@@ -140,13 +144,14 @@ def _read_number(text: str) -> float:
     return float(text) if _DECIMAL.fullmatch(text) else math.nan
 
 
-def _rounded(value: float) -> float:
-    """To 15 places, as JavaScript's `toFixed` does it."""
-    if not math.isfinite(value) or abs(value) >= 1e21:
-        return value
-    with localcontext() as context:
-        context.prec = 60  # 21 digits before the point and 15 after it, exactly
-        return float(Decimal(value).quantize(Decimal("1e-15"), ROUND_HALF_UP))
+def _general(value: float) -> str:
+    """As .NET's format `G15` does it."""
+    if value == 0 or not math.isfinite(value):
+        return _number_text(value)
+    digits, _, power = f"{value:.14e}".partition("e")
+    if int(power) in _WITHOUT_EXPONENT:
+        return format(Decimal(f"{value:.15g}").normalize(), "f")
+    return f"{digits.rstrip('0').rstrip('.')}E{int(power):+03d}"
 
 
 def _number_text(value: float) -> str:
