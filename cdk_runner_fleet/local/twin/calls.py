@@ -1,6 +1,7 @@
 """What a job gives to the workflow that it calls, and whether GitHub lets it.
 
-Source: docs.github.com, "Reuse workflows"; actions/languageservices' test data for the messages.
+Sources: docs.github.com, "Reuse workflows"; actions/runner, src/Sdk/WorkflowParser, and
+actions/languageservices' test data for the messages.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cdk_runner_fleet.local.twin.coercions import Value, as_text
-from cdk_runner_fleet.local.twin.grammar import PERMISSIONS
+from cdk_runner_fleet.local.twin.documents import Token
+from cdk_runner_fleet.local.twin.grammar import PERMISSIONS, READ_ONLY
 
 __all__ = ["call_definition", "call_errors", "call_inputs"]
 
@@ -53,34 +55,39 @@ def call_inputs(wanted: Mapping[str, Any] | None, given: Mapping[str, Value]) ->
 
 
 def call_errors(
-    job: Mapping[str, Any],
+    key: Token,
+    job: Token,
+    reference: Token,
     called: Mapping[str, Any],
     *,
-    reference: str,
     allowed: Value,
-) -> Iterator[str]:
-    """Why GitHub refuses a call.
+) -> Iterator[tuple[Token, str]]:
+    """Why GitHub refuses a call, each with what it is about.
 
     Args:
-        job: the calling job, as written.
+        key: the calling job's key.
+        job: the calling job.
+        reference: its `uses`.
         called: the called file, as written.
-        reference: what the job calls it.
         allowed: the permissions that the job may hand on; None if none are written.
     """
     definition = call_definition(called)
     if definition is None:
-        yield "workflow_call key is not defined in the referenced workflow."
+        yield reference, "workflow_call key is not defined in the referenced workflow."
         return
-    yield from _given(job.get("with"), definition.get("inputs"), "input", "Input")
-    for name, value in (job.get("with") or {}).items():
-        kind = _lowered(definition.get("inputs")).get(name.lower(), {}).get("type", "string")
-        is_open = isinstance(value, str) and "${{" in value
-        if kind in _KINDS and not is_open and not _is_of(kind, value):
-            yield f"Unexpected value '{as_text(value)}'"
-    if job.get("secrets") != "inherit":
-        yield from _given(job.get("secrets"), definition.get("secrets"), "secret", "Secret")
+    inputs = _lowered(definition.get("inputs"))
+    for name, value in _pairs(job.get("with")):
+        kind = inputs.get(name.text.lower(), {}).get("type", "string")
+        is_open = isinstance(value.value, str) and "${{" in value.value
+        if kind in _KINDS and not is_open and not _is_of(kind, value.plain()):
+            yield value, f"Unexpected value '{value.text}'"
+    yield from _given(reference, job.get("with"), definition.get("inputs"), "input", "Input")
+    secrets = job.get("secrets")
+    if secrets is None or not secrets.is_scalar:
+        yield from _given(reference, secrets, definition.get("secrets"), "secret", "Secret")
     if allowed is not None:
-        yield from _excess(called, reference, allowed)
+        for error in _excess(called, reference.text, allowed):
+            yield key, error
 
 
 def _is_of(kind: str, value: Value) -> bool:
@@ -92,15 +99,24 @@ def _lowered(definitions: Mapping[str, Any] | None) -> dict[str, Mapping[str, An
 
 
 def _given(
-    given: Mapping[str, Value] | None, wanted: Mapping[str, Any] | None, what: str, title: str
-) -> Iterator[str]:
-    names = {name.lower() for name in given or {}}
+    reference: Token,
+    given: Token | None,
+    wanted: Mapping[str, Any] | None,
+    what: str,
+    title: str,
+) -> Iterator[tuple[Token, str]]:
+    names = {name.text.lower() for name, _ in _pairs(given)}
     for name, definition in (wanted or {}).items():
         if (definition or {}).get("required") and name.lower() not in names:
-            yield f"{title} {name} is required, but not provided while calling."
-    for name in given or {}:
-        if name.lower() not in _lowered(wanted):
-            yield f"Invalid {what}, {name} is not defined in the referenced workflow."
+            yield reference, f"{title} {name} is required, but not provided while calling."
+    for key, value in _pairs(given):
+        if key.text.lower() not in _lowered(wanted):
+            message = f"Invalid {what}, {key.text} is not defined in the referenced workflow."
+            yield value, message
+
+
+def _pairs(token: Token | None) -> list[tuple[Token, Token]]:
+    return token.value if token and isinstance(token.value, list) else []
 
 
 def _excess(called: Mapping[str, Any], reference: str, allowed: Value) -> Iterator[str]:
@@ -109,16 +125,22 @@ def _excess(called: Mapping[str, Any], reference: str, allowed: Value) -> Iterat
         (f"The nested job '{key}'", job.get("permissions")) for key, job in called["jobs"].items()
     ]
     for who, permissions in asked:
-        for scope in PERMISSIONS if permissions is not None else ():
-            wanted, given = _level(permissions, scope), _level(allowed, scope)
-            if _LEVELS[wanted] > _LEVELS[given]:
-                yield (
-                    f"Error calling workflow '{reference}'. {who} is requesting "
-                    f"'{scope}: {wanted}', but is only allowed '{scope}: {given}'."
-                )
+        levels = [
+            (scope, _level(permissions, scope), _level(allowed, scope))
+            for scope in (PERMISSIONS if permissions is not None else ())
+        ]
+        beyond = [each for each in levels if _LEVELS[each[1]] > _LEVELS[each[2]]]
+        if beyond:
+            wanted = ", ".join(f"{scope}: {level}" for scope, level, _ in beyond)
+            given = ", ".join(f"{scope}: {level}" for scope, _, level in beyond)
+            yield (
+                f"Error calling workflow '{reference}'. {who} is requesting '{wanted}', but is "
+                f"only allowed '{given}'."
+            )
 
 
 def _level(permissions: Value, scope: str) -> str:
     if isinstance(permissions, Mapping):
         return str(permissions.get(scope, "none"))
-    return _ALL.get(permissions, "none")
+    level = _ALL.get(permissions, "none")
+    return "read" if level == "write" and scope in READ_ONLY else level

@@ -18,11 +18,16 @@ import yaml
 
 from cdk_runner_fleet.local.twin.coercions import Value, as_text, number
 
-__all__ = ["DocumentError", "Token", "read_document"]
+__all__ = ["DocumentError", "Memory", "Token", "read_document"]
 
+MAX_CHARACTERS = 1024 * 1024
 MAX_DEPTH = 50
-MAX_TOKENS = 100_000
-"""Of a document with its aliases written out. GitHub's limit is 10 MiB of memory."""
+MAX_NODES = 50_000
+"""Beginnings and ends of a document's values, with its aliases written out."""
+MAX_BYTES = 10 * 1024 * 1024
+"""That a file takes with those that it calls, as GitHub reckons it."""
+_VALUE_BYTES, _TEXT_BYTES, _CHARACTER_BYTES = 24, 26, 2
+_STYLES = {"'": "SingleQuoted", '"': "DoubleQuoted", "|": "Literal", ">": "Folded"}
 
 _TAG = "tag:yaml.org,2002:"
 _NULL = re.compile(r"(?:null|Null|NULL|~)?")
@@ -37,6 +42,27 @@ _NO_VALUE = object()
 
 class DocumentError(ValueError):
     """A text that is not YAML as GitHub takes it; says where and why."""
+
+
+@dataclass(kw_only=True)
+class Memory:
+    """What the files of one run take.
+
+    Attributes:
+        taken: bytes so far.
+    """
+
+    taken: int = 0
+
+    def take(self, size: int) -> None:
+        """So many bytes more; raises DocumentError if there are none left."""
+        self.taken += size
+        if self.taken > MAX_BYTES:
+            raise DocumentError("Maximum object size exceeded")
+
+    def take_text(self, text: str) -> None:
+        """A text more; raises DocumentError if there is no room for it."""
+        self.take(_TEXT_BYTES + _CHARACTER_BYTES * len(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +104,23 @@ class Token:
         return next((item for key, item in pairs if key.text == name), None)
 
 
-def read_document(text: str) -> Token:
-    """Reads a text that holds one document; raises DocumentError."""
+def read_document(text: str, memory: Memory | None = None) -> Token:
+    """Reads a text that holds one document.
+
+    Args:
+        text: the file.
+        memory: what it takes is added to it. Default: it is reckoned alone.
+
+    Raises:
+        DocumentError: GitHub takes no such file.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise DocumentError(
+            f"The maximum file size of {MAX_CHARACTERS} characters has been exceeded"
+        )
     try:
-        return _Reader(yaml.parse(text, Loader=yaml.SafeLoader)).document()
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        return _Reader(events, memory or Memory()).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" (Line: {mark.line + 1}, Col: {mark.column + 1}): " if mark else ""
@@ -90,12 +129,19 @@ def read_document(text: str) -> Token:
         raise DocumentError(str(error)) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Size:
+    nodes: int
+    taken: int
+
+
 class _Reader:
-    def __init__(self, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, events: Iterator[yaml.Event], memory: Memory) -> None:
         self._events = events
+        self._memory = memory
         self._anchors: dict[str, Token] = {}
-        self._sizes: dict[int, int] = {}
-        self._count = 0
+        self._sizes: dict[int, _Size] = {}
+        self._nodes = 2  # the beginnings of the stream and of the document
 
     def document(self) -> Token:
         next(self._events)  # the stream's start
@@ -107,22 +153,22 @@ class _Reader:
             raise DocumentError("the file holds more than one document")
         return token
 
-    def _token(self, event: yaml.Event, depth: int) -> Token:
+    def _token(self, event: Any, depth: int) -> Token:
         if depth > MAX_DEPTH:
             raise DocumentError("Maximum object depth exceeded")
-        before = self._count
-        self._count += 1
         if isinstance(event, yaml.AliasEvent):
             token = self._anchored(event)
-            self._count += self._sizes[id(token)]
-        else:
-            token = self._new(event, depth)
-        if self._count > MAX_TOKENS:
-            raise DocumentError("Maximum object size exceeded")
-        anchor = getattr(event, "anchor", None)
-        if anchor and not isinstance(event, yaml.AliasEvent):
-            self._anchors[anchor] = token
-            self._sizes[id(token)] = self._count - before
+            size = self._sizes[id(token)]
+            self._count(size.nodes)
+            self._memory.take(size.taken)
+            return token
+        nodes, taken = self._nodes, self._memory.taken
+        token = self._new(event, depth)
+        if event.anchor:
+            self._anchors[event.anchor] = token
+            self._sizes[id(token)] = _Size(
+                nodes=self._nodes - nodes, taken=self._memory.taken - taken
+            )
         return token
 
     def _anchored(self, event: yaml.AliasEvent) -> Token:
@@ -130,14 +176,25 @@ class _Reader:
             raise DocumentError(f"{_where(event)}: there is no anchor '{event.anchor}' before it")
         return self._anchors[event.anchor]
 
-    def _new(self, event: yaml.Event, depth: int) -> Token:
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MAX_NODES:
+            raise DocumentError("Maximum YAML nodes exceeded")
+
+    def _new(self, event: Any, depth: int) -> Token:
         value: Any
+        self._memory.take(_VALUE_BYTES)
         if isinstance(event, yaml.ScalarEvent):
+            self._count(1)
             value = _scalar(event)
+            if isinstance(value, str):
+                self._memory.take_text(value)
         elif isinstance(event, yaml.SequenceStartEvent):
+            self._count(2)
             _check_tag(event, "seq")
             value = tuple(self._until(yaml.SequenceEndEvent, depth))
         else:
+            self._count(2)
             _check_tag(event, "map")
             inside = self._until(yaml.MappingEndEvent, depth)
             value = []
@@ -171,14 +228,16 @@ def _scalar(event: yaml.ScalarEvent) -> Value:
     kind = event.tag.removeprefix(_TAG)
     if kind not in _READERS:
         raise DocumentError(f"{_where(event)}: Unexpected tag '{event.tag}'")
+    place = f"on line {event.start_mark.line + 1} and column {event.start_mark.column + 1}"
     if event.style:
         raise DocumentError(
-            f"{_where(event)}: The scalar style is not valid with the tag '{event.tag}'"
+            f"The scalar style '{_STYLES[event.style]}' {place} is not valid with the tag "
+            f"'{event.tag}'"
         )
     value = _READERS[kind](event.value)
     if value is _NO_VALUE:
         raise DocumentError(
-            f"{_where(event)}: The value '{event.value}' is invalid for the type '{event.tag}'"
+            f"The value '{event.value}' {place} is invalid for the type '{event.tag}'"
         )
     return value
 

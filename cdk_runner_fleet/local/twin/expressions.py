@@ -339,6 +339,10 @@ class _Token:
     at: int
     value: Value = None
 
+    @property
+    def written(self) -> str:
+        return f"'{self.text}'" if self.kind == "text" else self.text
+
 
 class _Parser:
     """Recursive descent into closures."""
@@ -420,9 +424,9 @@ class _Parser:
     def _unexpected(self) -> ExpressionError:
         if self._position >= len(self._tokens):
             last = self._tokens[-1]
-            return self._error(f"Unexpected end of expression: '{last.text}'", last.at)
+            return self._error(f"Unexpected end of expression: '{last.written}'", last.at)
         token = self._tokens[self._position]
-        return self._error(f"Unexpected symbol: '{token.text}'", token.at)
+        return self._error(f"Unexpected symbol: '{token.written}'", token.at)
 
     def _error(self, reason: str, at: int, kind: _Kind = "parsing") -> ExpressionError:
         return ExpressionError(

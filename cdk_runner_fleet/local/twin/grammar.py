@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from cdk_runner_fleet.local.twin.expressions import STATUS_FUNCTIONS
 
-__all__ = ["EVENTS", "PERMISSIONS", "WORKFLOW", "Rule", "Shape"]
+__all__ = ["CONTAINER_KEYS", "EVENTS", "PERMISSIONS", "READ_ONLY", "WORKFLOW", "Rule", "Shape"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,18 +172,20 @@ _ON = _EVENT | _list(_EVENT) | _keys(_ON_KEYS)
 _READ_OR_WRITTEN = (
     *("actions", "artifact-metadata", "attestations", "checks", "code-quality", "contents"),
     *("deployments", "discussions", "drives", "issues", "packages", "pages", "pull-requests"),
-    *("repository-projects", "security-events", "statuses"),
+    *("repository-projects", "statuses", "security-events"),
 )
 _LEVEL = _words("read", "write", "none")
 _PERMISSION_RULES = {
     **dict.fromkeys(_READ_OR_WRITTEN, _LEVEL),
-    "copilot-requests": _words("write", "none"),
     "id-token": _words("write", "none"),
+    "copilot-requests": _words("write", "none"),
     "models": _words("read", "none"),
     "vulnerability-alerts": _words("read", "none"),
 }
 PERMISSIONS = tuple(_PERMISSION_RULES)
-"""The scopes that a token's permissions name."""
+"""The scopes that a token's permissions name, in GitHub's order."""
+READ_ONLY = frozenset(("models", "vulnerability-alerts"))
+"""Those of which even `write-all` gives no more than `read`."""
 _PERMISSIONS = _words("read-all", "write-all") | _keys(_PERMISSION_RULES)
 _SHELL = {"shell": FILLED, "working-directory": FILLED}
 _CONCURRENCY = _keys(
@@ -210,7 +212,10 @@ _CONTAINER = {
     "volumes": _list(FILLED),
     "credentials": _keys({"username": FILLED, "password": FILLED}).using(*EARLY, "secrets", "env"),
 }
-_SERVICE = FILLED | _keys({**_CONTAINER, "entrypoint": TEXT, "command": TEXT})
+_SERVICE_KEYS = {**_CONTAINER, "entrypoint": TEXT, "command": TEXT}
+CONTAINER_KEYS = frozenset(_SERVICE_KEYS)
+"""What the mapping of a container or of a service may have."""
+_SERVICE = FILLED | _keys(_SERVICE_KEYS)
 _JOB_IF = replace(TEXT.using(*NEEDS, functions=STATUS), is_condition=True)
 _ANY_JOB = {
     "name": TEXT.using(*MATRIX),
@@ -228,25 +233,33 @@ _ANY_STEP = {
     "timeout-minutes": NUMBER.using(*STEP, functions=HASH),
     "env": _map(TEXT).using(*STEP, functions=HASH),
 }
+_RUN_STEP = {
+    **_ANY_STEP,
+    "run": TEXT.using(*STEP, functions=HASH),
+    "working-directory": TEXT.using(*STEP, functions=HASH),
+    "shell": FILLED,
+}
+_USES_STEP = {
+    **_ANY_STEP,
+    "uses": FILLED,
+    "with": _map(TEXT).using(*STEP, functions=HASH),
+}
+_BACKGROUND = {"background": BOOLEAN}
+_WAITING_STEP = {key: _ANY_STEP[key] for key in ("id", "name", "continue-on-error")}
+_PLAIN_STEP = Rule(
+    shapes=(
+        Shape(keys=_RUN_STEP, required=("run",)),
+        Shape(keys=_USES_STEP, required=("uses",)),
+    )
+)
 _STEP = Rule(
     shapes=(
-        Shape(
-            keys={
-                **_ANY_STEP,
-                "run": TEXT.using(*STEP, functions=HASH),
-                "working-directory": TEXT.using(*STEP, functions=HASH),
-                "shell": FILLED,
-            },
-            required=("run",),
-        ),
-        Shape(
-            keys={
-                **_ANY_STEP,
-                "uses": FILLED,
-                "with": _map(TEXT).using(*STEP, functions=HASH),
-            },
-            required=("uses",),
-        ),
+        Shape(keys={**_RUN_STEP, **_BACKGROUND}, required=("run",)),
+        Shape(keys={**_USES_STEP, **_BACKGROUND}, required=("uses",)),
+        Shape(keys={**_WAITING_STEP, "wait": FILLED_OR_LIST}, required=("wait",)),
+        Shape(keys={**_WAITING_STEP, "wait-all": NULL | BOOLEAN}, required=("wait-all",)),
+        Shape(keys={**_WAITING_STEP, "cancel": FILLED}, required=("cancel",)),
+        Shape(keys={"parallel": _list(_PLAIN_STEP)}, required=("parallel",)),
     )
 )
 _RUN_JOB = Shape(

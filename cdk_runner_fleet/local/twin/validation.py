@@ -13,13 +13,13 @@ from types import UnionType
 
 from cdk_runner_fleet.local.twin.documents import Token
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
-from cdk_runner_fleet.local.twin.grammar import WORKFLOW, Rule, Shape
+from cdk_runner_fleet.local.twin.grammar import CONTAINER_KEYS, WORKFLOW, Rule, Shape
 from cdk_runner_fleet.local.twin.templates import Template, read_condition, read_template
 
 __all__ = ["Findings", "validate"]
 
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,98}")
-_ACTION = re.compile(r"(?:\./|\.\\|docker://).*|[\w.-]+/[\w.-]+(?:[/\\][^@]*)?@.+", re.DOTALL)
+_ACTION = re.compile(r"(?:\./|\.\\|docker://).*|[/\\]*[^@/\\]+[/\\]+[^@/\\][^@]*@[^@]+", re.DOTALL)
 _CALLED = re.compile(
     r"\./\.github/workflows/[^/@]+\.ya?ml|[\w.-]+/[\w.-]+/\.github/workflows/[^/@]+\.ya?ml@.+"
 )
@@ -146,9 +146,11 @@ class _Grammar:
         self, token: Token, rule: Rule, contexts: tuple[str, ...], functions: tuple[str, ...]
     ) -> None:
         template = self._template(token, contexts, functions)
-        if template is None:
-            return
         value = token.value
+        if template is None:  # GitHub goes on with the text as it is
+            if not _takes(rule, value, token):
+                self._findings.add(token, f"Unexpected value '{token.text}'")
+            return
         if template.has_expressions:
             whole = template.whole
             if whole is None or not whole.is_text:
@@ -209,7 +211,8 @@ def _check_jobs(jobs: Token, findings: Findings) -> None:
     if not jobs.value:
         findings.add(jobs, "The workflow must contain at least one job with no dependencies.")
     for key, job in jobs.value:
-        _check_id(key, set(), findings)
+        if key.text:
+            _check_id(key, set(), findings)
         steps = job.get("steps")
         _check_steps(steps, findings)
         if steps is not None and not steps.value:
@@ -253,46 +256,58 @@ def _check_id(token: Token, taken: set[str], findings: Findings) -> None:
 
 def _check_steps(steps: Token | None, findings: Findings) -> None:
     taken: set[str] = set()
-    for step in _items(steps):
+    for step in _each_step(steps):
         name = step.get("id")
-        if name is not None and name.is_scalar:
+        if name is not None and name.is_scalar and name.text:
             _check_id(name, taken, findings)
         action = step.get("uses")
         if action is not None and action.is_scalar and not _ACTION.fullmatch(action.text):
             findings.add(
                 action, f"Expected format {{org}}/{{repo}}[/path]@ref. Actual '{action.text}'"
             )
+        for target in (*_one_or_more(step.get("wait")), *_one_or_more(step.get("cancel"))):
+            if target.text.lower() not in taken:
+                findings.add(target, f"Step references unknown step ID '{target.text}'")
+        every = step.get("wait-all")
+        if every is not None and every.value is False:
+            findings.add(every, "The value of 'wait-all' must be true or omitted")
+
+
+def _each_step(steps: Token | None) -> Iterator[Token]:
+    for step in _items(steps):
+        yield step
+        yield from _items(step.get("parallel"))
 
 
 def _check_needs(jobs: Token, findings: Findings) -> None:
-    needs = {key.text: list(_needs(job)) for key, job in jobs.value}
+    needs = {key.text.lower(): _one_or_more(job.get("needs")) for key, job in jobs.value}
+    written = {key.text.lower(): key.text for key, _ in jobs.value}
     if jobs.value and all(needs.values()):
         findings.add(jobs, "The workflow must contain at least one job with no dependencies.")
         return
     done: set[str] = set()
     while ready := {key for key in needs if key not in done and done >= _texts(needs[key])}:
         done |= ready
-    for key in needs.keys() - done:
+    for key in (key for key in needs if key not in done):
         for needed in needs[key]:
-            if needed.text not in needs:
-                findings.add(needed, f"Job '{key}' depends on unknown job '{needed.text}'.")
-            elif needed.text not in done:
+            if needed.text.lower() not in needs:
+                findings.add(
+                    needed, f"Job '{written[key]}' depends on unknown job '{needed.text}'."
+                )
+            elif needed.text.lower() not in done:
                 findings.add(
                     needed,
-                    f"Job '{key}' depends on job '{needed.text}' which creates a cycle in the "
-                    "dependency graph.",
+                    f"Job '{written[key]}' depends on job '{needed.text}' which creates a cycle "
+                    "in the dependency graph.",
                 )
 
 
-def _needs(job: Token) -> Iterator[Token]:
-    needs = job.get("needs")
-    if needs is not None and needs.is_scalar:
-        yield needs
-    yield from _items(needs)
+def _one_or_more(token: Token | None) -> tuple[Token, ...]:
+    return (token,) if token is not None and token.is_scalar else _items(token)
 
 
 def _texts(tokens: Iterable[Token]) -> set[str]:
-    return {token.text for token in tokens if token.is_scalar}
+    return {token.text.lower() for token in tokens if token.is_scalar}
 
 
 def _check_matrix(job: Token, findings: Findings) -> None:
@@ -320,9 +335,8 @@ def _check_group(runs_on: Token | None, findings: Findings) -> None:
 def _check_images(job: Token, findings: Findings) -> None:
     services = [service for _, service in _pairs(job.get("services"))]
     for container in (job.get("container"), *services):
-        pairs = _pairs(container)
-        has_expression = any("${{" in key.text for key, _ in pairs)
-        if container and pairs and not has_expression and container.get("image") is None:
+        keys = {key.text for key, _ in _pairs(container)}
+        if container and keys and keys <= CONTAINER_KEYS - {"image"}:
             findings.add(container, "Container image cannot be empty")
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cdk_runner_fleet.local.twin.calls import call_definition, call_errors, call_inputs
 from cdk_runner_fleet.local.twin.coercions import Value, as_text, is_simple
-from cdk_runner_fleet.local.twin.documents import DocumentError, Token, read_document
+from cdk_runner_fleet.local.twin.documents import DocumentError, Memory, Token, read_document
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
 from cdk_runner_fleet.local.twin.matrices import Combination, Matrix, combinations, leg_name
 from cdk_runner_fleet.local.twin.templates import interpolate
@@ -22,12 +22,14 @@ from cdk_runner_fleet.local.twin.validation import validate
 __all__ = ["JobLeg", "JobSpec", "Workflow", "WorkflowError", "job_file", "legs", "read_workflow"]
 
 MAX_NESTED = 10  # docs.github.com, "Reuse workflows": levels of workflows that call each other
+MAX_CALLED = 50  # the same: workflows called from one file, with those that they call
 OUTPUTS_STEP = "_twin_outputs"
 _NEEDS_MORE = {
     "container": "needs Docker",
     "services": "needs Docker",
     "uses": "calls a workflow of another repository",
 }
+_SIDE_BY_SIDE = ("background", "wait", "wait-all", "cancel", "parallel")
 
 
 Find = Callable[[str], str | None]
@@ -118,14 +120,31 @@ def read_workflow(
     Raises:
         WorkflowError: GitHub would refuse it; a line for each reason, with its place.
     """
-    return _read(text, file_name, find or (lambda _: None), chain=(), allowed=permissions)
+    files = _Files(find=find or (lambda _: None))
+    return _read(text, file_name, files, chain=(), allowed=permissions)
+
+
+@dataclass(kw_only=True)
+class _Files:
+    """Of one run.
+
+    Attributes:
+        find: the text of a called file by its reference.
+        called: those that were called so far.
+        memory: what all take.
+    """
+
+    find: Find
+    called: set[str] = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
 
 
 def _read(
-    text: str, file_name: str, find: Find, *, chain: tuple[str, ...], allowed: Value
+    text: str, file_name: str, files: _Files, *, chain: tuple[str, ...], allowed: Value
 ) -> Workflow:
     try:
-        document = read_document(text)
+        files.memory.take_text(file_name)
+        document = read_document(text, files.memory)
     except DocumentError as error:
         raise WorkflowError(f"{file_name}{_separated(str(error))}") from error
     findings = validate(document)
@@ -139,27 +158,30 @@ def _read(
         for line in findings.traps
     ]
     errors: list[str] = []
-    for key, token in document.get("jobs").value:  # type: ignore[union-attr]  # it was validated
+    written: list[tuple[Token, Token]] = document.get("jobs").value  # type: ignore[union-attr]  # it was validated
+    keys = {key.text.lower(): key.text for key, _ in written}
+    for key, token in written:
         job = plain["jobs"][key.text]
         reference = token.get("uses")
         called = None
         if reference is not None:
             permissions = job.get("permissions", plain.get("permissions", allowed))
             try:
-                called = _called(reference.text, find, chain=chain, allowed=permissions)
+                called = _called(reference.text, files, chain=chain, allowed=permissions)
                 if called:
-                    errors += _at(
-                        reference,
-                        file_name,
-                        call_errors(
-                            job, called.definition, reference=reference.text, allowed=permissions
-                        ),
-                    )
+                    errors += [
+                        _at(about, file_name, error)
+                        for about, error in call_errors(
+                            key, token, reference, called.definition, allowed=permissions
+                        )
+                    ]
                     warnings += called.warnings
             except WorkflowError as error:
-                errors += _at(reference, file_name, str(error).splitlines())
+                errors += [_at(reference, file_name, each) for each in str(error).splitlines()]
         needs = job.get("needs") or []
-        needs = tuple(map(as_text, [needs] if is_simple(needs) else needs))
+        needs = tuple(
+            keys[as_text(each).lower()] for each in ([needs] if is_simple(needs) else needs)
+        )
         jobs[key.text] = JobSpec(key=key.text, needs=needs, definition=job, called=called)
     if errors:
         raise WorkflowError("\n".join(errors))
@@ -173,20 +195,23 @@ def _read(
 
 
 def _called(
-    reference: str, find: Find, *, chain: tuple[str, ...], allowed: Value
+    reference: str, files: _Files, *, chain: tuple[str, ...], allowed: Value
 ) -> Workflow | None:
-    text = find(reference)
+    text = files.find(reference)
     if text is None:
         if reference.startswith("./"):
             raise WorkflowError(f"Unable to find reusable workflow '{reference}'")
         return None
     if len(chain) >= MAX_NESTED:
         raise WorkflowError(f"Nested reusable workflow depth exceeded {MAX_NESTED}.")
-    return _read(text, reference, find, chain=(*chain, reference), allowed=allowed)
+    files.called.add(reference.lower())
+    if len(files.called) > MAX_CALLED:
+        raise WorkflowError(f"The maximum file count of {MAX_CALLED + 1} has been exceeded")
+    return _read(text, reference, files, chain=(*chain, reference), allowed=allowed)
 
 
-def _at(token: Token, file_name: str, errors: Iterable[str]) -> list[str]:
-    return [f"{file_name} (Line: {token.line}, Col: {token.column}): {error}" for error in errors]
+def _at(token: Token, file_name: str, error: str) -> str:
+    return f"{file_name} (Line: {token.line}, Col: {token.column}): {error}"
 
 
 def legs(spec: JobSpec, scope: Scope) -> list[JobLeg]:
@@ -199,6 +224,13 @@ def legs(spec: JobSpec, scope: Scope) -> list[JobLeg]:
     for key, why in _NEEDS_MORE.items():
         if spec.definition.get(key) and not spec.called:
             raise WorkflowError(f"the job has `{key}`, which {why}: it does not run here")
+    for step in spec.definition.get("steps") or ():
+        for key in _SIDE_BY_SIDE:
+            if key in step:
+                raise WorkflowError(
+                    f"a step of the job has `{key}`: act runs no steps side by side, so it does "
+                    "not run here"
+                )
     strategy = interpolate(spec.definition.get("strategy"), scope)
     if not isinstance(strategy, Mapping | None):
         raise ExpressionError("A mapping was expected for the strategy")

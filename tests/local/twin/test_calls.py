@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cdk_runner_fleet.local.twin.grammar import PERMISSIONS, READ_ONLY
 from cdk_runner_fleet.local.twin.workflows import WorkflowError, read_workflow
 
 STEPS = "steps: [{run: 'true'}]"
@@ -166,40 +167,89 @@ def test_an_input_of_another_type_fails_the_call(github: Any) -> None:
     assert "Unexpected value 'refs/heads/main'" in github.jobs(run_id)["a"]["log_tail"][0]
 
 
+USES, KEY = "(Line: 4, Col: 11)", "(Line: 3, Col: 3)"
+
+
 @pytest.mark.parametrize(
-    ("caller", "called", "why"),
+    ("caller", "called", "place", "why"),
     [
-        (call(), None, "Unable to find reusable workflow './.github/workflows/build.yml'"),
-        (call(), SIMPLE.replace("workflow_call", "push"), "workflow_call key is not defined"),
-        (call(), CALLED, "Input size is required, but not provided while calling."),
-        (call("    with: {x: 1}\n"), SIMPLE, "Invalid input, x is not defined in the referenced"),
-        (call("    with: {size: a, DEEP: b}\n"), CALLED, "Unexpected value 'b'"),
-        (call("    secrets: {x: y}\n"), SIMPLE, "Invalid secret, x is not defined"),
+        (call(), None, USES, "Unable to find reusable workflow './.github/workflows/build.yml'"),
+        (call(), SIMPLE.replace("workflow_call", "push"), USES, "workflow_call key is not defined"),
+        (call(), CALLED, USES, "Input size is required, but not provided while calling."),
+        (
+            call("    with: {x: 1}\n"),
+            SIMPLE,
+            "(Line: 5, Col: 15)",
+            "Invalid input, x is not defined in the referenced",
+        ),
+        (
+            call("    with: {size: a, DEEP: b}\n"),
+            CALLED,
+            "(Line: 5, Col: 27)",
+            "Unexpected value 'b'",
+        ),
+        (
+            call("    secrets: {x: y}\n"),
+            SIMPLE,
+            "(Line: 5, Col: 18)",
+            "Invalid secret, x is not defined",
+        ),
         (
             call(),
             SIMPLE.replace("workflow_call", "{workflow_call: {secrets: {s: {required: true}}}}"),
+            USES,
             "Secret s is required, but not provided while calling.",
         ),
-        (call(), SIMPLE.replace("b:", "1b:"), "The identifier '1b' is invalid"),
-        (call(), call().replace("push", "workflow_call"), "depth exceeded 10."),
+        (call(), SIMPLE.replace("b:", "1b:"), USES, "The identifier '1b' is invalid"),
+        (call(), call().replace("push", "workflow_call"), USES, "depth exceeded 10."),
         (
             call("    permissions: {actions: read}\n"),
             f"permissions: {{actions: write}}\n{SIMPLE}",
+            KEY,
             "is requesting 'actions: write', but is only allowed 'actions: read'.",
+        ),
+        (
+            call("    permissions: {checks: read}\n"),
+            SIMPLE.replace(
+                "runs-on", "permissions: {statuses: read, checks: write, pages: none}, runs-on"
+            ),
+            KEY,
+            "The nested job 'b' is requesting 'checks: write, statuses: read', but is only allowed "
+            "'checks: read, statuses: none'.",
         ),
         (
             call("permissions: {}\n"),
             SIMPLE.replace("runs-on", "permissions: read-all, runs-on"),
-            "The nested job 'b' is requesting 'actions: read', but is only allowed 'actions: none'",
+            KEY,
+            "The nested job 'b' is requesting 'actions: read, artifact-metadata: read, ",
         ),
     ],
 )
 def test_what_github_refuses_of_a_call_is_refused(
-    caller: str, called: str | None, why: str
+    caller: str, called: str | None, place: str, why: str
 ) -> None:
-    with pytest.raises(WorkflowError, match=r"^ci\.yml \(Line: 4, Col: 11\)") as raised:
+    with pytest.raises(WorkflowError) as raised:
         read_workflow(caller, file_name="ci.yml", find={BUILD: called}.get)
-    assert why in str(raised.value)
+    (message,) = str(raised.value).splitlines()
+    assert message.startswith(f"ci.yml {place}: ")
+    assert why in message
+
+
+def test_write_all_asks_for_no_more_than_read_where_that_is_all_there_is() -> None:
+    every = ", ".join(f"{scope}: write" for scope in PERMISSIONS if scope not in READ_ONLY)
+    caller = call(f"    permissions: {{{every}, models: read, vulnerability-alerts: read}}\n")
+    called = SIMPLE.replace("runs-on", "permissions: write-all, runs-on")
+    assert read_workflow(caller, file_name="ci.yml", find={BUILD: called}.get)
+
+
+def test_fifty_workflows_may_be_called() -> None:
+    def caller(count: int) -> str:
+        jobs = (f"  j{n}: {{uses: ./.github/workflows/w{n}.yml}}\n" for n in range(count))
+        return f"on: push\njobs:\n{''.join(jobs)}  last: {{uses: ./.github/workflows/w0.yml}}\n"
+
+    assert len(read_workflow(caller(50), file_name="ci.yml", find=lambda _: SIMPLE).jobs) == 51
+    with pytest.raises(WorkflowError, match="The maximum file count of 51 has been exceeded"):
+        read_workflow(caller(51), file_name="ci.yml", find=lambda _: SIMPLE)
 
 
 def test_what_the_repository_gives_a_token_bounds_a_call() -> None:

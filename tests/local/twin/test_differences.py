@@ -216,7 +216,8 @@ STEPS = (
         "{run: '${{ nope }}'}",
         "{run: '${{ env.a }} ${{ jobs.x }}'}",
     ),
-    "{run: x}, {run: y, id: a}, {run: z, id: a}",
+    *("{run: x}, {run: y, id: a}, {run: z, id: a}", "{parallel: [{run: x}]}", "{parallel: x}"),
+    *("{parallel: [{run: x}], name: y}", "{parallel: []}"),
 )
 EVENTS = (
     *("push", "[push, pull_request]", "pusch", "[pusch]", "{pusch: }", "", "true", "{push: }"),
@@ -278,7 +279,10 @@ FILE_DIFFERENCES = {
     of_job("strategy: {matrix: {a: []}}"): "npm has no matrix; GitHub's server refuses it",
     of_job("env: {A: !!int x}"): "npm lets the tag pass; GitHub's reader refuses the value",
     of_step("{uses: a/b}"): "npm does not look at the reference; GitHub's server does",
-    of_step("{parallel: [{run: x}]}"): "a preview that is not documented",
+    of_step("{run: x, background: true}"): "npm hides steps side by side behind a switch",
+    of_step("{run: x, id: a}, {wait: a}"): "the same",
+    of_step("{wait-all: }"): "the same",
+    of_step("{run: x, id: a}, {cancel: a}"): "the same",
     of_event("{push: {foo: x}}"): "npm is an editor's; GitHub ignores a filter it does not know",
     of_event("{pull_request: {types: [foo]}}"): "the same",
     of_event("{workflow_dispatch: {foo: x}}"): "the same",
@@ -291,6 +295,9 @@ FILE_DIFFERENCES = {
     "on: push\njobs:\n  a: {runs-on: x, steps: []}\n": "the same",
     "on: push\njobs:\n  a: {uses: x}\n": "npm does not look at the reference",
     of_step("{run:\tx}"): "PyYAML takes no tab after a key's colon",
+    f"on: push\njobs:\n  a:\n{JOB}  b:\n    needs: A\n{JOB}": (
+        "npm minds the case of what is needed; GitHub's server does not"
+    ),
 }
 
 

@@ -179,7 +179,15 @@ def in_a_step(text: str) -> str:
         (in_a_job("strategy: {matrix: {a: []}}"), "Matrix vector 'a' does not contain any values"),
         (in_a_job("strategy: {failfast: true}"), "Unexpected value 'failfast'"),
         (in_a_job("outputs: [a]"), "A sequence was not expected"),
-        (in_a_job("env: {A: !!int x}"), "The value 'x' is invalid for the type"),
+        (
+            in_a_job("env: {A: !!int x}"),
+            "ci.yml: The value 'x' on line 6 and column 14 is invalid for the type "
+            "'tag:yaml.org,2002:int'",
+        ),
+        (
+            in_a_job("env: {A: !!int '1'}"),
+            "The scalar style 'SingleQuoted' on line 6 and column 14",
+        ),
         (in_a_job("env: {A: !!timestamp 2026-01-02}"), "Unexpected tag"),
         (in_a_job("env: *a"), "there is no anchor 'a' before it"),
         (in_a_job("env: {[a]: b}"), "A mapping key must be a scalar"),
@@ -197,6 +205,17 @@ def in_a_step(text: str) -> str:
         (in_a_step("run: a, id: b}, {run: c, id: B"), "may not be used more than once"),
         (in_a_step("run: '${{ github.ref }} " + "x" * 21_000 + "'"), "expression length 21000"),
         (in_a_step("uses: actions/checkout"), "Expected format {org}/{repo}[/path]@ref"),
+        (in_a_step("uses: checkout@v1"), "Expected format {org}/{repo}[/path]@ref"),
+        (in_a_step("uses: a/b@v1@v2"), "Expected format {org}/{repo}[/path]@ref"),
+        (in_a_step("run: a, if: contains('b'"), "Unexpected end of expression: ''b''."),
+        (in_a_step("run: a, background: maybe"), "Unexpected value 'maybe'"),
+        (in_a_step("run: a, id: b}, {wait: [b, c]"), "Step references unknown step ID 'c'"),
+        (in_a_step("cancel: b}, {run: a, id: b"), "Step references unknown step ID 'b'"),
+        (in_a_step("wait-all: false"), "The value of 'wait-all' must be true or omitted"),
+        (in_a_step("wait-all: , if: always()"), "Unexpected value 'if'"),
+        (in_a_step("parallel: [{run: a, background: true}]"), "Unexpected value 'background'"),
+        (in_a_step("parallel: [{run: a, id: 1}]"), "The identifier '1' is invalid"),
+        ("x" * (1024 * 1024 + 1), "The maximum file size of 1048576 characters has been exceeded"),
         (in_a_step("run: '${{ insert }} a'"), "The directive 'insert' is not allowed"),
         ("[" * 60 + "]" * 60, "Maximum object depth exceeded"),
         (
@@ -218,6 +237,57 @@ def test_what_github_refuses_is_refused_in_its_words(text: str, why: str) -> Non
     with pytest.raises(WorkflowError, match=r"^ci\.yml") as raised:
         read_workflow(text, file_name="ci.yml")
     assert why in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        (
+            in_a_job("timeout-minutes: ${{ 1 + }}"),
+            [
+                "Unexpected symbol: '+'. Located at position 3 within expression: 1 +",
+                "Unexpected value '${{ 1 + }}'",
+            ],
+        ),
+        (in_a_job("container: {foo: x}"), ["Unexpected value 'foo'"]),
+        (in_a_step("run: a, id: ''"), ["Unexpected value ''"]),
+        (f"on: push\njobs: {{'': {{runs-on: x, {STEPS}}}}}", ["Unexpected value ''"]),
+    ],
+)
+def test_a_fault_has_the_reasons_that_github_gives_it(text: str, reasons: list[str]) -> None:
+    with pytest.raises(WorkflowError) as raised:
+        read_workflow(text, file_name="ci.yml")
+    assert [line.split("): ", 1)[1] for line in str(raised.value).splitlines()] == reasons
+
+
+@pytest.mark.parametrize("used", ["a b/c d@v1", "a/b/c/d@v1", "./x", "docker://", ".\\x"])
+def test_an_action_is_named_as_github_takes_it(used: str) -> None:
+    assert read_workflow(in_a_step(f"uses: '{used}'"), file_name="ci.yml")
+
+
+def test_needs_are_compared_without_regard_to_case() -> None:
+    workflow = read_workflow(
+        f"on: push\njobs: {{Build: {{runs-on: x, {STEPS}}}, "
+        f"test: {{needs: [BUILD], runs-on: x, {STEPS}}}}}",
+        file_name="ci.yml",
+    )
+    assert workflow.jobs["test"].needs == ("Build",)
+
+
+@pytest.mark.parametrize(
+    ("steps", "key"),
+    [
+        ("run: a, id: b, background: true}, {wait: b", "background"),
+        ("uses: a/b@c, id: b}, {name: n, id: w, continue-on-error: true, wait: [b]", "wait"),
+        ("run: a}, {wait-all: ", "wait-all"),
+        ("run: a, id: b}, {cancel: b", "cancel"),
+        ("parallel: [{run: a, id: b}, {uses: c/d@e}]", "parallel"),
+    ],
+)
+def test_steps_side_by_side_are_read_and_fail_their_job(steps: str, key: str) -> None:
+    workflow = read_workflow(in_a_step(steps), file_name="ci.yml")
+    with pytest.raises(WorkflowError, match=f"a step of the job has `{key}`"):
+        legs(workflow.jobs["test"], Scope())
 
 
 def test_every_reason_is_told_with_its_place() -> None:
@@ -281,8 +351,15 @@ def test_an_alias_stands_for_what_it_names_and_not_for_a_thousand_million_of_it(
     bomb = "a0: &a0 [x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
     )
-    with pytest.raises(DocumentError, match="Maximum object size exceeded"):
+    with pytest.raises(DocumentError, match="Maximum YAML nodes exceeded"):
         read_document(bomb)
+
+
+def test_a_file_takes_ten_mebibytes_with_its_aliases() -> None:
+    text = "x" * (512 * 1024)  # two bytes a character
+    assert read_document(f"a: &a {text}\nb: [{', '.join(['*a'] * 8)}]\n")
+    with pytest.raises(DocumentError, match="Maximum object size exceeded"):
+        read_document(f"a: &a {text}\nb: [{', '.join(['*a'] * 9)}]\n")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +408,11 @@ def test_labels_that_are_numbers_or_booleans_are_text() -> None:
     assert one_job("    runs-on: [self-hosted, 3.10, true]") == [
         ("test", ("self-hosted", "3.1", "true"))
     ]
+
+
+def test_a_number_in_a_name_has_fifteen_digits() -> None:
+    found = one_job("    runs-on: x\n    strategy: {matrix: {n: [1234567890123456789, 0.00001]}}")
+    assert [name for name, _ in found] == ["test (1.23456789012346E+18)", "test (1E-05)"]
 
 
 def test_a_name_that_is_empty_is_the_key() -> None:
