@@ -29,6 +29,7 @@ from fleet_runtime.admission.turns import Applicant, Turn
 from fleet_runtime.aws.items import encode_all
 from fleet_runtime.aws.ledger import TURNS, Ledger
 
+SETTINGS = {"github_repo": "octo-org/octo-repo", "reconcile_minutes": 1440, "max_runners": 1000}
 PRICED_ON = "2026-11-29"
 PRICES = {
     # page "AWS Step Functions pricing", Standard workflows, state transitions
@@ -119,8 +120,7 @@ def heartbeats(minutes: int) -> int:
 
 def count_job(jobs: int) -> Job:
     """Run jobs of a second, one after the other, and count what they use."""
-    context = {"github_repo": "octo-org/octo-repo", "reconcile_minutes": 1440, "max_runners": 1000}
-    with LocalFleet(context=context) as fleet:
+    with LocalFleet(context=SETTINGS) as fleet:
         run_jobs(fleet, 1)  # the default image is built, each function has run once
         before, asked = _stats(fleet), _github_requests(fleet)
         for _ in range(jobs):

@@ -28,6 +28,7 @@ from benchmarks.evidence import keep
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.runner_name import execution_arn
 
+SETTINGS = {"github_repo": "octo-org/octo-repo"}
 BATCHES = [1, 10, 100]
 JOB = """
   job-{index}:
@@ -136,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments or [])
     begin = time.monotonic()
     runs: list[Run] = []
-    with LocalFleet(context={"github_repo": "octo-org/octo-repo"}) as fleet, _busy(given.busy):
+    with LocalFleet(context=SETTINGS) as fleet, _busy(given.busy):
         ready = time.monotonic() - begin
         run_jobs(fleet, 1)  # the default image is built, each function has run once
         for jobs in given.jobs:

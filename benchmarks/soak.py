@@ -32,10 +32,16 @@ from cdk_runner_fleet.local.twin.faults import (
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.runner_name import read_name
 from testbed.laws import broken, collect, every_job_was_started_or_explained, job_of, told
-from testbed.stage import NO_CAPACITY, Deed, JobSpec, Stage, open_stage
+from testbed.stage import CONTEXT, NO_CAPACITY, Deed, JobSpec, Stage, open_stage
 
 RECONCILE_SECONDS = 5.0
 GRACE_SECONDS = 2
+SETTINGS = {
+    **CONTEXT,
+    "reconcile_grace_seconds": GRACE_SECONDS,
+    "boot_timeout_seconds": 15,
+    "idle_timeout_seconds": 10,
+}
 JOBS_AT_ONCE = 20
 CONDITIONS = Conditions(list_lag_seconds=1, name_held_seconds=2, idle_seconds=6)
 LEGS, LEG_SECONDS = 3, 4.0
@@ -255,8 +261,7 @@ class Figures:
 
 def soak(plan: Plan) -> Figures:
     """Run a plan on a fleet of its own."""
-    timeouts = {"boot_timeout_seconds": 15, "idle_timeout_seconds": 10}
-    with open_stage(reconcile_grace_seconds=GRACE_SECONDS, **timeouts) as stage:
+    with open_stage(SETTINGS) as stage:
         Soak(stage, Plan(name="the image is built", jobs=1)).run()
         before = stage.stats()
         run, begin = Soak(stage, plan), time.monotonic()

@@ -363,15 +363,15 @@ def hurry(definition: str, *, capacity_seconds: int = 1) -> str:
 
 
 @contextmanager
-def open_stage(**context: object) -> Iterator[Stage]:
-    """A fleet that waits for nothing long, ready to be disturbed.
+def open_stage(context: Mapping[str, object] = CONTEXT) -> Iterator[Stage]:
+    """A fleet ready to be disturbed.
 
     Args:
-        context: Settings in place of :data:`CONTEXT`'s.
+        context: Its settings. Default: those of one that waits for nothing long.
     """
     with ExitStack() as parts:
         with _quick_retries():
-            local = parts.enter_context(LocalFleet(context={**CONTEXT, **context}))
+            local = parts.enter_context(LocalFleet(context=context))
         states, arn = local.client("stepfunctions"), local.outputs["StateMachineArn"]
         definition = states.describe_state_machine(stateMachineArn=arn)["definition"]
         states.update_state_machine(stateMachineArn=arn, definition=hurry(definition))

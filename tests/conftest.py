@@ -7,6 +7,7 @@ import gc
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import botocore.session
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import moto_at_ease
+from tests import assemblies, moto_at_ease
 from tests.rotation import DEEP, TURN
 
 gc.disable()  # until all is imported: see pytest_collection_finish
@@ -28,6 +29,8 @@ moto_at_ease.install()
 settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fleet")
 
+FLEETS = Path(__file__).parent / "end_to_end"
+"""Who runs all that is there starts many fleets."""
 TOGETHER: Mapping[str, str] = {
     "tests/constructs/": "tests/constructs",
     "tests/end_to_end/test_explain.py": "tests/end_to_end: one fleet",
@@ -62,10 +65,13 @@ SLOWEST_FIRST = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """All processes of a run share the assemblies that are kept, and no other run's."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        cache = tempfile.TemporaryDirectory()
-        os.environ["XDG_CACHE_HOME"] = cache.name
-        config.add_cleanup(cache.cleanup)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    parts = ExitStack()
+    config.add_cleanup(parts.close)
+    os.environ["XDG_CACHE_HOME"] = parts.enter_context(tempfile.TemporaryDirectory())
+    if any(FLEETS.is_relative_to(path.resolve()) for path in _selected(config)):
+        parts.enter_context(assemblies.made_ahead())
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,10 +80,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     None besides this one for a few files, which would start later.
     """
-    selected = [Path(argument.partition("::")[0]) for argument in config.args]
-    if not any(path.is_dir() for path in selected):
+    if not any(path.is_dir() for path in _selected(config)):
         return 0
     return 2 * (os.cpu_count() or 1)
+
+
+def _selected(config: pytest.Config) -> list[Path]:
+    return [Path(argument.partition("::")[0]) for argument in config.args]
 
 
 def pytest_collection_finish() -> None:

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests import settings
+from tests.settings import REPOSITORY
 from tests.waiting import PATIENCE_SECONDS, until
 
-REPOSITORY = "octo-org/octo-repo"
 _job_ids = itertools.count(70_000_000_001)
 
 Row = dict[str, Any]
@@ -193,20 +194,12 @@ def base64_body(event: dict[str, Any]) -> str:
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
     """A fleet whose runners wait long: a test ends them, and nothing else does."""
-    with LocalFleet(context={"github_repo": REPOSITORY, "reconcile_minutes": 1440}) as local:
+    with LocalFleet(context=settings.ALONE) as local:
         yield Fleet(local)
 
 
 @pytest.fixture(scope="session")
 def impatient() -> Iterator[Fleet]:
     """A fleet that waits for nothing long."""
-    settings = {
-        "reconcile_minutes": 1440,
-        # the shortest that a busy machine keeps when nothing is wrong
-        "boot_timeout_seconds": 6,
-        "idle_timeout_seconds": 2,
-        "image_build_timeout_seconds": 6,
-        "runner_ttl_seconds": 2,
-    }
-    with LocalFleet(context={"github_repo": REPOSITORY, **settings}) as local:
+    with LocalFleet(context=settings.IMPATIENT) as local:
         yield Fleet(local)

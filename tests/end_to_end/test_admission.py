@@ -19,16 +19,12 @@ from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.items import Value
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.runner.rows import RunnerRecords
+from tests import settings
 from tests.waiting import until
 
 from .conftest import Fleet, Row, runner_id
 
 ONE, TWO = "octo-org/one", "octo-org/two"
-CLASSES = {
-    "small": {"cpu": 256, "memory": 512},
-    "large": {"cpu": 1024, "memory": 2048, "max_runners": 1},
-    "broken": {"cpu": 256, "memory": 1024},
-}
 
 
 @dataclass
@@ -136,15 +132,8 @@ class Crowd:
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Crowd]:
-    context = {
-        "github_org": "octo-org",
-        "runner_class_sizes": CLASSES,
-        "max_runners": 2,
-        "daily_budget_usd": 1000,
-        # these tests play GitHub, which knows of none of their jobs when it is asked
-        "reconcile_minutes": 1440,
-    }
-    with LocalFleet(context=context) as local:
+    # these tests play GitHub, which knows of none of their jobs when it is asked
+    with LocalFleet(context=settings.CROWD) as local:
         yield Crowd(Fleet(local))
 
 

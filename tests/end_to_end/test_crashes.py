@@ -30,12 +30,12 @@ from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.ledger import Ledger
 from testbed.laws import ledger_table
 from testbed.stage import REPOSITORY, Deed, JobSpec, Stage, changed, open_stage
+from tests import settings
 from tests.rotation import DEEP, is_due
+from tests.settings import CRASH_CLASSES
 
 MOST_CALLS = 60
 JOBS_AT_ONCE = 12
-CLASSES = 75
-"""As many as go into one parameter of SSM."""
 BASE = "public.ecr.aws/docker/library/node:{n}"
 RETRIES_TOO = 3
 """As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
@@ -306,15 +306,12 @@ def own_labels(job_id: int) -> tuple[str, str]:
     The class is for the breaker, which counts by it; the label is for GitHub, and for jobs that are
     held back behind others with the same ones.
     """
-    return (f"class:c{job_id % CLASSES}", f"run-id={job_id}")
+    return (f"class:c{job_id % CRASH_CLASSES}", f"run-id={job_id}")
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    sizes = {f"c{number}": {"cpu": 256, "memory": 512} for number in range(CLASSES)}
-    # nothing here waits for a task that never boots, and few for a runner that stays idle
-    patience = {"boot_timeout_seconds": 60, "idle_timeout_seconds": 6}
-    with open_stage(runner_class_sizes=sizes, **patience) as stage:
+    with open_stage(settings.CRASHES) as stage:
         yield stage
 
 

@@ -10,22 +10,17 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests import settings
+from tests.settings import MOST_BUILDS
 from tests.waiting import until
 
-from .conftest import REPOSITORY, Fleet
-
-MOST_BUILDS = 3
+from .conftest import Fleet
 
 
 @pytest.fixture(scope="module")
 def builders() -> Iterator[Fleet]:
     """A fleet of its own: its images grow old, and its runner's releases are retired."""
-    settings = {
-        "github_repo": REPOSITORY,
-        "reconcile_minutes": 1440,
-        "max_image_builds": MOST_BUILDS,
-    }
-    with LocalFleet(context=settings) as local:
+    with LocalFleet(context=settings.BUILDERS) as local:
         fleet = Fleet(local)
         ready = lambda: [row["status"] for row in image_rows(fleet)] == ["READY"]  # noqa: E731
         until(ready, "the default image")

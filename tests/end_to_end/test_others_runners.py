@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests import settings
+from tests.settings import REPOSITORY
 from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import REPOSITORY, Fleet, Row
+from .conftest import Fleet, Row
 from .test_explain import queue, settle, statuses
 
 Add = Callable[..., None]
@@ -41,12 +43,7 @@ def second(fleet: Fleet) -> Iterator[Fleet]:
     """Another fleet for the same repository, with a prefix and a webhook of its own."""
     twin = fleet.local.twin
     assert twin
-    context = {
-        "github_repo": REPOSITORY,
-        "runner_name_prefix": "second",
-        "reconcile_minutes": 1440,
-    }
-    with LocalFleet(context=context, github_url=twin.url) as local:
+    with LocalFleet(context=settings.SECOND, github_url=twin.url) as local:
         local.client("secretsmanager").put_secret_value(
             SecretId=local.outputs["GithubTokenSecretArn"], SecretString=twin.token
         )

@@ -15,11 +15,11 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.faults import ApiFault, RunnerFault, WebhookFault
 from cdk_runner_fleet.local.twin.records import Job
 from cdk_runner_fleet.local.twin.workflows import read_workflow
+from tests import settings
+from tests.settings import GRACE_SECONDS, REPOSITORY
 from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import REPOSITORY, Fleet, runner_id
-
-GRACE_SECONDS = 1
+from .conftest import Fleet, runner_id
 
 
 class Reconciled(Fleet):
@@ -72,13 +72,7 @@ class Reconciled(Fleet):
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Reconciled]:
-    context = {
-        "github_repo": REPOSITORY,
-        "reconcile_minutes": 1440,
-        "reconcile_grace_seconds": GRACE_SECONDS,
-        "rerun_lost_jobs": True,
-    }
-    with LocalFleet(context=context) as local:
+    with LocalFleet(context=settings.RECONCILED) as local:
         yield Reconciled(local)
 
 

@@ -12,9 +12,10 @@ from cdk_runner_fleet.cli import main
 from cdk_runner_fleet.local.assembly import STACK
 from cdk_runner_fleet.local.emulator.options import REGION
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests import settings
 from tests.waiting import until
 
-from .conftest import REPOSITORY, Fleet
+from .conftest import Fleet
 
 Run = Callable[..., Any]
 
@@ -22,7 +23,7 @@ Run = Callable[..., Any]
 @pytest.fixture
 def doomed() -> Iterator[Fleet]:
     """A fleet of its own: the test deletes it."""
-    with LocalFleet(context={"github_repo": REPOSITORY, "reconcile_minutes": 1440}) as local:
+    with LocalFleet(context=settings.ALONE) as local:
         yield Fleet(local)
 
 

@@ -18,6 +18,7 @@ from cdk_runner_fleet.local.errors import SettingsError
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from cdk_runner_fleet.local.watch import RunWatch
+from tests import settings
 from tests.waiting import until
 
 from .session_helpers import left_behind
@@ -34,7 +35,7 @@ jobs:
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[LocalFleet]:
-    with LocalFleet(context={"github_repo": "acme/rockets"}, webhook_secret="pssst") as fleet:
+    with LocalFleet(context=settings.ROCKETS, webhook_secret="pssst") as fleet:
         yield fleet
 
 

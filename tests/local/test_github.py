@@ -15,6 +15,7 @@ from cdk_runner_fleet.local.twin.request import Request
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.images import releases as release
 from testbed.laws import ledger_table
+from tests import settings
 from tests.waiting import until
 
 JOB = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'true'}]}}"
@@ -39,14 +40,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def fleet() -> Iterator[LocalFleet]:
-    context = {
-        "github_org": "acme",
-        "github_apps": [{"app_id": 11, "private_key_secret": "app-key"}],
-        "runner_group": "builders",
-        # its own requests are none of a job's
-        "reconcile_minutes": 60,
-    }
-    with LocalFleet(context=context) as fleet:
+    # its own requests are none of a job's
+    with LocalFleet(context=settings.APPS) as fleet:
         # nor are those of the watch on releases, which looks after each deployment
         ledger, entry = ledger_table(fleet), {"entry": {"S": release.ENTRY}}
         table = fleet.client("dynamodb")

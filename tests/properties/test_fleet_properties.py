@@ -14,8 +14,9 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from cdk_runner_fleet.local.twin.workflows import read_workflow
-from testbed.stage import JobSpec, Stage, open_stage
+from testbed.stage import CONTEXT, JobSpec, Stage, open_stage
 from tests.rotation import is_due
+from tests.settings import PATIENT, Settings
 
 from .script import Act, Answer, Crash, Script, play
 
@@ -86,14 +87,14 @@ TRIES = 5
 class House:
     """A fleet for play after play; a new one after a play that has spoilt it."""
 
-    def __init__(self, **settings: int) -> None:
+    def __init__(self, settings: Settings = CONTEXT) -> None:
         self._settings = settings
         self._parts = ExitStack()
         self._stage: Stage | None = None
 
     def stage(self) -> Stage:
         if self._stage is None:
-            self._stage = self._parts.enter_context(open_stage(**self._settings))
+            self._stage = self._parts.enter_context(open_stage(self._settings))
         return self._stage
 
     def play(self, script: Script) -> list[str]:
@@ -121,7 +122,7 @@ def house() -> Iterator[House]:
 @pytest.fixture
 def patient() -> Iterator[House]:
     """Its runners that exit within two seconds have failed, and were not removed by GitHub."""
-    house = House(idle_timeout_seconds=20)
+    house = House(PATIENT)
     yield house
     house.close()
 
