@@ -4,7 +4,9 @@
 import aws_cdk as cdk
 
 from cdk_runner_fleet import RunnerFleetStack
+from cdk_runner_fleet.context import FleetSettings
 
 app = cdk.App()
-RunnerFleetStack(app, "RunnerFleet")
+settings = FleetSettings.from_context(app.node, exclusive=True)
+RunnerFleetStack(app, "RunnerFleet", settings=settings)
 app.synth()

@@ -26,6 +26,10 @@ METRICS_NAMESPACE = "RunnerFleet"
 _MOST_ENVIRONMENT = 4096
 """Bytes of all variables together (Lambda Developer Guide, "Lambda quotas")."""
 _TOKEN = re.compile(r"\$\{Token\[[^\]]*\]\}")
+_LAYER_ARN = re.compile(
+    rf"arn:[^:]+:lambda:(?P<region>[^:]+):[^:]+:layer:[^:]+:(\d+|{_TOKEN.pattern})"
+)
+"""A token has no colon."""
 _SHORTER = {
     "ALLOWED_IMAGES": "name fewer allowed_bases: a glob such as public.ecr.aws/docker/library/* "
     "stands for many",
@@ -106,8 +110,9 @@ class FleetFunction(lambda_.Function):
             Default: there is none, the function is only called by who waits for its answer.
 
     Raises:
-        ValueError: if the environment is larger than Lambda takes, or the region is known to lack
-            the public parameter and no layer is given.
+        ValueError: if the environment is larger than Lambda takes, the layer is no layer or of
+            another region, or the region is known to lack the public parameter and no layer is
+            given.
     """
 
     def __init__(
@@ -125,6 +130,8 @@ class FleetFunction(lambda_.Function):
         on_failure: sqs.IQueue | None = None,
     ) -> None:
         _check_size(handler, environment)
+        if powertools and options.powertools_layer:
+            _check_layer(scope, options.powertools_layer)
         is_traced = options.tracing != lambda_.Tracing.DISABLED
         # beside the function: it has no children before it is made, and is made of these
         logs = log_group(scope, f"{construct_id}Logs")
@@ -191,14 +198,33 @@ def _check_size(handler: str, environment: Mapping[str, str]) -> None:
         )
 
 
+def _check_layer(scope: Construct, layer: lambda_.ILayerVersion) -> None:
+    arn, region = layer.layer_version_arn, Stack.of(scope).region
+    if Token.is_unresolved(arn) and not arn.startswith("arn:"):
+        return
+    found = _LAYER_ARN.fullmatch(arn)
+    if found is None:
+        raise ValueError(
+            f"powertools_layer {arn!r} is no version of a layer, give "
+            "arn:aws:lambda:<region>:<account>:layer:<name>:<version>"
+        )
+    if Token.is_unresolved(region) or Token.is_unresolved(found["region"]):
+        return
+    if found["region"] != region:
+        raise ValueError(
+            f"powertools_layer {arn!r} is in {found['region']} and the stack in {region}, and "
+            f"Lambda takes layers of its own region alone: give one in {region}"
+        )
+
+
 def _published_layer(scope: Construct) -> lambda_.ILayerVersion:
     region = Stack.of(scope).region
     if not Token.is_unresolved(region) and region not in _LAYER_REGIONS:
         raise ValueError(
             f"region {region!r} has no public parameter that names the layer with Powertools for "
-            "AWS Lambda, give powertools_layer (in cdk.json powertools_layer_arn): its publisher "
-            "has layers of other accounts for GovCloud and China, elsewhere publish the zip of its "
-            "release as a layer of your own, for Python 3.14 on arm64"
+            "AWS Lambda, give powertools_layer: its publisher has layers of other accounts for "
+            "GovCloud and China, elsewhere publish the zip of its release as a layer of your own, "
+            "for Python 3.14 on arm64"
         )
     # looked up at deployment; aws-cdk makes one template parameter of it for the stack
     arn = ssm.StringParameter.value_for_string_parameter(scope, _POWERTOOLS_LAYER)

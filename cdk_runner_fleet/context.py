@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -26,6 +26,51 @@ from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
 _NEAR = 0.85
 """How like a setting's name a key has to be, of 1: one letter or two amiss."""
+_OURS = {"fleet", "github", "reconcile", "runner", "runners"}
+"""Words of a key that is about a fleet of runners, whoever wrote it."""
+_UNITS = ("_arn", "_minutes", "_seconds", "_usd")
+
+_FLEET_KEYS = {
+    "allowed_bases": "allowed_images",  # the functions' settings have them
+    "github_token": "the secret GithubTokenSecretArn",
+    "powertools_layer": "powertools_layer_arn",
+    "reconcile_every": "reconcile_minutes",
+    "reconcile_grace": "reconcile_grace_seconds",
+    "runner_classes": "runner_class_sizes",
+    "subnets": "subnet_ids",
+}
+_IMAGE_KEYS = {
+    "allowed_bases": "allowed_images",
+    "capabilities": "runner_image_capabilities",
+    "image_uri": "runner_image",
+    "jobs_may_choose": "image_build_project",
+    "max_concurrent_builds": "max_image_builds",
+    "name": "runner_image_tag",
+    "soci": "image_soci",
+    "variant": "runner_image_variant",
+}
+_TIMEOUT_KEYS = {
+    "boot timeout": "boot_timeout_seconds",
+    "idle timeout": "idle_timeout_seconds",
+    "image_build timeout": "image_build_timeout_seconds",
+    "job timeout": "runner_ttl_seconds",
+}
+_APP_KEYS = {"private_key": "private_key_secret", "kms_key": "kms_key_arn"}
+"""The keys of ``cdk.json`` by the constructs' own words for the same, where these differ."""
+_BY_PROP = {
+    prop.replace(" ", "_"): key for prop, key in (_FLEET_KEYS | _IMAGE_KEYS | _TIMEOUT_KEYS).items()
+}
+
+# API references of EC2, Systems Manager, Secrets Manager and KMS
+_SUBNET = re.compile(r"subnet-[0-9a-z]+")
+_SECURITY_GROUP = re.compile(r"sg-[0-9a-z]+")
+_PARAMETER = re.compile(r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+_SECRET = re.compile(
+    r"arn:[^:]+:secretsmanager:[^:]+:[^:]+:secret:\S+-[A-Za-z0-9]{6}"
+    r"|(?!arn:)[A-Za-z0-9/_+=.@-]{1,512}"
+)
+_KEY_ARN = "arn:aws:kms:<region>:<account>:key/<id>"
+_KEY = re.compile(r"arn:[^:]+:kms:[^:]+:\d{12}:key/\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +80,8 @@ class FleetSettings:
     Times are in seconds. What is ``None`` takes the default of :class:`RunnerFleet`.
 
     Raises:
-        ValueError: from :meth:`from_context`, if a setting has the wrong type, or a key is so
-            like a setting's that it must be meant for it.
+        ValueError: from :meth:`from_context`, if a setting has the wrong type, or a key must be
+            meant for one; from :meth:`make`, if one cannot work. It names the keys of ``cdk.json``.
     """
 
     github_repo: str | None = None
@@ -82,9 +127,17 @@ class FleetSettings:
     image_build_timeout_seconds: int = 1800
 
     @classmethod
-    def from_context(cls, node: Node) -> FleetSettings:
-        """Read every setting from the context of ``node``; ``-c`` gives them as strings."""
-        _check_keys(node.get_all_context(), known={field.name for field in fields(cls)})
+    def from_context(cls, node: Node, *, exclusive: bool = False) -> FleetSettings:
+        """Read every setting from the context of ``node``; ``-c`` gives them as strings.
+
+        Args:
+            node: Of the app, or of what is in it.
+            exclusive: Whether the app is the fleet and nothing else, so that a key that is no
+                setting is a mistake. Names with a colon, an ``@`` or a dash are the CDK's. Default:
+                others may have keys there too, and only what is surely meant for the fleet is.
+        """
+        known = [field.name for field in fields(cls)]
+        _check_keys(node.get_all_context(), known=known, exclusive=exclusive)
         values: dict[str, Any] = {}
         for field in fields(cls):
             given = node.try_get_context(field.name)
@@ -100,62 +153,103 @@ class FleetSettings:
 
     def make(self, scope: Construct, construct_id: str) -> RunnerFleet:
         """Make the fleet in ``scope``."""
-        return RunnerFleet(
-            scope,
-            construct_id,
-            github_repo=self.github_repo,
-            github_org=self.github_org,
-            github_enterprise=self.github_enterprise,
-            github_apps=[
-                _app(scope, f"GithubApp{index}", app) for index, app in enumerate(self.github_apps)
-            ],
-            runner_group=self.runner_group,
-            webhook_allowed_cidrs=self.webhook_allowed_cidrs,
-            reserved_concurrency=self.reserved_concurrency,
-            github_api_url=self.github_api_url,
-            github_ca=(
-                ssm.StringParameter.from_string_parameter_name(scope, "GithubCa", self.github_ca)
-                if self.github_ca
-                else None
-            ),
-            required_labels=self.required_labels,
-            single_labels=self.single_labels,
-            runner_classes=_classes(self.runner_class_sizes),
-            runner_image=self._image(scope),
-            runner_name_prefix=self.runner_name_prefix,
-            event_bus_name=self.event_bus_name,
-            explain_at_github=self.explain_at_github,
-            reconcile_every=Duration.minutes(self.reconcile_minutes),
-            reconcile_grace=Duration.seconds(self.reconcile_grace_seconds),
-            rerun_lost_jobs=self.rerun_lost_jobs,
-            max_runners=self.max_runners,
-            max_runners_per_repository=self.max_runners_per_repository,
-            daily_budget_usd=self.daily_budget_usd,
-            tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
-            powertools_layer=(
-                lambda_.LayerVersion.from_layer_version_arn(
-                    scope, "PowertoolsLayer", self.powertools_layer_arn
-                )
-                if self.powertools_layer_arn
-                else None
-            ),
-            availability_zones=self.availability_zones,
-            subnets=[
-                ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
-                for index, subnet_id in enumerate(self.subnet_ids)
-            ],
-            security_groups=[
-                ec2.SecurityGroup.from_security_group_id(scope, f"SecurityGroup{index}", group_id)
-                for index, group_id in enumerate(self.security_groups)
-            ],
-            assign_public_ip=self.assign_public_ip,
-            timeouts=LifecycleTimeouts(
+        self._check_network()
+        if self.github_ca is not None:
+            _check_form("github_ca", self.github_ca, _PARAMETER, like="/github/ca")
+        apps = [
+            _app(scope, f"GithubApp{index}", app, place=f"github_apps[{index}]")
+            for index, app in enumerate(self.github_apps)
+        ]
+        classes = _classes(self.runner_class_sizes)
+        image = self._image(scope)
+        timeouts = self._timeouts()
+        with _told_by(_FLEET_KEYS):
+            return RunnerFleet(
+                scope,
+                construct_id,
+                github_repo=self.github_repo,
+                github_org=self.github_org,
+                github_enterprise=self.github_enterprise,
+                github_apps=apps,
+                runner_group=self.runner_group,
+                webhook_allowed_cidrs=self.webhook_allowed_cidrs,
+                reserved_concurrency=self.reserved_concurrency,
+                github_api_url=self.github_api_url,
+                github_ca=(
+                    ssm.StringParameter.from_string_parameter_name(
+                        scope, "GithubCa", self.github_ca
+                    )
+                    if self.github_ca
+                    else None
+                ),
+                required_labels=self.required_labels,
+                single_labels=self.single_labels,
+                runner_classes=classes,
+                runner_image=image,
+                runner_name_prefix=self.runner_name_prefix,
+                event_bus_name=self.event_bus_name,
+                explain_at_github=self.explain_at_github,
+                reconcile_every=Duration.minutes(self.reconcile_minutes),
+                reconcile_grace=Duration.seconds(self.reconcile_grace_seconds),
+                rerun_lost_jobs=self.rerun_lost_jobs,
+                max_runners=self.max_runners,
+                max_runners_per_repository=self.max_runners_per_repository,
+                daily_budget_usd=self.daily_budget_usd,
+                tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
+                powertools_layer=(
+                    lambda_.LayerVersion.from_layer_version_arn(
+                        scope, "PowertoolsLayer", self.powertools_layer_arn
+                    )
+                    if self.powertools_layer_arn
+                    else None
+                ),
+                availability_zones=self.availability_zones,
+                subnets=[
+                    ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
+                    for index, subnet_id in enumerate(self.subnet_ids)
+                ],
+                security_groups=[
+                    ec2.SecurityGroup.from_security_group_id(
+                        scope, f"SecurityGroup{index}", group_id
+                    )
+                    for index, group_id in enumerate(self.security_groups)
+                ],
+                assign_public_ip=self.assign_public_ip,
+                timeouts=timeouts,
+            )
+
+    def _check_network(self) -> None:
+        """Refuse what needs a ``vpc``, which no setting can give."""
+        if bool(self.subnet_ids) != bool(self.security_groups):
+            raise ValueError(
+                f"subnet_ids {list(self.subnet_ids)} and security_groups "
+                f"{list(self.security_groups)} go together: give both, of one VPC, or neither for "
+                "a VPC of the fleet's own"
+            )
+        if not self.assign_public_ip and not self.subnet_ids:
+            raise ValueError(
+                "assign_public_ip is off and no subnet_ids are given, and the VPC that would be "
+                "made has no other way out: give subnet_ids with a NAT gateway and their "
+                "security_groups, or leave it on"
+            )
+        if self.availability_zones and self.subnet_ids:
+            raise ValueError(
+                f"availability_zones {list(self.availability_zones)} and subnet_ids are given, "
+                "which have zones of their own: leave one of them out"
+            )
+        for each in self.subnet_ids:
+            _check_form("subnet_ids", each, _SUBNET, like="subnet-0123456789abcdef0")
+        for each in self.security_groups:
+            _check_form("security_groups", each, _SECURITY_GROUP, like="sg-0123456789abcdef0")
+
+    def _timeouts(self) -> LifecycleTimeouts:
+        with _told_by(_TIMEOUT_KEYS):
+            return LifecycleTimeouts(
                 boot=Duration.seconds(self.boot_timeout_seconds),
                 idle=Duration.seconds(self.idle_timeout_seconds),
                 image_build=Duration.seconds(self.image_build_timeout_seconds),
                 job=Duration.seconds(self.runner_ttl_seconds),
-            ),
-        )
+            )
 
     def _image(self, scope: Construct) -> RunnerImage:
         if not self.image_build_project and self.runner_image is None:
@@ -163,32 +257,75 @@ class FleetSettings:
                 "image_build_project is off and no runner_image is given, so no job could have an "
                 "image: name a ready runner_image, or leave image_build_project on"
             )
-        return RunnerImage(
-            scope,
-            "RunnerImage",
-            image_uri=self.runner_image,
-            variant=self.runner_image_variant,
-            apt_packages=self.apt_packages,
-            pip_packages=self.pip_packages,
-            allowed_bases=self.allowed_images if self.image_build_project else None,
-            jobs_may_choose=self.image_build_project,
-            name=self.runner_image_tag,
-            capabilities=self.runner_image_capabilities,
-            soci=self.image_soci,
-            max_concurrent_builds=self.max_image_builds,
-        )
-
-
-def _check_keys(context: Mapping[str, Any], *, known: AbstractSet[str]) -> None:
-    """Refuse what is surely a setting with a slip in it; all other keys are somebody else's."""
-    plain = {_plain(name): name for name in known}
-    for key in sorted(context.keys() - known):
-        near = difflib.get_close_matches(_plain(key), plain, n=1, cutoff=_NEAR)
-        if near and ":" not in key:
-            raise ValueError(
-                f"setting {key!r} is not known, and would have no effect: "
-                f"is {plain[near[0]]} meant?"
+        with _told_by(_IMAGE_KEYS):
+            return RunnerImage(
+                scope,
+                "RunnerImage",
+                image_uri=self.runner_image,
+                variant=self.runner_image_variant,
+                apt_packages=self.apt_packages,
+                pip_packages=self.pip_packages,
+                allowed_bases=self.allowed_images,
+                jobs_may_choose=self.image_build_project,
+                name=self.runner_image_tag,
+                capabilities=self.runner_image_capabilities,
+                soci=self.image_soci,
+                max_concurrent_builds=self.max_image_builds,
             )
+
+
+@contextmanager
+def _told_by(keys: Mapping[str, str], *, place: str = "") -> Iterator[None]:
+    """Have errors name what is wrong by its key in ``cdk.json``, after the place it has there."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        told = str(error)
+        for name, key in keys.items():
+            # a word that everyday language has, too, is a name at the beginning or before a value
+            form = name if "_" in name else rf"(?:^{name}|{name}(?= ['\[]))"
+            told = re.sub(rf"(?<![\w.]){form}(?![\w'])", key, told)
+        raise ValueError(f"{place}{told}") from None
+
+
+def _check_keys(context: Mapping[str, Any], *, known: Sequence[str], exclusive: bool) -> None:
+    """Refuse keys that are meant for the fleet and would have no effect."""
+    for key in sorted(context.keys() - set(known)):
+        if ":" in key:
+            continue  # the CDK's flags, and what it has looked up
+        meant = _meant(key, known, exclusive=exclusive)
+        if meant is not None:
+            remedy = f"is {meant} meant?"
+        elif exclusive and key.isidentifier():
+            remedy = f"use some of {', '.join(sorted(known))}"
+        else:
+            continue
+        raise ValueError(f"setting {key!r} is not known, and would have no effect: {remedy}")
+
+
+def _meant(key: str, known: Sequence[str], *, exclusive: bool) -> str | None:
+    """Say what a key is meant for, if that is sure: among the keys of others it is less often."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", key)]
+    prop = _BY_PROP.get("_".join(words))
+    if prop is not None and (exclusive or (len(words) > 1 and prop in known)):
+        return prop
+    plain = {_plain(name): name for name in known}
+    plain |= {_plain(name.removesuffix(unit)): name for name in known for unit in _UNITS}
+    near = difflib.get_close_matches(_plain(key), plain, n=1, cutoff=_NEAR)
+    if near:
+        return plain[near[0]]
+    if not exclusive and (len(words) == 1 or not _OURS & {*words}):
+        return None
+    akin = [name for name in known if all(_is_in(name, word) for word in words)]
+    return " or ".join(akin) if words and akin else None
+
+
+def _is_in(name: str, word: str) -> bool:
+    """Whether a setting's name has a word, or what that is short for or long for."""
+    return any(
+        len(min(word, part, key=len)) > 2 and (part.startswith(word) or word.startswith(part))
+        for part in name.split("_")
+    )
 
 
 def _plain(name: str) -> str:
@@ -252,20 +389,35 @@ def _wrong(name: str, given: object, wanted: str) -> ValueError:
     return ValueError(f"setting {name} is {given!r}, give {wanted}")
 
 
-def _app(scope: Construct, construct_id: str, app: Mapping[str, Any]) -> GitHubApp:
+def _check_form(name: str, given: object, form: re.Pattern[str], *, like: str) -> None:
+    if not isinstance(given, str) or not form.fullmatch(given):
+        raise _wrong(name, given, f"one such as {like}")
+
+
+def _app(scope: Construct, construct_id: str, app: Mapping[str, Any], *, place: str) -> GitHubApp:
     keys = {"private_key_secret", "kms_key_arn"}
     if not {"app_id"} < set(app) <= {"app_id", "installation_id"} | keys or not keys & set(app):
         raise ValueError(
-            f"GitHub App {dict(app)!r} cannot be read, give app_id and private_key_secret (a "
+            f"{place} {dict(app)!r} cannot be read, give app_id and private_key_secret (a "
             "secret's name or ARN) or kms_key_arn, and of installation_id nothing or a number"
         )
     secret, key = app.get("private_key_secret"), app.get("kms_key_arn")
-    return GitHubApp(
-        app_id=app["app_id"],
-        private_key=_secret(scope, f"{construct_id}PrivateKey", secret) if secret else None,
-        kms_key=kms.Key.from_key_arn(scope, f"{construct_id}Key", key) if key else None,
-        installation_id=app.get("installation_id"),
-    )
+    if secret is not None:
+        like = "its name, or its ARN with the six characters at the end"
+        _check_form(f"private_key_secret of {place}", secret, _SECRET, like=like)
+    if key is not None:
+        _check_form(f"kms_key_arn of {place}", key, _KEY, like=_KEY_ARN)
+    with _told_by(_APP_KEYS, place=f"{place}: "):
+        return GitHubApp(
+            app_id=app["app_id"],
+            private_key=(
+                _secret(scope, f"{construct_id}PrivateKey", secret) if secret is not None else None
+            ),
+            kms_key=(
+                kms.Key.from_key_arn(scope, f"{construct_id}Key", key) if key is not None else None
+            ),
+            installation_id=app.get("installation_id"),
+        )
 
 
 def _secret(scope: Construct, construct_id: str, name: str) -> secretsmanager.ISecret:
@@ -282,12 +434,12 @@ def _classes(
     allowed = {field.name for field in fields(RunnerClass)}
     classes = {}
     for name, size in sizes.items():
+        place = f"runner_class_sizes[{name!r}]"
         if not isinstance(size, Mapping) or not {"cpu", "memory"} <= set(size) <= allowed:
             raise ValueError(
-                f"runner class {name!r} is {size!r}, give cpu and memory, "
-                f"and of {sorted(allowed)} nothing else"
+                f"{place} is {size!r}, give cpu and memory, and of {sorted(allowed)} nothing else"
             )
-        classes[name] = RunnerClass(
-            **{**size, "cpu": int(size["cpu"]), "memory": int(size["memory"])}
-        )
+        numbers = {key: _number(f"{key} of {place}", size[key], "int") for key in ("cpu", "memory")}
+        with _told_by({}, place=f"{place}: "):
+            classes[name] = RunnerClass(**{**size, **numbers})
     return classes

@@ -48,7 +48,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.ecr": set(),
     "values.types": set(),
     "values.github": {"values.types"},
-    "values.labels": set(),
+    "values.labels": {"values.types"},
     "values.limits": set(),
     "values.runner_class": {"values.labels", "values.types"},
     "values.timeouts": {"values.types"},
@@ -60,7 +60,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.bus": {"_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
-    "rooms.runner_image": {"_logs", "_nag", "rooms.recipe", "values.ecr"},
+    "rooms.runner_image": {"_logs", "_nag", "rooms.recipe", "values.ecr", "values.types"},
     "rooms.cluster": {"_logs", "_nag", "_name", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},

@@ -21,7 +21,7 @@ def synthesize(outdir: str, context: dict[str, object]) -> None:
     """Write the cloud assembly of the stack with these settings into `outdir`.
 
     Raises:
-        ValueError: a setting has a slip in its name, or cannot work.
+        ValueError: a key is meant for a setting and is none, or a setting cannot work.
     """
     context = {**context, "github_api_url": cdk.Fn.ref(GITHUB_URL_PARAMETER)}
     app = cdk.App(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy
+import re
+
+from aws_cdk import Duration, RemovalPolicy, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -12,6 +14,9 @@ from constructs import Construct
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet._runtime import runtime
+
+# EventBridge API reference, CreateEventBus: a slash is for partners' buses
+_NAME = re.compile(r"(?!default\Z|aws\.)[A-Za-z0-9._-]{1,256}")
 
 EVENT_SOURCE: str = runtime("aws/event_source")["EVENT_SOURCE"]
 """Source of the fleet's own events."""
@@ -26,12 +31,16 @@ class FleetBus(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         event_bus_name: Name of the bus. Default: a name is made that is unique in the account.
+
+    Raises:
+        ValueError: if EventBridge has no bus of such a name.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, event_bus_name: str | None = None
     ) -> None:
         super().__init__(scope, construct_id)
+        _check_name(event_bus_name)
         self.event_bus = events.EventBus(self, "Bus", event_bus_name=event_bus_name)
         self.archive = self.event_bus.archive(
             "Archive",
@@ -122,4 +131,13 @@ class FleetBus(Construct):
         """
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(
             period=period, statistic=statistic
+        )
+
+
+def _check_name(value: str | None) -> None:
+    if value is not None and not Token.is_unresolved(value) and not _NAME.fullmatch(value):
+        raise ValueError(
+            f"event_bus_name {value!r} cannot be a bus of the fleet's own, use up to 256 letters, "
+            "digits, dots, dashes and underscores, but not default, or leave it out for a name "
+            "that is made"
         )

@@ -78,7 +78,7 @@ class RunnerCatalog(Construct):
 def _checked(name: str) -> str:
     if not _CLASS_NAME.fullmatch(name):
         raise ValueError(
-            f"runner class name {name!r} cannot be a label, "
+            f"runner_classes has the name {name!r}, which cannot be a label, "
             "use lower-case letters, digits, dots, dashes and underscores"
         )
     return name

@@ -62,7 +62,8 @@ class RunnerCluster(Construct):
     Raises:
         ValueError: if no task could start in such a network: ``subnets`` or ``security_groups``
             that lack the other or a ``vpc``, more of them than a task can have, subnets of another
-            VPC or without a way out; or if ``availability_zones`` are given where no VPC is made.
+            VPC or without a way out, a ``vpc`` without the subnets that are wanted of it; or if
+            ``availability_zones`` are given where no VPC is made.
     """
 
     def __init__(
@@ -405,7 +406,7 @@ def _check_network(
     ):
         if len(given) > most:
             raise ValueError(
-                f"{len(given)} {name} are given, and a task of Fargate takes {most}: leave out "
+                f"{name} has {len(given)}, and a task of Fargate takes {most}: leave out "
                 f"{len(given) - most}"
             )
     for subnet in subnets:
@@ -441,5 +442,27 @@ def _check_subnet(
 
 def _subnets_of(vpc: ec2.IVpc | None, *, assign_public_ip: bool) -> list[str]:
     assert vpc is not None  # noqa: S101 - the constructor has seen to it
-    kind = ec2.SubnetType.PUBLIC if assign_public_ip else ec2.SubnetType.PRIVATE_WITH_EGRESS
+    wanted, other = vpc.public_subnets, vpc.private_subnets
+    kind, lacks, remedy = (
+        ec2.SubnetType.PUBLIC,
+        "no public subnets and assign_public_ip is on",
+        "turn assign_public_ip off, runners then take the VPC's private subnets with egress",
+    )
+    if not assign_public_ip:
+        wanted, other = other, wanted
+        kind, lacks, remedy = (
+            ec2.SubnetType.PRIVATE_WITH_EGRESS,
+            "no private subnets with egress and assign_public_ip is off",
+            "leave assign_public_ip on, runners then take the VPC's public subnets, or give a vpc "
+            "with a NAT gateway",
+        )
+    if not wanted:
+        no_way = (
+            "give a vpc with public subnets or a NAT gateway; if a route of your own leads to "
+            "GitHub, name the subnets (subnets=vpc.isolated_subnets, assign_public_ip=False)"
+        )
+        raise ValueError(
+            f"vpc {vpc.node.path} has {lacks}, so that no runner could start: "
+            f"{remedy if other else no_way}"
+        )
     return list(vpc.select_subnets(subnet_type=kind).subnet_ids)

@@ -35,8 +35,8 @@ _RESERVED = {
 _BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Debian policy 5.6.1, and how apt-get takes a version; runner_image/build/packages.sh has it too
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
-# what begins with a dash would be an option of pip's
-_PIP_PACKAGE = re.compile(r"[A-Za-z0-9][^\r\n]*")
+# what begins with a dash would be an option of pip's, and two names in one text are no package
+_PIP_PACKAGE = re.compile(r"(?![\w.-]+[ \t]+[\w-])[A-Za-z0-9][^\r\n]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Recipe:
         if self.variant not in VARIANTS:
             raise ValueError(
                 f"variant {self.variant!r} is unknown, use one of {list(VARIANTS)}, and "
-                "dockerfile_directory or packages for what none of them has"
+                "packages or a Dockerfile of your own for what none of them has"
             )
         own = self.dockerfile_directory
         if own is not None and not (own / "Dockerfile").is_file():
@@ -147,7 +147,7 @@ def _check_build_argument(name: str, value: str) -> None:
             f"build argument {name!r} cannot be one, use letters, digits and underscores, no digit "
             "first"
         )
-    if not isinstance(value, str) or Token.is_unresolved(value) or re.search(r"[\r\n]", value):
+    if Token.is_unresolved(value) or re.search(r"[\r\n]", value):
         raise ValueError(
             f"build argument {name} is {value!r}, give one line of text that is known when the app "
             "is synthesized, and no secret: it can be read in the image"
@@ -157,8 +157,6 @@ def _check_build_argument(name: str, value: str) -> None:
 def _check_packages(
     prop: str, packages: Sequence[str], name: re.Pattern[str], *, like: str
 ) -> None:
-    if isinstance(packages, str):
-        raise ValueError(f"{prop} {packages!r} is one text, give a list of names such as {like}")
     for package in packages:
         if Token.is_unresolved(package) or not name.fullmatch(package):
             raise ValueError(

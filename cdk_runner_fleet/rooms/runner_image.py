@@ -17,6 +17,7 @@ from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
 from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
 from cdk_runner_fleet.values.ecr import repository_arn
+from cdk_runner_fleet.values.types import check_types
 
 _OFFICIAL = "public.ecr.aws/docker/library"
 """AWS's mirror of Docker's official images, where builds log in: it has limits for anybody else."""
@@ -35,6 +36,13 @@ _CACHE_PREFIX = "cache."
 _REFERENCE = re.compile(
     r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d{1,5})?"
     r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+# what ECS pulls needs no registry, but nothing of Docker's own images, which have no slash, is a
+# runner; and a host alone is no image
+_READY = re.compile(
+    r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:\d{1,5})?/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+    r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
 )
 # a glob over such references: with the registry, unless its first part is left open
@@ -95,6 +103,7 @@ class RunnerImage(Construct):
         max_concurrent_builds: Builds at a time; further ones wait in line. Default: 5.
 
     Raises:
+        TypeError: if a value is of another kind than its parameter's annotation.
         ValueError: if a value cannot work, or two do not go together; the message says what would.
     """
 
@@ -118,6 +127,7 @@ class RunnerImage(Construct):
         soci: bool = False,
         max_concurrent_builds: int = 5,
     ) -> None:
+        check_types(RunnerImage.__init__, locals())
         super().__init__(scope, construct_id)
         if image_uri is not None:
             _check_ready(
@@ -146,7 +156,9 @@ class RunnerImage(Construct):
         _check_builds(max_concurrent_builds)
         recipe = Recipe(
             variant=variant,
-            dockerfile_directory=Path(dockerfile_directory) if dockerfile_directory else None,
+            dockerfile_directory=(
+                Path(dockerfile_directory) if dockerfile_directory is not None else None
+            ),
             build_args=build_args or {},
             apt_packages=apt_packages,
             pip_packages=pip_packages,
@@ -398,14 +410,10 @@ def _allowed_bases(given: Sequence[str] | None) -> list[str]:
 
 
 def _check_globs(values: Sequence[str]) -> None:
-    if isinstance(values, str):
-        raise ValueError(
-            f'allowed_bases {values!r} is one text, give a list such as ["public.ecr.aws/*"]'
-        )
     for value in values:
         if Token.is_unresolved(value):
             continue
-        if not isinstance(value, str) or not _GLOB.fullmatch(value) or _ELSEWHERE.match(value):
+        if not _GLOB.fullmatch(value) or _ELSEWHERE.match(value):
             raise ValueError(
                 f"allowed_bases has {value!r}, which no image matches: write globs over full "
                 f"references, registry and all, such as {_OFFICIAL}/python:* for the official "
@@ -425,18 +433,20 @@ def _check_ready(image_uri: str, **recipe: object) -> None:
             f"image_uri {image_uri!r} has ECR's dual-stack name, which Fargate does not pull by: "
             "write <account>.dkr.ecr.<region>.amazonaws.com"
         )
-    if not Token.is_unresolved(image_uri) and not re.fullmatch(r"[^\s/]\S*", image_uri):
+    if Token.is_unresolved(image_uri):
+        return
+    if "/" not in image_uri or not _READY.fullmatch(image_uri):
         raise ValueError(
-            f"image_uri {image_uri!r} cannot be pulled, use a reference such as "
-            "123456789012.dkr.ecr.eu-west-3.amazonaws.com/runner:1"
+            f"image_uri {image_uri!r} is no image of a runner, give registry, repository and tag, "
+            "such as 123456789012.dkr.ecr.eu-west-3.amazonaws.com/runner:1"
         )
 
 
 def _check_name(value: str) -> None:
     if not Token.is_unresolved(value) and not _NAME.fullmatch(value):
         raise ValueError(
-            f"image name {value!r} cannot begin a tag, use up to 60 letters, digits, dots, dashes "
-            "and underscores"
+            f"name {value!r} of an image cannot begin a tag, use up to 60 letters, digits, "
+            "dots, dashes and underscores"
         )
 
 
@@ -450,20 +460,18 @@ def _check_base(value: str | None) -> None:
 
 
 def _check_capabilities(values: Sequence[str]) -> None:
-    if isinstance(values, str):
-        raise ValueError(f'capabilities {values!r} is one text, give a list such as ["python"]')
     for value in values:
         if not _CAPABILITY.fullmatch(value):
             raise ValueError(
-                f"capability {value!r} of an image cannot be a label, use letters, digits, dots, "
-                "dashes, underscores and plus signs"
+                f"capabilities of an image has {value!r}, which cannot be a label, use "
+                "letters, digits, dots, dashes, underscores and plus signs"
             )
 
 
 def _check_builds(value: int) -> None:
     if Token.is_unresolved(value):
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if value < 1:
         raise ValueError(
             f"max_concurrent_builds {value!r} would build nothing, use a whole number of at least 1"
         )

@@ -10,7 +10,7 @@ from aws_cdk import Token
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 REPOSITORY = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/"
@@ -37,7 +37,7 @@ class GitHubApp:
             new process of a function.
 
     Raises:
-        TypeError: if a key is of another kind.
+        TypeError: if the App's id or a key is of another kind.
         ValueError: if not exactly one of ``private_key`` and ``kms_key`` is given, or an id is
             none.
     """
@@ -49,8 +49,9 @@ class GitHubApp:
 
     def __post_init__(self) -> None:
         """Check the ids and the key."""
-        check_types(GitHubApp, {"private_key": self.private_key, "kms_key": self.kms_key})
-        if not Token.is_unresolved(self.app_id) and not _APP_ID.fullmatch(str(self.app_id)):
+        kinds = {name: value for name, value in vars(self).items() if name != "installation_id"}
+        check_types(GitHubApp, kinds)
+        if not is_token(self.app_id) and not _APP_ID.fullmatch(str(self.app_id)):
             raise ValueError(
                 f"app_id {self.app_id!r} is not the id of a GitHub App, take the App ID from the "
                 "App's settings page, for example 123456"
@@ -61,10 +62,8 @@ class GitHubApp:
                 ".pem file, or kms_key, where that was imported"
             )
         given = self.installation_id
-        is_id = (
-            given is None or Token.is_unresolved(given) or (isinstance(given, int) and given > 0)
-        )
-        if not is_id:
+        is_id = isinstance(given, int) and not isinstance(given, bool) and given > 0
+        if given is not None and not is_token(given) and not is_id:
             raise ValueError(
                 f"installation_id {given!r} of GitHub App {self.app_id} is none, take the number "
                 "at the end of the installation page's address, or leave it out"
@@ -155,7 +154,12 @@ def check_credentials(apps: Sequence[GitHubApp], *, has_token: bool, scope: str)
 
 
 def check_api_url(value: str) -> None:
-    """Raise ``ValueError`` unless ``value`` can be the URL of a REST API."""
+    """Raise ``ValueError`` unless ``value`` can be the URL of a REST API.
+
+    A server's own is at ``/api/v3``, with subdomain isolation too (GitHub docs, "Getting started
+    with the REST API"). A host that begins with ``api.`` is taken at its word: it may be a proxy in
+    front of GitHub's, which has no path. So is this machine: a stand-in may be there.
+    """
     if Token.is_unresolved(value):
         return
     match = re.fullmatch(r"https?://([^\s/?#:]+)(:\d+)?(/[^\s?#]*)?", value)
@@ -168,4 +172,15 @@ def check_api_url(value: str) -> None:
     if host == "github.com" or (host.endswith(".ghe.com") and not host.startswith("api.")):
         raise ValueError(
             f"github_api_url {value!r} is where people look, the REST API is at https://api.{host}"
+        )
+    path = (match[3] or "").rstrip("/")
+    if host == "api.github.com" or host.endswith(".ghe.com"):
+        if path:
+            raise ValueError(
+                f"github_api_url {value!r} has a path, and there is no REST API: use https://{host}"
+            )
+    elif not host.startswith(("api.", "localhost", "127.")) and not path.endswith("/api/v3"):
+        raise ValueError(
+            f"github_api_url {value!r} is no REST API, a GitHub Enterprise Server has it at "
+            f"/api/v3: use https://{match[1]}{match[2] or ''}/api/v3"
         )

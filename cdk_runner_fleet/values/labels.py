@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from aws_cdk import Token
 
+from cdk_runner_fleet.values.types import check_types
+
 LONGEST_LABEL = 256
 """Characters of a label (actions/runner, Validators.cs)."""
 _LABEL = re.compile(r"[A-Za-z0-9._\-/:=@+# ]+")
@@ -22,8 +24,6 @@ def check_labels(values: Sequence[str], *, of: str) -> None:
         values: The labels.
         of: Whose they are, for the message.
     """
-    if isinstance(values, str) or not all(isinstance(each, str) for each in values):
-        raise ValueError(f'{of} {values!r} is no list of texts, give one such as ["gpu"]')
     seen: dict[str, str] = {}
     for label in values:
         if Token.is_unresolved(label):
@@ -61,6 +61,7 @@ class LabelRules:
             itself and nobody can add to their labels: ``{"dependabot": "medium"}``. Default: none.
 
     Raises:
+        TypeError: if a value is of another kind.
         ValueError: if a job could not ask for a label.
     """
 
@@ -69,6 +70,7 @@ class LabelRules:
 
     def __post_init__(self) -> None:
         """Check the labels."""
+        check_types(LabelRules, vars(self))
         check_labels(self.required_labels, of="required_labels")
         check_labels(list(self.single_labels), of="single_labels")
         if "self-hosted" in map(str.lower, self.single_labels):

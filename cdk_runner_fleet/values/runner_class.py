@@ -63,6 +63,7 @@ class RunnerClass:
             as the fleet may have.
 
     Raises:
+        TypeError: if a value is of another kind.
         ValueError: if Fargate does not know the size, the architecture or a capacity provider is
             unknown, a job could not ask for a label or a capability, or ``max_runners`` is less
             than 1.
@@ -78,7 +79,7 @@ class RunnerClass:
 
     def __post_init__(self) -> None:
         """Check the size, the labels, the capacity providers and the limit."""
-        check_types(RunnerClass, {"capacity": self.capacity})
+        check_types(RunnerClass, vars(self))
         if self.architecture not in ARCHITECTURES:
             raise ValueError(
                 f"architecture {self.architecture!r} is not Fargate's, "
@@ -87,12 +88,7 @@ class RunnerClass:
         check_labels(self.labels or (), of="labels of a class")
         self._check_capabilities()
         most = self.max_runners
-        is_limit = (
-            most is None
-            or Token.is_unresolved(most)
-            or (isinstance(most, int) and not isinstance(most, bool) and most >= 1)
-        )
-        if not is_limit:
+        if most is not None and not Token.is_unresolved(most) and most < 1:
             raise ValueError(
                 f"max_runners {most!r} of a class cannot be kept, use a whole number of at least "
                 "1, or leave it out for no limit of its own"
@@ -135,9 +131,9 @@ class RunnerClass:
         given = self.capabilities
         if given is None:
             return
-        if not given or not _is_list_of_texts(given):
+        if not given:
             raise ValueError(
-                f"capabilities {given!r} of a class is no list of words, give one such as "
+                "capabilities of a class are none, give some such as "
                 '["python"], or leave it out for those of the image'
             )
         for capability in given:
@@ -154,12 +150,3 @@ DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {
     "large": RunnerClass(cpu=2048, memory=4096),
 }
 """The sizes that a fleet has when none are named; the first one is the default class."""
-
-
-def _is_list_of_texts(value: object) -> bool:
-    # a text is a sequence of texts, too, and surely not what was meant
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and all(isinstance(each, str) for each in value)
-    )

@@ -48,7 +48,7 @@ def check_types(constructor: Callable[..., object], values: Mapping[str, object]
 
 
 def _check(name: str, value: object, hint: Any) -> None:
-    if _is_token(value):
+    if is_token(value):
         return
     options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
     if any(_fits(value, one) for one in options):
@@ -102,7 +102,8 @@ def _members(protocol: type) -> list[str]:
     ]
 
 
-def _is_token(value: object) -> bool:
+def is_token(value: object) -> bool:
+    """Whether a value is only known at deployment."""
     # jsii, which knows what a token is, ends at numbers that JSON does not have
     if isinstance(value, float) and not math.isfinite(value):
         return False

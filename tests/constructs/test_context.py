@@ -196,6 +196,12 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
         ("allowed_image", "allowed_images"),
         ("githubRepo", "github_repo"),
         ("idle_timeout_second", "idle_timeout_seconds"),
+        ("idle_timeout", "idle_timeout_seconds"),
+        ("runner_ttl", "runner_ttl_seconds"),
+        ("github_repository", "github_repo"),
+        ("allowed_bases", "allowed_images"),
+        ("runnerClasses", "runner_class_sizes"),
+        ("runner_variant", "runner_image_variant"),
     ],
 )
 def test_a_key_with_a_slip_in_it_is_refused_with_the_one_that_is_meant(
@@ -207,10 +213,47 @@ def test_a_key_with_a_slip_in_it_is_refused_with_the_one_that_is_meant(
 
 def test_the_keys_of_others_are_left_alone() -> None:
     flags = {f"@aws-cdk/aws-ecs:{name}": True for name in ("arnFormat", "maxRunners")}
-    others = {"availability-zones:account=1:region=r": ["a"], "environment": "prod", "vpc_id": "v"}
+    others = {
+        "availability-zones:account=1:region=r": ["a"],
+        "hosted-zone:account=1:domainName=runners.example.com": {},
+        "acknowledged-issue-numbers": [1],
+        "environment": "prod",
+        "vpc_id": "v",
+        "api_url": "https://example.com",
+        "github_token": "for-a-pipeline",
+        "name": "web",
+        "budget": 5,
+    }
     assert settings(github_repo="o/r", **flags, **others).github_repo == "o/r"
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("budget", "is daily_budget_usd meant"),
+        ("image_variant", "is runner_image_variant meant"),
+        ("name_prefix", "is runner_name_prefix meant"),
+        ("name", "is runner_image_tag meant"),
+        ("timeout", "is boot_timeout_seconds or idle_timeout_seconds or image_build_timeout_sec"),
+        ("github_token", "is the secret GithubTokenSecretArn meant"),
+        ("vpc_id", "use some of allowed_images, apt_packages, "),
+    ],
+)
+def test_any_other_key_is_refused_where_the_app_is_the_fleet_alone(key: str, remedy: str) -> None:
+    lookups = {"availability-zones:account=1:region=r": ["a"], "acknowledged-issue-numbers": [1]}
+    for given, refused in ((lookups, False), (lookups | {key: "ghp_x"}, True)):
+        app = cdk.App(context={"github_repo": "o/r"} | given, analytics_reporting=False)
+        if not refused:
+            assert FleetSettings.from_context(app.node, exclusive=True).github_repo == "o/r"
+            continue
+        with pytest.raises(ValueError, match=f"{key!r} is not known, and .*: {remedy}") as error:
+            FleetSettings.from_context(app.node, exclusive=True)
+        assert "ghp_x" not in str(error.value)
 
 
 def test_every_key_of_the_shipped_cdk_json_is_a_setting_or_the_cdks_own() -> None:
     context = json.loads(Path("cdk.json").read_text(encoding="utf-8"))["context"]
-    assert settings(**context | {"github_repo": "o/r"}).github_repo == "o/r"
+    app = cdk.App(context=context, analytics_reporting=False)
+    assert (
+        FleetSettings.from_context(app.node, exclusive=True).github_repo == context["github_repo"]
+    )

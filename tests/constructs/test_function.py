@@ -84,7 +84,9 @@ def _located(region: str) -> cdk.Stack:
     ["me-south-1", "me-central-1", "ap-southeast-6", "ap-east-2", "us-gov-west-1", "cn-north-1"],
 )
 def test_a_region_without_the_public_layer_is_refused_with_the_remedy(region: str) -> None:
-    with pytest.raises(ValueError, match=f"region '{region}' has no public .*powertools_layer_arn"):
+    with pytest.raises(
+        ValueError, match=f"region '{region}' has no public .* give powertools_layer:"
+    ):
         RunnerFleet(_located(region), "Fleet", github_repo="o/r")
 
 

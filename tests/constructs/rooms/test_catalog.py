@@ -38,7 +38,7 @@ def test_there_are_three_sizes_unless_some_are_given(minimal: Template) -> None:
     ("classes", "message"),
     [
         ({}, "at least one class"),
-        ({"XL": RunnerClass(cpu=256, memory=512)}, "'XL' cannot be a label, use lower-case"),
+        ({"XL": RunnerClass(cpu=256, memory=512)}, "'XL', which cannot be a label, use lower-case"),
     ],
 )
 def test_a_catalog_that_nobody_could_ask_is_refused(

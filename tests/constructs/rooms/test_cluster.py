@@ -63,6 +63,30 @@ def test_subnets_alone_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
         RunnerCluster(stack, "Cluster", image=image, subnets=[subnet])
 
 
+@pytest.mark.parametrize(
+    ("has", "public", "message"),
+    [
+        (ec2.SubnetType.PRIVATE_ISOLATED, True, "no public subnets .* give a vpc with public sub"),
+        (ec2.SubnetType.PRIVATE_ISOLATED, False, "no private subnets with egress .* a route of y"),
+        (ec2.SubnetType.PRIVATE_WITH_EGRESS, True, "no public subnets .*: turn assign_public_ip"),
+        (ec2.SubnetType.PUBLIC, False, "no private subnets .*: leave assign_public_ip on"),
+    ],
+)
+def test_a_vpc_without_the_subnets_that_are_wanted_is_refused_with_the_remedy(
+    has: ec2.SubnetType, public: bool, message: str, stack: cdk.Stack
+) -> None:
+    kinds = [ec2.SubnetConfiguration(name="Only", subnet_type=has)]
+    if has == ec2.SubnetType.PRIVATE_WITH_EGRESS:
+        vpc = ec2.Vpc.from_vpc_attributes(
+            stack, "Vpc", vpc_id="v", availability_zones=["a"], private_subnet_ids=["s"]
+        )
+    else:
+        vpc = ec2.Vpc(stack, "Vpc", nat_gateways=0, subnet_configuration=kinds)
+    image = RunnerImage(stack, "Image", image_uri=READY, jobs_may_choose=False)
+    with pytest.raises(ValueError, match=f"^vpc Test/Vpc has {message}"):
+        RunnerCluster(stack, "Cluster", image=image, vpc=vpc, assign_public_ip=public)
+
+
 def test_jobs_hold_no_credentials_until_something_is_granted(
     minimal: Template, everything: Template
 ) -> None:
@@ -304,9 +328,9 @@ def test_no_public_address_in_a_network_that_is_made_is_refused(stack: cdk.Stack
 def test_more_than_a_task_can_have_is_refused(stack: cdk.Stack) -> None:
     subnets = [ec2.Subnet.from_subnet_id(stack, f"S{n}", f"subnet-{n}") for n in range(17)]
     groups = [group(stack, n) for n in range(6)]
-    with pytest.raises(ValueError, match=r"17 subnets are given, and .* takes 16: leave out 1"):
+    with pytest.raises(ValueError, match=r"subnets has 17, and .* takes 16: leave out 1"):
         fleet_in(stack, subnets=subnets, security_groups=groups[:1])
-    with pytest.raises(ValueError, match=r"6 security_groups are given, .* takes 5"):
+    with pytest.raises(ValueError, match=r"security_groups has 6, .* takes 5"):
         RunnerFleet(stack, "Other", github_repo="o/r", subnets=subnets[:1], security_groups=groups)
 
 

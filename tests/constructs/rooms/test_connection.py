@@ -69,6 +69,11 @@ def test_whoever_manages_runners_needs_what_github_calls_it(
         ("api.github.com", f"is not a URL, use {PUBLIC}"),
         ("https://github.com", "the REST API is at https://api.github.com$"),
         ("https://acme.ghe.com/", "https://api.acme.ghe.com$"),
+        ("https://api.github.com/api/v3", "has a path, and there is no .* https://api.github.com$"),
+        ("https://api.acme.ghe.com/v3/", "use https://api.acme.ghe.com$"),
+        ("https://ghes.example.com", "has it at /api/v3: use https://ghes.example.com/api/v3$"),
+        ("https://ghes.example.com:8443/api/", "use https://ghes.example.com:8443/api/v3$"),
+        ("https://ghes.example.com/api/v4", "use https://ghes.example.com/api/v3$"),
     ],
 )
 def test_what_is_no_rest_api_is_refused_with_the_remedy(
@@ -80,7 +85,14 @@ def test_what_is_no_rest_api_is_refused_with_the_remedy(
 
 @pytest.mark.parametrize(
     "url",
-    ["https://api.acme.ghe.com", "https://ghes.example.com:8443/api/v3/", "http://127.0.0.1:80"],
+    [
+        "https://api.github.com/",
+        "https://api.acme.ghe.com",
+        "https://ghes.example.com:8443/api/v3/",
+        "https://proxy.example.com/ghes/api/v3",
+        "https://api.proxy.example.com",
+        "http://127.0.0.1:80",
+    ],
 )
 def test_every_form_of_the_apis_url_is_taken(url: str, stack: cdk.Stack) -> None:
     made = GitHubConnection(stack, "GitHub", serving="orgs/o", api_url=url)

@@ -14,7 +14,6 @@ from cdk_runner_fleet.values.labels import LabelRules
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"required_labels": "prod"}, "required_labels 'prod' is no list of texts"),
         ({"required_labels": ["class:x"]}, "label 'class:x' of required_labels cannot be had"),
         ({"required_labels": ["a,b"]}, "label 'a,b' of required_labels is none that a job"),
         ({"single_labels": {"a b,": "small"}}, "label 'a b,' of single_labels is none"),
@@ -24,6 +23,12 @@ from cdk_runner_fleet.values.labels import LabelRules
 def test_labels_that_no_job_could_have_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LabelRules(**given)
+
+
+def test_labels_of_another_kind_are_refused() -> None:
+    given: Any = "prod"
+    with pytest.raises(TypeError, match="required_labels is a str, give a list, each a str"):
+        LabelRules(required_labels=given)
 
 
 def test_a_single_label_stands_for_a_class_that_there_is(stack: cdk.Stack) -> None:

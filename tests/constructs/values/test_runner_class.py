@@ -53,16 +53,12 @@ def test_both_sides_have_the_same_defaults() -> None:
     ("given", "message"),
     [
         ({"architecture": "arm64"}, r"architecture 'arm64' is not Fargate's, use one of \['X86_64"),
-        ({"labels": "gpu"}, "labels of a class 'gpu' is no list of texts"),
-        ({"labels": [7]}, "no list of texts"),
         ({"labels": ["a,b"]}, "label 'a,b' of labels of a class is none that a job can ask for"),
         ({"labels": ["größe"]}, "use 1 to 256 letters, digits, spaces and"),
         ({"labels": [""]}, "none that a job can ask for"),
         ({"labels": ["Class:x"]}, "class: and image: choose a size and an image"),
         ({"labels": ["GPU", "gpu"]}, "'GPU' and 'gpu', which are one label to GitHub: name it on"),
-        ({"capabilities": "python"}, "capabilities 'python' of a class is no list of words"),
-        ({"capabilities": []}, "or leave it out"),
-        ({"capabilities": [7]}, "no list of words"),
+        ({"capabilities": []}, "capabilities of a class are none, .* or leave it out"),
         ({"capabilities": ["a,b"]}, "capability 'a,b' of a class cannot be a label"),
         ({"capabilities": ["ok", "class:x"]}, "capability 'class:x'"),
         ({"capabilities": ["x" * 64]}, "cannot be a label"),
@@ -87,7 +83,7 @@ def test_unknown_capacity_is_refused() -> None:
         small(capacity=["SPOT"])
 
 
-@pytest.mark.parametrize("most", [0, -1, 2.5, True])
+@pytest.mark.parametrize("most", [0, -1])
 def test_a_class_that_could_have_no_runner_is_refused(most: Any) -> None:
     with pytest.raises(ValueError, match=r"max_runners .* use a whole number of at least 1"):
         small(max_runners=most)

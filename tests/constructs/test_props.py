@@ -1,0 +1,266 @@
+"""Every prop and every setting, given what it cannot be: each error names it and says what can."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+
+from cdk_runner_fleet import (
+    GitHubApp,
+    LifecycleTimeouts,
+    RunnerClass,
+    RunnerFleet,
+    RunnerFleetStack,
+    RunnerImage,
+)
+from cdk_runner_fleet.context import FleetSettings
+
+from .fleets import KEY_ARN, READY
+
+Make = Callable[..., object]
+
+
+def _fleet(stack: cdk.Stack, **props: Any) -> RunnerFleet:
+    return RunnerFleet(stack, "Fleet", **{"github_repo": "o/r"} | props)
+
+
+def _image(stack: cdk.Stack, **props: Any) -> RunnerImage:
+    return RunnerImage(stack, "Image", **props)
+
+
+def _class(stack: cdk.Stack, **props: Any) -> RunnerClass:
+    return RunnerClass(**{"cpu": 512, "memory": 1024} | props)
+
+
+def _timeouts(stack: cdk.Stack, **props: Any) -> LifecycleTimeouts:
+    return LifecycleTimeouts(**props)
+
+
+def _app(stack: cdk.Stack, **props: Any) -> GitHubApp:
+    key = kms.Key.from_key_arn(stack, "Key", KEY_ARN)
+    return GitHubApp(**{"app_id": 1, "kms_key": key} | props)
+
+
+def _props(kind: type, make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
+    names = list(inspect.signature(kind.__init__).parameters)
+    own = [name for name in names if name not in ("self", "scope", "construct_id", *but)]
+    return [pytest.param(make, name, id=f"{kind.__name__}-{name}") for name in own]
+
+
+@pytest.mark.parametrize("given", [object(), {"a": [5]}], ids=["object", "mapping"])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        *_props(RunnerFleet, _fleet),
+        *_props(RunnerImage, _image),
+        *_props(RunnerClass, _class, but=("architecture",)),
+        *_props(LifecycleTimeouts, _timeouts),
+        *_props(GitHubApp, _app, but=("installation_id",)),
+    ],
+)
+def test_a_prop_of_another_kind_is_refused_by_name(
+    make: Make, name: str, given: object, stack: cdk.Stack
+) -> None:
+    with pytest.raises(TypeError, match=rf"^{name}(\['a'\])? is a \w+, give "):
+        make(stack, **{name: given})
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "message"),
+    [
+        (_app, {"installation_id": True}, "installation_id True of GitHub App 1 is none, take"),
+        (_app, {"installation_id": object()}, "of GitHub App 1 is none, take the number"),
+        (_class, {"architecture": 5}, "architecture 5 is not Fargate's, use one of"),
+        (_class, {"labels": ""}, "labels is a str, give a list, each a str"),
+        (_class, {"labels": [7]}, r"labels\[0\] is a int, give a str"),
+        (_class, {"cpu": 512.0}, "cpu is a float, give an int"),
+        (_class, {"cpu": "x"}, "cpu is a str, give an int"),
+        (_class, {"max_runners": True}, "max_runners is a bool, give an int"),
+        (_class, {"capabilities": [7]}, r"capabilities\[0\] is a int, give a str"),
+        (_image, {"image_uri": 5}, "image_uri is a int, give a str"),
+        (_image, {"apt_packages": "jq"}, "apt_packages is a str, give a list, each a str"),
+        (_image, {"allowed_bases": "*"}, "allowed_bases is a str, give a list, each a str"),
+        (_image, {"allowed_bases": [1]}, r"allowed_bases\[0\] is a int, give a str"),
+        (_image, {"build_args": {"A": 1}}, r"build_args\['A'\] is a int, give a str"),
+        (_image, {"capabilities": "python"}, "capabilities is a str, give a list, each a str"),
+        (_image, {"max_concurrent_builds": True}, "max_concurrent_builds is a bool, give an int"),
+        (_image, {"repository": "runners"}, "repository is a str, give an IRepository"),
+        (_image, {"dockerfile_directory": ""}, "dockerfile_directory '.' has no Dockerfile"),
+        (_image, {"pip_packages": ["awscli boto3"]}, "'awscli boto3' of pip_packages cannot"),
+        (_fleet, {"event_bus_name": "a b"}, "event_bus_name 'a b' cannot be a bus of the fleet's"),
+        (_fleet, {"event_bus_name": ""}, "use up to 256 letters"),
+        (_fleet, {"event_bus_name": "default"}, "leave it out for a name that is made"),
+        (_fleet, {"event_bus_name": "aws.partner/x"}, "event_bus_name 'aws.partner/x' cannot be"),
+    ],
+)
+def test_a_prop_that_cannot_be_is_refused_with_the_remedy(
+    make: Make, given: dict[str, Any], message: str, stack: cdk.Stack
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(stack, **given)
+
+
+def _layer(stack: cdk.Stack, arn: str) -> lambda_.ILayerVersion:
+    return lambda_.LayerVersion.from_layer_version_arn(stack, "Layer", arn)
+
+
+def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -> None:
+    text = {
+        name: cdk.CfnParameter(stack, f"{name}Text").value_as_string
+        for name in ("Org", "Group", "Url", "Prefix", "Bus", "Layer", "Image", "Label", "Class")
+    }
+    number: Any = cdk.CfnParameter(stack, "Number", type="Number").value_as_number
+    seconds = cdk.Duration.seconds(number)
+    _fleet(
+        stack,
+        github_repo=None,
+        github_org=text["Org"],
+        github_apps=[_app(stack, installation_id=number)],
+        runner_group=text["Group"],
+        github_api_url=text["Url"],
+        required_labels=[text["Label"]],
+        single_labels={"dependabot": text["Class"]},
+        runner_classes={"a": _class(stack, cpu=number, memory=number, max_runners=number)},
+        runner_image=_image(stack, image_uri=text["Image"], max_concurrent_builds=number),
+        runner_name_prefix=text["Prefix"],
+        event_bus_name=text["Bus"],
+        timeouts=_timeouts(stack, boot=seconds, idle=seconds, image_build=seconds, job=seconds),
+        reconcile_grace=seconds,
+        powertools_layer=_layer(stack, text["Layer"]),
+    )
+
+
+ARN = "arn:aws:lambda:eu-west-3:123456789012:layer:Powertools:7"
+IN_PARIS = cdk.Environment(account="123456789012", region="eu-west-3")
+
+
+@pytest.mark.parametrize(
+    ("arn", "message"),
+    [
+        (ARN.removesuffix(":7"), "is no version of a layer, give arn:aws:lambda:<region>:<account"),
+        (READY, "is no version of a layer"),
+        (ARN.replace("eu-west-3", "us-east-1"), "is in us-east-1 and the stack in eu-west-3, and"),
+    ],
+)
+def test_a_layer_that_no_function_could_have_is_refused(arn: str, message: str) -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=IN_PARIS)
+    with pytest.raises(ValueError, match=f"^powertools_layer '{arn}' {message}"):
+        _fleet(stack, powertools_layer=_layer(stack, arn))
+
+
+@pytest.mark.parametrize("env", [None, IN_PARIS], ids=["anywhere", "here"])
+def test_a_layer_that_may_be_of_the_stacks_region_is_taken(env: cdk.Environment | None) -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=env)
+    for number, arn in enumerate((ARN, ARN.replace("eu-west-3", cdk.Aws.REGION))):
+        inner = cdk.Stack(stack, f"Inner{number}", env=env)
+        _fleet(inner, powertools_layer=_layer(inner, arn))
+
+
+def deploy(**context: Any) -> RunnerFleetStack:
+    app = cdk.App(context={"github_repo": "o/r"} | context, analytics_reporting=False)
+    return RunnerFleetStack(app, "Stack", env=IN_PARIS)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(FleetSettings)])
+@pytest.mark.parametrize("given", [-1, {"a": [5]}], ids=["number", "mapping"])
+def test_a_setting_of_another_kind_is_refused_by_its_key(name: str, given: object) -> None:
+    with pytest.raises(ValueError, match=rf"^(setting )?{name}\b.* is .*, give "):
+        deploy(**{name: given})
+
+
+APP = {"app_id": 1, "private_key_secret": "pem"}
+SIZE = {"cpu": 512, "memory": 1024}
+NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"allowed_images": ["python:3"]}, "allowed_images has 'python:3', which no image"),
+        (
+            {"allowed_images": ["*"], "image_build_project": False, "runner_image": READY},
+            r"allowed_images \['\*'\] given and image_build_project is off: leave one of them out",
+        ),
+        ({"allowed_images": [f"a.b/{n:060}" for n in range(90)]}, "name fewer allowed_images"),
+        ({"assign_public_ip": False}, "give subnet_ids with a NAT gateway and their security_gro"),
+        ({"boot_timeout_seconds": 0}, "boot_timeout_seconds of 0 seconds cannot be kept"),
+        ({"event_bus_name": "a b"}, "event_bus_name 'a b' cannot"),
+        ({"github_api_url": "https://ghes.example.com"}, "https://ghes.example.com/api/v3$"),
+        ({"github_apps": [APP | {"app_id": "x"}]}, r"github_apps\[0\]: app_id 'x' is not the id"),
+        (
+            {"github_apps": [APP | {"private_key_secret": 5}]},
+            r"private_key_secret of github_apps\[0\] is 5, give one such as its name, or its ARN",
+        ),
+        ({"github_apps": [APP | {"private_key_secret": "arn:aws:s3:::x"}]}, "the six characters"),
+        (
+            {"github_apps": [{"app_id": 1, "kms_key_arn": "notarn"}]},
+            r"kms_key_arn of github_apps\[0\] is 'notarn', give one such as arn:aws:kms:<region>",
+        ),
+        (
+            {"github_apps": [APP | {"kms_key_arn": KEY_ARN}]},
+            r"github_apps\[0\]: GitHub App 1 needs one key: give private_key_secret, .* kms_key_a",
+        ),
+        ({"github_apps": [APP | {"app_id": {}}]}, r"^github_apps\[0\]: app_id is a dict, give a"),
+        ({"github_ca": "a b"}, "github_ca is 'a b', give one such as /github/ca"),
+        ({"idle_timeout_seconds": 90000}, "idle_timeout_seconds of 90000 seconds cannot"),
+        ({"image_build_timeout_seconds": 90000}, "image_build_timeout_seconds of 90000 seconds"),
+        (
+            {"image_build_project": False, "runner_image": READY, "image_soci": True},
+            "image_soci is on and nothing is built: leave it out, or make the index of runner_im",
+        ),
+        ({"max_image_builds": 0}, "max_image_builds 0 would build nothing"),
+        ({"max_runners": 0}, "max_runners 0 cannot"),
+        ({"powertools_layer_arn": "x"}, "powertools_layer_arn 'x' is no version of a layer"),
+        ({"reconcile_grace_seconds": 0}, "reconcile_grace_seconds is 0 seconds, use at least 1"),
+        ({"reconcile_minutes": 0}, "reconcile_minutes is 0 seconds, EventBridge's"),
+        ({"runner_class_sizes": {}}, "runner_class_sizes is empty"),
+        ({"runner_class_sizes": {"XL": SIZE}}, "runner_class_sizes has the name 'XL', which can"),
+        (
+            {"runner_class_sizes": {"a": SIZE | {"cpu": "x"}}},
+            r"cpu of runner_class_sizes\['a'\] is 'x', give a whole number",
+        ),
+        ({"runner_class_sizes": {"a": SIZE | {"cpu": 512.5}}}, "is 512.5, give a whole number"),
+        ({"runner_class_sizes": {"a": SIZE | {"cpu": True}}}, "is True, give a whole number"),
+        (
+            {"runner_class_sizes": {"a": SIZE | {"memory": 1}}},
+            r"^runner_class_sizes\['a'\]: memory 1 does not go with cpu 512, use one of",
+        ),
+        (
+            {"runner_class_sizes": {"a": SIZE | {"labels": "gpu"}}},
+            r"^runner_class_sizes\['a'\]: labels is a str, give a list",
+        ),
+        ({"runner_image": "ghcr.io"}, "^runner_image .ghcr.io. is no image of a runner, give"),
+        (
+            {"runner_image": READY, "apt_packages": ["jq"]},
+            r"^runner_image .* apt_packages \['jq'\]",
+        ),
+        (
+            {"runner_image": READY, "runner_image_variant": "full"},
+            "^runner_image .* and runner_image_variant 'full' would build one",
+        ),
+        ({"runner_image_capabilities": ["a,b"]}, "^runner_image_capabilities .* has 'a,b', which"),
+        ({"runner_image_tag": "a b"}, "^runner_image_tag 'a b' of an image cannot begin a tag"),
+        ({"runner_image_variant": "go"}, "^runner_image_variant 'go' is unknown, use one of"),
+        ({"runner_ttl_seconds": 0}, "^runner_ttl_seconds of 0 seconds cannot be kept"),
+        ({"security_groups": ["sg-1"]}, r"^subnet_ids \[\] and security_groups .* go together"),
+        (NETWORK | {"security_groups": ["x"]}, "security_groups is 'x', give one such as sg-0"),
+        (NETWORK | {"subnet_ids": ["vpc-1"]}, "subnet_ids is 'vpc-1', give one such as subnet-0"),
+        (
+            NETWORK | {"subnet_ids": ["subnet-1"] * 17},
+            "^subnet_ids has 17, and a task .* leave out 1",
+        ),
+        ({"single_labels": {"self-hosted": "small"}}, "the first of runner_class_sizes serves"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_its_key(
+    context: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        deploy(**context)
