@@ -220,6 +220,7 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
         ({"powertools_layer_arn": "x"}, "powertools_layer_arn 'x' is no version of a layer"),
         ({"reconcile_grace_seconds": 0}, "reconcile_grace_seconds is 0 seconds, use at least 1"),
         ({"reconcile_minutes": 0}, "reconcile_minutes is 0 seconds, EventBridge's"),
+        ({"reserved_concurrency": 0}, "reserved_concurrency is 0, and Lambda would run nothing"),
         ({"runner_class_sizes": {}}, "runner_class_sizes is empty"),
         ({"runner_class_sizes": {"XL": SIZE}}, "runner_class_sizes has the name 'XL', which can"),
         (
@@ -257,6 +258,7 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
             "^subnet_ids has 17, and a task .* leave out 1",
         ),
         ({"single_labels": {"self-hosted": "small"}}, "the first of runner_class_sizes serves"),
+        ({"webhook_allowed_cidrs": ["a"]}, "webhook_allowed_cidrs has 'a', which is no network"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_its_key(
