@@ -121,7 +121,7 @@ class EventDispatch(Construct):
         self._catalog.parameter.grant_read(function)
         self._lifecycle.grant_start(function)
         self._lifecycle.grant_resume(function)
-        self._bus.event_bus.grant_put_events_to(function)
+        self._bus.grant_put(function, "job_unserved", "job_served", "retired_runner_found")
         function.allow(
             "dynamodb:GetItem",
             "dynamodb:PutItem",

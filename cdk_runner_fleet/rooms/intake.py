@@ -94,7 +94,7 @@ class WebhookIntake(Construct):
             },
         )
         self.secret.grant_read(self.receive_webhook)
-        bus.event_bus.grant_put_events_to(self.receive_webhook)
+        bus.grant_put(self.receive_webhook, "workflow_job")
         api.serve(self.receive_webhook, _PATH, throttle=_THROTTLE)
 
 

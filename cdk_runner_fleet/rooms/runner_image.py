@@ -28,6 +28,8 @@ _DEFAULT_BASES: Mapping[str, str] = {
     "full": f"{_OFFICIAL}/ubuntu:24.04",
 }
 _PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_TOLD_BUILDS = ("BASE_IMAGE", "IMAGE_TAG", "RUNNER_SHA256", "RUNNER_VERSION")
+"""Variables that whoever starts a build sets; the others are the project's."""
 _CACHE_PREFIX = "cache."
 """What the tags of build caches begin with (build_image.sh); no tag of an image has a dot."""
 
@@ -239,10 +241,23 @@ class RunnerImage(Construct):
         """Let ``grantee`` start builds, follow them, and look after the images."""
         assert self.repository is not None  # noqa: S101 - there is one where images are built
         policy = grantee.grant_principal.add_to_principal_policy
+        projects = [project.project_arn for project in self.projects.values()]
+        policy(iam.PolicyStatement(actions=["codebuild:BatchGetBuilds"], resources=projects))
         policy(
             iam.PolicyStatement(
-                actions=["codebuild:StartBuild", "codebuild:BatchGetBuilds"],
-                resources=[project.project_arn for project in self.projects.values()],
+                actions=["codebuild:StartBuild"],
+                resources=projects,
+                # without these a build can be told what to build, and not what to do
+                conditions={
+                    "ForAllValues:StringEquals": {
+                        "codebuild:environment.environmentVariables.name": list(_TOLD_BUILDS)
+                    },
+                    "Null": {
+                        "codebuild:source.buildspec": "true",
+                        "codebuild:source.location": "true",
+                        "codebuild:environment.image": "true",
+                    },
+                },
             )
         )
         policy(

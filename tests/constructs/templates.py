@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aws_cdk as cdk
@@ -62,6 +62,20 @@ def statements(template: Template) -> list[dict[str, Any]]:
         for policy in of_type(template, "AWS::IAM::Policy")
         for statement in policy["PolicyDocument"]["Statement"]
     ]
+
+
+def statements_by_role(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each statement with the construct's id of the function whose role has it."""
+    roles = {
+        resource["Properties"]["Role"]["Fn::GetAtt"][0]: resource["Properties"]["Handler"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function" and "Handler" in resource["Properties"]
+    }
+    for policy in of_type(template, "AWS::IAM::Policy"):
+        for role in policy["Roles"]:
+            if handler := roles.get(role.get("Ref", "")):
+                name = handler.removesuffix(".handler").title().replace("_", "")
+                yield from ((name, each) for each in policy["PolicyDocument"]["Statement"])
 
 
 def policy_of(template: Template, role: str) -> dict[str, set[str]]:

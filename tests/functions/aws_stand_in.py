@@ -190,6 +190,8 @@ ENVIRONMENT = {
     "REQUIRED_LABELS": "[]",
     "SINGLE_LABELS": "{}",
     "TASK_FAMILY": "fleet-runner-abc",
+    "FAMILY_PREFIX": "fleet-runner",
+    "DEREGISTER_REVISION_FUNCTION": "deregister-revision",
     "DEFAULT_TASK_DEFINITIONS": "{}",
     "DEFAULT_IMAGE_BASE": "public.ecr.aws/ubuntu/ubuntu:24.04",
     "RUNNER_IMAGE_TAG": "default",

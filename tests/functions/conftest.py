@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from moto import mock_aws
 
 import build_image
 import check_runner
+import deregister_revision
 import deregister_runner
 import dispatch_event
 import explain_job
@@ -48,6 +50,7 @@ def forget() -> None:
     for kept in (
         build_image._parts,
         check_runner._runners,
+        deregister_revision._revisions,
         deregister_runner._runners,
         dispatch_event._parts,
         explain_job._explainer,
@@ -67,7 +70,7 @@ def account() -> Iterator[Account]:
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch, account: Account) -> Iterator[Aws]:
+def aws(environment: pytest.MonkeyPatch, account: Account, context: Any) -> Iterator[Aws]:
     account.restore()
     fleet_aws.client("secretsmanager").create_secret(Name="github-token", SecretString=TOKEN + "\n")
     fleet_aws.client("ssm").put_parameter(
@@ -90,10 +93,25 @@ def aws(environment: pytest.MonkeyPatch, account: Account) -> Iterator[Aws]:
     codebuild = Script(fleet_aws.client("codebuild"), "codebuild")
     events = Script(fleet_aws.client("events"), "eventbridge")
     events.answers["PutEvents"] = {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+    functions = Script(fleet_aws.client("lambda"), "lambda")
+    functions.answers["Invoke"] = lambda params: _invoked(params, context)
     yield Aws(dynamodb=fleet_aws.client("dynamodb"), sfn=sfn, codebuild=codebuild, events=events)
+    functions.stop()
     sfn.stop()
     codebuild.stop()
     events.stop()
+
+
+def _invoked(params: dict[str, Any], context: Any) -> dict[str, Any]:
+    """What Lambda answers to whoever invokes the one function that another calls."""
+    assert params["FunctionName"] == ENVIRONMENT["DEREGISTER_REVISION_FUNCTION"]
+    try:
+        result = deregister_revision.handler(json.loads(params["Payload"]), context)
+    except Exception as error:  # noqa: BLE001 - as Lambda's runtime
+        told = {"errorMessage": str(error), "errorType": type(error).__name__}
+        failed = BytesIO(json.dumps(told).encode())
+        return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": failed}
+    return {"StatusCode": 200, "Payload": BytesIO(json.dumps(result).encode())}
 
 
 @pytest.fixture

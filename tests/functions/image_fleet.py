@@ -219,7 +219,7 @@ def killed_after(calls: int) -> Iterator[list[int]]:
         if made[0] == calls:
             raise Killed
 
-    services: list[Any] = ["dynamodb", "codebuild", "ecr", "ecs", "stepfunctions"]
+    services: list[Any] = ["dynamodb", "codebuild", "ecr", "ecs", "lambda", "stepfunctions"]
     clients = [fleet_aws.client(service) for service in services]
     for one in clients:
         one.meta.events.register("after-call", note)
@@ -240,7 +240,7 @@ def calls_made() -> Iterator[list[str]]:
         which = f" {table} {key['entry']['S']}" if "entry" in key else f" {table}"
         made.append(f"{model.name}{which}".strip())
 
-    services: list[Any] = ["dynamodb", "codebuild", "ecr", "ecs", "stepfunctions"]
+    services: list[Any] = ["dynamodb", "codebuild", "ecr", "ecs", "lambda", "stepfunctions"]
     clients = [fleet_aws.client(service) for service in services]
     for one in clients:
         one.meta.events.register("provide-client-params", note)

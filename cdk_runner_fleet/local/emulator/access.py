@@ -37,6 +37,13 @@ _INVOKE_LAMBDA_PROXY = (
 )  # fmt: skip
 
 
+_BUILD_OVERRIDES = {
+    "codebuild:source.buildspec": "buildspecOverride",
+    "codebuild:source.location": "sourceLocationOverride",
+    "codebuild:environment.image": "imageOverride",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Keys:
     """Credentials as an SDK takes them; the token is None for the account's root."""
@@ -313,10 +320,23 @@ def _context_keys(
     upstream_context: Any, service: str, iam_action: str, body: bytes, query_params: dict[str, Any]
 ) -> dict[str, Any]:
     context: dict[str, Any] = dict(upstream_context(service, iam_action, body, query_params))
+    request = _request(body)
     if service == "ecs":
-        request = _request(body)
         context["ecs:cluster"] = _cluster_arn(request)
         context["ecs:compute-compatibility"] = request.get("requiresCompatibilities")
+    elif iam_action == "events:PutEvents":
+        # a value for each event, "Condition keys for Amazon EventBridge"
+        entries = request.get("Entries") or []
+        context["events:source"] = [entry.get("Source", "") for entry in entries]
+        context["events:detail-type"] = [entry.get("DetailType", "") for entry in entries]
+    elif iam_action == "codebuild:StartBuild":
+        # those that policies here may ask for, "Condition keys for AWS CodeBuild"
+        variables = request.get("environmentVariablesOverride")
+        context["codebuild:environment.environmentVariables.name"] = variables and [
+            variable["name"] for variable in variables
+        ]
+        for key, override in _BUILD_OVERRIDES.items():
+            context[key] = request.get(override)
     return context
 
 

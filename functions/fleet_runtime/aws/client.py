@@ -20,6 +20,7 @@ Service = Literal[
     "ecs",
     "events",
     "kms",
+    "lambda",
     "secretsmanager",
     "ssm",
     "stepfunctions",

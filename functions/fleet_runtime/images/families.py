@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet_runtime.aws.client import Client
+from fleet_runtime.images.revisions import RevisionRemover
 from fleet_runtime.job.image_reference import family_name
 
 _CONTAINER = "runner"
@@ -18,10 +19,12 @@ class Families:
         ecs: An ECS client.
         base: The base task definition.
         prefix: What the names of the families begin with.
+        remover: Takes revisions away.
     """
 
-    def __init__(self, *, ecs: Client, base: str, prefix: str) -> None:
+    def __init__(self, *, ecs: Client, base: str, prefix: str, remover: RevisionRemover) -> None:
         self._ecs = ecs
+        self._remover = remover
         self._base = base
         self._prefix = prefix
 
@@ -79,7 +82,7 @@ class Families:
         listed = self._ecs.list_task_definitions(familyPrefix=family, status="ACTIVE")
         for other in listed["taskDefinitionArns"]:
             if other != revision:
-                self._deregister(other)
+                self._remover.remove(other)
 
     def withdraw(self, family: str, *, image: str) -> None:
         """Let a family launch nothing any more, unless its newest revision is of another image.
@@ -93,10 +96,7 @@ class Families:
             return
         # this one last: until then it is tried again
         self.keep_only(newest["taskDefinitionArn"])
-        self._deregister(newest["taskDefinitionArn"])
-
-    def _deregister(self, revision: str) -> None:
-        self._ecs.deregister_task_definition(taskDefinition=revision)
+        self._remover.remove(newest["taskDefinitionArn"])
 
     def _newest(self, family: str) -> dict[str, Any] | None:
         try:

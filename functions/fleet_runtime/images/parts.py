@@ -14,6 +14,7 @@ from fleet_runtime.images.codebuild import BuildProjects
 from fleet_runtime.images.families import Families
 from fleet_runtime.images.registry import ImageRegistry, region_of
 from fleet_runtime.images.releases import Release, ReleasesEntry
+from fleet_runtime.images.revisions import RevisionRemover
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.images.upkeep import Upkeep, default_images
 from fleet_runtime.runner.rows import RunnerRecords
@@ -45,6 +46,7 @@ class Settings:
     runner_repository_url: str
     task_definition_arn: str
     task_family: str
+    deregister_revision_function: str
     default_image_base: str
     runner_image_tag: str
     image_recipe: str
@@ -81,7 +83,12 @@ class Parts:
             url=settings.runner_repository_url,
         )
         families = Families(
-            ecs=client("ecs"), base=settings.task_definition_arn, prefix=settings.task_family
+            ecs=client("ecs"),
+            base=settings.task_definition_arn,
+            prefix=settings.task_family,
+            remover=RevisionRemover(
+                functions=client("lambda"), function_name=settings.deregister_revision_function
+            ),
         )
         builder = Builder(
             images=images,

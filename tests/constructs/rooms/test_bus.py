@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..templates import Template, of_type
+from cdk_runner_fleet.rooms.bus import EVENT_SOURCE
+from fleet_runtime.explanation import unserved
+from fleet_runtime.images import release_news
+
+from ..templates import Template, as_list, of_type, parts, statements_by_role
 
 
 def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
@@ -49,6 +53,35 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
         "runner_version_retired",
         "workflow_job",
     ]
+
+
+PUTS = {
+    "ReceiveWebhook": {"workflow_job"},
+    "DispatchEvent": {unserved.DETAIL_TYPE, unserved.SERVED_DETAIL_TYPE, release_news.FOUND},
+    "ReconcileDemand": {unserved.DETAIL_TYPE, unserved.SERVED_DETAIL_TYPE, release_news.FOUND},
+    "WatchRelease": {release_news.RETIRED, release_news.TAKEN_OVER},
+}
+"""What each function says on the fleet's bus; the others say nothing."""
+
+
+def test_each_function_puts_the_events_that_it_has_to_and_no_other(
+    minimal: Template, everything: Template, organization: Template
+) -> None:
+    """One that could put any event could have all images retired."""
+    for template in (minimal, everything, organization):
+        found = {
+            role: statement
+            for role, statement in statements_by_role(template)
+            if any(action.startswith("events:") for action in as_list(statement["Action"]))
+        }
+        assert set(found) == set(PUTS)
+        for role, statement in found.items():
+            assert statement["Action"] == "events:PutEvents"
+            assert "EventBus" in parts(statement["Resource"])
+            values = statement["Condition"]["ForAllValues:StringEquals"]
+            assert as_list(values["events:source"]) == [EVENT_SOURCE]
+            assert set(as_list(values["events:detail-type"])) == PUTS[role]
+            assert statement["Condition"]["Null"] == dict.fromkeys(values, "false")
 
 
 def test_aws_own_events_come_on_the_default_bus(minimal: Template) -> None:

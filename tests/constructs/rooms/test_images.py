@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 
+import botocore.session
 import pytest
 
-from ..templates import Template, alarm_of, environment, heard_by, of_type, parts, policy_of
+from ..templates import (
+    Template,
+    alarm_of,
+    as_list,
+    environment,
+    heard_by,
+    of_type,
+    parts,
+    policy_of,
+    statements_by_role,
+)
 
 STARTING = ("dispatch_event", "reconcile_demand")
 
@@ -43,7 +54,7 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
         "ecs:RegisterTaskDefinition": '"*"',
         "ecs:TagResource": '"*"',
         "ecs:DescribeTaskDefinition": '"*"',
-        "ecs:DeregisterTaskDefinition": '"*"',
+        "lambda:InvokeFunction": "DeregisterRevision",
         "ecs:ListTaskDefinitions": '"*"',
         "iam:PassRole": "ExecutionRole",
         "dynamodb:GetItem": "RegistryImages",
@@ -57,6 +68,101 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
     assert not any("RegistryRunners" in each for each in allowed["dynamodb:Scan"])
     others = {a for a in allowed if not a.startswith(("logs:", "xray:", "sqs:", "states:"))}
     assert others == set(work)
+
+
+def test_one_function_takes_task_definitions_away_and_may_do_nothing_else(
+    minimal: Template, organization: Template
+) -> None:
+    """ECS has no narrower permission: it is in no function that reads what others write."""
+    [role] = {
+        role
+        for role, statement in statements_by_role(minimal)
+        if "ecs:DeregisterTaskDefinition" in as_list(statement["Action"])
+    }
+    assert role == "DeregisterRevision"
+    allowed = policy_of(minimal, "DeregisterRevisionRole")
+    assert {a for a in allowed if not a.startswith("logs:")} == {"ecs:DeregisterTaskDefinition"}
+    [callers] = [
+        {
+            role
+            for role, statement in statements_by_role(minimal)
+            if "lambda:InvokeFunction" in as_list(statement["Action"])
+        }
+    ]
+    assert callers == {"BuildImage"}
+    family = of_type(minimal, "AWS::ECS::TaskDefinition")[0]["Family"]
+    assert environment(minimal, "deregister_revision")["FAMILY_PREFIX"] == family
+    handlers = {each["Handler"] for each in of_type(organization, "AWS::Lambda::Function")}
+    assert "deregister_revision.handler" not in handlers
+
+
+# --- what a build can be told
+
+
+SENT = {
+    "projectName",
+    "environmentVariablesOverride",
+    "timeoutInMinutesOverride",
+    "idempotencyToken",
+}
+REFUSED = {
+    "buildspecOverride": "codebuild:source.buildspec",
+    "sourceLocationOverride": "codebuild:source.location",
+    "imageOverride": "codebuild:environment.image",
+}
+HARMLESS = {
+    "serviceRoleOverride": "takes iam:PassRole, which is given for ecs-tasks alone",
+    "debugSessionEnabled": "takes ssmmessages in the builder's role, and ssm:StartSession",
+    "sourceVersion": "a version of the same object, whose name has its content's sum",
+    "sourceTypeOverride": "nothing without a location",
+    "sourceAuthOverride": "nothing without a location",
+    "secondarySourcesOverride": "no step of the buildspec reads them",
+    "secondarySourcesVersionOverride": "no step of the buildspec reads them",
+    "gitCloneDepthOverride": "the source is no repository",
+    "gitSubmodulesConfigOverride": "the source is no repository",
+    "insecureSslOverride": "the source is no repository",
+    "reportBuildStatusOverride": "the source is no repository",
+    "buildStatusConfigOverride": "the source is no repository",
+    "artifactsOverride": "the buildspec has none",
+    "secondaryArtifactsOverride": "the buildspec has none",
+    "cacheOverride": "the buildspec has none",
+    "encryptionKeyOverride": "encrypts artifacts and caches, of which there are none",
+    "certificateOverride": "for a source at a server of one's own",
+    "registryCredentialOverride": "for an image of one's own",
+    "imagePullCredentialsTypeOverride": "for an image of one's own",
+    "privilegedModeOverride": "on already",
+    "environmentTypeOverride": "costs: another machine for the same build",
+    "computeTypeOverride": "costs: another machine for the same build",
+    "fleetOverride": "costs: another machine for the same build",
+    "hostKernelOverride": "another kernel for the same build",
+    "queuedTimeoutInMinutesOverride": "costs nothing: a queued build has no machine",
+    "autoRetryLimitOverride": "costs: the same build again, ten times at the most",
+    "logsConfigOverride": "takes rights on a bucket or another group in the builder's role",
+}
+
+
+def test_whoever_starts_builds_can_say_what_is_built_and_not_how(minimal: Template) -> None:
+    """A new override of CodeBuild's is in one of the three tables, or this fails."""
+    shape = botocore.session.get_session().get_service_model("codebuild")
+    known = set(shape.operation_model("StartBuild").input_shape.members)
+    assert known == SENT | set(REFUSED) | set(HARMLESS)
+    [statement] = [
+        statement
+        for _, statement in statements_by_role(minimal)
+        if "codebuild:StartBuild" in as_list(statement["Action"])
+    ]
+    assert statement["Condition"] == {
+        "ForAllValues:StringEquals": {
+            "codebuild:environment.environmentVariables.name": [
+                "BASE_IMAGE",
+                "IMAGE_TAG",
+                "RUNNER_SHA256",
+                "RUNNER_VERSION",
+            ]
+        },
+        "Null": dict.fromkeys(REFUSED.values(), "true"),
+    }
+    assert statement["Action"] == "codebuild:StartBuild"
 
 
 def test_build_image_hears_of_retired_versions_and_of_each_day(minimal: Template) -> None:
