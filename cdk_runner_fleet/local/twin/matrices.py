@@ -41,23 +41,7 @@ def combinations(matrix: object) -> list[Combination]:
     Raises:
         ExpressionError: GitHub takes no such matrix.
     """
-    if not isinstance(matrix, Mapping):
-        raise ExpressionError("A mapping was expected for the matrix")
-    vectors = {
-        name: value for name, value in matrix.items() if name.lower() not in ("include", "exclude")
-    }
-    for name, value in vectors.items():
-        if not isinstance(value, list):
-            raise ExpressionError(f"A sequence was expected for the matrix vector '{name}'")
-        if not value:
-            raise ExpressionError(f"Matrix vector '{name}' does not contain any values")
-    include, exclude = _filters(matrix, "include"), _filters(matrix, "exclude")
-    for pattern in exclude:
-        for name in pattern:
-            if not _key(vectors, name):
-                raise ExpressionError(
-                    f"Matrix exclude key '{name}' does not match any key within the matrix"
-                )
+    vectors, include, exclude = _checked(matrix)
     product = (
         dict(zip(vectors, values, strict=True)) for values in itertools.product(*vectors.values())
     )
@@ -88,11 +72,40 @@ def combinations(matrix: object) -> list[Combination]:
     return found
 
 
+def check_matrix(matrix: object) -> None:
+    """What GitHub looks at as soon as it reads a matrix; raises ExpressionError."""
+    _checked(matrix)
+
+
 def leg_name(job: str, named: Matrix) -> str:
     """A leg's name, e.g. `test (3.12, linux)`; empty values are left out, a long one is cut."""
     values = ", ".join(text for text in _flat(named.values()) if text)
     name = f"{job} ({values})" if values else job
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 3]}..."
+
+
+def _checked(matrix: object) -> tuple[dict[str, Any], list[Matrix], list[Matrix]]:
+    """Its vectors, what it includes and what it excludes."""
+    if not isinstance(matrix, Mapping):
+        raise ExpressionError("A mapping was expected for the matrix")
+    vectors = {
+        name: value for name, value in matrix.items() if name.lower() not in ("include", "exclude")
+    }
+    for name, value in vectors.items():
+        if not isinstance(value, list):
+            raise ExpressionError(f"A sequence was expected for the matrix vector '{name}'")
+        if not value:
+            raise ExpressionError(f"Matrix vector '{name}' does not contain any values")
+    include, exclude = _filters(matrix, "include"), _filters(matrix, "exclude")
+    for pattern in exclude:
+        for name in pattern:
+            if not _key(vectors, name):
+                raise ExpressionError(
+                    f"Matrix exclude key '{name}' does not match any key within the matrix"
+                )
+    if not vectors and not include:
+        raise ExpressionError("Matrix must define at least one vector")
+    return vectors, include, exclude
 
 
 def _filters(matrix: Matrix, name: str) -> list[Matrix]:

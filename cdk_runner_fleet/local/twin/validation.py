@@ -1,7 +1,8 @@
 """What GitHub would refuse in a workflow file, in GitHub's words, before anything of it runs.
 
 Sources: docs.github.com, "Workflow syntax for GitHub Actions"; where that is silent, npm
-@actions/workflow-parser 0.3.61, which tests/local/twin compares with.
+@actions/workflow-parser 0.3.61, which tests/local/twin compares with, and actions/runner,
+src/Sdk/WorkflowParser.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from types import UnionType
 
 from cdk_runner_fleet.local.twin.documents import Token
 from cdk_runner_fleet.local.twin.expressions import ExpressionError, Scope
 from cdk_runner_fleet.local.twin.grammar import CONTAINER_KEYS, WORKFLOW, Rule, Shape
+from cdk_runner_fleet.local.twin.matrices import check_matrix
 from cdk_runner_fleet.local.twin.templates import Template, read_condition, read_template
 
 __all__ = ["Findings", "validate"]
@@ -28,6 +31,8 @@ _CRON = re.compile(rf"{_CRON_VALUE}(?:,{_CRON_VALUE})*(?:\s+{_CRON_VALUE}(?:,{_C
 _CRON_NAME = re.compile(
     r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat|[0-9]+"
 )
+MAX_GROUP = 400
+"""Characters of a concurrency group's name."""
 _GROUP_PREFIXES = ("org", "organization", "ent", "enterprise")
 _SCALAR_KINDS: dict[str, type | UnionType] = {"boolean": bool, "number": int | float}
 
@@ -56,6 +61,7 @@ def validate(document: Token) -> Findings:
     jobs = document.get("jobs")
     if jobs is not None and isinstance(jobs.value, list):
         _check_jobs(jobs, findings)
+    _check_concurrency(document.get("concurrency"), findings)
     events = document.get("on")
     for schedule in _items(events.get("schedule") if events else None):
         _check_cron(schedule.get("cron"), findings)
@@ -223,6 +229,7 @@ def _check_jobs(jobs: Token, findings: Findings) -> None:
             )
         _check_matrix(job, findings)
         _check_group(job.get("runs-on"), findings)
+        _check_concurrency(job.get("concurrency"), findings)
         _check_images(job, findings)
         called = job.get("uses")
         if called is not None and called.is_scalar and not _CALLED.fullmatch(called.text):
@@ -312,24 +319,48 @@ def _texts(tokens: Iterable[Token]) -> set[str]:
 
 def _check_matrix(job: Token, findings: Findings) -> None:
     strategy = job.get("strategy")
-    for key, vector in _pairs(strategy and strategy.get("matrix")):
-        if vector.value == () and key.text not in ("include", "exclude"):
-            findings.add(vector, f"Matrix vector '{key.text}' does not contain any values")
+    matrix = strategy and strategy.get("matrix")
+    empty = [
+        (key, vector)
+        for key, vector in _pairs(matrix)
+        if vector.value == () and key.text not in ("include", "exclude")
+    ]
+    for key, vector in empty:
+        findings.add(vector, f"Matrix vector '{key.text}' does not contain any values")
+    if matrix is None or matrix.is_scalar or empty or _has_expressions(matrix):
+        return
+    try:
+        check_matrix(matrix.plain())
+    except ExpressionError as error:
+        findings.add(matrix, str(error))
+
+
+def _has_expressions(token: Token) -> bool:
+    if token.is_scalar:
+        return "${{" in token.text
+    inside = chain.from_iterable(_pairs(token)) if _pairs(token) else _items(token)
+    return any(map(_has_expressions, inside))
+
+
+def _check_concurrency(token: Token | None, findings: Findings) -> None:
+    group = token and (token if token.is_scalar else token.get("group"))
+    if group and group.is_scalar and "${{" not in group.text and len(group.text) > MAX_GROUP:
+        findings.add(group, f"Concurrency group name must be less than {MAX_GROUP} characters")
 
 
 def _check_group(runs_on: Token | None, findings: Findings) -> None:
     group = runs_on and runs_on.get("group")
     if not group or not group.is_scalar or "${{" in group.text:
         return
-    prefix, _, name = group.text.rpartition("/")
-    if prefix and prefix not in _GROUP_PREFIXES:
+    prefix, *names = group.text.split("/")
+    if names == [""]:
+        findings.add(group, f"Invalid runs-on group name '{group.text}'.")
+    elif names and (len(names) > 1 or prefix not in _GROUP_PREFIXES):
         findings.add(
             group,
             f"Invalid runs-on group name '{group.text}'. Please use 'organization/' or "
             "'enterprise/' prefix to target a single runner group.",
         )
-    elif "/" in group.text and not (prefix and name):
-        findings.add(group, f"Invalid runs-on group name '{group.text}'.")
 
 
 def _check_images(job: Token, findings: Findings) -> None:

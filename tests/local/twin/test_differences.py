@@ -277,6 +277,7 @@ FILES = (
 FILE_DIFFERENCES = {
     of_job("env: ${{ fromJSON('{}') }}"): "npm's converter stops at it; GitHub's server takes it",
     of_job("strategy: {matrix: {a: []}}"): "npm has no matrix; GitHub's server refuses it",
+    of_job("strategy: {matrix: {}}"): "the same",
     of_job("env: {A: !!int x}"): "npm lets the tag pass; GitHub's reader refuses the value",
     of_step("{uses: a/b}"): "npm does not look at the reference; GitHub's server does",
     of_step("{run: x, background: true}"): "npm hides steps side by side behind a switch",

@@ -177,7 +177,24 @@ def in_a_step(text: str) -> str:
         (in_a_job("strategy: {matrix: {a: b}}"), "Unexpected value 'b'"),
         (in_a_job("strategy: {matrix: [1]}"), "A sequence was not expected"),
         (in_a_job("strategy: {matrix: {a: []}}"), "Matrix vector 'a' does not contain any values"),
+        (
+            in_a_job("strategy: {matrix: {}}"),
+            "(Line: 6, Col: 24): Matrix must define at least one vector",
+        ),
+        (in_a_job("strategy: {matrix: {include: []}}"), "Matrix must define at least one vector"),
+        (
+            in_a_job("strategy: {matrix: {a: [1], exclude: [{b: 1}]}}"),
+            "Matrix exclude key 'b' does not match any key within the matrix",
+        ),
         (in_a_job("strategy: {failfast: true}"), "Unexpected value 'failfast'"),
+        (
+            in_a_job(f"concurrency: {'g' * 401}"),
+            "(Line: 6, Col: 18): Concurrency group name must be less than 400 characters",
+        ),
+        (
+            f"concurrency: {{group: {'g' * 401}}}\n{in_a_job('')}",
+            "(Line: 1, Col: 22): Concurrency group name must be less than 400 characters",
+        ),
         (in_a_job("outputs: [a]"), "A sequence was not expected"),
         (
             in_a_job("env: {A: !!int x}"),
@@ -258,6 +275,26 @@ def test_a_fault_has_the_reasons_that_github_gives_it(text: str, reasons: list[s
     with pytest.raises(WorkflowError) as raised:
         read_workflow(text, file_name="ci.yml")
     assert [line.split("): ", 1)[1] for line in str(raised.value).splitlines()] == reasons
+
+
+PREFIXES = "Please use 'organization/' or 'enterprise/' prefix to target a single runner group."
+
+
+@pytest.mark.parametrize(
+    ("group", "reason"),
+    [
+        ("a/", "'a/'."),
+        ("org/", "'org/'."),
+        ("a/b", f"'a/b'. {PREFIXES}"),
+        ("/b", f"'/b'. {PREFIXES}"),
+        ("org/a/b", f"'org/a/b'. {PREFIXES}"),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(group: str, reason: str) -> None:
+    text = in_a_job("").replace("runs-on: x", f"runs-on: {{group: {group}}}")
+    with pytest.raises(WorkflowError) as raised:
+        read_workflow(text, file_name="ci.yml")
+    assert str(raised.value) == f"ci.yml (Line: 4, Col: 22): Invalid runs-on group name {reason}"
 
 
 @pytest.mark.parametrize("used", ["a b/c d@v1", "a/b/c/d@v1", "./x", "docker://", ".\\x"])
