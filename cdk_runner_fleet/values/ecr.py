@@ -9,9 +9,10 @@ from aws_cdk import Aws
 # what a value is while it is only known at deployment
 _TOKEN = r"\$\{Token\[[^\]]+\]\}"  # noqa: S105 - aws-cdk's, no secret
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+_SET = r"\[[^\]]*\]"  # of characters, in a glob: IAM does not know them
 _REFERENCE = re.compile(
-    rf"(?P<account>\d{{12}}|{_TOKEN})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+|{_TOKEN})\.[^/]+"
-    r"/(?P<name>[^:@]+)"
+    rf"(?P<account>(?:[\d*?]|{_SET})+|{_TOKEN})\.dkr\.ecr(-fips)?"
+    rf"\.(?P<region>(?:[a-z0-9*?-]|{_SET})+|{_TOKEN})\.[^/]+/(?P<name>[^:@]+)"
 )
 
 
@@ -29,6 +30,9 @@ def repository_arn(reference: str) -> str | None:
     found = _REFERENCE.match(reference)
     if found is None:
         return None
-    # a set of characters, which IAM does not know; a token begins with a brace
+    region, account = (
+        re.sub(f"(?<!Token){_SET}", "?", found[key]) for key in ("region", "account")
+    )
+    # from a set on, for a name may have a colon or a slash in one
     name = re.sub(r"(?<!Token)\[.*", "*", found["name"])
-    return f"arn:{Aws.PARTITION}:ecr:{found['region']}:{found['account']}:repository/{name}"
+    return f"arn:{Aws.PARTITION}:ecr:{region}:{account}:repository/{name}"

@@ -331,6 +331,23 @@ def test_a_job_that_another_runner_may_serve_is_left_to_it(
     assert not {"explained_at", "given_up_at"} & set(row)
 
 
+def test_hundreds_of_somebody_elses_jobs_cost_one_list_of_runners_a_minute(
+    fleet: Aws, github: GitHub, explain: Any
+) -> None:
+    github.add_runner("gpu-box-1", labels=("self-hosted", "gpu"))
+    for number in range(1, 31):
+        github.jobs[number] = {
+            "status": "queued", "runner_name": None, "labels": ["self-hosted", "gpu"],
+        }  # fmt: skip
+        name = f"fleet-{number}-1"
+        fleet.put_row(runner_id=name, status="FAILED", error="Job.CannotBeServed")
+        explain(unserved(runner_id=name, job_id=number, final=False))
+        assert (fleet.row(name) or {})["left_to"] == "gpu-box-1"
+    lists = [one for one in github.stub.received if one.path.split("?")[0].endswith("/runners")]
+    assert len(lists) == 1
+    assert len(github.stub.received) <= 30 + 1
+
+
 def test_a_job_that_no_runner_has_all_labels_of_is_explained(
     fleet: Aws, github: GitHub, explain: Any
 ) -> None:
@@ -451,7 +468,8 @@ def test_the_command_line_is_told_why_runners_wait_now(
     )
     waiting.put_row(runner_id="fleet-2-1", status="RUNNING", waiting_for="completion")
     asked = {"waiting": [RUNNER, "fleet-1-1", "fleet-2-1", "fleet-3-1"]}
-    assert explain(asked) == {RUNNER: FULL, "fleet-1-1": "none"}, "no limit holds it up"
+    free = "no limit holds it up now: reconciliation serves the line"
+    assert explain(asked) == {RUNNER: free, "fleet-1-1": "none"}, "not what was full before"
     other = sample("queued")
     other["workflow_job"]["id"] = 7
     dispatch_event.handler(bus_event(other), context)

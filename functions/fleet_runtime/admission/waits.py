@@ -26,6 +26,9 @@ class Settings:
     limits: Limits
 
 
+_NO_LIMIT = "no limit holds it up now: reconciliation serves the line"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Waits:
     """Says why runners wait now. A row says why it did when it joined the line.
@@ -56,8 +59,10 @@ class Waits:
 
     def why(self, runner: Runner) -> str:
         """Say why a runner waits now, and change nothing."""
-        why = self.admission.why(Applicant.of_row(runner)) if runner.is_in_line else ""
-        return why or runner.waiting_reason
+        if not runner.is_in_line:
+            return runner.waiting_reason
+        # what its row says was so when it joined the line
+        return self.admission.why(Applicant.of_row(runner)) or _NO_LIMIT
 
     def reasons(self, runner_ids: Iterable[str]) -> dict[str, str]:
         """Say it of several, by their ids; who waits no more is left out."""

@@ -335,6 +335,8 @@ class Dispatcher:
         )
         if released:
             logger.info("runner released", runner_id=runner_id)
+            if released.has_ended:
+                self._release_following(runner_id, cause=cause)
             return
         request = labels.read(job.labels)
         if isinstance(request, Refusal):
@@ -345,6 +347,14 @@ class Dispatcher:
         )
         if stand_in:
             logger.info("runner released", runner_id=stand_in.runner_id, in_place_of=runner_id)
+
+    def _release_following(self, runner_id: str, *, cause: str) -> None:
+        """Release who followed a job's own runner, which is over, and has no job yet."""
+        for runner in self.records.of_job(runner_id)[1:]:
+            if not runner.has_ended and self.signals.released(
+                runner.runner_id, cause=cause, values={}, first={}
+            ):
+                logger.info("runner released", runner_id=runner.runner_id)
 
     def _row(self, job: Job) -> dict[str, Value]:
         now = self.records.now

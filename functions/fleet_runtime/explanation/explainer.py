@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused
-from fleet_runtime.github.runners import list_runners
+from fleet_runtime.github.runners import RegisteredRunner, list_runners
 from fleet_runtime.job.job import Job, cut
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.observability import count, logger
@@ -25,6 +25,9 @@ _HAS_RUNNER = ("in_progress", "completed")
 _TELLING = {"checks": "write"}
 _MOST_RUNNER_PAGES = 20
 """Of a hundred runners each: what there is time for."""
+_LISTED_SECONDS = 60
+"""How long a list of runners is good for. Of jobs that are somebody else's there may be hundreds,
+and each would cost GitHub's quota a list. Who came since takes back what was said of its job."""
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -55,6 +58,9 @@ class Explainer:
     telling: GitHub
     explain_at_github: bool
     label_rules: LabelRules
+    _listed: dict[str, tuple[int, tuple[RegisteredRunner, ...]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def of(cls, settings: Settings) -> Explainer:
@@ -175,9 +181,16 @@ class Explainer:
     def _who_serves(self, job: Job) -> str | None:
         """Name a runner that has all of a job's labels, whosever and whatever it does now."""
         wanted = {str(label).lower() for label in job.labels}
-        request = list_runners(scope=self.asking.scope.path)
-        listed = self.asking.items(request, most=_MOST_RUNNER_PAGES)
-        return next((cut(one.name) for one in listed if wanted <= one.labels), None)
+        return next((cut(one.name) for one in self._runners() if wanted <= one.labels), None)
+
+    def _runners(self) -> tuple[RegisteredRunner, ...]:
+        """List the runners, as GitHub had them a minute ago at the most."""
+        scope, now = self.asking.scope.path, self.records.now
+        at, listed = self._listed.get(scope, (0, ()))
+        if now >= at + _LISTED_SECONDS:
+            listed = tuple(self.asking.items(list_runners(scope=scope), most=_MOST_RUNNER_PAGES))
+            self._listed[scope] = now, listed
+        return listed
 
     def _tell(self, about: Explanation) -> str:
         """Tell it at GitHub; returns how: ``check_run``, ``commit_status`` or only the ``log``."""

@@ -135,7 +135,7 @@ class Sweeps:
             GitHubError: if GitHub does not say whether their runners are busy.
         """
         now = self._records.now
-        stray: list[tuple[str, str]] = []
+        stray: list[tuple[str, str, bool]] = []
         for task in self._running_tasks():
             name = task.get("startedBy", "")
             age = now - task["createdAt"].timestamp()
@@ -146,10 +146,12 @@ class Sweeps:
             is_its_own = runner and runner.task_id in ("", task["taskArn"])
             is_old = age >= _SETTLED_GRACES * self._grace
             if runner is None or runner.has_ended or (is_old and not is_its_own):
-                stray.append((name, task["taskArn"]))
+                is_over = runner is None or runner.has_ended
+                stray.append((name, task["taskArn"], is_over))
         stopped = []
-        for name, task_arn in stray:
-            if any(one.name == name and one.busy for one in registered()):
+        for name, task_arn, is_over in stray:
+            found = next((one for one in registered() if one.name == name), None)
+            if (found and found.busy) or (is_over and self._is_refused(name, found)):
                 logger.warning("stray task is busy", runner_id=name, task_id=task_arn)
             elif self._stop(task_arn):
                 stopped.append(task_arn)
@@ -211,6 +213,15 @@ class Sweeps:
     def _is_own(self, text: str) -> bool:
         name = read_name(text)
         return name is not None and name.prefix == self._prefix
+
+    def _is_refused(self, name: str, found: RegisteredRunner | None) -> bool:
+        """Remove a runner that is over, if GitHub has it; whether GitHub refuses, for it has a job.
+
+        GitHub's lists may be behind, and not have what is there, or call it idle; what it does with
+        a removal is what holds. A life that goes on has a registration under that name for itself.
+        """
+        known = found.github_runner_id if found else None
+        return self._registrations.remove(name=name, github_runner_id=known) is Removal.BUSY
 
     def _is_long_over(self, runner: Runner) -> bool:
         before = self._records.now - self._grace

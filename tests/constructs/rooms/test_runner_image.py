@@ -121,6 +121,9 @@ def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: c
         allowed_bases=[
             "210987654321.dkr.ecr.eu-north-1.amazonaws.com/team/*:*",
             "123456789012.dkr.ecr.us-east-1.amazonaws.com/p[yz]thon:3.*",
+            "210987654321.dkr.ecr.eu-*.amazonaws.com/all/*",
+            "*.dkr.ecr.us-east-1.amazonaws.com/any/*",
+            "210987654321.dkr.ecr.us-[ew]est-[12].amazonaws.com/some/*",
             "ghcr.io/octo-org/*",
         ],
     )
@@ -135,6 +138,9 @@ def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: c
         "eu-north-1:210987654321:repository/house/debian",
         "eu-north-1:210987654321:repository/team/*",
         "us-east-1:123456789012:repository/p*",
+        "eu-*:210987654321:repository/all/*",
+        "us-east-1:*:repository/any/*",
+        "us-?est-?:210987654321:repository/some/*",
     }
 
 

@@ -25,3 +25,13 @@ def test_who_waits_no_more_has_no_reason(fleet: Make) -> None:
     assert one.waits.reasons(asked) == {"fleet-2-1": one.why(2)}
     one.end(1)
     assert one.waits.reasons(asked) == {}
+
+
+def test_a_limit_that_is_gone_is_not_named_any_more(fleet: Make) -> None:
+    one = fleet(2)
+    one.ledger.update("turns", values={"drained_at": 5})
+    one.queue(1)
+    assert "drained" in one.why(1)
+    one.ledger.update("turns", remove=("drained_at",))
+    assert "drained" in one.row(1)["waiting_reason"]
+    assert one.why(1) == "no limit holds it up now: reconciliation serves the line"

@@ -307,6 +307,20 @@ def test_a_job_cancelled_before_it_started_releases_its_runner(
     assert row["status"] != "OFFLINE", "the lifecycle writes that"
 
 
+def test_a_cancelled_job_releases_the_runner_that_followed_its_own(aws: Aws, dispatch: Any) -> None:
+    aws.put_row(status="OFFLINE", claimed_at=5, ended_at=9)
+    aws.put_row(runner_id=f"{RUNNER}-r1", status="FAILED", ended_at=9)
+    aws.park("job", runner_id=f"{RUNNER}-r2")
+    dispatch(sample("completed_cancelled"))
+    assert [(token, error) for token, error, _ in aws.resumed] == [("token-job", "Runner.Released")]
+    last = aws.row(f"{RUNNER}-r2")
+    assert last is not None
+    assert last["released_at"] > 0
+    dispatch(sample("completed_cancelled"))
+    assert len(aws.resumed) == 2, "the same once more, to whoever waits still"
+    assert aws.row(f"{RUNNER}-r3") is None
+
+
 def test_a_job_cancelled_before_its_row_exists_leaves_a_tombstone(aws: Aws, dispatch: Any) -> None:
     dispatch(sample("completed_cancelled"))
     row = aws.row()

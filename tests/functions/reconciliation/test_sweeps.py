@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cdk_runner_fleet.local.twin.faults import ApiFault
 from fleet_runtime.admission.turns_entry import SETTLED_SECONDS, TurnsEntry
+from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.reconciliation.sweeps import Sweeps
 
 from ..aws_stand_in import TASK
 from .conftest import (
@@ -121,6 +124,23 @@ def test_a_stray_task_with_a_job_is_left_alone(world: World) -> None:
     session = world.runner("fleet-1-1")
     world.job()
     session.receive()
+    world.tasks(task("fleet-1-1"))
+    world.reconcile()
+    assert world.stopped == []
+
+
+def test_a_stray_task_with_a_job_is_left_alone_by_a_list_that_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub's list calls it idle still; it refuses to remove who has a job, whatever it lists."""
+    world.row("fleet-1-1", status="FAILED", live=None, ended_at=5)
+    session = world.runner("fleet-1-1")
+    world.job()
+    session.receive()
+    listed = Registrations.all
+    behind = lambda self: [replace(one, busy=False) for one in listed(self)]  # noqa: E731
+    monkeypatch.setattr(Registrations, "all", behind)
+    monkeypatch.setattr(Sweeps, "registrations", lambda *_, **__: [])
     world.tasks(task("fleet-1-1"))
     world.reconcile()
     assert world.stopped == []
