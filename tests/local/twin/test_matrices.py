@@ -79,10 +79,9 @@ def test_a_leg_is_named_before_include_adds_to_it(matrix: dict[str, Any], found:
         ({"a": [1], "include": "x"}, "A sequence was expected for the matrix include"),
         ({"a": [1], "exclude": [{"z": 1}]}, "Matrix exclude key 'z' does not match any key"),
         ({"a": [1], "exclude": [{}]}, "Matrix exclude filter must not be empty"),
-        ({"a": [1], "exclude": [{"a": 1}]}, "Matrix must define at least one vector"),
-        ({"a": [1], "exclude": [{"a": 1}]}, "has 0 combinations"),
+        ({"a": [1], "exclude": [{"a": 1}]}, "has 0 combinations; allowed: 1-256"),
         ({"a": list(range(257))}, "has 257 combinations"),
-        ({}, "has 0 combinations"),
+        ({}, "Matrix must define at least one vector"),
     ],
 )
 def test_a_matrix_that_is_none_is_said(matrix: Any, why: str) -> None:
