@@ -16,5 +16,5 @@ from cdk_runner_fleet import _assets
 
 @cache
 def runtime(name: str) -> Mapping[str, Any]:
-    """The names in a file of ``functions/fleet_runtime``, such as ``runner/name``."""
+    """The names in a file of ``functions/fleet_runtime``, such as ``job/runner_name``."""
     return runpy.run_path(str(_assets.FUNCTIONS / "fleet_runtime" / f"{name}.py"))

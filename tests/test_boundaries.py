@@ -316,7 +316,7 @@ def test_the_runtime_does_not_import_the_entry_points() -> None:
 
 def test_the_pure_modules_need_the_standard_library_alone() -> None:
     resources = ["message", "jobs", "runners", "hooks", "checks"]
-    others = ["runner/name", "admission/line", "explanation/causes", "explanation/explanation"]
+    others = ["job/runner_name", "admission/line", "explanation/causes", "explanation/explanation"]
     for name in ["job", *(f"github/{resource}" for resource in resources), *others]:
         path = RUNTIME / name
         for module in sources(path) if path.is_dir() else [path.with_suffix(".py")]:

@@ -241,7 +241,8 @@ STOPPED: tuple[LaunchFailure, ...] = (
         answer=Answer.FAIL,
         remedy="the execution role may not pull the image: a ready one in ECR has to be named so "
         "that its account, region and repository can be read (or with repository=), and another "
-        "account's repository has to let this account pull",
+        "account's repository has to let this account pull; of a pull-through cache, pull the "
+        "image once yourself (docs/runner-images.md)",
     ),
     LaunchFailure(
         name="CannotPullContainerError: another architecture",

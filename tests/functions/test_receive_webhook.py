@@ -59,6 +59,7 @@ def test_the_hot_path_loads_what_it_needs_and_nothing_else() -> None:
         "fleet_runtime.job.job",
         "fleet_runtime.job.label_rules",
         "fleet_runtime.job.labels",
+        "fleet_runtime.job.runner_name",
         "fleet_runtime.job.scope",
         "fleet_runtime.job.webhook",
     }

@@ -21,9 +21,9 @@ from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.offer import Offer, execution_input
+from fleet_runtime.job.runner_name import first_runner_id, next_runner_id, own_runner_id, read_name
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_input
-from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id, read_name
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 

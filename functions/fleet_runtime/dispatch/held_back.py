@@ -17,7 +17,7 @@ from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.labels import Refusal
-from fleet_runtime.runner.name import first_runner_id, read_name
+from fleet_runtime.job.runner_name import first_runner_id, read_name
 from fleet_runtime.runner.rows import Runner
 
 _MEMORY_SECONDS = 86400

@@ -15,6 +15,7 @@ from fleet_runtime.job.job import (
 )
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.labels import shown
+from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.job.scope import REPOSITORY, Scope
 
 _ACTIONS = ("queued", "in_progress", "completed")
@@ -85,7 +86,8 @@ def read(
     if not isinstance(job_labels, list):
         raise BadDeliveryError(f"workflow_job.labels is {shown(job_labels)} and not a list")
     runner_name = job.get("runner_name") if action != "queued" else None
-    is_on_own = str(runner_name or "").startswith(f"{runner_name_prefix}-")
+    name = read_name(str(runner_name or ""))
+    is_on_own = name is not None and name.prefix == runner_name_prefix
     reason = None if is_on_own else label_rules.ignored(job_labels)
     if reason:
         return Ignored(reason=reason)

@@ -14,7 +14,7 @@ from fleet_runtime.explanation.causes import is_permanent
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.labels import Refusal
-from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id
+from fleet_runtime.job.runner_name import first_runner_id, next_runner_id, own_runner_id
 from fleet_runtime.runner.rows import TURN, Runner
 
 GRACE_SECONDS = 60

@@ -23,6 +23,7 @@ from fleet_runtime.github.jobs import (
 )
 from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.job.job import Job, JobEvent
+from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
@@ -116,11 +117,13 @@ class Repairs:
         Returns:
             The runners whose job is found to be lost now.
         """
-        prefix = f"{self.prefix}-"
         found = []
         for job in jobs:
             name = job.runner_name or ""
-            if job.status != "in_progress" or not name.startswith(prefix) or name in live:
+            known = read_name(name)
+            if job.status != "in_progress" or known is None or name in live:
+                continue
+            if known.prefix != self.prefix:
                 continue
             runner = self.records.find(name)
             if runner is None or not self._is_lost(runner, job):

@@ -13,10 +13,10 @@ from fleet_runtime.explanation.causes import is_permanent
 from fleet_runtime.explanation.unserved import WAITS, Unserved
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
+from fleet_runtime.job.runner_name import next_runner_id
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Legs, Start, Wait, next_try
 from fleet_runtime.runner.executions import Executions
-from fleet_runtime.runner.name import next_runner_id
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 

@@ -17,9 +17,9 @@ from fleet_runtime.admission.turns import Turn
 from fleet_runtime.aws.client import Client
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.github.runners import RegisteredRunner, Removal
+from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_prices
-from fleet_runtime.runner.name import read_name
 from fleet_runtime.runner.rows import STARTED, Runner, RunnerRecords
 
 ERROR = "Runner.ExecutionEnded"

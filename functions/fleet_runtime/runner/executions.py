@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet_runtime.aws.client import Client
-from fleet_runtime.runner.name import execution_arn
+from fleet_runtime.job.runner_name import execution_arn
 
 _MOST_PAGES = 10
 """Of a thousand executions each."""

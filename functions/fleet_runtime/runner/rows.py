@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
 from fleet_runtime.aws.table import Records
-from fleet_runtime.runner.name import followed, heartbeat_key
+from fleet_runtime.job.runner_name import followed, heartbeat_key
 
 WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"

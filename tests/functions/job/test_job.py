@@ -9,7 +9,7 @@ import pytest
 
 from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job, JobEvent, UnreadableJobError
-from fleet_runtime.runner.name import own_runner_id
+from fleet_runtime.job.runner_name import own_runner_id
 
 from ..events import bus_event, sample
 

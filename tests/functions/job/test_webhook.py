@@ -264,6 +264,8 @@ def test_what_a_job_does_on_a_runner_of_the_fleets_is_told_whatever_its_labels(
     for job_labels in (["linux"], []):
         assert post(delivery(job(name, labels=job_labels, runner_name="fleet-7-1")))[0] == 202
         assert post(delivery(job(name, labels=job_labels, runner_name="fleeting-7")))[0] == 200
+        # of another fleet, whose prefix begins like this one's
+        assert post(delivery(job(name, labels=job_labels, runner_name="fleet-b-7-1")))[0] == 200
     # GitHub's queued event of a run that is run again has the runner of the attempt before
     assert post(delivery(job("queued", labels=["linux"], runner_name="fleet-7-1")))[0] == 200
 

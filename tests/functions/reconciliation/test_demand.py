@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_runtime.job.job import Job
+from fleet_runtime.job.runner_name import own_runner_id
 from fleet_runtime.reconciliation.demand import (
     Balance,
     GiveUp,
@@ -18,7 +19,6 @@ from fleet_runtime.reconciliation.demand import (
     balance,
     next_try,
 )
-from fleet_runtime.runner.name import own_runner_id
 from fleet_runtime.runner.rows import Runner
 
 NOW, GRACE = 10_000, 60

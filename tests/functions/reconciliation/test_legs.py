@@ -15,6 +15,7 @@ from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.held_back import HeldBack, Place
 from fleet_runtime.job.job import Job
+from fleet_runtime.job.runner_name import first_runner_id, next_runner_id, own_runner_id
 from fleet_runtime.reconciliation.demand import (
     Legs,
     Start,
@@ -24,7 +25,6 @@ from fleet_runtime.reconciliation.demand import (
     legs_of_runs,
     next_try,
 )
-from fleet_runtime.runner.name import first_runner_id, next_runner_id, own_runner_id
 from fleet_runtime.runner.rows import Runner
 
 from ..aws_stand_in import Aws

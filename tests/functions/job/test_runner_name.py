@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_runtime.runner.name import (
+from fleet_runtime.job.runner_name import (
     MOST_FOLLOWED,
     RunnerName,
     execution_arn,
