@@ -36,6 +36,7 @@ FUNCTIONS = ROOT / "functions"
 
 CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_assets": set(),
+    "_terminal": set(),
     "history": set(),
     "_runtime": {"_assets"},
     "runner_name": {"_runtime"},

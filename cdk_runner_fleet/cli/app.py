@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
+from types import TracebackType
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.markup import escape
 
+from cdk_runner_fleet._terminal import shown_lines
 from cdk_runner_fleet.cli.classes import list_class_sizes
 from cdk_runner_fleet.cli.cluster import cluster
 from cdk_runner_fleet.cli.errors import FleetError, explain
 from cdk_runner_fleet.cli.events import events
 from cdk_runner_fleet.cli.explain import explain_job
 from cdk_runner_fleet.cli.local import local
-from cdk_runner_fleet.cli.output import new_console
+from cdk_runner_fleet.cli.output import say_failure
 from cdk_runner_fleet.cli.runners import runners
 
 __all__ = ["main"]
@@ -48,9 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(explain(error), exit_code=1)
     except KeyboardInterrupt:
         _fail("interrupted", exit_code=130)
+    except Exception:
+        sys.excepthook = _say_fault
+        raise
 
 
 def _fail(message: str, *, exit_code: int) -> None:
-    # what it quotes may have brackets, which are rich's markup
-    new_console(stderr=True).print("[bold red]error:[/]", escape(message), markup=True)
+    say_failure(message)
     sys.exit(exit_code)
+
+
+def _say_fault(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Python's own words on an error that nobody has foreseen; its message may be a stranger's."""
+    sys.stderr.write(shown_lines("".join(traceback.format_exception(kind, error, trace))))

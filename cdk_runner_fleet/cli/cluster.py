@@ -12,7 +12,7 @@ from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.drain import Drain, lift
 from cdk_runner_fleet.cli.line import count_in_line, read_turns
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
-from cdk_runner_fleet.cli.output import print_json, print_table, status_text, time_text
+from cdk_runner_fleet.cli.output import print_json, print_table, say, status_text, time_text
 from cdk_runner_fleet.cli.tasks import described_tasks
 
 __all__ = ["cluster"]
@@ -40,7 +40,7 @@ def show_cluster(
         (
             (
                 task["task_arn"].rsplit("/", 1)[-1],
-                status_text(_STYLED_AS.get(task["status"], "STARTING"), shown=task["status"]),
+                status_text(_STYLED_AS.get(task["status"], "STARTING"), word=task["status"]),
                 task["runner_id"],
                 task["class_name"],
                 time_text(task["started_at"]),
@@ -50,13 +50,13 @@ def show_cluster(
         ),
     )
     jobs = _many(turns["in_line"], "job")
-    typer.echo(f"turns: {turns['used']} of {turns['limit']} in use, {jobs} in line")
+    say(f"turns: {turns['used']} of {turns['limit']} in use, {jobs} in line")
     if turns["daily_budget_usd"] is not None:
         spent = f"{turns['spent_usd']:.2f} of {turns['daily_budget_usd']:.2f} USD"
-        typer.echo(f"budget: {spent} spent today, UTC")
+        say(f"budget: {spent} spent today, UTC")
     if turns["drained_at"] is not None:
         since = time_text(turns["drained_at"])
-        typer.echo(f"drained since {since}: no runner starts until `runner-fleet cluster resume`")
+        say(f"drained since {since}: no runner starts until `runner-fleet cluster resume`")
 
 
 @cluster.command("drain")
@@ -84,7 +84,7 @@ def drain_cluster(
     if output is Output.JSON:
         print_json(drained)
         return
-    typer.echo(
+    say(
         f"drained: {_many(drained['runners_ended'], 'runner')} ended, "
         f"{_many(len(drained['families']), 'family', 'families')} of task definitions "
         "deregistered, nothing runs. Next: `cdk destroy`, or `runner-fleet cluster resume`"
@@ -105,14 +105,14 @@ def resume_cluster(
         print_json({"resumed": was_drained})
     elif was_drained:
         jobs = _many(count_in_line(deployment), "job")
-        typer.echo(f"runners start again; {jobs} in line, served within reconcile_minutes")
+        say(f"runners start again; {jobs} in line, served within reconcile_minutes")
     else:
-        typer.echo("the fleet is not drained: runners start as ever")
+        say("the fleet is not drained: runners start as ever")
 
 
 def _tell(text: str) -> None:
     # the way is told on stderr, its end on stdout
-    typer.echo(text, err=True)
+    say(text, stderr=True)
 
 
 def _many(count: int, one: str, many: str = "") -> str:

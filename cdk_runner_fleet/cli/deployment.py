@@ -14,7 +14,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cdk_runner_fleet.cli.errors import FleetError, is_refused_as
-from cdk_runner_fleet.cli.output import shown
 
 __all__ = ["DEFAULT_STACK", "Deployment"]
 
@@ -62,7 +61,7 @@ class Deployment:
         )
         payload: dict[str, Any] = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
-            raise FleetError(f"explain_job failed: {shown(payload.get('errorMessage'))}")
+            raise FleetError(f"explain_job failed: {payload.get('errorMessage')}")
         return payload
 
     @property

@@ -16,7 +16,7 @@ from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError, explain
 from cdk_runner_fleet.cli.failed_events import FailedEvent, held_messages, read_message
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
-from cdk_runner_fleet.cli.output import print_json, print_table, shown, time_text
+from cdk_runner_fleet.cli.output import print_json, print_table, say, time_text
 
 __all__ = ["events"]
 
@@ -58,9 +58,9 @@ def list_events(
         (
             (
                 time_text(event.sent_at),
-                shown(event.about),
+                event.about,
                 _name(event.function),
-                shown(event.why),
+                event.why,
                 event.message_id,
             )
             for event in found
@@ -141,7 +141,7 @@ def replay_events(
     if output is Output.JSON:
         print_json({"replay": name, "state": answer["State"]})
         return
-    typer.echo(
+    say(
         f"replay {name} is {answer['State']}: see `aws events describe-replay --replay-name {name}`"
     )
 
@@ -180,8 +180,8 @@ def _report(results: Sequence[_Redriven], output: Output) -> None:
         return
     for each in results:
         done = f"kept: {each.kept}" if each.kept else f"handed to {_name(each.event.function)}"
-        typer.echo(f"{shown(each.event.about)}: {shown(done)}")
-    typer.echo(f"{sum(not each.kept for each in results)} of {len(results)} events redriven")
+        say(f"{each.event.about}: {done}")
+    say(f"{sum(not each.kept for each in results)} of {len(results)} events redriven")
 
 
 def _document(event: FailedEvent) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.errors import FleetError
 from cdk_runner_fleet.cli.evidence import collect
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
-from cdk_runner_fleet.cli.output import new_console, print_json, print_table, shown, time_text
+from cdk_runner_fleet.cli.output import line, print_json, print_table, say, time_text
 from cdk_runner_fleet.cli.references import JobReference, read_reference
 from cdk_runner_fleet.cli.timeline import Entry, Evidence, Verdict, judge, tell
 
@@ -72,8 +72,8 @@ def _unheard(reference: JobReference, evidence: Evidence) -> Verdict:
     if reason := view.get("left_alone"):
         labels = ", ".join(map(repr, view.get("labels") or ())) or "a group alone"
         return Verdict(
-            sentence=f"The fleet leaves {reference} alone: {shown(reason)}.",
-            remedy=f"Author: change runs-on, which is {shown(labels)}, if the job is this fleet's.",
+            sentence=f"The fleet leaves {reference} alone: {reason}.",
+            remedy=f"Author: change runs-on, which is {labels}, if the job is this fleet's.",
         )
     return Verdict(
         sentence=f"The fleet has never heard of {reference}.",
@@ -110,23 +110,25 @@ def _print(evidence: Evidence, timeline: list[Entry], verdict: Verdict) -> None:
                 for entry in timeline
             ),
         )
-    console = new_console()
-    for title, text in (
-        ("github", _view(evidence)),
-        ("unknown", "\n".join(evidence.unknown)),
-        ("verdict", verdict.sentence),
-        ("remedy", verdict.remedy),
+    for title, lines in (
+        ("github", [_view(evidence)] if evidence.github else []),
+        ("unknown", evidence.unknown),
+        ("verdict", [verdict.sentence]),
+        ("remedy", verdict.remedy.split("\n")),
     ):
-        if text:
-            console.print(f"[bold]{title}[/]", end=": " if "\n" not in text else "\n")
-            console.print(text, markup=False)
+        if len(lines) == 1:
+            say(line(f"{title}: ", style="bold"), lines[0])
+        elif lines:
+            say(line(title, style="bold"))
+            for each in lines:
+                say(each)
 
 
 def _view(evidence: Evidence) -> str:
     view = evidence.github
     if "error" in view:
-        return f"could not be asked: {shown(view['error'])}"
+        return f"could not be asked: {view['error']}"
     labels = ", ".join(map(str, view.get("labels") or ()))
     status = view.get("conclusion") or view.get("status")
     runner = view.get("runner_name") or "no runner"
-    return shown(f"says {status}, {runner}, labels {labels}")
+    return f"says {status}, {runner}, labels {labels}"

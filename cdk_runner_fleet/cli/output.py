@@ -1,4 +1,7 @@
-"""Printing for people and for programs."""
+"""Printing for people and for programs: the one place where the command line writes.
+
+Whatever is printed for people goes through `_terminal.shown`, and what programs read is ASCII.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cdk_runner_fleet._terminal import coloured, shown
+
 __all__ = [
     "age_text",
+    "line",
+    "log_line",
     "new_console",
     "print_json",
     "print_table",
-    "shown",
+    "say",
+    "say_failure",
     "status_text",
+    "table",
     "time_text",
 ]
 
@@ -40,29 +49,71 @@ _PIPE_WIDTH = 500
 
 
 def new_console(*, stderr: bool = False) -> Console:
-    """A console on stdout or stderr: as wide as the terminal, or wide enough for any line."""
+    """A console on stdout or stderr: as wide as the terminal, or wide enough for any line.
+
+    It prints what `line`, `log_line` and `table` make, and takes brackets for brackets.
+    """
     stream = sys.stderr if stderr else sys.stdout
     return Console(
-        file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=True
+        file=stream,
+        width=None if stream.isatty() else _PIPE_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
     )
 
 
-def print_json(value: object) -> None:
-    """Print `value` as indented JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def line(*parts: str | Text, style: str = "") -> Text:
+    """One line of text; parts that are `Text` have been made here."""
+    return Text.assemble(
+        *(part if isinstance(part, Text) else shown(part) for part in parts), style=style
+    )
+
+
+def log_line(text: str, *, style: str = "") -> Text:
+    """A line of a job's log, with its own colours where there is a terminal."""
+    return Text.from_ansi(coloured(text), style=style)
+
+
+def say(*parts: str | Text, style: str = "", stderr: bool = False) -> None:
+    """Print one line."""
+    new_console(stderr=stderr).print(line(*parts, style=style))
+
+
+def say_failure(message: str) -> None:
+    """Print an error on stderr, with its further lines below it."""
+    console = new_console(stderr=True)
+    first, *rest = message.split("\n")
+    console.print(line(Text("error: ", style="bold red"), first))
+    for each in rest:
+        console.print(line(each))
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print `value` as JSON, in one line if `indent` is None."""
+    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+    sys.stdout.flush()
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, pad_edge: bool = False
+) -> Table:
+    """Rows under their columns' names."""
+    made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=pad_edge)
+    for row in rows:
+        made.add_row(*map(line, row))
+    return made
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     """Print rows under their columns' names."""
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    new_console().print(table)
+    new_console().print(table(columns, rows))
 
 
-def status_text(status: str, *, shown: str | None = None) -> Text:
-    """A status or a conclusion in its colour; `shown` is another word in the same colour."""
-    return Text(shown or status, style=_STYLES.get(status, ""))
+def status_text(status: str, *, word: str | None = None) -> Text:
+    """A status or a conclusion in its colour, or another word in the same."""
+    return line(word or status, style=_STYLES.get(status, ""))
 
 
 def time_text(epoch_seconds: int | float | None) -> str:
@@ -79,8 +130,3 @@ def age_text(epoch_seconds: int | float) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit} ago"
     return f"{seconds} s ago"
-
-
-def shown(text: object) -> str:
-    """Text of others in one line that a terminal can be given."""
-    return "".join(char if char.isprintable() else " " for char in str(text))

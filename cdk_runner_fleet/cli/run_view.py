@@ -8,13 +8,11 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from cdk_runner_fleet.cli.output import print_table, status_text
+from cdk_runner_fleet.cli.output import line, log_line, print_table, say, status_text, table
 from cdk_runner_fleet.history import PHASES, Step
 from cdk_runner_fleet.local.watch import Change, JobState, RunWatch
 
@@ -65,23 +63,24 @@ class RunView:
         if self._live:
             return
         for change in changes:
-            line = f"{change.at - self._began:7.2f}s  {change.job_name}  {change.runner_id}"
-            self._console.print(line.rstrip(), status_text(change.what), sep="  ")
+            told = f"{change.at - self._began:7.2f}s  {change.job_name}  {change.runner_id}"
+            self._console.print(line(told.rstrip(), "  ", status_text(change.what)))
 
     def _table(self) -> Table:
-        table = Table("JOB", "RUNNER", "CLASS", "IMAGE", "STATUS", "SO FAR", box=box.SIMPLE_HEAD)
-        for job in list(self._watch.jobs.values()):
-            row = job.row
-            status = job.conclusion or str(row.get("status", job.status))
-            table.add_row(
-                Text(job.name),
-                Text(str(row.get("runner_id", ""))),
-                Text(str(row.get("class_name", ""))),
-                Text(str(row.get("image_tag", ""))),
-                status_text(status),
-                Text(_so_far(job.steps)),
-            )
-        return table
+        return table(
+            ("JOB", "RUNNER", "CLASS", "IMAGE", "STATUS", "SO FAR"),
+            (
+                (
+                    job.name,
+                    str(job.row.get("runner_id", "")),
+                    str(job.row.get("class_name", "")),
+                    str(job.row.get("image_tag", "")),
+                    status_text(job.conclusion or str(job.row.get("status", job.status))),
+                    _so_far(job.steps),
+                )
+                for job in list(self._watch.jobs.values())
+            ),
+        )
 
 
 def _so_far(steps: Sequence[Step]) -> str:
@@ -93,7 +92,7 @@ def _so_far(steps: Sequence[Step]) -> str:
     return " → ".join(parts)
 
 
-def print_report(console: Console, report: Mapping[str, Any], jobs: Collection[JobState]) -> None:
+def print_report(report: Mapping[str, Any], jobs: Collection[JobState]) -> None:
     """Print the table of jobs, then the end of the log of each that failed."""
     print_table(
         ("JOB", "RUNNER", "CLASS", "IMAGE", "CONCLUSION", *map(str.upper, PHASES), "COST USD"),
@@ -112,17 +111,13 @@ def print_report(console: Console, report: Mapping[str, Any], jobs: Collection[J
     )
     for job in jobs:
         if job.error:
-            console.print(Text(f"{job.name}: {job.error}", style="bold red"))
-            lines = [line for line in job.log_tail if line != job.error]
-            for line in lines[-_LOG_LINES:]:
-                console.print(Text(f"  {line}", style="dim"))
-    console.print(
-        Text("phases in seconds, Fargate cost estimated; AWS is emulated here", style="dim")
-    )
-    console.print(
-        Text.assemble(
-            f"{report['workflow']}: ",
-            status_text(report["conclusion"]),
-            f" in {report['seconds']:.1f} s, about {report['cost_usd']:.6f} USD on Fargate",
-        )
+            say(f"{job.name}: {job.error}", style="bold red")
+            lines = [each for each in job.log_tail if each != job.error]
+            for each in lines[-_LOG_LINES:]:
+                say("  ", log_line(each, style="dim"))
+    say("phases in seconds, Fargate cost estimated; AWS is emulated here", style="dim")
+    say(
+        f"{report['workflow']}: ",
+        status_text(report["conclusion"]),
+        f" in {report['seconds']:.1f} s, about {report['cost_usd']:.6f} USD on Fargate",
     )

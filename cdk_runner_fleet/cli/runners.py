@@ -19,6 +19,7 @@ from cdk_runner_fleet.cli.output import (
     age_text,
     print_json,
     print_table,
+    say,
     status_text,
     time_text,
 )
@@ -130,11 +131,11 @@ def terminate_runner(
     if output is Output.JSON:
         print_json({"runner_id": runner_id, "status": row["status"], "terminated": not over})
     elif over:
-        typer.echo(f"{runner_id} is over already: {row['status']} {time_text(row.get('ended_at'))}")
+        say(f"{runner_id} is over already: {row['status']} {time_text(row.get('ended_at'))}")
     elif in_line:
-        typer.echo(f"{runner_id} was in line; its job, if it is still queued, gets another runner")
+        say(f"{runner_id} was in line; its job, if it is still queued, gets another runner")
     else:
-        typer.echo(f"{runner_id} was {row['status']}, its lifecycle now stops it")
+        say(f"{runner_id} was {row['status']}, its lifecycle now stops it")
 
 
 def _mark(deployment: Deployment, runner_id: str) -> Row:
@@ -201,7 +202,7 @@ def _waiting(deployment: Deployment, rows: Sequence[Row]) -> Sequence[Row]:
         why = explain(error)
     except FleetError as error:
         why = str(error)
-    typer.echo(f"why runners in line wait is as it was when they joined it: {why}", err=True)
+    say(f"why runners in line wait is as it was when they joined it: {why}", stderr=True)
     return rows
 
 
@@ -263,4 +264,4 @@ def _cell(name: str, value: Any) -> str:
         return f"{value} ({time_text(value)}, {age_text(value)})"
     if isinstance(value, (int, float)) and (name.endswith("_at") or name == "timestamp"):
         return f"{value} ({time_text(value)})"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value)

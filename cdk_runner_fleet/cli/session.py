@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from cdk_runner_fleet.cli.output import new_console
+from cdk_runner_fleet.cli.output import new_console, print_json, say
 from cdk_runner_fleet.cli.run_view import RunView, print_report
 from cdk_runner_fleet.local.emulator.options import Images
 from cdk_runner_fleet.local.errors import SettingsError
@@ -40,8 +38,7 @@ def keep_up(fleet: LocalFleet) -> None:
             "control_token": fleet.control_token,
             "outputs": fleet.outputs,
         }
-        sys.stdout.write(json.dumps(access) + "\n")
-        sys.stdout.flush()
+        print_json(access, indent=None)
         # again and again: a signal that comes right before a wait does not end it
         while True:
             time.sleep(_SIGNAL_SECONDS)
@@ -65,8 +62,8 @@ def run_workflow(
     workflow = _read(file)
     console = new_console()
     for warning in workflow.warnings:
-        console.print(warning, style="yellow", markup=False, highlight=False)
-    console.print("starting the fleet on this machine …", style="dim")
+        say(warning, style="yellow")
+    say("starting the fleet on this machine …", style="dim")
     with LocalFleet(context=context, errors=log, images=images) as fleet:
         began = time.monotonic()
         watch = RunWatch(fleet, fleet.queue_run(workflow, file_name=file.name))
@@ -81,7 +78,7 @@ def run_workflow(
         seconds = time.monotonic() - began
     jobs = watch.jobs.values()
     report = run_report(workflow=file.name, seconds=seconds, jobs=jobs, runners=watch.rows.values())
-    print_report(console, report, jobs)
+    print_report(report, jobs)
     return report
 
 

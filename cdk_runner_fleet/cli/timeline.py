@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from cdk_runner_fleet.cli.output import shown
 from cdk_runner_fleet.cli.remedies import capacity_remedy, cause_of
 from cdk_runner_fleet.cli.rows import Row
 from cdk_runner_fleet.history import Step
@@ -100,7 +99,7 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.github.get("status") == "in_progress" and ran_on:
         # GitHub gives a job to any runner that has its labels, and its own may be in line still
         runners = [row for row in evidence.rows if row["runner_id"] == ran_on]
-        return _running(runners[0] if runners else {"runner_id": shown(ran_on)}, evidence)
+        return _running(runners[0] if runners else {"runner_id": ran_on}, evidence)
     own = [row for row in evidence.rows if _is_about(row, evidence.job_id)]
     if not own:
         others = [row["runner_id"] for row in evidence.rows]
@@ -137,7 +136,7 @@ Moment = tuple[Any, str, str]
 def _entries(moments: Iterator[Moment], runner_id: str = "") -> Iterator[Entry]:
     for at, source, what in moments:
         if at:
-            yield Entry(at=float(at), source=source, what=shown(what), runner_id=runner_id)
+            yield Entry(at=float(at), source=source, what=what, runner_id=runner_id)
 
 
 def _asked(row: Row, evidence: Evidence) -> Iterator[Moment]:
@@ -250,7 +249,7 @@ def _image(row: Row, image: Row | None) -> Iterator[Entry]:
     yield Entry(
         at=at,
         source="image",
-        what=shown(f"image {row.get('image_tag', '?')} {what}{log_text}"),
+        what=f"image {row.get('image_tag', '?')} {what}{log_text}",
         runner_id=row["runner_id"],
     )
 
@@ -285,25 +284,25 @@ def _github(evidence: Evidence) -> Iterator[Entry]:
         is_moot = name == "started_at" and not view.get("runner_name")
         at = view.get(name)
         if isinstance(at, str) and not known and not is_moot:
-            yield Entry(at=_epoch(at), source="github", what=shown(what))
+            yield Entry(at=_epoch(at), source="github", what=what)
 
 
 def _over(evidence: Evidence) -> Verdict:
     view = evidence.github
     runner = view.get("runner_name") or ""
-    on = f" on {shown(runner)}" if runner else " before a runner had it"
+    on = f" on {runner}" if runner else " before a runner had it"
     sentence = f"The job is over: {view.get('conclusion')}{on}."
     failed = [row for row in evidence.rows if row.get("status") == "FAILED"]
     if view.get("conclusion") != "success" and failed:
         last = failed[-1]
         cause = cause_of(last.get("error", ""), last.get("cause", ""))
-        detail = f"{last.get('error')}: {shown(last.get('cause', ''))}"
+        detail = f"{last.get('error')}: {last.get('cause', '')}"
         return Verdict(sentence=f"{sentence} Its runner failed: {detail}", remedy=cause.remedy)
     return Verdict(sentence=sentence, remedy="Nothing: GitHub has the job's own log.")
 
 
 def _standing(row: Row, evidence: Evidence) -> Verdict:
-    runner_id, reason = row["runner_id"], shown(row.get("waiting_reason", "no reason given"))
+    runner_id, reason = row["runner_id"], row.get("waiting_reason", "no reason given")
     match row.get("status"), row.get("waiting_for"):
         case "FAILED", _:
             return _failed(row)
@@ -365,10 +364,10 @@ def _running(row: Row, evidence: Evidence) -> Verdict:
 def _failed(row: Row) -> Verdict:
     error = row.get("error", "")
     cause = cause_of(error, row.get("cause", ""))
-    said = shown(row.get("cause", ""))
+    said = row.get("cause", "")
     if error == "Job.CannotBeServed" and row.get("left_to"):
         return Verdict(
-            sentence=f"The fleet leaves the job to {shown(row['left_to'])}, which has its labels; "
+            sentence=f"The fleet leaves the job to {row['left_to']}, which has its labels; "
             f"it has not what the job asks for itself: {said}.",
             remedy="Nothing: GitHub gives it the job when it is online and free. Operator: "
             "required_labels keeps such jobs out of the fleet.",
@@ -386,7 +385,7 @@ def _idle(row: Row, evidence: Evidence) -> Verdict:
     has = {label.lower() for label in str(row.get("runner_labels", "")).split(",")}
     wanted = {str(label).lower() for label in evidence.github.get("labels") or ()}
     if wanted - has:
-        missing = shown(", ".join(sorted(wanted - has)))
+        missing = ", ".join(sorted(wanted - has))
         return Verdict(
             sentence=f"The runner {row['runner_id']} lacks labels that the job has: {missing}.",
             remedy="Operator: this is a fault of the fleet's; terminate the runner and report it.",
@@ -410,12 +409,12 @@ def _ended(row: Row) -> Verdict:
     if "released_at" in row:
         return Verdict(
             sentence=f"No runner was needed any more ({conclusion}): "
-            f"{shown(row.get('end_reason', 'the job had ended before one was there'))}.",
+            f"{row.get('end_reason', 'the job had ended before one was there')}.",
             remedy="Nothing.",
         )
     return Verdict(
         sentence=f"The runner {runner_id} went without a job: "
-        f"{shown(row.get('end_reason', 'no reason given'))}.",
+        f"{row.get('end_reason', 'no reason given')}.",
         remedy="Nothing: reconciliation starts another while the job is queued.",
     )
 

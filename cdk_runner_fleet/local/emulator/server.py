@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from cdk_runner_fleet._terminal import shown_lines
+
 from . import upstream
 from .options import ACCOUNT, REGION, Options
 
@@ -85,6 +87,22 @@ def watch_parent(parent: int, stop: Callable[[], object]) -> None:
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
+class _Formatter(logging.Formatter):
+    """A log that a terminal can be given: its messages quote what strangers wrote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_lines(super().format(record))
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger(__package__).setLevel(logging.WARNING)
+    # An error that a state catches is no error of the emulator's; the history has it.
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
+
+
 async def _serve(
     application: Any,
     ready: dict[str, str],
@@ -100,7 +118,8 @@ async def _serve(
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.keep_alive_timeout = 75
-    config.loglevel = "WARNING"
+    config.errorlog = logging.getLogger("hypercorn.error")  # which is told as all else is
+    config.errorlog.setLevel(logging.WARNING)
     config.graceful_timeout = 0.2
     announced = loop.create_task(asyncio.to_thread(_announce, ready))
 
@@ -140,14 +159,7 @@ def run(options: Options, listening: socket.socket, parent: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     prepare_environment(options)
     save_memory()
-    logging.basicConfig(
-        level=logging.ERROR,
-        stream=sys.stderr,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )
-    logging.getLogger(__package__).setLevel(logging.WARNING)
-    # An error that a state catches is no error of the emulator's; the history has it.
-    logging.getLogger("moto").setLevel(logging.CRITICAL)
+    _log_to_stderr()
     options.tasks_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     upstream.leave_out_batch()
     # Only now: ministack reads its settings when it is imported.

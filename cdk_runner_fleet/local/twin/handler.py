@@ -11,11 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from cdk_runner_fleet._terminal import shown_lines
 from cdk_runner_fleet.local import guard
 from cdk_runner_fleet.local.twin.api import ROUTES
 from cdk_runner_fleet.local.twin.faults import ApiFault
@@ -45,6 +48,10 @@ class TwinServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.sessions = Sessions()
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Tell of an answer that failed, as far as a terminal may hear of it."""
+        sys.stderr.write(shown_lines(traceback.format_exc()))
 
 
 class Handler(BaseHTTPRequestHandler):
