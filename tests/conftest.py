@@ -32,7 +32,11 @@ settings.load_profile("fleet")
 FLEETS = Path(__file__).parent / "end_to_end"
 """Who runs all that is there starts many fleets."""
 TOGETHER: Mapping[str, str] = {
+    # a process of those that need jsii
     "tests/constructs/": "tests/constructs",
+    "tests/local/emulator/test_stack.py": "tests/constructs",
+    "tests/local/test_synth.py": "tests/constructs",
+    "tests/test_boundaries.py": "tests/constructs",
     "tests/end_to_end/test_explain.py": "tests/end_to_end: one fleet",
     "tests/end_to_end/test_job.py": "tests/end_to_end: one fleet",
     "tests/end_to_end/test_workflow_jobs.py": "tests/end_to_end: one fleet",
@@ -57,7 +61,6 @@ SLOWEST_FIRST = (
     "tests/end_to_end/test_reconciliation.py",
     "tests/end_to_end/test_admission.py",
     "tests/runner_image/test_heartbeat.py",
-    "tests/local/emulator/test_stack.py",
     "tests/statemachines/test_launch_failures.py",
 )
 """Groups in the order in which they begin; those that wait stand beside those that compute."""
