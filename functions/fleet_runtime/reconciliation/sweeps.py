@@ -314,5 +314,6 @@ def _changed(runner: Runner) -> int:
 def _cost(runner: Runner, prices: Mapping[str, float], *, now: int) -> float:
     if runner.launched_at is None:
         return 0
+    # the row has what earlier tasks have cost
     seconds = max(_SHORTEST_BILLED_SECONDS, now - runner.launched_at)
-    return round(prices.get(runner.capacity_provider, 0) * seconds, 6)
+    return round(runner.cost_usd + prices.get(runner.capacity_provider, 0) * seconds, 6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -43,6 +44,25 @@ def test_an_execution_that_was_stopped_leaves_nothing(world: World) -> None:
     assert world.aws.holders == []
     # and once more: the event may come twice
     assert world.reconcile(event)["swept"] == []
+
+
+def test_an_earlier_task_of_a_runner_is_in_its_cost_too(world: World) -> None:
+    world.waiting(
+        "fleet-1-1",
+        launched_at=int(time.time()) - 100,
+        capacity_provider="FARGATE",
+        cost_usd=Decimal("0.5"),
+    )
+    world.execution("ABORTED", usd_per_second={"FARGATE": 0.01})
+    world.reconcile(
+        {
+            "detail-type": "Step Functions Execution Status Change",
+            "detail": {"name": "fleet-1-1", "status": "ABORTED"},
+        }
+    )
+    row = world.aws.row("fleet-1-1")
+    assert row is not None
+    assert 1.4 < row["cost_usd"] < 1.8
 
 
 @pytest.mark.parametrize("row", [None, {"status": "OFFLINE", "live": None, "ended_at": 5}])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ..rig import Rig
 from .scenarios import NO_CAPACITY, api_error, no_capacity
 
@@ -72,6 +74,26 @@ def test_a_permanent_failure_fails_at_once_with_its_reason(rig: Rig) -> None:
     assert life.path().count("LaunchTask") == 1
     assert life.row()["error"] == "Runner.LaunchFailed"
     assert "MISSING" in life.row()["cause"]
+    assert float(life.row()["cost_usd"]) == 0  # no task was started
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        ("Runner.TaskStopped", "a test said so"),
+        ("Runner.TaskStopped", "Fargate is not supported in this availability zone"),
+        ("Runner.BootTimeout", "it did not claim"),
+    ],
+)
+def test_each_task_of_a_runner_is_in_what_it_cost(rig: Rig, error: str, cause: str) -> None:
+    life = rig.start(timeouts={"AwaitCapacity": "1"})
+    life.parked("runner")
+    assert float(life.row()["cost_usd"]) == 0
+    life.fail_again("runner", error, cause)
+    assert float(life.row()["cost_usd"]) == pytest.approx(0.0006)  # a minute at the least
+    life.succeed("runner", "job", "completion")
+    life.end()
+    assert float(life.row()["cost_usd"]) == pytest.approx(0.0012)
 
 
 def test_a_task_has_tags_by_which_its_cost_can_be_told(rig: Rig) -> None:
