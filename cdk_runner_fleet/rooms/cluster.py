@@ -214,8 +214,11 @@ class RunnerCluster(Construct):
         )
         acknowledge_pattern(role, self.tasks_arn, reason=_NOT_KNOWN_YET)
 
-    def grant_register(self, role: iam.IRole) -> None:
-        """Let ``role`` make a family for a new image."""
+    def grant_define(self, role: iam.IRole) -> None:
+        """Let ``role`` make a family for a new image, and take back what a dead one has.
+
+        And any other of the account's: nothing narrower is there, so whoever has it sees to that.
+        """
         # The reference names task definitions for it, yet what ECS refuses it refuses on `*` (every
         # denial that is quoted in public, the last of 2026-02): a family's ARN would never match.
         # The tags that go with it are asked for beside it, on nobody knows what.
@@ -230,19 +233,15 @@ class RunnerCluster(Construct):
             )
         )
         self._grant_tag(role, ["*"], by="RegisterTaskDefinition")
-        unscoped = ("ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions")
+        unscoped = (
+            "ecs:DescribeTaskDefinition",
+            "ecs:DeregisterTaskDefinition",
+            "ecs:ListTaskDefinitions",
+        )
         _allow(role, *unscoped, resources=["*"])
         registering = ("ecs:RegisterTaskDefinition", "ecs:TagResource while it registers")
         acknowledge_any_resource(role, actions=", ".join((*registering, *unscoped)))
         self._grant_pass_roles(role)
-
-    def grant_deregister(self, role: iam.IRole) -> None:
-        """Let ``role`` take back what a family of a dead image has: and any other of the account's.
-
-        Nothing narrower is there, so whoever has it sees to that itself.
-        """
-        _allow(role, "ecs:DeregisterTaskDefinition", resources=["*"])
-        acknowledge_any_resource(role, actions="ecs:DeregisterTaskDefinition")
 
     @staticmethod
     def _grant_tag(role: iam.IRole, resources: Sequence[str], *, by: str) -> None:

@@ -25,8 +25,8 @@ _ALARM_DAYS = 14  # images in use are rebuilt each week: one that lags so far be
 class ImageService(Construct):
     """Has images built when jobs ask for them, and keeps their runner one that GitHub serves.
 
-    ``build_image`` builds, weekly anew what is in use, and has no credentials for GitHub; what
-    launches nothing any more ``deregister_revision`` takes away for it.
+    ``build_image`` builds, weekly anew what is in use, and has no credentials for GitHub; the
+    task definitions that launch images ``define_task`` makes for it, and takes away.
     ``watch_release`` asks GitHub once a day which runners it supports (every hour while there is
     none to build with) and builds nothing. An alarm rings two weeks before a version dies.
 
@@ -144,15 +144,19 @@ class ImageService(Construct):
         image, registry = self._image, self._registry
         assert image.repository is not None  # noqa: S101 - there is one where images are built
         projects = {name: project.project_name for name, project in image.projects.items()}
-        # apart, as it may do so to all task definitions of the account
-        self.deregister_revision = FleetFunction(
+        # apart, as ECS lets nobody do this to the fleet's task definitions alone
+        self.define_task = FleetFunction(
             self,
-            "DeregisterRevision",
-            handler="deregister_revision",
+            "DefineTask",
+            handler="define_task",
             options=self._options,
-            environment={"FAMILY_PREFIX": self._cluster.family},
+            environment={
+                "FAMILY_PREFIX": self._cluster.family,
+                "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
+                "RUNNER_REPOSITORY_URL": image.repository.repository_uri,
+            },
         )
-        self._cluster.grant_deregister(self.deregister_revision.execution_role)
+        self._cluster.grant_define(self.define_task.execution_role)
         function = FleetFunction(
             self,
             "BuildImage",
@@ -167,16 +171,14 @@ class ImageService(Construct):
                 "IMAGE_BUILD_PROJECTS": json.dumps(projects),
                 "ECR_REPOSITORY_NAME": image.repository.repository_name,
                 "RUNNER_REPOSITORY_URL": image.repository.repository_uri,
-                "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
-                "DEREGISTER_REVISION_FUNCTION": self.deregister_revision.function_name,
+                "DEFINE_TASK_FUNCTION": self.define_task.function_name,
                 "IMAGE_BUILD_TIMEOUT_SECONDS": seconds_of(timeout),
                 "MAX_BUILDS": Tokenization.stringify_number(image.max_concurrent_builds),
                 "BUILD_DEFAULT_IMAGE": "off" if image.image_uri else "on",
             },
         )
         image.grant_build(function)
-        self._cluster.grant_register(function.execution_role)
-        function.allow("lambda:InvokeFunction", resources=[self.deregister_revision.function_arn])
+        function.allow("lambda:InvokeFunction", resources=[self.define_task.function_arn])
         function.allow(
             "dynamodb:GetItem",
             "dynamodb:UpdateItem",

@@ -191,7 +191,7 @@ ENVIRONMENT = {
     "SINGLE_LABELS": "{}",
     "TASK_FAMILY": "fleet-runner-abc",
     "FAMILY_PREFIX": "fleet-runner",
-    "DEREGISTER_REVISION_FUNCTION": "deregister-revision",
+    "DEFINE_TASK_FUNCTION": "define-task",
     "DEFAULT_TASK_DEFINITIONS": "{}",
     "DEFAULT_IMAGE_BASE": "public.ecr.aws/ubuntu/ubuntu:24.04",
     "RUNNER_IMAGE_TAG": "default",

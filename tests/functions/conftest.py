@@ -13,7 +13,7 @@ from moto import mock_aws
 
 import build_image
 import check_runner
-import deregister_revision
+import define_task
 import deregister_runner
 import dispatch_event
 import explain_job
@@ -50,7 +50,7 @@ def forget() -> None:
     for kept in (
         build_image._parts,
         check_runner._runners,
-        deregister_revision._revisions,
+        define_task._families,
         deregister_runner._runners,
         dispatch_event._parts,
         explain_job._explainer,
@@ -104,9 +104,9 @@ def aws(environment: pytest.MonkeyPatch, account: Account, context: Any) -> Iter
 
 def _invoked(params: dict[str, Any], context: Any) -> dict[str, Any]:
     """What Lambda answers to whoever invokes the one function that another calls."""
-    assert params["FunctionName"] == ENVIRONMENT["DEREGISTER_REVISION_FUNCTION"]
+    assert params["FunctionName"] == ENVIRONMENT["DEFINE_TASK_FUNCTION"]
     try:
-        result = deregister_revision.handler(json.loads(params["Payload"]), context)
+        result = define_task.handler(json.loads(params["Payload"]), context)
     except Exception as error:  # noqa: BLE001 - as Lambda's runtime
         told = {"errorMessage": str(error), "errorType": type(error).__name__}
         failed = BytesIO(json.dumps(told).encode())

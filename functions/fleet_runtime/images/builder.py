@@ -26,11 +26,11 @@ from fleet_runtime.images.codebuild import (
     BuildProjects,
     BuildRefusedError,
 )
-from fleet_runtime.images.families import Families
 from fleet_runtime.images.image import BUILD_FAILED, BUILD_THROTTLED, Built, Image, ImageRow
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
+from fleet_runtime.images.task_definitions import TaskDefinitions
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
@@ -77,7 +77,7 @@ class Builder:
     signals: Signals
     projects: BuildProjects
     registry: ImageRegistry
-    families: Families
+    families: TaskDefinitions
     lease_seconds: int
 
     def request(

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.aws.client import Client
-from fleet_runtime.images.revisions import RevisionRemover
-from fleet_runtime.job.image_reference import family_name
+from fleet_runtime.aws.client import Client, client
+from fleet_runtime.observability import logger
 
 _CONTAINER = "runner"
+
+
+class NotOursError(Exception):
+    """A family or an image is not the fleet's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Whose families these are, and what they launch.
+
+    Attributes:
+        task_definition_arn: What they are made from.
+        family_prefix: What their names begin with, whichever deployment made them.
+        runner_repository_url: Where their images are.
+    """
+
+    task_definition_arn: str
+    family_prefix: str
+    runner_repository_url: str
 
 
 class Families:
@@ -18,19 +37,25 @@ class Families:
     Args:
         ecs: An ECS client.
         base: The base task definition.
-        prefix: What the names of the families begin with.
-        remover: Takes revisions away.
+        prefix: What the names of the fleet's families begin with.
+        repository: Where its images are.
     """
 
-    def __init__(self, *, ecs: Client, base: str, prefix: str, remover: RevisionRemover) -> None:
+    def __init__(self, *, ecs: Client, base: str, prefix: str, repository: str) -> None:
         self._ecs = ecs
-        self._remover = remover
         self._base = base
         self._prefix = prefix
+        self._repository = repository
 
-    def name(self, tag: str) -> str:
-        """Return the name of an image's family."""
-        return family_name(self._prefix, tag)
+    @classmethod
+    def of(cls, settings: Settings) -> Families:
+        """Make it from the function's settings."""
+        return cls(
+            ecs=client("ecs"),
+            base=settings.task_definition_arn,
+            prefix=settings.family_prefix,
+            repository=settings.runner_repository_url,
+        )
 
     def register(self, family: str, *, image: str, architecture: str) -> str:
         """Launch another image by a family from now on.
@@ -42,7 +67,13 @@ class Families:
 
         Returns:
             ARN of the revision. If the newest one has this image already it is that.
+
+        Raises:
+            NotOursError: if the family or the image is not the fleet's.
         """
+        self._check_family(family)
+        if not image.startswith(f"{self._repository}@sha256:"):
+            raise _not_ours(f"image {image}", f"{self._repository}@sha256:…")
         newest = self._newest(family)
         if newest and _image(newest) == image:
             return str(newest["taskDefinitionArn"])
@@ -73,16 +104,18 @@ class Families:
         that came to nothing would be launched once this one is gone.
 
         Args:
-            revision: ARN of the revision; nothing happens if it is empty.
+            revision: ARN of the revision.
+
+        Raises:
+            NotOursError: if it is not of a family of the fleet's.
         """
-        if not revision:
-            return
         family = revision.rpartition("/")[2].rpartition(":")[0]
+        self._check_family(family)
         # one page: there are never more than the few that were made since the last time
         listed = self._ecs.list_task_definitions(familyPrefix=family, status="ACTIVE")
         for other in listed["taskDefinitionArns"]:
             if other != revision:
-                self._remover.remove(other)
+                self._deregister(other)
 
     def withdraw(self, family: str, *, image: str) -> None:
         """Let a family launch nothing any more, unless its newest revision is of another image.
@@ -90,13 +123,25 @@ class Families:
         Args:
             family: The family.
             image: Reference of the image by its digest; empty for any.
+
+        Raises:
+            NotOursError: if it is not a family of the fleet's.
         """
+        self._check_family(family)
         newest = self._newest(family)
         if newest is None or (image and _image(newest) != image):
             return
         # this one last: until then it is tried again
         self.keep_only(newest["taskDefinitionArn"])
-        self._remover.remove(newest["taskDefinitionArn"])
+        self._deregister(newest["taskDefinitionArn"])
+
+    def _deregister(self, revision: str) -> None:
+        self._ecs.deregister_task_definition(taskDefinition=revision)
+
+    def _check_family(self, family: str) -> None:
+        # a colon or a slash would have it read as a revision, or as an ARN
+        if not family.startswith(f"{self._prefix}-") or {":", "/"} & set(family):
+            raise _not_ours(f"family {family}", f"{self._prefix}-…")
 
     def _newest(self, family: str) -> dict[str, Any] | None:
         try:
@@ -106,6 +151,11 @@ class Families:
         except self._ecs.exceptions.ClientException:
             return None
         return found if found["status"] == "ACTIVE" else None
+
+
+def _not_ours(what: str, ours: str) -> NotOursError:
+    logger.error("not the fleet's", what=what, ours=ours)
+    return NotOursError(f"{what} is not the fleet's, whose are {ours}")
 
 
 def _tags(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.images.build_queue import BuildQueueEntry
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.codebuild import BuildProjects
-from fleet_runtime.images.families import Families
 from fleet_runtime.images.registry import ImageRegistry, region_of
 from fleet_runtime.images.releases import Release, ReleasesEntry
-from fleet_runtime.images.revisions import RevisionRemover
 from fleet_runtime.images.rows import ImageRecords
+from fleet_runtime.images.task_definitions import TaskDefinitions
 from fleet_runtime.images.upkeep import Upkeep, default_images
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
@@ -44,9 +43,8 @@ class Settings:
     build_default_image: bool
     ecr_repository_name: str
     runner_repository_url: str
-    task_definition_arn: str
     task_family: str
-    deregister_revision_function: str
+    define_task_function: str
     default_image_base: str
     runner_image_tag: str
     image_recipe: str
@@ -82,13 +80,10 @@ class Parts:
             repository=settings.ecr_repository_name,
             url=settings.runner_repository_url,
         )
-        families = Families(
-            ecs=client("ecs"),
-            base=settings.task_definition_arn,
+        families = TaskDefinitions(
+            functions=client("lambda"),
+            function_name=settings.define_task_function,
             prefix=settings.task_family,
-            remover=RevisionRemover(
-                functions=client("lambda"), function_name=settings.deregister_revision_function
-            ),
         )
         builder = Builder(
             images=images,

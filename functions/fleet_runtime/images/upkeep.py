@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from fleet_runtime.images.build_queue import BuildNotStarted
 from fleet_runtime.images.builder import Builder
-from fleet_runtime.images.families import Families
 from fleet_runtime.images.image import Image, ImageRow
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry, is_version
 from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
+from fleet_runtime.images.task_definitions import TaskDefinitions
 from fleet_runtime.job import image_reference
 from fleet_runtime.observability import logger
 
@@ -43,7 +43,7 @@ class Upkeep:
     images: ImageRecords
     releases: ReleasesEntry
     registry: ImageRegistry
-    families: Families
+    families: TaskDefinitions
     recipe: str
     defaults: tuple[Image, ...]
 
@@ -192,7 +192,12 @@ def _postponing() -> Iterator[None]:
 
 
 def default_images(
-    base: str, *, recipe: str, architectures: Iterable[str], readable: str, families: Families
+    base: str,
+    *,
+    recipe: str,
+    architectures: Iterable[str],
+    readable: str,
+    families: TaskDefinitions,
 ) -> tuple[Image, ...]:
     """Name the default image of every architecture.
 

@@ -51,12 +51,7 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
         "codebuild:BatchGetBuilds": "ImageBuilder",
         "ecr:DescribeImages": "ImageRepository",
         "ecr:BatchDeleteImage": "ImageRepository",
-        "ecs:RegisterTaskDefinition": '"*"',
-        "ecs:TagResource": '"*"',
-        "ecs:DescribeTaskDefinition": '"*"',
-        "lambda:InvokeFunction": "DeregisterRevision",
-        "ecs:ListTaskDefinitions": '"*"',
-        "iam:PassRole": "ExecutionRole",
+        "lambda:InvokeFunction": "DefineTask",
         "dynamodb:GetItem": "RegistryImages",
         "dynamodb:UpdateItem": "RegistryRunners",
         "dynamodb:DeleteItem": "RegistryImages",
@@ -70,30 +65,36 @@ def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -
     assert others == set(work)
 
 
-def test_one_function_takes_task_definitions_away_and_may_do_nothing_else(
+def test_one_function_defines_tasks_and_may_do_nothing_else(
     minimal: Template, organization: Template
 ) -> None:
-    """ECS has no narrower permission: it is in no function that reads what others write."""
-    [role] = {
+    """ECS lets nobody do it to some families alone: who may, reads nothing that others write."""
+    defining = {
         role
         for role, statement in statements_by_role(minimal)
-        if "ecs:DeregisterTaskDefinition" in as_list(statement["Action"])
+        for action in as_list(statement["Action"])
+        if action in ("ecs:RegisterTaskDefinition", "ecs:DeregisterTaskDefinition", "iam:PassRole")
     }
-    assert role == "DeregisterRevision"
-    allowed = policy_of(minimal, "DeregisterRevisionRole")
-    assert {a for a in allowed if not a.startswith("logs:")} == {"ecs:DeregisterTaskDefinition"}
-    [callers] = [
-        {
-            role
-            for role, statement in statements_by_role(minimal)
-            if "lambda:InvokeFunction" in as_list(statement["Action"])
-        }
-    ]
+    assert defining == {"DefineTask"}
+    allowed = policy_of(minimal, "DefineTaskRole")
+    assert {action for action in allowed if not action.startswith("logs:")} == {
+        "ecs:RegisterTaskDefinition",
+        "ecs:TagResource",
+        "ecs:DescribeTaskDefinition",
+        "ecs:DeregisterTaskDefinition",
+        "ecs:ListTaskDefinitions",
+        "iam:PassRole",
+    }
+    callers = {
+        role
+        for role, statement in statements_by_role(minimal)
+        if "lambda:InvokeFunction" in as_list(statement["Action"])
+    }
     assert callers == {"BuildImage"}
-    family = of_type(minimal, "AWS::ECS::TaskDefinition")[0]["Family"]
-    assert environment(minimal, "deregister_revision")["FAMILY_PREFIX"] == family
+    [task] = of_type(minimal, "AWS::ECS::TaskDefinition")
+    assert environment(minimal, "define_task")["FAMILY_PREFIX"] == task["Family"]
     handlers = {each["Handler"] for each in of_type(organization, "AWS::Lambda::Function")}
-    assert "deregister_revision.handler" not in handlers
+    assert "define_task.handler" not in handlers
 
 
 # --- what a build can be told

@@ -60,6 +60,7 @@ END_CALLS = {
     "UpdateItem runners": 3,
     "SendTaskSuccess": 3,
     "ListTaskDefinitions": 1,
+    "Invoke": 2,
 }
 """The end of a build that three wait for: the queue's entry is read and written once."""
 

@@ -1,0 +1,51 @@
+"""docs/security.md says what each function may, and what it could do with it."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .templates import Template, of_type
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw_powers", ROOT / "tools" / "draw_powers.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_powers_is_drawn_from_the_template(
+    tool: ModuleType, minimal: Template
+) -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    assert tool.drawn_page(minimal) == page, "python tools/draw_powers.py"
+
+
+def test_another_grant_is_seen_in_the_table(tool: ModuleType, minimal: Template) -> None:
+    changed = copy.deepcopy(minimal)
+    policies = of_type(changed, "AWS::IAM::Policy")
+    [policy] = [each for each in policies if "ExplainJobRole" in each["PolicyName"]]
+    policy["PolicyDocument"]["Statement"].append(
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}
+    )
+    assert "s3 PutObject: **everything**" in tool.drawn_page(changed)
+    assert "s3 PutObject" not in tool.drawn_page(minimal)
+
+
+def test_a_function_without_words_is_an_error(tool: ModuleType, minimal: Template) -> None:
+    changed = copy.deepcopy(minimal)
+    for properties in of_type(changed, "AWS::Lambda::Function"):
+        if properties["Handler"] == "define_task.handler":
+            properties["Handler"] = "define_more.handler"
+    with pytest.raises(ValueError, match=r"functions and words differ: .*define_more"):
+        tool.drawn_page(changed)
