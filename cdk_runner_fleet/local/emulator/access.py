@@ -7,6 +7,7 @@ and a deployment would trip over is added here.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import hmac
 import inspect
@@ -29,6 +30,8 @@ from .callbacks import Tokens
 from .options import ACCOUNT
 
 _LOG = logging.getLogger(__name__)
+_POLICIES = 1000
+"""Texts of policies that are kept as they were read; a fleet has some thirty."""
 _INVOKE_LAMBDA_PROXY = (
     "integration", "api_id", "stage", "path", "method", "headers", "body", "query_params",
     "route_key", "path_params", "authorizer_claims", "authorizer_scopes",
@@ -373,12 +376,25 @@ def _ask_everybody_for_a_signature() -> None:
     upstream.rebind("ministack", "resolve_credential", resolve, modules=modules)
 
 
+def _read_policies_once() -> None:
+    """A caller's policies would be read anew at each of its calls, and twice."""
+    read = upstream.replace(
+        iam_evaluator,
+        "parse_policy_document",
+        lambda doc: known(doc) if isinstance(doc, str) else read(doc),
+        takes=("doc",),
+    )
+    # what was read is looked at, and never changed
+    known = functools.lru_cache(_POLICIES)(read)
+
+
 def install(tokens: Tokens) -> None:
     """Put ECS's resources and conditions and the permissions of event targets into ministack.
 
     And have each call's signature looked at.
     """
     _ask_everybody_for_a_signature()
+    _read_policies_once()
     extract = upstream.replace(
         iam_actions,
         "extract_resource_arn",
