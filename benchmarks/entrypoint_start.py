@@ -2,13 +2,15 @@
 
     python -m benchmarks.entrypoint_start
 
-The shipped script against a fleet on loopback, which answers that the job is gone. The time is that
-of bash and curl: with the capabilities declared, and with a look for them in the image.
+The shipped script against a fleet on loopback, which lends it credentials and answers that the job
+is gone. The time is that of bash, curl and the signature: with the capabilities declared, and with
+a look for them in the image.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -29,6 +31,14 @@ TARGET_SECONDS = 0.3
 
 class _Fleet(BaseHTTPRequestHandler):
     claimed_at = 0.0
+
+    def do_GET(self) -> None:
+        lent = {"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "x" * 40, "Token": "x" * 800}
+        text = json.dumps(lent).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -58,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
         "PATH": os.environ["PATH"],
         "FLEET_URL": f"http://127.0.0.1:{server.server_port}",
         "RUNNER_ID": "benchmark",
-        "RUNNER_TICKET": "benchmark",
+        "FLEET_REGION": "us-east-1",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{server.server_port}/",
         "RUNNER_VERSION": "2.338.0",
     }
     declared = {**environment, "RUNNER_CAPABILITIES": "shell,python"}

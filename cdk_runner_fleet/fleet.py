@@ -218,6 +218,7 @@ class RunnerFleet(Construct):
             self,
             "Registration",
             api=self.api,
+            cluster=self.cluster,
             registry=self.registry,
             github=self.github,
             options=options,
@@ -324,10 +325,11 @@ class RunnerFleet(Construct):
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
-        """The role that jobs get AWS credentials of.
+        """The role of the runners' tasks, whose AWS credentials jobs get from the first grant on.
 
-        There is none until something is granted to the fleet: jobs had better use OIDC, because
-        every job on every runner, whoever wrote its workflow, holds what is granted here.
+        Until something is granted to the fleet, a job's environment leads to none. Jobs had better
+        use OIDC, because every job on every runner, whoever wrote its workflow, holds what is
+        granted here.
         """
         return self.cluster.grant_principal
 
@@ -350,6 +352,16 @@ class RunnerFleet(Construct):
         return self.reconciliation.scope_alarm
 
     @property
+    def repeated_claims_alarm(self) -> cloudwatch.Alarm:
+        """Rings when a runner's task claimed its registration twice.
+
+        An answer was lost on its way, or somebody has the task's credentials. The registration is
+        taken back unless a job has it. It has no action of its own:
+        ``fleet.repeated_claims_alarm.add_alarm_action(…)``.
+        """
+        return self.registration.repeated_claims_alarm
+
+    @property
     def failed_events_alarm(self) -> cloudwatch.Alarm:
         """Rings while an event that could not be handled waits in the dead-letter queue.
 
@@ -359,6 +371,7 @@ class RunnerFleet(Construct):
 
     metric_runners_started = of("lifecycle", RunnerLifecycle.metric_runners_started)
     metric_runners_failed = of("lifecycle", RunnerLifecycle.metric_runners_failed)
+    metric_claims_repeated = of("registration", RunnerRegistration.metric_claims_repeated)
     metric_jobs_refused = of("dispatch", EventDispatch.metric_jobs_refused)
     metric_jobs_in_line = of("dispatch", EventDispatch.metric_jobs_in_line)
     metric_budget_spent = of("dispatch", EventDispatch.metric_budget_spent)

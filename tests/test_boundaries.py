@@ -64,7 +64,13 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.runner_image": {"_logs", "_nag", "rooms.recipe", "values.ecr", "values.types"},
     "rooms.cluster": {"_logs", "_nag", "_name", "rooms.runner_image", "values.runner_class"},
     # who acts
-    "rooms.registration": {"_function", "rooms.api", "rooms.connection", "rooms.registry"},
+    "rooms.registration": {
+        "_function",
+        "rooms.api",
+        "rooms.cluster",
+        "rooms.connection",
+        "rooms.registry",
+    },
     "rooms.explanation": {
         "_function",
         "rooms.bus",

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 HEARD = ("last_heartbeat", "load")
 """What the item beside a runner's row has."""
 
-SECRETS = ("task_token", "ticket_hash", "events_token_hash")
+SECRETS = ("task_token", "events_token_hash")
 """Attributes that let their reader act for a runner: never shown."""
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_apigatewayv2_integrations as integrations
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._logs import log_group
-from cdk_runner_fleet._nag import acknowledge
+from cdk_runner_fleet._nag import acknowledge, acknowledge_pattern
 
 _ACCESS_LOG = {
     "requestId": "$context.requestId",
     "time": "$context.requestTime",
     "ip": "$context.identity.sourceIp",
+    "caller": "$context.identity.userArn",
     "route": "$context.routeKey",
     "status": "$context.status",
     "latency": "$context.responseLatency",
@@ -40,8 +44,9 @@ class Throttle:
 class FleetApi(Construct):
     """An HTTP API with access logs, and a throttle for each route: no flood takes another's share.
 
-    No authorizer: GitHub proves itself with a signature over the raw body, which an authorizer
-    never sees; a runner proves itself with its claim ticket.
+    Each caller shows what it has. A runner's task has a role: it signs its claim, and IAM's
+    authorizer says who it is; what it reports later carries a token. GitHub proves itself with a
+    signature over the raw body, which an authorizer never sees.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -59,9 +64,10 @@ class FleetApi(Construct):
         acknowledge(
             self,
             "APIG4",
-            "GitHub signs the raw body, which an authorizer never sees; runners show a claim "
-            "ticket. Evidence: tests/functions/github/test_intake.py, "
-            "tests/functions/runner/test_claims.py.",
+            "GitHub signs the raw body, which an authorizer never sees; what a runner reports "
+            "carries the token that its claim was answered with, and the claim's own route has "
+            "IAM's authorizer. Evidence: tests/functions/github/test_intake.py, "
+            "tests/functions/runner/test_reporting.py, tests/functions/runner/test_claims.py.",
         )
 
     @property
@@ -75,14 +81,31 @@ class FleetApi(Construct):
         assert isinstance(resource, apigateway.CfnStage)  # noqa: S101 - narrows the type
         return resource
 
-    def serve(self, function: FleetFunction, path: str, *, throttle: Throttle) -> None:
-        """Answer ``POST`` to ``path`` with ``function``, and no more often than ``throttle``."""
+    def serve(
+        self,
+        function: FleetFunction,
+        path: str,
+        *,
+        throttle: Throttle,
+        caller: iam.IRole | None = None,
+    ) -> None:
+        """Answer ``POST`` to ``path`` with ``function``, and no more often than ``throttle``.
+
+        Args:
+            function: What answers.
+            path: The path, with its parameters in braces.
+            throttle: How often.
+            caller: A role that may ask; AWS then tells ``function`` who does, which has to look at
+                it, for whoever may invoke every API of the account may invoke this one. Default:
+                everybody may ask.
+        """
         routes = self.http_api.add_routes(
             path=path,
             methods=[apigateway.HttpMethod.POST],
             integration=integrations.HttpLambdaIntegration(
                 f"{function.node.id}Integration", function
             ),
+            authorizer=authorizers.HttpIamAuthorizer() if caller else None,
         )
         self._throttles[f"POST {path}"] = {
             "ThrottlingRateLimit": throttle.rate,
@@ -92,3 +115,15 @@ class FleetApi(Construct):
         # a stage that names a route is refused before there is one
         for route in routes:
             self._stage.node.add_dependency(route)
+        if caller:
+            self._grant_invoke(caller, path)
+
+    def _grant_invoke(self, caller: iam.IRole, path: str) -> None:
+        # the L2 grant stops at the first parameter: /runners/* would be each route below it
+        arn = self.http_api.arn_for_execute_api("POST", re.sub(r"\{\w+\}", "*", path))
+        caller.add_to_principal_policy(
+            iam.PolicyStatement(actions=["execute-api:Invoke"], resources=[arn])
+        )
+        acknowledge_pattern(
+            caller, arn, reason="The runner is in the path, and the API has one stage."
+        )

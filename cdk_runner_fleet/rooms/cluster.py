@@ -96,8 +96,6 @@ class RunnerCluster(Construct):
         )
         self.security_groups = list(security_groups or [self._security_group(vpc)])
         self._connections = ec2.Connections(security_groups=self.security_groups)
-        self._task_role: iam.Role | None = None
-        self._launchers: list[iam.IRole] = []
 
         self.cluster = ecs.CfnCluster(self, "Cluster")
         # not in the cluster itself: an account's first one makes the service-linked role of ECS,
@@ -120,6 +118,21 @@ class RunnerCluster(Construct):
             self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
         )
         self.log_group.grant_write(self.execution_role)
+        # "Task IAM role", Amazon ECS developer guide: the cluster cannot be named as the source
+        self.task_role = iam.Role(
+            self,
+            "TaskRole",
+            description="cdk-runner-fleet: a runner's task shows by it who it is",
+            assumed_by=iam.ServicePrincipal(
+                "ecs-tasks.amazonaws.com",
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                    "ArnLike": {"aws:SourceArn": self._ecs_arn("*")},
+                },
+            ),
+        )
+        """Whose session each runner's task is, named after the task."""
+        self._jobs_hold_role = False
         image.grant_pull(self.execution_role)
         self.family = Names.unique_resource_name(self, max_length=64, separator="-")
         """Family of the base task definition; those made for images are named after it."""
@@ -136,16 +149,12 @@ class RunnerCluster(Construct):
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
-        """The task role. Without a first grant there is none, and jobs hold no AWS credentials."""
-        if self._task_role is None:
-            self._task_role = iam.Role(
-                self, "TaskRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
-            )
+        """The task role, which jobs hold from the first grant on, and never without one."""
+        if not self._jobs_hold_role:
+            self._jobs_hold_role = True
             for definition in self.task_definitions.values():
-                definition.task_role_arn = self._task_role.role_arn
-            for launcher in self._launchers:
-                _grant_pass_role(launcher, self._task_role)
-        return self._task_role
+                definition.container_definitions = [self._container()]
+        return self.task_role
 
     @property
     def cluster_arn(self) -> str:
@@ -255,12 +264,10 @@ class RunnerCluster(Construct):
         )
 
     def _grant_pass_roles(self, launcher: iam.IRole) -> None:
-        self._launchers.append(launcher)
-        for role in (self.execution_role, self._task_role):
-            if role is not None:
-                _grant_pass_role(launcher, role)
+        for role in (self.execution_role, self.task_role):
+            _grant_pass_role(launcher, role)
 
-    def _ecs_arn(self, resource: str, name: str) -> str:
+    def _ecs_arn(self, resource: str, name: str | None = None) -> str:
         return Stack.of(self).format_arn(
             service="ecs",
             resource=resource,
@@ -282,7 +289,6 @@ class RunnerCluster(Construct):
             "X86_64": ("TaskDefinition", self.family),
             "ARM64": ("Arm64TaskDefinition", f"{self.family}-arm64"),
         }[architecture]
-        # the L2 construct always makes a task role; runners have none until they are granted one
         definition = ecs.CfnTaskDefinition(
             self,
             construct_id,
@@ -292,46 +298,47 @@ class RunnerCluster(Construct):
             network_mode="awsvpc",
             requires_compatibilities=["FARGATE"],
             execution_role_arn=self.execution_role.role_arn,
+            task_role_arn=self.task_role.role_arn,
             tags=[CfnTag(key=FLEET_TAG, value=fleet_name(self))],
             runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
                 cpu_architecture=architecture, operating_system_family="LINUX"
             ),
-            container_definitions=[
-                ecs.CfnTaskDefinition.ContainerDefinitionProperty(
-                    name=CONTAINER_NAME,
-                    image=self._image.task_image,
-                    essential=True,
-                    environment=self._declared(),
-                    stop_timeout=int(_STOP_TIMEOUT.to_seconds()),
-                    log_configuration=ecs.CfnTaskDefinition.LogConfigurationProperty(
-                        log_driver="awslogs",
-                        options={
-                            "awslogs-group": self.log_group.log_group_name,
-                            "awslogs-region": Aws.REGION,
-                            "awslogs-stream-prefix": CONTAINER_NAME,
-                        },
-                    ),
-                )
-            ],
+            container_definitions=[self._container()],
         )
         acknowledge(
             definition,
             "ECS2",
-            "The only variable says what the image declares to have, such as python: it is in the "
-            "runner's labels as well.",
+            "The variables say what the image declares to have, such as python, which is in the "
+            "runner's labels as well, and whether jobs hold the task's role.",
         )
         return definition
 
-    def _declared(self) -> list[ecs.CfnTaskDefinition.KeyValuePairProperty] | None:
-        # here and not in the image, so that it holds for a ready one as well
-        capabilities = self._image.capabilities
-        if not capabilities:
-            return None
-        return [
-            ecs.CfnTaskDefinition.KeyValuePairProperty(
-                name="RUNNER_CAPABILITIES", value=",".join(capabilities)
-            )
-        ]
+    def _container(self) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
+        variables = {}
+        if self._image.capabilities:
+            # here and not in the image, so that it holds for a ready one as well
+            variables["RUNNER_CAPABILITIES"] = ",".join(self._image.capabilities)
+        if self._jobs_hold_role:
+            variables["JOBS_HOLD_TASK_ROLE"] = "on"
+        return ecs.CfnTaskDefinition.ContainerDefinitionProperty(
+            name=CONTAINER_NAME,
+            image=self._image.task_image,
+            essential=True,
+            environment=[
+                ecs.CfnTaskDefinition.KeyValuePairProperty(name=name, value=value)
+                for name, value in variables.items()
+            ]
+            or None,
+            stop_timeout=int(_STOP_TIMEOUT.to_seconds()),
+            log_configuration=ecs.CfnTaskDefinition.LogConfigurationProperty(
+                log_driver="awslogs",
+                options={
+                    "awslogs-group": self.log_group.log_group_name,
+                    "awslogs-region": Aws.REGION,
+                    "awslogs-stream-prefix": CONTAINER_NAME,
+                },
+            ),
+        )
 
 
 def _allow(

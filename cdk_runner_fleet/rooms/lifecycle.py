@@ -77,6 +77,7 @@ class RunnerLifecycle(Construct):
                 "SecurityGroupIds": ",".join(g.security_group_id for g in cluster.security_groups),
                 "AssignPublicIp": "ENABLED" if cluster.assign_public_ip else "DISABLED",
                 "RunnerApiUrl": api.url,
+                "Region": Aws.REGION,
                 "BuildImageFunctionArn": (build or deregister).function_arn,
                 "DeregisterRunnerFunctionArn": deregister.function_arn,
                 "CheckRunnerFunctionArn": check.function_arn,
@@ -97,7 +98,7 @@ class RunnerLifecycle(Construct):
             logs=sfn.LogOptions(
                 destination=self.log_group,
                 level=sfn.LogLevel.ALL,
-                include_execution_data=False,  # tickets pass through the executions
+                include_execution_data=False,  # task tokens pass through the executions
             ),
             removal_policy=RemovalPolicy.DESTROY,
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
+from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
 
@@ -23,6 +28,7 @@ class RunnerRegistration(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         api: Where tasks claim their registration, and say how they are.
+        cluster: Whose tasks may claim: they sign as the task role's sessions.
         registry: The runners' rows.
         github: Where runners are registered.
         options: What all functions of the fleet have in common.
@@ -36,6 +42,7 @@ class RunnerRegistration(Construct):
         construct_id: str,
         *,
         api: FleetApi,
+        cluster: RunnerCluster,
         registry: RunnerRegistry,
         github: GitHubConnection,
         options: FunctionOptions,
@@ -53,11 +60,14 @@ class RunnerRegistration(Construct):
             reserved_concurrency=reserved_concurrency,
             environment={
                 **table,
+                "TASK_ROLES": json.dumps([cluster.task_role.role_name]),
                 **github.environment(runners="write", also={"actions": "read"}),
             },
         )
         self.runner_api.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
-        api.serve(self.runner_api, "/runners/{id}/claim", throttle=_CLAIMS)
+        api.serve(
+            self.runner_api, "/runners/{id}/claim", throttle=_CLAIMS, caller=cluster.task_role
+        )
         api.serve(self.runner_api, "/runners/{id}/events", throttle=_EVENTS)
 
         self.check_runner = FleetFunction(
@@ -80,3 +90,22 @@ class RunnerRegistration(Construct):
 
         for function in (self.runner_api, self.check_runner, self.deregister_runner):
             github.grant_ask(function)
+
+        self.repeated_claims_alarm = cloudwatch.Alarm(
+            self,
+            "RepeatedClaimsAlarm",
+            alarm_description="cdk-runner-fleet: a task claimed its registration twice: an answer "
+            "was lost, or somebody has the task's credentials, see `docs/failure-modes.md`",
+            metric=self.metric_claims_repeated(),
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            threshold=1,
+            evaluation_periods=1,
+            # as long as each task claims once nothing is reported
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    def metric_claims_repeated(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Tasks that claimed their registration twice. Default: the sum over 5 minutes."""
+        return fleet_metric(self, "ClaimRepeated", period=period, statistic=statistic)

@@ -1,7 +1,7 @@
 """Logs, metrics and traces of every function but ``receive_webhook``, which has no time for them.
 
-The only Powertools objects. Nothing that is logged here may hold a credential: tickets, tokens
-and JIT configurations are never arguments of a log call, and a trace captures no response.
+The only Powertools objects. Nothing that is logged here may hold a credential: tokens and JIT
+configurations are never arguments of a log call, and a trace captures no response.
 """
 
 from __future__ import annotations

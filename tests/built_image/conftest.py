@@ -46,7 +46,7 @@ for name in node npm; do
   chmod +x /usr/local/bin/$name
 done
 """
-TICKET = "ticket-0123456789abcdef"
+SECRET_KEY, SESSION_TOKEN = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "IQoJb3JpZ2luX2VjEJr//+8=="
 _figures: list[str] = []
 
 
@@ -192,6 +192,14 @@ class Api:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                lent = {
+                    "AccessKeyId": "ASIAEXAMPLE",
+                    "SecretAccessKey": SECRET_KEY,
+                    "Token": SESSION_TOKEN,
+                }
+                self.answer(200, lent)
 
             def do_POST(self) -> None:
                 now = time.time()

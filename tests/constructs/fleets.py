@@ -103,6 +103,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     fleet.failed_events_alarm.add_alarm_action(topic)
     fleet.runner_version_alarm.add_alarm_action(topic)
     fleet.scope_alarm.add_alarm_action(topic)
+    fleet.repeated_claims_alarm.add_alarm_action(topic)
     return fleet
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from cdk_runner_fleet.local.twin import ApiFault, Conditions
 from tests.waiting import PATIENCE_SECONDS, until
@@ -50,7 +57,7 @@ def test_a_job_from_queued_to_offline(fleet: Fleet) -> None:
     ):
         assert int(ended[name]) > 1_700_000_000, name
     assert float(ended["cost_usd"]) > 0
-    assert not {"task_token", "ticket_hash", "events_token_hash", "waiting_labels"} & set(ended)
+    assert not {"task_token", "events_token_hash", "waiting_labels"} & set(ended)
     # the row says so a moment before the execution has ended
     fleet.until(runner, lambda _: fleet.executions(runner) == ["SUCCEEDED"])
     until(lambda: ended["task_id"] not in fleet.running_tasks(), "its task is gone")
@@ -281,19 +288,103 @@ def test_no_secret_in_any_history_or_log(fleet: Fleet) -> None:
     fleet.status(runner, "OFFLINE")
 
 
+FORBIDDEN = (403, {"message": "Forbidden"})
+NO_TASK = (403, {"message": "the claim is not signed by a runner's task"})
+
+
+def claim(fleet: Fleet, path: str, headers: dict[str, str]) -> tuple[int, Any]:
+    url = fleet.local.outputs["RunnerApiUrl"] + path
+    request = urllib.request.Request(url, data=b"{}", headers=headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def signed(fleet: Fleet, path: str, keys: Credentials) -> dict[str, str]:
+    """The headers of a claim that somebody signs."""
+    request = AWSRequest("POST", fleet.local.outputs["RunnerApiUrl"] + path, data=b"{}")
+    SigV4Auth(keys, "execute-api", "us-east-1").add_auth(request)
+    return dict(request.headers)
+
+
+@pytest.fixture
+def booting(fleet: Fleet) -> Iterator[dict[str, Any]]:
+    """A runner whose task does not get as far as its claim: its row."""
+    job = fleet.job()
+    fleet.fault(on="task", outcome="never_boots", times=1)
+    assert fleet.send("queued", job)[0] == 202
+    yield fleet.until(runner_id(job), lambda row: row.get("waiting_for") == "runner")
+    fleet.send("completed", job | {"status": "completed", "conclusion": "cancelled"})
+    ended = fleet.status(runner_id(job), "OFFLINE")
+    assert "claimed_at" not in ended
+
+
+def described(fleet: Fleet, booting: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The cluster, and what ECS tells a reader of the runner's task."""
+    cluster = booting["task_id"].split("/")[1]
+    [task] = fleet.local.client("ecs").describe_tasks(cluster=cluster, tasks=[booting["task_id"]])[
+        "tasks"
+    ]
+    return cluster, task
+
+
+def test_a_reader_of_all_that_aws_keeps_can_claim_nothing(
+    fleet: Fleet, booting: dict[str, Any]
+) -> None:
+    path = f"/runners/{booting['runner_id']}/claim"
+    pages = fleet.local.client("stepfunctions").get_paginator("get_execution_history")
+    history = list(pages.paginate(executionArn=booting["execution_arn"]))
+    kept = json.dumps([history, described(fleet, booting), booting], default=str)
+    assert booting["runner_id"] in kept
+    # whatever could be a credential by its look
+    for found in set(re.findall(r"[\w.~+/=-]{16,}", kept)):
+        assert claim(fleet, path, {"Authorization": f"Bearer {found}"}) == FORBIDDEN
+    # who may read everything, and invoke every API there is
+    iam = fleet.local.client("iam")
+    iam.create_user(UserName="reader")
+    actions = ["states:Get*", "ecs:Describe*", "dynamodb:Get*", "execute-api:Invoke"]
+    allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="reader", PolicyName="p", PolicyDocument=document)
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    keys = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    assert claim(fleet, path, signed(fleet, path, keys)) == NO_TASK
+    iam.put_user_policy(
+        UserName="reader", PolicyName="p", PolicyDocument=document.replace(actions[-1], "s3:Get*")
+    )
+    assert claim(fleet, path, signed(fleet, path, keys)) == FORBIDDEN
+
+
+def test_another_task_of_the_same_role_cannot_claim(fleet: Fleet, booting: dict[str, Any]) -> None:
+    """Somebody who may start tasks starts one more, told just what the runner's own was told."""
+    cluster, own = described(fleet, booting)
+    ecs = fleet.local.client("ecs")
+    asked = fleet.invocations("RunnerApi")
+    [another] = ecs.run_task(
+        cluster=cluster,
+        taskDefinition=own["taskDefinitionArn"],
+        overrides={"containerOverrides": own["overrides"]["containerOverrides"]},
+    )["tasks"]
+
+    def stopped() -> Any:
+        [task] = ecs.describe_tasks(cluster=cluster, tasks=[another["taskArn"]])["tasks"]
+        return task["lastStatus"] == "STOPPED" and task
+
+    task = until(stopped, "the other task ends")
+    assert task["containers"][0]["exitCode"] == 1
+    assert fleet.invocations("RunnerApi") == asked + 1, "API Gateway knew it as a task"
+
+
 def test_the_claim_api_refuses_what_it_does_not_know(fleet: Fleet) -> None:
     runner = fleet.queue()
     fleet.status(runner, "WAITING_FOR_JOB")
-    for path, status in ((f"/runners/{runner}/claim", 409), ("/runners/fleet-1-1/claim", 404)):
-        request = urllib.request.Request(
-            fleet.local.outputs["RunnerApiUrl"] + path,
-            data=b"{}",
-            headers={"Authorization": "Bearer wrong"},
-            method="POST",
-        )
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
-        assert refused.value.code == status
+    administrator = Credentials(fleet.local.access_key_id, fleet.local.secret_access_key)
+    for path in (f"/runners/{runner}/claim", "/runners/fleet-1-1/claim"):
+        assert claim(fleet, path, {"Authorization": "Bearer wrong"}) == FORBIDDEN
+        assert claim(fleet, path, {}) == FORBIDDEN
+        assert claim(fleet, path, signed(fleet, path, administrator)) == NO_TASK
     fleet.send("completed", fleet.job(id=int(runner.split("-")[1]), conclusion="cancelled"))
     fleet.status(runner, "OFFLINE")
 

@@ -7,7 +7,6 @@ where botocore would send, so their parameters are still checked against the ser
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +26,9 @@ from tests.fleet_tables import make_tables
 
 RUNNER = "fleet-2832853555-1"
 TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/0123456789abcdef"
+TASK_ROLE = "fleet-runner-task"
+SESSION = f"arn:aws:sts::123456789012:assumed-role/{TASK_ROLE}/0123456789abcdef"
+"""Who the task is, as AWS says."""
 EARLIER_TASK = "arn:aws:ecs:us-east-1:123456789012:task/fleet/fedcba9876543210"
 
 
@@ -100,7 +102,7 @@ class Aws:
         """Put a row that is parked in a phase, as the state machine leaves it."""
         extra: dict[str, Any] = {}
         if phase == "runner":
-            extra = {"ticket_hash": hashlib.sha256(b"the-ticket").hexdigest(), "task_id": TASK}
+            extra = {"task_id": TASK}
         if phase in ("job", "completion"):
             extra = {"claimed_at": 90, "task_id": TASK, "github_runner_id": 1}
         status = {
@@ -179,6 +181,7 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
     "RUNNER_TABLE": "runners",
+    "TASK_ROLES": json.dumps([TASK_ROLE]),
     "IMAGE_TABLE": "images",
     "LEDGER_TABLE": "ledger",
     "MAX_RUNNERS": "100",

@@ -18,7 +18,7 @@ import deregister_runner
 import dispatch_event
 import runner_api
 
-from .aws_stand_in import RUNNER, TASK, Aws
+from .aws_stand_in import RUNNER, SESSION, TASK, Aws
 from .events import bus_event
 from .github_stand_in import GitHub
 
@@ -43,13 +43,19 @@ def post(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: Any
     github.jobs[JOB] = {"id": JOB, "status": "queued", "runner_name": None}
 
     def send(
-        path: str, token: str | None = "the-ticket", body: object = None, **event: Any
+        path: str,
+        *,
+        caller: str | None = SESSION,
+        token: str | None = None,
+        body: object = None,
+        **event: Any,
     ) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Post as API Gateway passes it on: who signed a claim, or the token of a report."""
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         text = None if body is None else body if isinstance(body, str) else json.dumps(body)
-        answer = runner_api.handler(
-            {"version": "2.0", "rawPath": path, "headers": headers, "body": text} | event, context
-        )
+        request = {"version": "2.0", "rawPath": path, "headers": headers, "body": text}
+        signed = signed_by(caller) if path.endswith("/claim") else {}
+        answer = runner_api.handler(request | signed | event, context)
         return answer["statusCode"], json.loads(answer["body"]), answer["headers"]
 
     return send
@@ -66,6 +72,22 @@ def check(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: An
 def deregister(aws: Aws, github: GitHub, environment: pytest.MonkeyPatch, context: Any) -> Any:
     environment.setenv("GITHUB_API_URL", github.stub.url)
     return lambda: deregister_runner.handler({"runner_id": RUNNER}, context)
+
+
+def signed_by(caller: str | None) -> dict[str, Any]:
+    """What IAM's authorizer says of a request; nothing on a route without one."""
+    if caller is None:
+        return {"requestContext": {"http": {"method": "POST"}}}
+    iam = {
+        "accessKey": "ASIAEXAMPLE",
+        "accountId": "123456789012",
+        "callerId": "AROAEXAMPLE:0123456789abcdef",
+        "cognitoIdentity": None,
+        "principalOrgId": None,
+        "userArn": caller,
+        "userId": "AROAEXAMPLE:0123456789abcdef",
+    }
+    return {"requestContext": {"http": {"method": "POST"}, "authorizer": {"iam": iam}}}
 
 
 def sha256(text: str) -> str:

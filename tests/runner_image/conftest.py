@@ -17,13 +17,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from tests.waiting import PATIENCE_SECONDS
 
 IMAGE = Path(__file__).parents[2] / "runner_image"
-TICKET = "ticket-0123456789abcdef"
-HANG_UP, SILENCE = 0, -1
-"""Instead of a status: the connection ends without a word, or stays open without one."""
+REGION = "eu-west-3"
+ACCESS_KEY, SESSION_TOKEN = "ASIAEXAMPLE", "IQoJb3JpZ2luX2VjEJr//+8=="
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+AUTHORIZATION = "token-0123456789abcdef"
+"""What the address of the credentials is told."""
+HANG_UP, SILENCE, FORBIDDEN = 0, -1, -403
+"""Instead of a status: the connection ends without a word, or stays open without one, or API
+Gateway itself refuses."""
 
 
 class Fleet:
@@ -32,11 +40,22 @@ class Fleet:
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str]]] = [(200, {})]
         self.requests: list[dict[str, Any]] = []
+        self.secret_key = SECRET_KEY
+        self.refusals_of_credentials = 0
+        self.asked_for_credentials: list[str] = []
         self.over = threading.Event()
         fleet = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                fleet.asked_for_credentials.append(self.path)
+                refused = self.headers["Authorization"] != AUTHORIZATION
+                if fleet.refusals_of_credentials:
+                    fleet.refusals_of_credentials -= 1
+                    refused = True
+                self._say(403 if refused else 200, {} if refused else fleet.lent(), {})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -51,8 +70,15 @@ class Fleet:
                     if status == SILENCE:
                         fleet.over.wait()
                     return
+                if status == FORBIDDEN:
+                    self._say(403, {"message": "Forbidden"}, headers)
+                    return
                 answer = {"encoded_jit_config": "eyJqaXQiOjF9/+==", "events_token": "ev-tok_1.x"}
-                text = json.dumps(answer if status == 200 else {"message": "no"}).encode()
+                self._say(status, answer if status == 200 else {"message": "no"}, headers)
+
+            def _say(self, status: int, answer: dict[str, str], headers: dict[str, str]) -> None:
+                # as API Gateway and ECS write it
+                text = json.dumps(answer, separators=(",", ":")).encode()
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(text))}.items():
                     self.send_header(name, value)
@@ -65,6 +91,35 @@ class Fleet:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def lent(self) -> dict[str, str]:
+        """The credentials of the task's role, as ECS hands them out."""
+        return {
+            "RoleArn": "arn:aws:iam::123456789012:role/runner",
+            "AccessKeyId": ACCESS_KEY,
+            "SecretAccessKey": self.secret_key,
+            "Token": SESSION_TOKEN,
+            "Expiration": "2026-06-15T19:25:01Z",
+        }
+
+    def signature_of(self, request: dict[str, Any]) -> str:
+        """What botocore, AWS's own, would put into the header of such a request."""
+        sent = request["headers"]
+        again = AWSRequest(
+            "POST",
+            f"{self.url}{request['path']}",
+            data=request["body"],
+            headers={"Content-Type": sent["Content-Type"], "X-Amz-Date": sent["X-Amz-Date"]},
+        )
+        again.headers["X-Amz-Security-Token"] = SESSION_TOKEN
+        again.context["timestamp"] = sent["X-Amz-Date"]
+        credentials = Credentials(ACCESS_KEY, self.secret_key, SESSION_TOKEN)
+        signer = SigV4Auth(credentials, "execute-api", REGION)
+        canonical = signer.canonical_request(again)
+        signature = signer.signature(signer.string_to_sign(again, canonical), again)
+        signed = signer.signed_headers(signer.headers_to_sign(again))
+        scope = signer.scope(again)
+        return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={signed}, Signature={signature}"
 
 
 @pytest.fixture
@@ -179,7 +234,9 @@ class Machine:
                     **{
                         "FLEET_URL": fleet.url,
                         "RUNNER_ID": "fleet-7-1",
-                        "RUNNER_TICKET": TICKET,
+                        "FLEET_REGION": REGION,
+                        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{fleet.url}/credentials",
+                        "AWS_CONTAINER_AUTHORIZATION_TOKEN": AUTHORIZATION,
                         "RUNNER_LABELS": "self-hosted",
                         "RUNNER_CLASS_CAPABILITIES": "",
                         **extra,

@@ -14,16 +14,24 @@ from cdk_runner_fleet.local.emulator import curl_stand_in
 from tests.waiting import PATIENCE_SECONDS, until
 
 from .conftest import (
+    ACCESS_KEY,
+    AUTHORIZATION,
+    FORBIDDEN,
     HANG_UP,
+    SECRET_KEY,
+    SESSION_TOKEN,
     SILENCE,
-    TICKET,
     Fleet,
     Machine,
     alive,
     left_of,
 )
 
-NAMES = ("RUNNER_TICKET", "FLEET_URL", "RUNNER_ID=", "RUNNER_LABELS", "RUNNER_CLASS_CAPABILITIES")
+NAMES = (
+    "FLEET_URL", "FLEET_REGION", "RUNNER_ID=", "RUNNER_LABELS", "RUNNER_CLASS_CAPABILITIES",
+    "AWS_CONTAINER", "/credentials", "JOBS_HOLD_TASK_ROLE",
+)  # fmt: skip
+SECRETS = (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, AUTHORIZATION, "ev-tok_1.x")
 
 
 def claimed(fleet: Fleet) -> dict[str, Any]:
@@ -38,7 +46,8 @@ def test_it_claims_and_becomes_the_runner(fleet: Fleet, machine: Machine) -> Non
     assert (status, complaints) == (0, "")
     (claim,) = fleet.requests
     assert claim["path"] == "/runners/fleet-7-1/claim"
-    assert claim["headers"]["Authorization"] == f"Bearer {TICKET}"
+    assert claim["headers"]["Authorization"] == fleet.signature_of(claim)
+    assert claim["headers"]["X-Amz-Security-Token"] == SESSION_TOKEN
     handed = machine.handed_over()
     assert handed["ACTIONS_RUNNER_INPUT_JITCONFIG"] == "eyJqaXQiOjF9/+=="
     assert handed["RUNNER_MANUALLY_TRAP_SIG"] == "1"
@@ -151,7 +160,7 @@ def test_the_heartbeat_is_started_for_the_process_that_becomes_the_runner(
     beat = f"{claimed(fleet)['heartbeat_seconds']} {process.pid}\n"
     assert (machine.home / "started").read_text(encoding="utf-8") == beat
     seen = (machine.home / "seen").read_text(encoding="utf-8")
-    for secret in (TICKET, "ev-tok_1.x", "eyJqaXQiOjF9"):
+    for secret in (*SECRETS, *NAMES, "eyJqaXQiOjF9"):
         assert secret not in seen
 
 
@@ -172,8 +181,33 @@ def test_the_job_sees_no_credential_of_the_fleet(fleet: Fleet, machine: Machine)
     for name in ("environ", "visible"):
         seen = (machine.home / name).read_text(encoding="utf-8")
         assert "ACTIONS_RUNNER_INPUT_JITCONFIG" in seen
-        for secret in (TICKET, "ev-tok_1.x", *NAMES):
+        for secret in (*SECRETS, *NAMES):
             assert secret not in seen
+
+
+EXPORTED = ("access_key", "secret_key", "session_token", "signature", "response", "events_token")
+
+
+def test_a_base_that_exports_the_scripts_own_names_hands_no_job_what_they_held(
+    fleet: Fleet, machine: Machine
+) -> None:
+    machine.run(fleet, **dict.fromkeys(EXPORTED, "of the base"))
+    assert set(EXPORTED).isdisjoint(machine.handed_over())
+
+
+def test_a_job_of_a_fleet_that_was_granted_something_holds_the_tasks_role(
+    fleet: Fleet, machine: Machine
+) -> None:
+    machine.run(fleet, JOBS_HOLD_TASK_ROLE="on")
+    handed = machine.handed_over()
+    assert handed["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == f"{fleet.url}/credentials"
+    assert handed["AWS_CONTAINER_AUTHORIZATION_TOKEN"] == AUTHORIZATION
+    assert SECRET_KEY not in str(handed)
+
+
+def test_the_address_of_the_metadata_stays(fleet: Fleet, machine: Machine) -> None:
+    machine.run(fleet, ECS_CONTAINER_METADATA_URI_V4="http://169.254.170.2/v4/x")
+    assert machine.handed_over()["ECS_CONTAINER_METADATA_URI_V4"]
 
 
 def test_the_events_credentials_are_the_users_alone(fleet: Fleet, machine: Machine) -> None:
@@ -186,12 +220,61 @@ def test_the_events_credentials_are_the_users_alone(fleet: Fleet, machine: Machi
     ]
 
 
-def test_the_ticket_is_in_no_process_arguments(fleet: Fleet, machine: Machine) -> None:
-    machine.put("curl", 'echo "$@" >> "$HOME/curl-arguments"; PATH=${PATH#*:} exec curl "$@"')
+def test_no_credential_is_in_a_process_arguments(fleet: Fleet, machine: Machine) -> None:
+    for tool in ("curl", "sha256sum", "date"):
+        machine.put(tool, f'echo "$@" >> "$HOME/arguments"; PATH=${{PATH#*:}} exec {tool} "$@"')
     machine.run(fleet)
-    arguments = (machine.home / "curl-arguments").read_text(encoding="utf-8")
+    arguments = (machine.home / "arguments").read_text(encoding="utf-8")
     assert "/runners/fleet-7-1/claim" in arguments
-    assert TICKET not in arguments
+    for secret in (*SECRETS, "Signature=", f"{fleet.url}/credentials"):
+        assert secret not in arguments
+
+
+@pytest.mark.parametrize("secret_key", ["short", SECRET_KEY, "+/" * 20, "x" * 60])
+def test_the_signature_is_the_one_that_aws_computes(
+    fleet: Fleet, machine: Machine, secret_key: str
+) -> None:
+    fleet.secret_key = secret_key
+    machine.run(fleet, RUNNER_CAPABILITIES="c++,x_y.z-1", LC_ALL="C.UTF-8")
+    (claim,) = fleet.requests
+    assert claim["headers"]["Authorization"] == fleet.signature_of(claim)
+
+
+def test_it_signs_for_a_path_below_a_stage(fleet: Fleet, machine: Machine) -> None:
+    machine.run(fleet, FLEET_URL=f"{fleet.url}/a/stage")
+    (claim,) = fleet.requests
+    assert claim["path"] == "/a/stage/runners/fleet-7-1/claim"
+    assert claim["headers"]["Authorization"] == fleet.signature_of(claim)
+
+
+def test_the_credentials_are_asked_for_anew_with_each_claim(fleet: Fleet, machine: Machine) -> None:
+    machine.put("sleep", "")
+    fleet.answers = [(503, {}), (200, {})]
+    assert machine.run(fleet)[0] == 0
+    assert fleet.asked_for_credentials == ["/credentials", "/credentials"]
+    for claim in fleet.requests:
+        assert claim["headers"]["Authorization"] == fleet.signature_of(claim)
+
+
+def test_it_claims_once_the_credentials_are_there(fleet: Fleet, machine: Machine) -> None:
+    machine.put("sleep", "")
+    fleet.refusals_of_credentials = 2
+    assert machine.run(fleet)[0] == 0
+    assert len(fleet.asked_for_credentials) == 3
+    assert len(fleet.requests) == 1
+
+
+def test_a_proxy_is_not_asked_for_credentials(fleet: Fleet, machine: Machine) -> None:
+    status, _ = machine.run(fleet, http_proxy="http://127.0.0.1:1", no_proxy="", SECONDS="120")
+    assert status == 1  # the claim goes by the proxy, which is not there
+    assert fleet.asked_for_credentials == ["/credentials"]
+
+
+def test_the_address_on_fargate_comes_before_another(fleet: Fleet, machine: Machine) -> None:
+    machine.put("curl", 'cat >> "$HOME/configuration"; exit 7')
+    machine.run(fleet, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/credentials/x", SECONDS="120")
+    configuration = (machine.home / "configuration").read_text(encoding="utf-8")
+    assert configuration.startswith('url = "http://169.254.170.2/v2/credentials/x"\n')
 
 
 def test_a_job_that_is_gone_ends_it_quietly(fleet: Fleet, machine: Machine) -> None:
@@ -205,7 +288,7 @@ def test_a_job_that_is_gone_ends_it_quietly(fleet: Fleet, machine: Machine) -> N
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (403, "(403): the ticket does not belong to fleet-7-1"),
+        (403, "(403): this is not the task that fleet-7-1 runs in"),
         (404, "(404): the fleet knows no runner fleet-7-1"),
         (409, "(409): fleet-7-1 was claimed before"),
         (302, "unexpected status 302; is FLEET_URL the fleet's RunnerApiUrl?"),
@@ -222,7 +305,7 @@ def test_a_refusal_ends_it_with_the_reason(
     assert not (machine.home / "environ").exists()
 
 
-@pytest.mark.parametrize("trouble", [503, 500, 429, HANG_UP])
+@pytest.mark.parametrize("trouble", [503, 500, 429, HANG_UP, FORBIDDEN])
 def test_it_asks_again_when_the_fleet_cannot_answer_now(
     fleet: Fleet, machine: Machine, trouble: int
 ) -> None:
@@ -250,6 +333,7 @@ def test_it_waits_as_long_as_it_is_asked_to(fleet: Fleet, machine: Machine) -> N
     [
         (503, "last: status 503; see the logs of the fleet's runner API"),
         (HANG_UP, "last: no answer at all; does this subnet have a way to FLEET_URL?"),
+        (FORBIDDEN, "last: 403 by API Gateway; may the task's role invoke it"),
     ],
 )
 def test_it_gives_up_in_the_end(fleet: Fleet, machine: Machine, trouble: int, why: str) -> None:
@@ -259,8 +343,18 @@ def test_it_gives_up_in_the_end(fleet: Fleet, machine: Machine, trouble: int, wh
     assert f"no claim within 120 s; {why}" in complaints
 
 
+def test_it_gives_up_without_credentials(fleet: Fleet, machine: Machine) -> None:
+    status, complaints = machine.run(
+        fleet, AWS_CONTAINER_AUTHORIZATION_TOKEN="another", SECONDS="120"
+    )
+    assert status == 1
+    assert "no claim within 120 s; last: no credentials of the task's role" in complaints
+    assert fleet.requests == []
+
+
 def test_an_answer_without_the_configuration_is_an_error(fleet: Fleet, machine: Machine) -> None:
-    machine.put("curl", "printf 'HTTP/1.1 200 OK\\r\\n\\r\\n<html>'")
+    lent = json.dumps(fleet.lent())
+    machine.put("curl", f"cat >/dev/null; printf 'HTTP/1.1 200 OK\\r\\n\\r\\n{lent}'")
     status, complaints = machine.run(fleet)
     assert status == 1
     assert "has no encoded_jit_config" in complaints
@@ -269,8 +363,8 @@ def test_an_answer_without_the_configuration_is_an_error(fleet: Fleet, machine: 
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("RUNNER_TICKET", "", "RUNNER_TICKET is not set"),
-        ("RUNNER_TICKET", 'x"\noutput = "/tmp/x', "not a bearer token"),
+        ("FLEET_REGION", "", "FLEET_REGION is not set"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", "the task definition names no task role"),
         ("RUNNER_ID", "../../events", "RUNNER_ID has characters"),
     ],
 )
@@ -324,5 +418,6 @@ def test_the_local_fleets_stand_in_for_curl_does_as_well(
     fleet.answers = [(answer, {}) for answer in answers]
     assert machine.run(fleet)[0] == status
     assert len(fleet.requests) == len(answers)
-    assert fleet.requests[0]["headers"]["Authorization"] == f"Bearer {TICKET}"
+    claim = fleet.requests[0]
+    assert claim["headers"]["Authorization"] == fleet.signature_of(claim)
     assert (machine.home / "environ").exists() == (answers[-1] == 200)

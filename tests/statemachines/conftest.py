@@ -20,6 +20,7 @@ SUBSTITUTIONS = {
     "SecurityGroupIds": "sg-1",
     "AssignPublicIp": "ENABLED",
     "RunnerApiUrl": "https://api.example.com",
+    "Region": "us-east-1",
     "BuildImageFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:build",
     "DeregisterRunnerFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:deregister",
     "CheckRunnerFunctionArn": "arn:aws:lambda:us-east-1:123456789012:function:check",

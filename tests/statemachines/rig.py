@@ -30,6 +30,7 @@ from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pa
 from testbed.stage import hurry
 from tests.waiting import PATIENCE_SECONDS, until
 
+RUNNER_API_URL = "http://127.0.0.1:9"
 _STAND_IN = """
 import json
 import os
@@ -289,7 +290,8 @@ class Rig:
                 "SubnetIds": "subnet-1,subnet-2",
                 "SecurityGroupIds": "sg-1",
                 "AssignPublicIp": "ENABLED",
-                "RunnerApiUrl": "http://127.0.0.1:9",
+                "RunnerApiUrl": RUNNER_API_URL,
+                "Region": "us-east-1",
                 "BuildImageFunctionArn": self.build,
                 "DeregisterRunnerFunctionArn": self.deregister,
                 "CheckRunnerFunctionArn": self.check,

@@ -20,10 +20,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from ministack import app as ministack_app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
 from ministack.core.router import extract_access_key_id
-from ministack.services import apigateway, ecs, eventbridge, lambda_svc, sts
+from ministack.services import apigateway, ecs, eventbridge, iam, lambda_svc, sts
 
 from . import ecs_tags, upstream
 from .callbacks import Tokens
@@ -80,7 +81,7 @@ def role_session(role_arn: str, *, session_name: str, holder: str = "") -> Keys:
 
     keys = Keys(
         access_key_id=f"ASIA{derived('id')[:16].upper()}",
-        secret_access_key=derived("secret"),
+        secret_access_key=derived("secret")[:40],  # as long as AWS's
         session_token=derived("token"),
     )
     account, name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
@@ -194,6 +195,41 @@ def role_refusal(role: str, action: str, resource: str) -> str:
     )
 
 
+def is_trusted(role: str, *, service: str, source_arn: str) -> bool:
+    """Whether a role's trust policy lets a service of this account assume it for a resource.
+
+    Args:
+        role: the role's ARN.
+        service: the service's principal.
+        source_arn: what it assumes the role for, as it tells IAM.
+    """
+    account, name = role.split(":")[4], role.rsplit("/", 1)[-1]
+    known = iam._roles.get_scoped(account, None, name)
+    if known is None:
+        return False
+    document = known["AssumeRolePolicyDocument"]
+    policy = json.loads(document) if isinstance(document, str) else document
+    context = iam_evaluator.EvalContext(
+        principal_arn="",
+        principal_type="Service",
+        principal_account="",
+        action="sts:AssumeRole",
+        resource_arn=role,
+        region=get_region(),
+        service_context={"aws:sourceaccount": get_account_id(), "aws:sourcearn": source_arn},
+    )
+    return any(
+        statement["Effect"] == "Allow"
+        and service in _listed((statement.get("Principal") or {}).get("Service"))
+        and iam_evaluator._conditions_met(statement.get("Condition") or {}, context)
+        for statement in _listed(policy["Statement"])
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def tag_refusal(action: str, headers: dict[str, str], query: dict[str, Any], body: bytes) -> Any:
     """The answer to a caller who makes something with tags and may not give it any, or None.
 
@@ -224,6 +260,26 @@ def tag_refusal(action: str, headers: dict[str, str], query: dict[str, Any], bod
         f"{resource} because no identity-based policy allows the ecs:TagResource action",
         400,
     )
+
+
+def _enforce_execute_api(  # noqa: PLR0917 - upstream's signature
+    upstream_enforce: Any,
+    api_id: str,
+    stage: str,
+    method: str,
+    execute_path: str,
+    headers: dict[str, str],
+    query_params: dict[str, Any],
+    iam_action: str = "execute-api:Invoke",
+) -> Any:
+    """An HTTP API says no more than this to whoever its IAM authorizer does not let in."""
+    arguments = (api_id, stage, method, execute_path)
+    refused = upstream_enforce(*arguments, headers, query_params, iam_action)
+    if apigateway.route_authorization_type(*arguments) != "AWS_IAM":
+        return refused
+    if refused or not headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
+        return 403, {"Content-Type": "application/json"}, b'{"message":"Forbidden"}'
+    return None
 
 
 _rule_arn: ContextVar[str] = ContextVar("rule_arn", default="")
@@ -409,6 +465,14 @@ def install(tokens: Tokens) -> None:
         lambda *arguments: _context_keys(context, *arguments),
         takes=("service", "iam_action", "body", "params"),
     )
+    enforce = upstream.replace(
+        ministack_app,
+        "_enforce_execute_api",
+        lambda *arguments, **named: _enforce_execute_api(enforce, *arguments, **named),
+        takes=(
+            "api_id", "stage", "method", "execute_path", "headers", "query_params", "iam_action",
+        ),
+    )  # fmt: skip
     invoke = upstream.replace(
         apigateway,
         "_invoke_lambda_proxy",

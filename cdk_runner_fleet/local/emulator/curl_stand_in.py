@@ -21,6 +21,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--max-time", type=float, default=30.0)
     parser.add_argument("--connect-timeout", type=float)
+    parser.add_argument("--noproxy")  # it knows no proxy
     parser.add_argument("--request", default="GET")
     parser.add_argument("--header", action="append", default=[])
     parser.add_argument("--data", "--data-binary", dest="data", default="")

@@ -21,6 +21,7 @@ from ministack.core.router import detect_service, extract_access_key_id
 from cdk_runner_fleet.local import guard
 
 from . import access, upstream
+from .credentials import TaskCredentials
 from .engine import Engine
 from .faults import Faults, Rule
 from .functions import Functions
@@ -77,6 +78,9 @@ class Front:
             await send({"type": "websocket.close", "code": 1008})
         elif refusal := self._refusal(scope):
             await _say(send, *refusal)
+        elif scope["path"].startswith(TaskCredentials.PATH):
+            given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            await _say(send, *self._tasks.credentials.answer(scope["path"], given))
         elif scope["path"].startswith(_FLEET):
             await self._serve_own(scope, receive, send)
         else:

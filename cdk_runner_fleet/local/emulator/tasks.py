@@ -26,6 +26,8 @@ from typing import Any
 
 from ministack.core.responses import (
     error_response_json,
+    get_account_id,
+    get_region,
     json_response,
     request_scope,
 )
@@ -34,6 +36,7 @@ from ministack.services import ec2, ecr, ecs
 from cdk_runner_fleet.local.emulator.buildah import ImageError, RunnerImages, first_process
 
 from . import access, ecs_tags, events, upstream
+from .credentials import TaskCredentials
 from .faults import Faults
 from .launch import Launch, Launcher, image_launch, runner_launch
 from .options import Options
@@ -52,7 +55,11 @@ _ECR_IMAGE = re.compile(
 
 
 class Tasks:
-    """Every task that was started, and the process of each that runs."""
+    """Every task that was started, and the process of each that runs.
+
+    Attributes:
+        credentials: where those that run have their role's credentials from.
+    """
 
     def __init__(
         self,
@@ -61,6 +68,7 @@ class Tasks:
         launcher: Launcher = runner_launch,
         images: RunnerImages | None = None,
     ) -> None:
+        self.credentials = TaskCredentials(options)
         self._options = options
         self._images = images
         self._faults = faults
@@ -115,6 +123,18 @@ class Tasks:
                 "ClientException",
                 "Fargate requires task definition to have execution role ARN to support ECR "
                 "images.",
+                400,
+            )
+        role = definition.get("taskRoleArn")
+        source = f"arn:aws:ecs:{get_region()}:{get_account_id()}:*"
+        if role and not access.is_trusted(
+            role, service="ecs-tasks.amazonaws.com", source_arn=source
+        ):
+            return error_response_json(
+                "ClientException",
+                f"ECS was unable to assume the role '{role}' that was provided for this task. "
+                "Please verify that the role being passed has the proper trust relationship and "
+                "permissions and that your IAM user has permissions to pass this role.",
                 400,
             )
         names = {container["name"] for container in containers}
@@ -239,12 +259,12 @@ class Tasks:
                 self._stopped(task, code=task["stopCode"], reason=task["stoppedReason"])
                 return
             environment = _container_environment(container, container_overrides)
-            self._run(task, td, container, environment, boots=fault is None)
+            with self.credentials.lent(task["taskArn"], td.get("taskRoleArn") or "") as lent:
+                self._run(task, container, {**lent, **environment}, boots=fault is None)
 
     def _run(
         self,
         task: dict[str, Any],
-        definition: dict[str, Any],
         container: dict[str, Any],
         environment: dict[str, str],
         *,
@@ -252,7 +272,6 @@ class Tasks:
     ) -> None:
         folder = self._options.tasks_dir / task["taskArn"].rsplit("/", 1)[-1]
         folder.mkdir(parents=True)
-        environment = {**_role_environment(definition, self._options), **environment}
         try:
             launch = self._launch(container["image"], environment, folder)
         except ImageError as error:
@@ -392,20 +411,6 @@ def _container_environment(
     )
     entries = [*container.get("environment", []), *override.get("environment", [])]
     return {entry["name"]: entry["value"] for entry in entries}
-
-
-def _role_environment(definition: dict[str, Any], options: Options) -> dict[str, str]:
-    """The task role's credentials, where Fargate offers them at a link-local address."""
-    role = definition.get("taskRoleArn")
-    if not role:
-        return {}
-    keys = access.role_session(role, session_name="task")
-    return {
-        "AWS_ACCESS_KEY_ID": keys.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-        "AWS_SESSION_TOKEN": keys.session_token or "",
-        "AWS_ENDPOINT_URL": options.endpoint,
-    }
 
 
 def pull_problem(image: str, execution_role: str) -> str | None:

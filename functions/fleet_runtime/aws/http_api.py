@@ -52,6 +52,12 @@ def check_size(event: Mapping[str, Any], *, largest: int) -> None:
         raise BodyTooLargeError(f"the body is over {largest} bytes")
 
 
+def caller_arn(event: Mapping[str, Any]) -> str:
+    """Return who signed the request, as IAM's authorizer found; empty if none stands before it."""
+    authorizer = (event.get("requestContext") or {}).get("authorizer") or {}
+    return str((authorizer.get("iam") or {}).get("userArn") or "")
+
+
 def raw_body(event: Mapping[str, Any]) -> bytes:
     """Return the body's bytes as the client sent them; raises UnreadableBodyError."""
     body = event.get("body") or ""

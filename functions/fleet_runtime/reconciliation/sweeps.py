@@ -258,7 +258,6 @@ class Sweeps:
                 "waiting_for",
                 "waiting_labels",
                 "waiting_reason",
-                "ticket_hash",
                 "events_token_hash",
             ),
             condition="live = :started",

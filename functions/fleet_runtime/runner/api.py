@@ -12,6 +12,7 @@ from fleet_runtime.aws.http_api import (
     BodyTooLargeError,
     UnreadableBodyError,
     answer,
+    caller_arn,
     check_size,
     header,
     raw_body,
@@ -25,6 +26,7 @@ from fleet_runtime.runner.reporting import Reporting
 from fleet_runtime.runner.reports import read_declaration, read_report
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
+from fleet_runtime.runner.task_session import TaskSession
 
 _LARGEST_BODY = 64 * 1024
 """Bytes; claims, events and heartbeats have less than 2 KiB."""
@@ -33,9 +35,10 @@ _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where runners' rows are, and how GitHub is asked."""
+    """Where runners' rows are, the names of their tasks' roles, and how GitHub is asked."""
 
     runner_table: str
+    task_roles: frozenset[str]
     connection: Connection
 
 
@@ -46,10 +49,12 @@ class RunnerApi:
     Attributes:
         claims: Registers tasks.
         reporting: Takes what registered ones report.
+        task_roles: Names of the roles whose sessions may be runners' tasks.
     """
 
     claims: Claims
     reporting: Reporting
+    task_roles: frozenset[str]
 
     @classmethod
     def of(cls, settings: Settings) -> RunnerApi:
@@ -65,6 +70,7 @@ class RunnerApi:
                 registrations=Registrations(github, runner_group=settings.connection.runner_group),
             ),
             reporting=Reporting(records=records, signals=signals),
+            task_roles=settings.task_roles,
         )
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,16 +83,22 @@ class RunnerApi:
         match = _PATH.search(event.get("rawPath", ""))
         if match is None:
             return answer(404, {"message": "no such path"})
+        if match["verb"] == "claim":
+            return self._claim(match["runner_id"], event)
         scheme, _, token = header(event, "authorization").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return answer(403, {"message": "the Authorization header has no bearer token"})
-        if match["verb"] == "claim":
-            return self._claim(match["runner_id"], token.strip(), event)
         return self._report(match["runner_id"], token.strip(), event)
 
-    def _claim(self, runner_id: str, ticket: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    def _claim(self, runner_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        caller = caller_arn(event)
+        session = TaskSession.of(caller)
+        if session is None or session.role not in self.task_roles:
+            # without a caller the route lacks its authorizer: nobody is let in then
+            logger.warning("claim of no task", runner_id=runner_id, caller=caller)
+            return answer(403, {"message": "the claim is not signed by a runner's task"})
         declaration = read_declaration(_body(event))
-        outcome = self.claims.claim(runner_id, ticket=ticket, declaration=declaration)
+        outcome = self.claims.claim(runner_id, session=session, declaration=declaration)
         if isinstance(outcome, Denied):
             logger.info(
                 "claim denied", runner_id=runner_id, status=outcome.status, reason=outcome.reason

@@ -1,4 +1,9 @@
-"""A task claims its registration at GitHub: once, at the moment it has booted."""
+"""A task claims its registration at GitHub: once, at the moment it has booted.
+
+It signs the claim as the session of its role, see ``task_session``. A second claim of the same task
+is an answer that was lost, or somebody who got hold of its credentials. The first registration is
+worth nothing to the task in both cases, so it is taken back.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,13 @@ from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.jobs import get_job
 from fleet_runtime.github.message import GitHubError, GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.github.runners import Removal
 from fleet_runtime.job.job import LONGEST_QUEUED_SECONDS
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.reports import Declaration
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
+from fleet_runtime.runner.task_session import TaskSession
 
 _NOT_PARKED_SECONDS = 1
 """The lifecycle parks within a second of starting the task."""
@@ -43,7 +50,7 @@ class Denied:
     """The claim is not good.
 
     Attributes:
-        status: 403 wrong ticket, 404 no such runner, 409 claimed before, 410 not wanted any more,
+        status: 403 another task, 404 no such runner, 409 claimed before, 410 not wanted any more,
             503 not just now.
         reason: What the task logs.
         retry_after: Seconds to wait before claiming again, with a 503.
@@ -63,26 +70,60 @@ class Claims:
     github: GitHub
     registrations: Registrations
 
-    def claim(self, runner_id: str, *, ticket: str, declaration: Declaration) -> Granted | Denied:
-        """Register a runner just in time for the task that holds its ticket."""
+    def claim(
+        self, runner_id: str, *, session: TaskSession, declaration: Declaration
+    ) -> Granted | Denied:
+        """Register a runner just in time for its task, if that is who asks."""
         runner = self.records.find(runner_id)
         if runner is None:
             return Denied(status=404, reason="no such runner")
-        if denied := _denied(runner, ticket):
+        if denied := self._denied(runner, session):
             return denied
-        if not self.records.take_ticket(runner, values=_declared(declaration)):
+        if not self.records.take_claim(runner, values=_declared(declaration)):
             # somebody was faster by a moment: the row says who
             runner = self.records.find(runner_id) or runner
-            return _denied(runner, ticket) or _gone("its lifecycle has gone on")
+            return self._denied(runner, session) or _gone("its lifecycle has gone on")
         try:
             with self.github.within(GITHUB_SECONDS):
-                return self._use_ticket(runner, declaration)
+                return self._use_claim(runner, declaration)
         except (BotoCoreError, ClientError):
             # AWS, not the runner, is at fault: it may ask again
-            self.records.return_ticket(runner)
+            self.records.return_claim(runner)
             raise
 
-    def _use_ticket(self, runner: Runner, declaration: Declaration) -> Granted | Denied:
+    def _denied(self, runner: Runner, session: TaskSession) -> Denied | None:
+        if not runner.task_id and runner.is_over:
+            return _gone("its lifecycle has ended")
+        if not runner.task_id or runner.is_between_tasks:
+            # not about its first task yet, or still about the one that stopped
+            return Denied(status=503, reason="not waiting yet", retry_after=_NOT_PARKED_SECONDS)
+        if not session.is_of(runner.task_id):
+            return Denied(status=403, reason="another task than the runner's own")
+        if runner.claimed_at is not None:
+            self._take_back(runner)
+            return Denied(status=409, reason="claimed already")
+        if runner.is_over:
+            return _gone("its lifecycle has gone on")
+        return None
+
+    def _take_back(self, runner: Runner) -> None:
+        """Make a registration worthless that was claimed twice; one under way looks at the row."""
+        noted = self.records.note_repeated_claim(runner)
+        if noted is None:
+            return
+        removal = None
+        if noted.github_runner_id is not None:
+            with self.github.within(GITHUB_SECONDS):
+                removal = self._unregister(noted, noted.github_runner_id)
+        logger.error(
+            "claim repeated",
+            runner_id=noted.runner_id,
+            task=noted.task_id,
+            removal=removal and removal.value,
+        )
+        count("ClaimRepeated")
+
+    def _use_claim(self, runner: Runner, declaration: Declaration) -> Granted | Denied:
         # before anything is asked of GitHub: a runner that cannot do its job is not registered
         if missing := [need for need in runner.needs if need not in declaration.capabilities]:
             return self._refuse_image(runner, declaration, missing=", ".join(missing))
@@ -132,7 +173,7 @@ class Claims:
                 name=runner.runner_id, labels=runner.runner_labels
             )
         except GitHubUnavailable as error:
-            self.records.return_ticket(runner)
+            self.records.return_claim(runner)
             logger.warning("github unavailable", runner_id=runner.runner_id, error=str(error))
             count("GitHubUnavailable")
             return Denied(
@@ -161,21 +202,24 @@ class Claims:
         self._unregister(runner, registration.github_runner_id)
         return _gone("its lifecycle has gone on")
 
-    def _unregister(self, runner: Runner, github_runner_id: int) -> None:
+    def _unregister(self, runner: Runner, github_runner_id: int) -> Removal | None:
         try:
-            self.registrations.remove(name=runner.runner_id, github_runner_id=github_runner_id)
+            return self.registrations.remove(
+                name=runner.runner_id, github_runner_id=github_runner_id
+            )
         except GitHubError as error:
             # GitHub removes an ephemeral runner that never connected by itself within a day
             logger.warning("runner not removed", runner_id=runner.runner_id, error=str(error))
+            return None
 
 
 def digest(token: str) -> str:
-    """Hash a ticket or a token the way rows keep it."""
+    """Hash a token the way rows keep it."""
     return sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def is_token(token: str, *, hashed: str) -> bool:
-    """Compare a ticket or a token with its hash in constant time; an empty hash fits nothing."""
+    """Compare a token with its hash in constant time; an empty hash fits nothing."""
     return bool(hashed) and hmac.compare_digest(digest(token), hashed)
 
 
@@ -186,30 +230,6 @@ def _declared(declaration: Declaration) -> dict[str, Value]:
     if declaration.runner_version:
         values["runner_version"] = declaration.runner_version
     return values
-
-
-def _denied(runner: Runner, ticket: str) -> Denied | None:
-    if runner.is_between_tasks:
-        # the row still has the claim of the one that stopped: who asks now comes after it
-        return _not_parked()
-    if not runner.ticket_hash:
-        # the lifecycle removes a used ticket, and has none before it waits for the claim
-        if runner.claimed_at is not None:
-            return Denied(status=409, reason="claimed already")
-        if runner.is_over:
-            return _gone("its lifecycle has ended")
-        return _not_parked()
-    if not is_token(ticket, hashed=runner.ticket_hash):
-        return Denied(status=403, reason="wrong ticket")
-    if runner.claimed_at is not None:
-        return Denied(status=409, reason="claimed already")
-    if runner.is_over:
-        return _gone("its lifecycle has gone on")
-    return None
-
-
-def _not_parked() -> Denied:
-    return Denied(status=503, reason="not waiting yet", retry_after=_NOT_PARKED_SECONDS)
 
 
 def _gone(reason: str) -> Denied:

@@ -19,6 +19,9 @@ STARTED = "started"
 TURN = "turn"
 """What a runner in line waits for."""
 
+CLAIM = "runner"
+"""What a runner waits for whose task boots."""
+
 CAPACITY = "capacity"
 """What a runner waits for that ECS had no room for."""
 
@@ -28,8 +31,11 @@ HEARTBEAT_MEMORY_SECONDS = 86400
 REFUSED = "Job.CannotBeServed"
 """The error of a job that never had a runner. It may be served later: images and classes change."""
 
-CLAIMABLE = "ticket_hash = :ticket AND waiting_for = :phase AND attribute_not_exists(released_at)"
-"""The condition that a claim's ticket is good and its lifecycle waits for it."""
+CLAIMABLE = (
+    "task_id = :task AND waiting_for = :phase"
+    " AND attribute_not_exists(released_at) AND attribute_not_exists(claim_repeated_at)"
+)
+"""The condition that a lifecycle waits for the claim of this task, which nobody repeated."""
 
 OF_REGISTRATION = (
     "attribute_exists(runner_id) AND (github_runner_id = :registration"
@@ -73,7 +79,6 @@ class Runner:
     task_token: str
     task_id: str
     stopped_tasks: frozenset[str]
-    ticket_hash: str
     events_token_hash: str
     claimed_at: int | None
     started_at: int | None
@@ -122,7 +127,6 @@ class Runner:
             task_token=text(item, "task_token"),
             task_id=text(item, "task_id"),
             stopped_tasks=texts(item, "stopped_tasks"),
-            ticket_hash=text(item, "ticket_hash"),
             events_token_hash=text(item, "events_token_hash"),
             claimed_at=number(item, "claimed_at"),
             started_at=number(item, "started_at"),
@@ -352,8 +356,8 @@ class RunnerRecords(Records):
         """Write a new row; False if there is one already."""
         return self._table.create(runner_id, values)
 
-    def take_ticket(self, runner: Runner, *, values: Mapping[str, Value]) -> bool:
-        """Use a claim ticket up; False if another claim came first, or the phase is over.
+    def take_claim(self, runner: Runner, *, values: Mapping[str, Value]) -> bool:
+        """Use a task's one claim up; False if another came first, or the phase is over.
 
         Args:
             runner: The runner that claims.
@@ -367,13 +371,27 @@ class RunnerRecords(Records):
         )
         return taken is not None
 
-    def return_ticket(self, runner: Runner) -> None:
-        """Make a ticket good again after a claim that GitHub could not serve just now."""
+    def return_claim(self, runner: Runner) -> None:
+        """Let a task claim again, which GitHub could not serve just now."""
         self.update(
             runner.runner_id,
             remove=("claimed_at",),
-            condition="ticket_hash = :ticket",
-            operands={":ticket": runner.ticket_hash},
+            condition="task_id = :task",
+            operands={":task": runner.task_id},
+        )
+
+    def note_repeated_claim(self, runner: Runner) -> Runner | None:
+        """Write that a task claimed twice, which makes its claim under way worthless.
+
+        Returns:
+            The whole row, or None if it is known already, or the row is about another task.
+        """
+        return self.update(
+            runner.runner_id,
+            values={"claim_repeated_at": self.now},
+            condition="task_id = :task AND attribute_exists(claimed_at)"
+            " AND attribute_not_exists(claim_repeated_at)",
+            operands={":task": runner.task_id},
         )
 
     def update(
@@ -415,7 +433,7 @@ class RunnerRecords(Records):
 
 def claimable(runner: Runner) -> dict[str, Value]:
     """What stands behind ``CLAIMABLE``."""
-    return {":ticket": runner.ticket_hash, ":phase": "runner"}
+    return {":task": runner.task_id, ":phase": CLAIM}
 
 
 def _words(item: Item, name: str) -> tuple[str, ...]:

@@ -92,15 +92,35 @@ def test_jobs_hold_no_credentials_until_something_is_granted(
 ) -> None:
     [plain] = of_type(minimal, "AWS::ECS::TaskDefinition")
     [granted] = of_type(everything, "AWS::ECS::TaskDefinition")
-    assert "TaskRoleArn" not in plain
-    assert "TaskRoleArn" in granted
+    handed = {"Name": "JOBS_HOLD_TASK_ROLE", "Value": "on"}
+    assert handed not in plain["ContainerDefinitions"][0].get("Environment", [])
+    assert handed in granted["ContainerDefinitions"][0]["Environment"]
 
 
-def test_granting_lets_the_launchers_pass_the_new_role(everything: Template) -> None:
-    role = of_type(everything, "AWS::ECS::TaskDefinition")[0]["TaskRoleArn"]
+def test_a_task_may_invoke_its_claim_and_nothing_else(minimal: Template) -> None:
+    [(action, resources)] = policy_of(minimal, "TaskRole").items()
+    assert action == "execute-api:Invoke"
+    [resource] = resources
+    assert ":execute-api:" in resource
+    assert '"/*/POST/runners/*/claim"' in resource
+
+
+def test_a_task_role_is_for_tasks_of_this_account_and_region_alone(minimal: Template) -> None:
+    role = of_type(minimal, "AWS::ECS::TaskDefinition")[0]["TaskRoleArn"]["Fn::GetAtt"][0]
+    document = minimal["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]
+    [trust] = document["Statement"]
+    assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    source = parts(trust["Condition"]["ArnLike"]["aws:SourceArn"])
+    for part in ('":ecs:", {"Ref": "AWS::Region"}', '{"Ref": "AWS::AccountId"}, ":*"]'):
+        assert part in source
+
+
+def test_the_launchers_may_pass_the_task_role(minimal: Template) -> None:
+    role = of_type(minimal, "AWS::ECS::TaskDefinition")[0]["TaskRoleArn"]
     passing = [
         s
-        for s in statements(everything)
+        for s in statements(minimal)
         if s["Action"] == "iam:PassRole" and role in as_list(s["Resource"])
     ]
     assert len(passing) == 2  # the state machine's and build_image's
@@ -221,9 +241,8 @@ def test_a_task_declares_what_its_image_was_said_to_have(
     [found] = of_type(minimal, "AWS::ECS::TaskDefinition")
     [declared] = of_type(everything, "AWS::ECS::TaskDefinition")
     assert "Environment" not in found["ContainerDefinitions"][0]
-    assert declared["ContainerDefinitions"][0]["Environment"] == [
-        {"Name": "RUNNER_CAPABILITIES", "Value": "shell,python,postgres"}
-    ]
+    said = {"Name": "RUNNER_CAPABILITIES", "Value": "shell,python,postgres"}
+    assert said in declared["ContainerDefinitions"][0]["Environment"]
 
 
 def test_tags_reach_the_tasks_definition_beside_the_fleets_name() -> None:

@@ -32,8 +32,9 @@ from fleet_runtime.github.transport import Transport
 from fleet_runtime.job.scope import Scope
 
 from .. import light_aws
-from ..aws_stand_in import RUNNER, Aws
+from ..aws_stand_in import RUNNER, SESSION, Aws
 from ..conftest import forget
+from ..entry_points import signed_by
 from ..github_stand_in import TOKEN
 from ..http_stub import Received, Stub
 
@@ -148,7 +149,7 @@ def claim(context: Any) -> tuple[int, dict[str, Any]]:
     answer = runner_api.handler(
         {
             "rawPath": f"/runners/{RUNNER}/claim",
-            "headers": {"authorization": "Bearer the-ticket"},
+            **signed_by(SESSION),
         },
         context,
     )

@@ -12,7 +12,8 @@ from cdk_runner_fleet.local.twin import GitHubTwin
 from fleet_runtime.github.message import GitHubUnavailable, Response
 from fleet_runtime.github.rate_limits import Allowance, LimitReachedError, read_limit, read_quota
 
-from ..aws_stand_in import RUNNER, Aws
+from ..aws_stand_in import RUNNER, SESSION, Aws
+from ..entry_points import signed_by
 from .conftest import (
     JIT_REQUEST,
     OK,
@@ -124,7 +125,7 @@ def test_a_claim_during_a_long_limit_comes_back_within_a_minute(
     twin.requests_an_hour = 0
     aws.park("runner", job_id=7)
     answer = runner_api.handler(
-        {"rawPath": f"/runners/{RUNNER}/claim", "headers": {"authorization": "Bearer the-ticket"}},
+        {"rawPath": f"/runners/{RUNNER}/claim", **signed_by(SESSION)},
         context,
     )
     assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "60")

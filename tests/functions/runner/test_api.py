@@ -30,10 +30,13 @@ def test_a_stage_in_front_of_the_path_does_not_matter(aws: Aws, post: Any) -> No
     assert post(f"/prod{CLAIM}")[0] == 200
 
 
-def test_403_without_the_bearer_scheme(aws: Aws, post: Any) -> None:
-    aws.park("runner")
-    assert post(CLAIM, headers={"authorization": "Basic the-ticket"})[0] == 403
-    assert post(CLAIM, headers={"Authorization": "bearer the-ticket"})[0] == 200
+@pytest.mark.usefixtures("registered")
+def test_403_without_the_bearer_scheme(post: Any) -> None:
+    body = {"event": "heartbeat"}
+    refused = {"authorization": "Basic the-events-token"}
+    taken = {"Authorization": "bearer the-events-token"}
+    assert post(EVENTS, body=body, headers=refused)[0] == 403
+    assert post(EVENTS, body=body, headers=taken)[0] == 202
 
 
 def test_a_body_that_cannot_be_decoded_declares_nothing(aws: Aws, post: Any) -> None:
@@ -65,7 +68,9 @@ def test_what_a_stranger_sends_is_not_read(post: Any, environment: pytest.Monkey
     read: list[bytes] = []
     environment.setattr("fleet_runtime.runner.api.read_report", read.append)
     assert report(post, "[" * 60_000, token="guess") == 403
-    assert post(f"/runners/{RUNNER}-r9/events", body="[" * 60_000)[0] == 404
+    assert post(f"/runners/{RUNNER}-r9/events", body="[" * 60_000, token="guess")[0] == 404
+    environment.setattr("fleet_runtime.runner.api.read_declaration", read.append)
+    assert post(CLAIM, body="[" * 60_000, caller="arn:aws:iam::123456789012:user/x")[0] == 403
     assert read == []
     assert report(post, "[" * 60_000) == 400
     assert len(read) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import runner_api
 from fleet_runtime.aws.client import client
 
-from ..aws_stand_in import RUNNER, TASK, Aws
+from ..aws_stand_in import EARLIER_TASK, RUNNER, SESSION, TASK, TASK_ROLE, Aws
 from ..conftest import forget
 from ..entry_points import CLAIM, JOB, outputs, sha256
 from ..github_stand_in import GitHub
@@ -37,32 +38,130 @@ def test_a_claim_registers_the_runner_and_resumes_its_lifecycle(
     assert aws.resumed == [("token-runner", "Success", "")]
 
 
-@pytest.mark.parametrize("token", [None, "", "wrong", "the-ticket-and-more", "\ud800"])
-def test_403_for_a_missing_or_wrong_ticket(
-    aws: Aws, github: GitHub, post: Any, token: str | None
+NEXT_TASK = f"{TASK}1"
+ACCOUNT = "arn:aws:sts::123456789012:assumed-role"
+OTHERS = {
+    "another task": f"{ACCOUNT}/{TASK_ROLE}/fedcba9876543210",
+    "a task whose id begins so": f"{SESSION}1",
+    "another role": f"{ACCOUNT}/fleet-runner-task-2/0123456789abcdef",
+    "another account": SESSION.replace("123456789012", "210987654321"),
+    "another partition": SESSION.replace("arn:aws:", "arn:aws-cn:"),
+    "a person": "arn:aws:iam::123456789012:user/0123456789abcdef",
+    "the role itself": f"arn:aws:iam::123456789012:role/{TASK_ROLE}",
+    "the account": "arn:aws:iam::123456789012:root",
+    "a session of two names": f"{ACCOUNT}/{TASK_ROLE}/x/0123456789abcdef",
+    "a line more": f"{SESSION}\n",
+    "a federated user": "arn:aws:sts::123456789012:federated-user/0123456789abcdef",
+    "an ARN that is none": "0123456789abcdef",
+}
+
+
+@pytest.mark.parametrize("caller", OTHERS.values(), ids=OTHERS)
+def test_403_for_who_is_not_the_task_that_the_row_names(
+    aws: Aws, github: GitHub, post: Any, caller: str
 ) -> None:
     aws.park("runner")
-    assert post(CLAIM, token=token)[0] == 403
+    assert post(CLAIM, caller=caller)[0] == 403
     row = aws.row()
     assert row is not None
     assert "claimed_at" not in row
     assert github.calls == []
+    assert post(CLAIM)[0] == 200
 
 
-def test_409_for_a_second_claim(aws: Aws, github: GitHub, post: Any) -> None:
+NOBODY: dict[str, Any] = {
+    "no authorizer on the route": {"requestContext": {"http": {"method": "POST"}}},
+    "nothing of the request": {"requestContext": None},
+    "an authorizer of another kind": {"requestContext": {"authorizer": {"jwt": {"claims": {}}}}},
+    "a caller without a name": {"requestContext": {"authorizer": {"iam": {"userArn": None}}}},
+}
+
+
+@pytest.mark.parametrize("event", NOBODY.values(), ids=NOBODY)
+def test_403_where_aws_does_not_say_who_asks(
+    aws: Aws, github: GitHub, post: Any, event: dict[str, Any]
+) -> None:
+    aws.park("runner")
+    token = {"headers": {"authorization": f"Bearer {SESSION}"}}
+    assert post(CLAIM, **event, **token)[0] == 403
+    assert github.calls == []
+
+
+def test_403_for_another_role_before_the_lifecycle_waits(aws: Aws, post: Any) -> None:
+    aws.put_row(status="STARTING")
+    assert post(CLAIM, caller=OTHERS["another role"])[0] == 403
+    assert post(CLAIM, caller=OTHERS["a person"])[0] == 403
+
+
+def test_each_role_that_the_settings_name_may_be_a_tasks(
+    aws: Aws, post: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("TASK_ROLES", '["fleet-runner-task-2", "fleet-runner-task"]')
+    forget()
+    aws.park("runner")
+    assert post(CLAIM, caller=OTHERS["another role"])[0] == 200
     aws.park("runner")
     assert post(CLAIM)[0] == 200
+
+
+def metrics(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return re.findall(r'"Name": ?"(\w+)"', capsys.readouterr().out)
+
+
+def test_a_second_claim_takes_the_registration_back(
+    aws: Aws, github: GitHub, post: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer was lost, or somebody has the task's credentials: it is good for nobody."""
+    aws.park("runner")
+    assert post(CLAIM)[0] == 200
+    assert len(github.runners) == 1
+    assert "ClaimRepeated" not in metrics(capsys)
     assert post(CLAIM)[0] == 409
+    assert github.runners == {}
     assert github.calls.count("POST runners/generate-jitconfig") == 1
     assert len(aws.resumed) == 1
-
-
-def test_409_after_the_lifecycle_has_taken_the_ticket_away(aws: Aws, post: Any) -> None:
-    aws.park("job")
+    assert "ClaimRepeated" in metrics(capsys)
+    asked = len(github.calls)
     assert post(CLAIM)[0] == 409
+    assert len(github.calls) == asked, "whoever goes on asking costs GitHub nothing"
 
 
-def test_two_claims_at_once_register_one_runner(aws: Aws, github: GitHub, post: Any) -> None:
+def test_409_while_the_lifecycle_waits_for_a_job(aws: Aws, github: GitHub, post: Any) -> None:
+    registered = github.add_runner(RUNNER)
+    aws.park("job", github_runner_id=registered)
+    assert post(CLAIM)[0] == 409
+    assert github.runners == {}
+
+
+def test_a_second_claim_leaves_the_job_that_runs(
+    aws: Aws, github: GitHub, post: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered = github.add_runner(RUNNER, busy=True)
+    aws.park("completion", github_runner_id=registered)
+    assert post(CLAIM)[0] == 409
+    assert list(github.runners) == [registered]
+    assert "ClaimRepeated" in metrics(capsys)
+
+
+def test_a_second_claim_that_github_cannot_hear_of_is_an_error_all_the_same(
+    aws: Aws, github: GitHub, post: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered = github.add_runner(RUNNER)
+    aws.park("job", github_runner_id=registered)
+    github.fail("delete", 500)
+    assert post(CLAIM)[0] == 409
+    assert "ClaimRepeated" in metrics(capsys)
+
+
+def test_another_task_takes_no_registration_back(aws: Aws, github: GitHub, post: Any) -> None:
+    registered = github.add_runner(RUNNER)
+    aws.park("job", github_runner_id=registered)
+    assert post(CLAIM, caller=OTHERS["another task"])[0] == 403
+    assert list(github.runners) == [registered]
+    assert "claim_repeated_at" not in (aws.row() or {})
+
+
+def test_two_claims_at_once_register_no_runner(aws: Aws, github: GitHub, post: Any) -> None:
     aws.park("runner")
     nested: list[int] = []
 
@@ -72,12 +171,13 @@ def test_two_claims_at_once_register_one_runner(aws: Aws, github: GitHub, post: 
             nested[0] = post(CLAIM)[0]
 
     github.during = claim_again
-    assert post(CLAIM)[0] == 200
+    assert post(CLAIM)[0] == 410
     assert nested == [409]
-    assert len(github.runners) == 1
+    assert github.runners == {}, "nobody knows which of the two is the task"
+    assert aws.resumed == []
 
 
-def test_the_loser_of_a_race_for_the_ticket_is_told_so(
+def test_the_loser_of_a_race_for_the_claim_is_told_so(
     aws: Aws, post: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws.park("runner")
@@ -105,22 +205,16 @@ def test_503_until_the_lifecycle_waits(aws: Aws, github: GitHub, post: Any) -> N
     assert post(CLAIM)[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("phase", "ticket"), [("job", "the-ticket"), ("runner", "the-ticket-of-the-next")]
-)
+@pytest.mark.parametrize("phase", ["job", "runner"])
 def test_503_for_the_next_task_until_the_lifecycle_waits_for_it(
-    aws: Aws, post: Any, phase: str, ticket: str
+    aws: Aws, post: Any, phase: str
 ) -> None:
     aws.park(phase, stopped_tasks={TASK})
-    status, _, headers = post(CLAIM, token=ticket)
+    status, _, headers = post(CLAIM, caller=f"{SESSION}1")
     assert (status, headers["retry-after"]) == (503, "1")
-    aws.park(
-        "runner",
-        task_id=f"{TASK}-next",
-        ticket_hash=sha256("the-ticket-of-the-next"),
-        stopped_tasks={TASK},
-    )
-    assert post(CLAIM, token="the-ticket-of-the-next")[0] == 200
+    aws.park("runner", task_id=NEXT_TASK, stopped_tasks={TASK})
+    assert post(CLAIM)[0] == 403, "the one that stopped"
+    assert post(CLAIM, caller=f"{SESSION}1")[0] == 200
 
 
 def test_410_for_a_stopped_task_of_a_runner_that_is_over(aws: Aws, post: Any) -> None:
@@ -132,7 +226,7 @@ def test_410_for_a_stopped_task_of_a_runner_that_is_over(aws: Aws, post: Any) ->
     "attributes",
     [{"status": "OFFLINE"}, {"status": "FAILED"}, {"status": "STARTING", "released_at": 5}],
 )
-def test_410_without_a_ticket_once_it_is_over(
+def test_410_before_there_was_a_task_once_it_is_over(
     aws: Aws, post: Any, attributes: dict[str, Any]
 ) -> None:
     aws.put_row(**attributes)
@@ -208,7 +302,7 @@ def test_a_job_that_cannot_be_looked_up_counts_as_there(
         (403, {"retry_after": "999"}, "60"),
     ],
 )
-def test_503_while_github_is_not_available_and_the_ticket_stays_good(
+def test_503_while_github_is_not_available_and_the_task_may_claim_again(
     *, aws: Aws, github: GitHub, post: Any, status: int, headers: dict[str, str], retry_after: str
 ) -> None:
     aws.park("runner")
@@ -272,7 +366,7 @@ def test_410_with_the_remedy_if_there_is_no_token(aws: Aws, post: Any) -> None:
     assert "put the GitHub token into it" in aws.resumed[0][2]
 
 
-def test_a_fault_of_aws_leaves_the_ticket_good(aws: Aws, post: Any) -> None:
+def test_a_fault_of_aws_lets_the_task_claim_again(aws: Aws, post: Any) -> None:
     aws.park("runner")
     client("secretsmanager").delete_secret(SecretId="github-token", ForceDeleteWithoutRecovery=True)
     with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
@@ -320,7 +414,7 @@ def test_a_name_that_stays_taken_for_a_moment_is_asked_for_again(
     assert (status, headers["retry-after"]) == (503, "2")
     row = aws.row()
     assert row is not None
-    assert "claimed_at" not in row, "the ticket is good"
+    assert "claimed_at" not in row, "it may claim again"
     assert aws.resumed == []
     assert post(CLAIM)[0] == 200
     assert len(github.runners) == 1
@@ -355,7 +449,13 @@ def test_a_claim_that_comes_too_late_leaves_no_runner_at_github(
 
 
 @pytest.mark.parametrize(
-    "change", [{"released_at": 5}, {"waiting_for": "job"}, {"ticket_hash": sha256("another")}]
+    "change",
+    [
+        {"released_at": 5},
+        {"waiting_for": "job"},
+        {"task_id": EARLIER_TASK},
+        {"claim_repeated_at": 98},
+    ],
 )
 def test_a_lifecycle_that_goes_on_during_the_claim_leaves_no_runner_at_github(
     aws: Aws, github: GitHub, post: Any, change: dict[str, Any]
@@ -442,7 +542,7 @@ def test_a_runner_that_cannot_do_its_job_is_never_registered(
     assert post(CLAIM, body={"capabilities": ["node", "native", "python"]})[0] == 409
 
 
-def test_needs_are_nothing_to_who_has_no_ticket(aws: Aws, post: Any) -> None:
+def test_needs_are_nothing_to_another_task(aws: Aws, post: Any) -> None:
     aws.park("runner", needs="node")
-    assert post(CLAIM, token="wrong", body={})[0] == 403
+    assert post(CLAIM, caller=OTHERS["another task"], body={})[0] == 403
     assert aws.resumed == []

@@ -79,7 +79,7 @@ def test_a_version_fills_a_gap_and_never_replaces_the_claims(
 
 
 @pytest.mark.usefixtures("running")
-@pytest.mark.parametrize("token", ["wrong", "the-ticket", "\ud800"])
+@pytest.mark.parametrize("token", ["wrong", "the-events-token-and-more", "\ud800"])
 def test_a_heartbeat_with_a_wrong_token_changes_nothing(aws: Aws, post: Any, token: str) -> None:
     before = aws.row()
     assert report(post, BEAT, token=token) == 403
@@ -134,7 +134,7 @@ def test_a_job_that_ends_is_noted_and_the_runner_left_to_tell_github(aws: Aws, p
 
 
 @pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("token", [None, "", "wrong", "the-ticket"])
+@pytest.mark.parametrize("token", [None, "", "wrong", "the-events-token-and-more"])
 def test_403_for_a_wrong_events_token(aws: Aws, post: Any, token: str | None) -> None:
     assert report(post, {"event": "job_started"}, token=token) == 403
     assert aws.resumed == []

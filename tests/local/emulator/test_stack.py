@@ -8,6 +8,7 @@ import json
 import re
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_apigatewayv2_authorizers as authorizers
 from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_codebuild as codebuild
@@ -33,6 +35,9 @@ from aws_cdk import aws_secretsmanager as secrets
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as sfn
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from tests.local.emulator.harness import Emulator, eventually
 from tests.waiting import PATIENCE_SECONDS
@@ -53,7 +58,8 @@ def handler(event, context):
             "version": event["version"], "path": event["rawPath"], "headers": event["headers"],
             "body": body, "encoded": event["isBase64Encoded"], "query": event["rawQueryString"],
             "parameters": event.get("pathParameters"), "method":
-                event["requestContext"]["http"]["method"]})}
+                event["requestContext"]["http"]["method"],
+            "authorizer": event["requestContext"].get("authorizer")})}
     key = str(event.get("detail-type", event.get("key", "none")))
     boto3.client("dynamodb").put_item(TableName=os.environ["TABLE"], Item={
         "id": {"S": key}, "event": {"S": json.dumps(event)},
@@ -141,6 +147,12 @@ def template() -> dict[str, Any]:
     integration = integrations.HttpLambdaIntegration("Integration", function)
     for path in ("/webhook", "/runners/{id}/claim", "/boom"):
         api.add_routes(path=path, methods=[apigateway.HttpMethod.POST], integration=integration)
+    api.add_routes(
+        path="/signed/{id}",
+        methods=[apigateway.HttpMethod.POST],
+        integration=integration,
+        authorizer=authorizers.HttpIamAuthorizer(),
+    )
     cloudwatch.Alarm(stack, "Alarm", metric=function.metric_errors(), threshold=1,
                      evaluation_periods=1)  # fmt: skip
     logs.MetricFilter(stack, "Filter", log_group=access, metric_namespace="n", metric_name="m",
@@ -438,6 +450,48 @@ class TestHttpApi:
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(url, data=b"{}", timeout=PATIENCE_SECONDS)
         assert error.value.code == 500
+
+    def caller(self, deployed: Stack, *paths: str) -> tuple[str, Credentials]:
+        """A user who may post to these paths of the API: its ARN and keys."""
+        api = deployed.outputs["ApiUrl"].rpartition("/")[2]
+        arns = [f"arn:aws:execute-api:us-east-1:123456789012:{api}/*/POST{path}" for path in paths]
+        name = f"user-{uuid.uuid4().hex[:8]}"
+        iam = deployed.emulator.client("iam")
+        arn = iam.create_user(UserName=name)["User"]["Arn"]
+        allowed = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": arns}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=document)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return arn, Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def signed(
+        self, deployed: Stack, path: str, keys: Credentials, **changed: str
+    ) -> tuple[int, Any]:
+        request = AWSRequest("POST", deployed.outputs["ApiUrl"] + path, data=b"{}")
+        SigV4Auth(keys, "execute-api", "us-east-1").add_auth(request)
+        return deployed.post(path, b"{}", {**dict(request.headers), **changed})
+
+    def test_a_route_with_iams_authorizer_says_who_asks(self, deployed: Stack) -> None:
+        arn, keys = self.caller(deployed, "/signed/*")
+        status, answer = self.signed(deployed, "/signed/x", keys)
+        assert (status, answer["parameters"]) == (201, {"id": "x"})
+        assert answer["authorizer"]["iam"]["userArn"] == arn
+        assert deployed.post("/webhook", b"{}", {})[1]["authorizer"] is None
+
+    def test_who_may_not_invoke_it_is_told_no_more(self, deployed: Stack) -> None:
+        forbidden = (403, {"message": "Forbidden"})
+        _, keys = self.caller(deployed, "/signed/a", "/webhook")
+        stranger = Credentials("AKIAUNKNOWN", "secret")
+        wrong = Credentials(keys.access_key, "another secret")
+        assert self.signed(deployed, "/signed/a", keys)[0] == 201
+        assert self.signed(deployed, "/signed/b", keys) == forbidden
+        assert self.signed(deployed, "/signed/a", wrong) == forbidden
+        assert self.signed(deployed, "/signed/a", stranger) == forbidden
+        late = {"X-Amz-Date": "20260101T000000Z"}
+        assert self.signed(deployed, "/signed/a", keys, **late) == forbidden
+        assert deployed.post("/signed/a", b"{}", {}) == forbidden
+        bearer = {"Authorization": "Bearer abc"}
+        assert deployed.post("/signed/a", b"{}", bearer) == forbidden
 
     def test_unknown_route(self, deployed: Stack) -> None:
         assert deployed.post("/nothing", b"{}", {}) == (404, {"message": "Not Found"})

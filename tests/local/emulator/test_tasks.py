@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,7 +21,7 @@ from cdk_runner_fleet._assets import RUNNER_IMAGE
 from cdk_runner_fleet.local.emulator.launch import runner_launch
 from cdk_runner_fleet.local.emulator.options import Options
 from cdk_runner_fleet.local.emulator.tasks import of_copies
-from tests.local.emulator.harness import Emulator, Events, eventually, unique_sleep
+from tests.local.emulator.harness import ALLOW_ALL, Emulator, Events, eventually, unique_sleep
 
 READY_IMAGE = "ghcr.io/octo-org/runner:1"
 ACCOUNT = "123456789012"
@@ -41,11 +43,14 @@ class Ecs:
         self.events = Events(emulator, {"source": ["aws.ecs"], "detail": {
             "clusterArn": [{"suffix": self.cluster}]}})  # fmt: skip
 
-    def define(self, image: str, *, role: str | None = None, **container: Any) -> str:
+    def define(
+        self, image: str, *, role: str | None = None, task_role: str = "", **container: Any
+    ) -> str:
         family = f"family-{uuid.uuid4().hex[:8]}"
         self.api.register_task_definition(
             family=family,
             **({"executionRoleArn": role} if role else {}),
+            **({"taskRoleArn": task_role} if task_role else {}),
             networkMode="awsvpc",
             requiresCompatibilities=["FARGATE"],
             cpu="256",
@@ -428,6 +433,102 @@ class TestMachineIntegration:
         assert denied["error"] == "ECS.AccessDeniedException"
         assert f"iam:PassRole on resource: {role}" in denied["cause"]
         assert emulator.run(self.machine(ecs), statements=[run, passing])["status"] == "SUCCEEDED"
+
+
+class TestTaskRole:
+    def trusting(self, ecs: Ecs, statement: dict[str, Any]) -> str:
+        trust = {"Effect": "Allow", "Action": "sts:AssumeRole", **statement}
+        name = f"role-{uuid.uuid4().hex[:8]}"
+        made = ecs.emulator.client("iam").create_role(
+            RoleName=name,
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        )
+        return str(made["Role"]["Arn"])
+
+    def run_with(self, ecs: Ecs, role: str, script: str = "exit 0") -> str:
+        family = ecs.define(READY_IMAGE, task_role=role)
+        return str(ecs.run(script, family=family)["tasks"][0]["taskArn"])
+
+    def lent(self, ecs: Ecs, arn: str) -> dict[str, str]:
+        """What such a task's environment says, which it goes on with after this."""
+        said = ecs.log(arn).parent / "said"
+        eventually(said.exists)
+        return dict(line.split("=", 1) for line in said.read_text().splitlines())
+
+    def ask(self, address: str, token: str) -> tuple[int, dict[str, Any]]:
+        request = urllib.request.Request(address, headers={"Authorization": token})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def test_its_session_is_named_after_the_task(self, ecs: Ecs, emulator: Emulator) -> None:
+        role = emulator.role(ALLOW_ALL, service="ecs-tasks")
+        say = "env | grep ^AWS_CONTAINER > saying; mv saying said; "
+        arns = [self.run_with(ecs, role, f"{say} exec {unique_sleep()}") for _ in range(2)]
+        addresses = []
+        for arn in arns:
+            lent = self.lent(ecs, arn)
+            addresses.append(lent["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+            token = lent["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+            status, keys = self.ask(addresses[-1], token)
+            assert (status, keys["RoleArn"]) == (200, role)
+            who = emulator.client(
+                "sts", keys=(keys["AccessKeyId"], keys["SecretAccessKey"], keys["Token"])
+            ).get_caller_identity()["Arn"]
+            name = role.rpartition("/")[2]
+            task_id = arn.rpartition("/")[2]
+            assert who == f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{task_id}"
+        assert self.ask(addresses[0], token)[0] == 403, "the other task's token"
+        assert self.ask(addresses[0], "")[0] == 403
+        for arn in arns:
+            ecs.api.stop_task(cluster=ecs.cluster, task=arn)
+            ecs.stopped(arn)
+        eventually(lambda: self.ask(addresses[1], token)[0] == 403)
+
+    def test_a_task_without_a_role_is_lent_nothing(self, ecs: Ecs) -> None:
+        arn = ecs.run("! env | grep ^AWS_CONTAINER")["tasks"][0]["taskArn"]
+        assert ecs.stopped(arn)["containers"][0]["exitCode"] == 0
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            {"Principal": {"Service": "ec2.amazonaws.com"}},
+            {"Principal": {"AWS": "*"}},
+            {
+                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+                "Condition": {"StringEquals": {"aws:SourceAccount": "210987654321"}},
+            },
+            {
+                "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+                "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:ecs:eu-*:{ACCOUNT}:*"}},
+            },
+        ],
+        ids=["another service", "no service", "another account", "another region"],
+    )
+    def test_a_role_that_does_not_trust_it_is_refused(
+        self, ecs: Ecs, statement: dict[str, Any]
+    ) -> None:
+        role = self.trusting(ecs, statement)
+        with pytest.raises(ClientError) as error:
+            self.run_with(ecs, role)
+        code, message = refused(error)
+        assert code == "ClientException"
+        assert f"ECS was unable to assume the role '{role}'" in message
+
+    def test_a_role_that_trusts_it_for_this_account_and_region(self, ecs: Ecs) -> None:
+        role = self.trusting(
+            ecs,
+            {
+                "Principal": {"Service": ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com"]},
+                "Condition": {
+                    "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                    "ArnLike": {"aws:SourceArn": f"arn:aws:ecs:us-east-1:{ACCOUNT}:*"},
+                },
+            },
+        )
+        assert ecs.stopped(self.run_with(ecs, role))["containers"][0]["exitCode"] == 0
 
 
 def test_the_runner_images_own_launch(tmp_path: Path) -> None:

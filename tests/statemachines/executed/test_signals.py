@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +10,7 @@ import pytest
 
 from tests.waiting import until
 
-from ..rig import Rig
+from ..rig import RUNNER_API_URL, Rig
 from .scenarios import CANNOT_PULL, PARK, no_task_stays
 
 # --- the happy path, and orders of signals --------------------------------------------------
@@ -54,28 +52,32 @@ def test_statuses_are_the_original_ones_in_order(rig: Rig) -> None:
     assert [*seen, life.row()["status"]] == ["STARTING", "WAITING_FOR_JOB", "RUNNING", "OFFLINE"]
 
 
-def test_the_ticket_is_on_the_row_as_a_hash_alone(rig: Rig) -> None:
+def test_a_task_is_told_nothing_that_its_execution_does_not_say_openly(rig: Rig) -> None:
     life = rig.start()
     life.parked("runner")
     row = life.row()
     [task] = rig.ecs.describe_tasks(cluster=rig.cluster, tasks=[row["task_id"]])["tasks"]
     [container] = task["overrides"]["containerOverrides"]
-    variables = {v["name"]: v["value"] for v in container["environment"]}
-    ticket = variables["RUNNER_TICKET"]
-    assert row["ticket_hash"] == hashlib.sha256(ticket.encode()).hexdigest()
-    assert ticket not in json.dumps(row)
+    assert {v["name"]: v["value"] for v in container["environment"]} == {
+        "RUNNER_ID": row["runner_id"],
+        "FLEET_URL": RUNNER_API_URL,
+        "FLEET_REGION": "us-east-1",
+        "RUNNER_LABELS": row["runner_labels"],
+        "RUNNER_CLASS_CAPABILITIES": "",
+    }
     life.fail("runner", "Runner.Terminated")
     life.end()
 
 
-def test_a_second_try_has_a_ticket_and_a_client_token_of_its_own(rig: Rig) -> None:
+def test_the_row_names_the_task_that_may_claim(rig: Rig) -> None:
     life = rig.start()
     life.parked("runner")
     first = life.row()
+    life.write(claimed_at={"N": "1"}, claim_repeated_at={"N": "2"})
     life.fail_again(*CANNOT_PULL)
     second = life.row()
-    assert second["ticket_hash"] != first["ticket_hash"]
-    assert "claimed_at" not in second
+    assert second["task_id"] != first["task_id"]
+    assert {"claimed_at", "claim_repeated_at"}.isdisjoint(second)
     life.succeed("runner", "job", "completion")
     assert life.end()["status"] == "SUCCEEDED"
 
@@ -148,7 +150,7 @@ def test_a_runner_terminated_between_two_waits_does_not_go_on(rig: Rig) -> None:
 HOSTILE = [
     'quote " and \\ backslash',
     "{% $states.context.Execution.Id %}",
-    "$ticket & $uuid()",
+    "$runner_id & $uuid()",
     '"; $x := 1; "',
     "${ClusterArn}",
     "line\nbreak\ttab",
