@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from cdk_runner_fleet.local import guard
 from cdk_runner_fleet.local.emulator.runtime_api import RuntimeApi
 from cdk_runner_fleet.local.fleet import LocalFleet
+from tests.settings import ALONE
 
 from .session_helpers import _command_lines
 
@@ -29,7 +30,7 @@ WORKFLOW = "on: push\njobs: {a: {runs-on: [self-hosted], steps: [{run: 'id > pro
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[LocalFleet]:
-    with LocalFleet(context={"reconcile_minutes": 1440}) as fleet:
+    with LocalFleet(context=ALONE) as fleet:
         yield fleet
 
 
@@ -53,6 +54,7 @@ def doors(fleet: LocalFleet) -> dict[str, tuple[str, str]]:
         "emulated AWS": ("POST", fleet.endpoint_url),
         "emulator's own": ("GET", f"{fleet.endpoint_url}/_fleet/stats"),
         "GitHub": ("GET", f"{fleet.github_url}/repos/octo-org/octo-repo/actions/runners"),
+        "a task's credentials": ("GET", f"{fleet.endpoint_url}/_task/credentials/x"),
         "twin's own": ("POST", f"{fleet.github_url}/_twin/workflows"),
     }
 
