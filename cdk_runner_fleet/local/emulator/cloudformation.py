@@ -101,6 +101,21 @@ def _create_api(
     return api_id, {**attributes, "ApiEndpoint": api_url(endpoint, api_id)}
 
 
+def _create_stage(
+    upstream_create: Any, logical_id: str, props: dict[str, Any], stack_name: str
+) -> tuple[str, dict[str, Any]]:
+    """A stage of an HTTP API, which names no route before there is one.
+
+    https://github.com/aws/serverless-application-model/issues/2479
+    """
+    routes = apigateway._routes.get(props["ApiId"], {}).values()
+    for key in props.get("RouteSettings") or {}:
+        if key not in {route["routeKey"] for route in routes}:
+            raise ValueError(f"Unable to find Route by key {key} within the provided RouteSettings")
+    result: tuple[str, dict[str, Any]] = upstream_create(logical_id, props, stack_name)
+    return result
+
+
 def api_url(endpoint: str, api_id: str) -> str:
     """Where an HTTP API's default stage answers: its paths stand below this URL."""
     return f"{endpoint}/_aws/execute-api/{api_id}"
@@ -224,6 +239,7 @@ def install(endpoint: str) -> None:
         handlers.setdefault(resource_type, _without_effect(service))
     hooks = {
         "AWS::ApiGatewayV2::Api": functools.partial(_create_api, endpoint=endpoint),
+        "AWS::ApiGatewayV2::Stage": _create_stage,
         "AWS::ECS::Cluster": _create_cluster,
         "AWS::SecretsManager::Secret": _create_secret,
         "AWS::SSM::Parameter": _create_parameter,
