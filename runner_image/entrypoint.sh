@@ -60,6 +60,27 @@ find_capabilities() {
   capabilities=${capabilities:-shell}
 }
 
+# What signatures are made of. No key is an argument of a process: printf is bash's own, and sha256sum
+# reads a pipe.
+sha256() { # sha256 BYTES TEXT: of both, the first written as \xNN; sets $digest, hexadecimal
+  digest=$(printf '%b%s' "$1" "$2" | sha256sum)
+  digest=${digest%% *}
+}
+
+hmac() { # hmac KEY TEXT: HMAC-SHA256 (RFC 2104), the key in hexadecimal; sets $digest
+  local i code key=$1 inner="" outer="" escaped=""
+  while [[ ${#key} -lt 128 ]]; do key+=00; done
+  for ((i = 0; i < 128; i += 2)); do
+    printf -v code '\\x%02x' $((16#${key:i:2} ^ 0x36))
+    inner+=$code
+    printf -v code '\\x%02x' $((16#${key:i:2} ^ 0x5c))
+    outer+=$code
+  done
+  sha256 "$inner" "$2"
+  for ((i = 0; i < 64; i += 2)); do escaped+="\\x${digest:i:2}"; done
+  sha256 "$outer$escaped" ""
+}
+
 # Asked of every image before it is pushed: is all there that a job needs at boot?
 smoke() {
   local faults=0 tool file version
@@ -72,6 +93,11 @@ smoke() {
     command -v "$tool" >/dev/null || fault "$tool is not on PATH ($PATH)"
   done
   sudo -n true 2>/dev/null || fault "'sudo -n true' fails: the user needs a NOPASSWD line in /etc/sudoers.d"
+  if command -v sha256sum >/dev/null; then
+    hmac 0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b "Hi There" # RFC 4231, test case 1
+    [[ "$digest" == b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7 ]] ||
+      fault "no claim can be signed here: bash's printf and sha256sum make '$digest' of RFC 4231's first case"
+  fi
   [[ -w "$RUNNER_HOME" ]] || fault "the user cannot write to RUNNER_HOME ($RUNNER_HOME)"
   for file in "$RUNNER_HOME/run.sh" "$RUNNER_HOME/bin/Runner.Listener" "$here/capabilities.sh" \
     "$here/heartbeat.sh" "$here/report_event.sh" "$ACTIONS_RUNNER_HOOK_JOB_STARTED" \
@@ -120,26 +146,7 @@ credentials() {
 
 # Signature Version 4 (IAM user guide, "Create a signed AWS API request"), in bash: not each curl can do
 # it. `--aws-sigv4` is in 7.75, signs the security token and the host's port since 7.87, and was mended
-# often after that. No key is an argument of a process: printf is bash's own, and sha256sum reads a pipe.
-sha256() { # sha256 BYTES TEXT: of both, the first written as \xNN; sets $digest, hexadecimal
-  digest=$(printf '%b%s' "$1" "$2" | sha256sum)
-  digest=${digest%% *}
-}
-
-hmac() { # hmac KEY TEXT: HMAC-SHA256 (RFC 2104), the key in hexadecimal; sets $digest
-  local i code key=$1 inner="" outer="" escaped=""
-  while [[ ${#key} -lt 128 ]]; do key+=00; done
-  for ((i = 0; i < 128; i += 2)); do
-    printf -v code '\\x%02x' $((16#${key:i:2} ^ 0x36))
-    inner+=$code
-    printf -v code '\\x%02x' $((16#${key:i:2} ^ 0x5c))
-    outer+=$code
-  done
-  sha256 "$inner" "$2"
-  for ((i = 0; i < 64; i += 2)); do escaped+="\\x${digest:i:2}"; done
-  sha256 "$outer$escaped" ""
-}
-
+# often after that.
 sign() { # of a POST of $about: sets $signature, the headers that prove who sends it
   local address=${FLEET_URL#*://} now host scope signed request text part code i digest
   host=${address%%/*}

@@ -8,6 +8,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,8 +319,7 @@ def booting(fleet: Fleet) -> Iterator[dict[str, Any]]:
     assert fleet.send("queued", job)[0] == 202
     yield fleet.until(runner_id(job), lambda row: row.get("waiting_for") == "runner")
     fleet.send("completed", job | {"status": "completed", "conclusion": "cancelled"})
-    ended = fleet.status(runner_id(job), "OFFLINE")
-    assert "claimed_at" not in ended
+    fleet.status(runner_id(job), "OFFLINE")
 
 
 def described(fleet: Fleet, booting: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -355,6 +356,49 @@ def test_a_reader_of_all_that_aws_keeps_can_claim_nothing(
         UserName="reader", PolicyName="p", PolicyDocument=document.replace(actions[-1], "s3:Get*")
     )
     assert claim(fleet, path, signed(fleet, path, keys)) == FORBIDDEN
+    assert "claimed_at" not in fleet.row(booting["runner_id"])
+
+
+def lent_to(runner: str) -> Credentials:
+    """The credentials of a runner's task, asked for as its first process would."""
+
+    def environment() -> dict[str, str]:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                said = (folder / "environ").read_bytes().decode(errors="replace")
+                pairs = dict(pair.split("=", 1) for pair in said.split("\0") if "=" in pair)
+                if pairs.get("RUNNER_ID") == runner:
+                    return pairs
+        return {}
+
+    told = until(environment, "the task runs")
+    request = urllib.request.Request(
+        told["AWS_CONTAINER_CREDENTIALS_FULL_URI"],
+        headers={"Authorization": told["AWS_CONTAINER_AUTHORIZATION_TOKEN"]},
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+        keys = json.load(answer)
+    return Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["Token"])
+
+
+def test_the_task_itself_may_claim_and_whoever_does_it_again_spoils_the_registration(
+    fleet: Fleet, booting: dict[str, Any]
+) -> None:
+    """The second is the task whose answer was lost, or somebody with its credentials."""
+    runner = booting["runner_id"]
+    path, keys = f"/runners/{runner}/claim", lent_to(runner)
+    status, granted = claim(fleet, path, signed(fleet, path, keys))
+    assert status == 200
+    assert runner in fleet.registered()
+    assert claim(fleet, path, signed(fleet, path, keys))[0] == 409
+    assert runner not in fleet.registered()
+    row = fleet.row(runner)
+    pages = fleet.local.client("stepfunctions").get_paginator("get_execution_history")
+    history = list(pages.paginate(executionArn=row["execution_arn"]))
+    kept = json.dumps([history, described(fleet, booting), row], default=str)
+    assert booting["task_id"] in kept
+    for secret in (keys.secret_key, keys.token, *granted.values()):
+        assert secret not in kept
 
 
 def test_another_task_of_the_same_role_cannot_claim(fleet: Fleet, booting: dict[str, Any]) -> None:
@@ -375,6 +419,7 @@ def test_another_task_of_the_same_role_cannot_claim(fleet: Fleet, booting: dict[
     task = until(stopped, "the other task ends")
     assert task["containers"][0]["exitCode"] == 1
     assert fleet.invocations("RunnerApi") == asked + 1, "API Gateway knew it as a task"
+    assert "claimed_at" not in fleet.row(booting["runner_id"])
 
 
 def test_the_claim_api_refuses_what_it_does_not_know(fleet: Fleet) -> None:

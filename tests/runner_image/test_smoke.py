@@ -24,7 +24,7 @@ def image(machine: Machine) -> Machine:
     machine.copy_of_the_image()
     (machine.home / "bin").mkdir()
     machine.script(machine.home / "bin" / "Runner.Listener", LISTENER.format("2.338.0"))
-    for tool in ("bash", "tr", "sleep"):
+    for tool in ("bash", "date", "sha256sum", "sleep", "tr"):
         (machine.bin / tool).symlink_to(str(shutil.which(tool)))
     for tool in ("curl", "git", "tar"):
         machine.put(tool, "exit 0")
@@ -68,12 +68,20 @@ def test_what_is_not_declared_is_looked_for(image: Machine) -> None:
 Fault = Callable[[Machine], object]
 
 
+def _another_sha256sum(machine: Machine) -> None:
+    (machine.bin / "sha256sum").unlink()
+    machine.put("sha256sum", "printf '%064d  -' 1")
+
+
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
         (lambda m: (m.bin / "git").unlink(), "git is not on PATH"),
         (lambda m: (m.bin / "curl").unlink(), "curl is not on PATH"),
         (lambda m: (m.bin / "tar").unlink(), "tar is not on PATH"),
+        (lambda m: (m.bin / "date").unlink(), "date is not on PATH"),
+        (lambda m: (m.bin / "sha256sum").unlink(), "sha256sum is not on PATH"),
+        (_another_sha256sum, "no claim can be signed here"),
         (lambda m: m.put("sudo", "exit 1"), "'sudo -n true' fails: the user needs a NOPASSWD line"),
         (lambda m: (m.home / "run.sh").unlink(), "run.sh is missing or not executable"),
         (lambda m: (m.home / "run.sh").chmod(0o644), "run.sh is missing or not executable"),
