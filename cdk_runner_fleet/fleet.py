@@ -32,7 +32,7 @@ from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.github import GitHubApp, served_scope
 from cdk_runner_fleet.values.labels import LabelRules
-from cdk_runner_fleet.values.limits import RunnerLimits
+from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
@@ -110,8 +110,10 @@ class RunnerFleet(Construct):
             once, from its beginning. Default: GitHub cancels or fails it.
         max_runners: Runners of the whole fleet at a time, 1 to 1000; further jobs wait in line.
             Default: 100, which is how many tasks Fargate launches in one burst.
-        max_runners_per_repository: Runners for the jobs of one repository at a time. Default: as
-            many as the fleet may have; whoever has the fewest is next anyway.
+        max_runners_per_repository: Runners for the jobs of one repository at a time. Default: half
+            of ``max_runners`` for an organization or enterprise, so that no repository takes what
+            all others need; as many as the fleet may have for a repository that is served alone, or
+            if ``max_runners`` is known at deployment only.
         daily_budget_usd: Estimated cost of runners on one day, UTC, in US dollars, after which no
             runner is started until the next day. A runner's cost counts when it has ended, so
             those that run when the budget is spent come on top. Default: no budget.
@@ -173,7 +175,11 @@ class RunnerFleet(Construct):
         )
         self.limits = RunnerLimits(
             max_runners=max_runners,
-            max_runners_per_repository=max_runners_per_repository,
+            max_runners_per_repository=(
+                repository_share(max_runners, serving=served)
+                if max_runners_per_repository is None
+                else max_runners_per_repository
+            ),
             daily_budget_usd=daily_budget_usd,
         )
         self.label_rules = LabelRules(

@@ -165,7 +165,7 @@ def at_most_one_runner_a_job_was_needless(evidence: Evidence) -> Iterator[str]:
 
 def no_row_is_live(evidence: Evidence) -> Iterator[str]:
     for name, row in evidence.rows.items():
-        left = {"live", "waiting_labels", "task_token"} & set(row)
+        left = {"live", "place", "waiting_labels", "task_token"} & set(row)
         if left or row["status"] not in ("OFFLINE", "FAILED"):
             yield f"{name} is {row['status']} and has {sorted(left)}: {_said(row)}"
 

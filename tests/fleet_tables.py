@@ -18,7 +18,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "runners": {
         "KeySchema": [_key("runner_id")],
         "AttributeDefinitions": _attributes(
-            runner_id="S", waiting_labels="S", live="S", queued_at="N"
+            runner_id="S", waiting_labels="S", live="S", queued_at="N", place="S"
         ),
         "GlobalSecondaryIndexes": [
             {
@@ -29,9 +29,20 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
             {
                 "IndexName": "live-index",
                 "KeySchema": [_key("live"), _key("queued_at", "RANGE")],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            },
+            {
+                "IndexName": "line-index",
+                "KeySchema": [_key("live"), _key("place", "RANGE")],
                 "Projection": {
                     "ProjectionType": "INCLUDE",
-                    "NonKeyAttributes": ["repository", "class_name", "image_tag", "released_at"],
+                    "NonKeyAttributes": [
+                        "repository",
+                        "class_name",
+                        "image_tag",
+                        "queued_at",
+                        "released_at",
+                    ],
                 },
             },
         ],

@@ -35,6 +35,7 @@ CROWD: Settings = {
         "broken": {"cpu": 256, "memory": 1024},
     },
     "max_runners": 2,
+    "max_runners_per_repository": 2,
     "daily_budget_usd": 1000,
     "reconcile_minutes": BY_HAND,
 }

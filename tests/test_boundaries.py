@@ -522,4 +522,4 @@ def _imports_of(path: Path, module: str) -> Iterator[str]:
 
 def test_an_index_has_what_is_read_of_it_and_no_more() -> None:
     fields = {field.name for field in dataclasses.fields(Waiting)}
-    assert fields == {"runner_id", "queued_at", *registry.LIVE_ATTRIBUTES}
+    assert fields == {"runner_id", "place", *registry.LINE_ATTRIBUTES}

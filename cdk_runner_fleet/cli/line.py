@@ -77,7 +77,7 @@ def _pages(deployment: Deployment, **asked: str) -> Iterator[dict[str, Any]]:
         .get_paginator("query")
         .paginate(
             TableName=deployment.runner_table,
-            IndexName="live-index",
+            IndexName="line-index",
             KeyConditionExpression="live = :in_line",
             ExpressionAttributeValues={":in_line": {"S": "in_line"}},
             **asked,

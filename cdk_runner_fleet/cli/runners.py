@@ -158,7 +158,7 @@ def _leave_line(deployment: Deployment, row: Row) -> bool:
             Key={"runner_id": {"S": row["runner_id"]}},
             UpdateExpression="SET #status = :failed, #error = :error, cause = :cause,"
             " ended_at = :now, cost_usd = :nothing"
-            " REMOVE live, waiting_for, waiting_reason, start_input",
+            " REMOVE live, place, waiting_for, waiting_reason, start_input",
             ConditionExpression="waiting_for = :turn",
             ExpressionAttributeNames={"#status": "status", "#error": "error"},
             ExpressionAttributeValues={

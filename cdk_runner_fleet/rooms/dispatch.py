@@ -17,6 +17,7 @@ from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.registry import (
+    LINE_INDEX,
     LIVE_INDEX,
     ROW_LIFETIME,
     WAITING_INDEX,
@@ -132,7 +133,7 @@ class EventDispatch(Construct):
             "dynamodb:Query",
             resources=[
                 f"{registry.runner_table.table_arn}/index/{index}"
-                for index in (WAITING_INDEX, LIVE_INDEX)
+                for index in (WAITING_INDEX, LIVE_INDEX, LINE_INDEX)
             ],
         )
         function.allow(

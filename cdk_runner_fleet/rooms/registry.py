@@ -12,8 +12,12 @@ WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
 """Sparse index of the runners that are in line or started, the oldest job first."""
 
-LIVE_ATTRIBUTES = ("repository", "class_name", "image_tag", "released_at")
-"""What it has of them besides: what decides whose turn is next, and no job's life changes."""
+LINE_INDEX = "line-index"
+"""Sparse index of the runners in line, by their places: by repository, then the oldest job first.
+So a look at the line finds each repository, however many of one are before it."""
+
+LINE_ATTRIBUTES = ("repository", "class_name", "image_tag", "queued_at", "released_at")
+"""What it has of them besides: what decides whose turn is next."""
 
 ROW_LIFETIME = Duration.days(30)
 """How long a row stays after its runner was started: no job lasts longer than five days."""
@@ -49,8 +53,14 @@ class RunnerRegistry(Construct):
                     sort_key=dynamodb.Attribute(
                         name="queued_at", type=dynamodb.AttributeType.NUMBER
                     ),
+                    projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+                ),
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=LINE_INDEX,
+                    partition_key=_string("live"),
+                    sort_key=_string("place"),
                     projection_type=dynamodb.ProjectionType.INCLUDE,
-                    non_key_attributes=list(LIVE_ATTRIBUTES),
+                    non_key_attributes=list(LINE_ATTRIBUTES),
                 ),
             ],
             point_in_time_recovery_specification=recovery,

@@ -44,6 +44,25 @@ class RunnerLimits:
         }
 
 
+def repository_share(max_runners: int, *, serving: str) -> int | None:
+    """Return how many runners one repository may have where nobody says: half of the fleet's.
+
+    So whoever may push to one repository never takes more than half of what an organization has. A
+    repository that is served alone shares with nobody, and a number that is known at deployment
+    only cannot be halved.
+
+    Args:
+        max_runners: Runners of the whole fleet at a time.
+        serving: What is served, as the REST API's paths name it.
+
+    Returns:
+        The share, at least 1; None for no limit.
+    """
+    if serving.startswith("repos/") or Token.is_unresolved(max_runners):
+        return None
+    return max(1, max_runners // 2)
+
+
 def _check_runners(name: str, value: int) -> None:
     if Token.is_unresolved(value):
         return

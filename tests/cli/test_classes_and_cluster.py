@@ -146,9 +146,8 @@ def test_cluster_status_tells_the_turns_and_the_budget(
         }
     )
     for number in range(1, 5):
-        put_runner(
-            f"fleet-{number}-1", live="started" if number < 3 else "in_line", queued_at=number
-        )
+        state = {"live": "started"} if number < 3 else {"live": "in_line", "place": f"{number}"}
+        put_runner(f"fleet-{number}-1", **state, queued_at=number)
     stdout = run("cluster", "status").stdout
     assert "turns: 2 of 100 in use, 2 jobs in line" in stdout
     assert f"budget: {spent} of 5.00 USD spent today, UTC" in stdout

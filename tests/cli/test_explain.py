@@ -103,7 +103,7 @@ def test_a_job_whose_own_runner_is_in_line_runs_on_anothers(
 
 
 def test_a_job_in_line_says_why_it_waits_now(run: Run, fleet: str, functions: Lambda) -> None:
-    in_line = {"status": "STARTING", "live": "in_line", "waiting_for": "turn", "queued_at": 5}
+    in_line = {"status": "STARTING", "live": "in_line", "waiting_for": "turn", "place": "5"}
     joined = "other jobs wait before it"
     put_runner("fleet-456-1", job_id=456, repository="o/r", waiting_reason=joined, **in_line)
     full = "class small has 4 of at most 4 runners"

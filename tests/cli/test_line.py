@@ -19,10 +19,12 @@ def test_the_repository_with_the_fewest_runners_is_next(fleet: str) -> None:
         put_runner(
             f"fleet-{number}-1",
             live="in_line",
+            place=f"{number}",
             queued_at=number,
             repository=f"octo-org/{repository}",
         )
-    put_runner("fleet-6-1", live="in_line", queued_at=0, repository="octo-org/idle", released_at=1)
+    released = {"live": "in_line", "place": "6", "queued_at": 0, "released_at": 1}
+    put_runner("fleet-6-1", repository="octo-org/idle", **released)
     found = places(Deployment(stack=fleet))
     assert sorted(found, key=found.__getitem__) == [
         "fleet-3-1",

@@ -185,6 +185,7 @@ def test_terminate_of_an_unknown_runner_makes_no_row(run: Run, fleet: str) -> No
 IN_LINE = {
     "status": "STARTING",
     "live": "in_line",
+    "place": "abcdefgh/0000000005/fleet-1-1",
     "queued_at": 5,
     "waiting_for": "turn",
     "waiting_reason": "the fleet has 100 of at most 100 runners",
@@ -254,7 +255,7 @@ def test_terminate_ends_a_runner_in_line_itself(run: Run, fleet: str) -> None:
     row = get_runner("fleet-1-1")
     assert (row["status"], row["error"], row["cost_usd"]) == ("FAILED", "Runner.Terminated", 0)
     assert row["ended_at"] >= row["released_at"]
-    assert not {"live", "waiting_for", "waiting_reason", "start_input"} & set(row)
+    assert not {"live", "place", "waiting_for", "waiting_reason", "start_input"} & set(row)
 
 
 PARKED = {

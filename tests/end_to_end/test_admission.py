@@ -95,7 +95,9 @@ class Crowd:
         """Who is in line, in the order in which `runner-fleet explain` counts them."""
         table = self.fleet.local.outputs["RunnerTableName"]
         records = RunnerRecords(dynamodb=self.fleet.local.client("dynamodb"), table=table)
-        line = Line.of_turns(records.in_line(most=100), plain_row(self._ledger.get("turns")))
+        line = Line.of_turns(
+            records.in_line(after="", most=100), plain_row(self._ledger.get("turns"))
+        )
         return [one.runner_id for one in line.first(100)]
 
     @cached_property

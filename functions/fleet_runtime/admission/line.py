@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 _REPOSITORY = "repository:"
 _LAST = "last:"
+_BEHIND = "0"
+"""The character after the slash in a place."""
 
 
 class Candidate(Protocol):
@@ -29,7 +31,16 @@ class Candidate(Protocol):
         """When that job was queued, epoch seconds."""
 
 
+class InLine(Protocol):
+    """A runner in line, as far as it is known where to read on behind it."""
+
+    @property
+    def place(self) -> str:
+        """Its place in the order of the index, of ``place_of``."""
+
+
 Member = TypeVar("Member", bound=Candidate)
+Queued = TypeVar("Queued", bound=InLine)
 
 
 class Line(Generic[Member]):
@@ -112,6 +123,35 @@ class Line(Generic[Member]):
         while runner := self.next():
             self.started(runner)
             yield runner
+
+
+def place_of(repository: str, *, queued_at: int, runner_id: str) -> str:
+    """Where the index of those in line has a runner: by repository, then the oldest job first."""
+    return f"{repository_key(repository)}/{queued_at:010d}/{runner_id}"
+
+
+def heads(read: Callable[[str], Sequence[Queued]], *, most: int) -> list[Queued]:
+    """Read of each repository those in line with the oldest jobs, however many there are in all.
+
+    Where a repository has more, what it has besides is not read: the next page begins behind it.
+
+    Args:
+        read: Reads a page of the index, up to ``most``, from behind a place on.
+        most: How many of one repository.
+    """
+    found: list[Queued] = []
+    read_of: Counter[str] = Counter()
+    page = read("")
+    while page:
+        for one in page:
+            key, _, _ = one.place.partition("/")
+            read_of[key] += 1
+            if read_of[key] <= most:
+                found.append(one)
+        if len(page) < most:
+            break
+        page = read(f"{key}{_BEHIND}" if read_of[key] >= most else page[-1].place)
+    return found
 
 
 def repository_key(repository: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fleet_runtime.admission.admission import Admission
 from fleet_runtime.admission.breaker import Breaker
-from fleet_runtime.admission.line import Line
+from fleet_runtime.admission.line import Line, heads, place_of
 from fleet_runtime.admission.turns import Applicant, NotYet, Turn
 from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.items import Value
@@ -17,8 +17,9 @@ from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.rows import Runner, RunnerRecords, Waiting
 
-_MOST_READ = 5000
-"""Rows in line that one look reads: some ten pages of the index, a second or two."""
+_MOST_READ = 1000
+"""Rows in line that one look reads of one repository: ten times what it may start. They are a page
+of the index, some 25 read units."""
 _MOST_STARTS = 100
 """Runners that one look starts: a few seconds of a function's thirty. Each end looks again."""
 
@@ -121,7 +122,9 @@ class Starts:
         if newcomer and closed:
             # nobody can start: whoever gives a turn back looks at the whole line
             return ()
-        in_line = self.records.in_line(most=_MOST_READ)
+        in_line = heads(
+            lambda after: self.records.in_line(after=after, most=_MOST_READ), most=_MOST_READ
+        )
         waiting = [runner for runner in in_line if not self._end_released(runner)]
         if newcomer and all(newcomer.runner_id != one.runner_id for one in waiting):
             waiting.append(Waiting.of_row(newcomer))
@@ -196,6 +199,11 @@ class Starts:
         now = self.records.now
         values: dict[str, Value] = {
             **{name: document[name] for name in _COPIED if name in document},
+            "place": place_of(
+                document["repository"],
+                queued_at=document["queued_at"],
+                runner_id=document["runner_id"],
+            ),
             "timestamp": now,
             "in_line_at": now,
             "job_status": "queued",

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from fleet_runtime.admission.line import repository_key
 from fleet_runtime.admission.turns import (
@@ -36,7 +37,10 @@ LINE_REST_SECONDS = 60
 
 _DAY_SECONDS = 86400
 _MOST_REMOVED = 300  # of a dozen characters each at most: an expression has room for 4 KB
-_MOST_ZEROS = 100
+_MOST_STRUCK = 100
+_MOST_LAST = 40
+"""Repositories whose last turns are remembered while somebody is always in line: as many as have a
+place on the entry, of which each further kilobyte is two units more a job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,14 +253,21 @@ class TurnsEntry:
         days = [SPENT + day for day in turns.spent_usd if day < yesterday]
         if days or self._done:
             self._write(remove=days)
-        zeros = [scope for scope, count in turns.counts.items() if count == 0][:_MOST_ZEROS]
-        if zeros:
-            names = {f"#zero{number}": scope for number, scope in enumerate(zeros)}
+        zeros = {scope: 0 for scope, count in turns.counts.items() if count == 0}
+        # no turn that anybody remembers is the longest ago: so is one before all of the others
+        long_ago = sorted(turns.last_given.items(), key=lambda last: last[1])[:-_MOST_LAST]
+        for forgotten in (zeros, {LAST + key: last for key, last in long_ago}):
+            self._strike(dict(islice(forgotten.items(), _MOST_STRUCK)))
+
+    def _strike(self, values: Mapping[str, int]) -> None:
+        """Strike attributes, unless one of them has another value by now."""
+        if values:
+            names = {f"#struck{number}": name for number, name in enumerate(values)}
             self._write(
-                condition=" AND ".join(f"{name} = :zero" for name in names),
+                condition=" AND ".join(f"{name} = {name.replace('#', ':')}" for name in names),
                 names=names,
-                values={":zero": 0},
-                remove=zeros,
+                values={name.replace("#", ":"): values[names[name]] for name in names},
+                remove=tuple(values),
             )
 
     def _write(

@@ -76,7 +76,13 @@ class Table:
         return self._pages(self._dynamodb.scan, self._request({"ConsistentRead": True}))
 
     def query(
-        self, index: str, *, attribute: str, value: Value, most: int | None = None
+        self,
+        index: str,
+        *,
+        attribute: str,
+        value: Value,
+        after: Mapping[str, Value] | None = None,
+        most: int | None = None,
     ) -> Iterator[Item]:
         """Read the rows of an index in which an attribute has a value. An index may lag behind.
 
@@ -84,12 +90,14 @@ class Table:
             index: The index.
             attribute: Its partition key.
             value: What that is.
+            after: Its sort key, and behind what value of that to begin. Default: at the first.
             most: How many rows to read at most. Default: all.
         """
-        asked = {"IndexName": index, "KeyConditionExpression": f"#{attribute} = :value"}
-        return self._pages(
-            self._dynamodb.query, self._request(asked, values={":value": value}), most=most
-        )
+        conditions = [f"#{attribute} = :value", *(f"#{name} > :{name}" for name in after or {})]
+        asked = {"IndexName": index, "KeyConditionExpression": " AND ".join(conditions)}
+        behind = {f":{name}": first for name, first in (after or {}).items()}
+        request = self._request(asked, values={":value": value, **behind})
+        return self._pages(self._dynamodb.query, request, most=most)
 
     def put(
         self,

@@ -11,6 +11,7 @@ from fleet_runtime.job.runner_name import followed, heartbeat_key
 
 WAITING_INDEX = "waiting-index"
 LIVE_INDEX = "live-index"
+LINE_INDEX = "line-index"
 
 IN_LINE = "in_line"
 STARTED = "started"
@@ -60,6 +61,7 @@ class Runner:
     runner_id: str
     status: str
     live: str
+    place: str
     repository: str
     class_name: str
     image_tag: str
@@ -108,6 +110,7 @@ class Runner:
             runner_id=text(item, "runner_id"),
             status=text(item, "status"),
             live=text(item, "live"),
+            place=text(item, "place"),
             repository=text(item, "repository"),
             class_name=text(item, "class_name"),
             image_tag=text(item, "image_tag"),
@@ -206,9 +209,10 @@ class Runner:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A runner in line, as far as ``LIVE_INDEX`` has it: whose turn is next needs no more."""
+    """A runner in line, as far as ``LINE_INDEX`` has it: whose turn is next needs no more."""
 
     runner_id: str
+    place: str
     repository: str
     class_name: str
     image_tag: str
@@ -220,6 +224,7 @@ class Waiting:
         """Read an entry of the index."""
         return cls(
             runner_id=text(item, "runner_id"),
+            place=text(item, "place"),
             repository=text(item, "repository"),
             class_name=text(item, "class_name"),
             image_tag=text(item, "image_tag"),
@@ -232,6 +237,7 @@ class Waiting:
         """The same of a row, which the index may not have yet."""
         return cls(
             runner_id=runner.runner_id,
+            place=runner.place,
             repository=runner.repository,
             class_name=runner.class_name,
             image_tag=runner.image_tag,
@@ -279,13 +285,18 @@ class RunnerRecords(Records):
         rows = self._table.query(WAITING_INDEX, attribute="waiting_labels", value=waiting_labels)
         return (text(item, "runner_id") for item in rows)
 
-    def in_line(self, *, most: int) -> Sequence[Waiting]:
-        """List runners in line, those with the oldest job first, as the index has them.
+    def in_line(self, *, after: str, most: int) -> Sequence[Waiting]:
+        """List runners in line by their places, as the index has them.
 
         Args:
+            after: The place to begin behind; empty for the first.
             most: How many to read at most.
         """
-        rows = self._table.query(LIVE_INDEX, attribute="live", value=IN_LINE, most=most)
+        # a place is never empty, and no sort key may be compared with nothing
+        behind = {"place": after} if after else None
+        rows = self._table.query(
+            LINE_INDEX, attribute="live", value=IN_LINE, after=behind, most=most
+        )
         return [Waiting.from_item(item) for item in rows]
 
     def live(self, *, most: int) -> Sequence[Runner]:
@@ -347,7 +358,7 @@ class RunnerRecords(Records):
         return self.update(
             runner_id,
             values={"ended_at": self.now, "cost_usd": 0, **values},
-            remove=("live", "waiting_for", "waiting_reason", "start_input"),
+            remove=("live", "place", "waiting_for", "waiting_reason", "start_input"),
             condition="waiting_for = :turn",
             operands={":turn": TURN},
         )

@@ -59,6 +59,17 @@ def test_limits_may_be_parameters_of_the_stack(parameters: Template) -> None:
     assert given["DAILY_BUDGET_USD"] == {"Ref": "Usd"}
 
 
+@pytest.mark.parametrize(("said", "kept"), [(None, 5), (10, 10)])
+def test_no_repository_of_an_organization_takes_all_runners_unless_it_may(
+    said: int | None, kept: int
+) -> None:
+    stack = cdk.Stack(cdk.App(), "Stack")
+    fleet = RunnerFleet(
+        stack, "Fleet", github_org="o", max_runners=10, max_runners_per_repository=said
+    )
+    assert fleet.limits.max_runners_per_repository == kept
+
+
 @pytest.mark.parametrize("handler", STARTING)
 def test_those_who_see_a_runner_end_note_that_its_image_was_used(
     handler: str, minimal: Template

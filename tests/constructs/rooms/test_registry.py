@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cdk_runner_fleet.rooms.registry import LIVE_INDEX, WAITING_INDEX
+from cdk_runner_fleet.rooms.registry import LINE_INDEX, LIVE_INDEX, WAITING_INDEX
 from tests.fleet_tables import TABLES
 
 from ..templates import Template, of_type
@@ -23,9 +23,13 @@ def table(template: Template, key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("index", "keys"),
-    [(WAITING_INDEX, ["waiting_labels"]), (LIVE_INDEX, ["live", "queued_at"])],
+    [
+        (WAITING_INDEX, ["waiting_labels"]),
+        (LIVE_INDEX, ["live", "queued_at"]),
+        (LINE_INDEX, ["live", "place"]),
+    ],
 )
-def test_runners_are_found_by_what_they_wait_for_and_by_their_age(
+def test_runners_are_found_by_what_they_wait_for_by_their_age_and_by_their_place(
     index: str, keys: list[str], minimal: Template
 ) -> None:
     indexes = {
@@ -35,13 +39,14 @@ def test_runners_are_found_by_what_they_wait_for_and_by_their_age(
     assert indexes[index] == keys
 
 
-def test_the_index_of_those_who_wait_is_written_when_one_comes_or_goes_alone(
-    minimal: Template,
+@pytest.mark.parametrize("index", [WAITING_INDEX, LIVE_INDEX])
+def test_an_index_of_those_who_are_there_is_written_when_one_comes_or_goes_alone(
+    index: str, minimal: Template
 ) -> None:
     [projection] = [
         each["Projection"]
         for each in table(minimal, "runner_id")["GlobalSecondaryIndexes"]
-        if each["IndexName"] == WAITING_INDEX
+        if each["IndexName"] == index
     ]
     assert projection == {"ProjectionType": "KEYS_ONLY"}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aws_cdk import Token
 
-from cdk_runner_fleet.values.limits import RunnerLimits
+from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,19 @@ def test_no_limit_is_no_text() -> None:
         "MAX_RUNNERS_PER_REPOSITORY": "",
         "DAILY_BUDGET_USD": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("serving", "most", "share"),
+    [
+        ("orgs/o", 100, 50),
+        ("enterprises/e", 5, 2),
+        ("orgs/o", 1, 1),
+        ("repos/o/r", 100, None),
+        ("orgs/o", Token.as_number({"Ref": "Most"}), None),
+    ],
+)
+def test_where_nobody_says_one_repository_has_half_of_what_several_share(
+    serving: str, most: int, share: int | None
+) -> None:
+    assert repository_share(most, serving=serving) == share

@@ -171,7 +171,7 @@ class Fleet:
         turns = plain_row(
             self.dynamodb.get_item(TableName="ledger", Key={"entry": {"S": "turns"}})["Item"]
         )
-        line = Line.of_turns(self.records.in_line(most=1000), turns)
+        line = Line.of_turns(self.records.in_line(after="", most=1000), turns)
         return [waiting.runner_id for waiting in line.first(1000)]
 
     @property

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from fleet_runtime.admission.line import Line, repository_key
+from dataclasses import dataclass
+from itertools import groupby
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet_runtime.admission.line import Line, heads, place_of, repository_key
 from fleet_runtime.runner.rows import Runner
 
 
@@ -19,3 +25,30 @@ def test_fair_order_counts_those_who_got_their_turn() -> None:
     # two catches up; with as many each, it is the turn of whose last one is longer ago
     in_order = [each.runner_id for each in line.first(10)]
     assert in_order == ["7", "8", "1", "9", "2", "4"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    place: str
+
+
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 4))
+def test_a_look_finds_the_oldest_of_each_repository(lengths: list[int], most: int) -> None:
+    line = sorted(
+        place_of(f"octo-org/{name}", queued_at=number // 2, runner_id=f"fleet-{number}-1")
+        for name, length in enumerate(lengths)
+        for number in range(length)
+    )
+    pages: list[str] = []
+
+    def read(after: str) -> list[Placed]:
+        pages.append(after)
+        return [Placed(place) for place in line if place > after][:most]
+
+    wanted = [
+        place
+        for _, places in groupby(line, key=lambda place: place.partition("/")[0])
+        for place in list(places)[:most]
+    ]
+    assert [one.place for one in heads(read, most=most)] == wanted
+    assert len(pages) <= 2 * len(lengths) + 1, "what else a repository has is not read"

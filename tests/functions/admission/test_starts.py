@@ -122,7 +122,7 @@ def test_the_line_is_not_read_for_those_who_join_while_nobody_can_start(
 ) -> None:
     one = fleet(1)
     one.queue(1)
-    monkeypatch.setattr(one.records, "in_line", lambda most: pytest.fail("it was read"))
+    monkeypatch.setattr(one.records, "in_line", lambda **_: pytest.fail("it was read"))
     assert isinstance(one.queue(2), InLine)
 
 
@@ -150,10 +150,10 @@ def test_an_index_that_lags_behind_starts_nobody_who_has_left(
     one = fleet(1)
     one.queue(1)
     one.queue(2)
-    stale = one.records.in_line(most=10)
+    stale = one.records.in_line(after="", most=10)
     assert [runner.runner_id for runner in stale] == ["fleet-2-1"]
     one.records.leave_line("fleet-2-1", values={"status": "OFFLINE"})
-    monkeypatch.setattr(one.records, "in_line", lambda most: stale[:most])
+    monkeypatch.setattr(one.records, "in_line", lambda after, most: stale[:most])
     one.end(1)
     assert len(one.aws.sfn.named("StartExecution")) == 1
     assert one.holders == []
@@ -173,7 +173,7 @@ def test_one_released_in_line_whose_end_was_not_written_is_ended_by_the_next_loo
     row = one.row(2)
     assert (row["status"], row["ended_at"], row["cost_usd"]) == ("OFFLINE", NOON, 0)
     assert row["end_reason"] == "the runner was not wanted any more"
-    assert not {"live", "waiting_for", "start_input"} & set(row)
+    assert not {"live", "place", "waiting_for", "start_input"} & set(row)
     assert one.places == ["fleet-3-1"]
 
 
@@ -251,6 +251,25 @@ def test_a_long_line_is_read_to_its_end_for_other_repositories(fleet: Make) -> N
         one.starts._join_line(document, reason="full")
     one.starts._join_line(one.input(999, repository="octo-org/two"), reason="full")
     assert one.starts.next_in_line() == ("fleet-999-1",)
+
+
+def test_a_long_line_of_one_repository_keeps_no_other_from_its_turn(
+    fleet: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_runtime.admission.starts._MOST_READ", 5)
+    one = fleet(2)
+    for number in (1, 2):
+        one.queue(number)
+    for number in range(3, 33):
+        one.starts._join_line(one.input(number), reason="full")
+    for number, repository in ((40, "octo-org/two"), (41, "octo-org/three")):
+        one.starts._join_line(one.input(number, repository=repository), reason="full")
+    assert one.starts.next_in_line() == ()
+    order = []
+    for _ in range(4):
+        one.end(int(one.running[0].split("-")[1]))
+        order.append(one.running[-1])
+    assert order == ["fleet-40-1", "fleet-3-1", "fleet-41-1", "fleet-4-1"]
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "ABORTED"])

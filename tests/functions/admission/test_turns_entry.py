@@ -219,6 +219,14 @@ def test_what_is_over_is_struck(turns: Turns) -> None:
     assert turns.read().spent_usd == {"2026-11-21": 0.5}
 
 
+def test_last_turns_of_many_repositories_are_forgotten_but_for_the_latest(turns: Turns) -> None:
+    last = {f"last:{number:08d}": number for number in range(1, 61)}
+    turns.ledger.create("turns", {**last, "given": 60, "line": "fleet-9-1"})
+    turns.entry.sweep()
+    assert sorted(turns.read().last_given.values()) == list(range(21, 61))
+    assert turns.read().given == 60
+
+
 def test_a_turn_that_is_being_given_back_is_nobodys_again(turns: Turns) -> None:
     take(turns.entry)
     slow = turns.worker()

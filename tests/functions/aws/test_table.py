@@ -154,14 +154,15 @@ def test_an_index_is_read_up_to_as_many_rows_as_are_asked_for(aws: Aws) -> None:
     ballast = "x" * 390_000
     for at in range(7):
         # of what the index projects
-        runners.create(f"r{at}", {"live": "yes", "queued_at": at, "class_name": ballast})
-    runners.create("other", {"live": "no", "queued_at": 0})
+        runners.create(f"r{at}", {"live": "yes", "place": f"{at}", "class_name": ballast})
+    runners.create("other", {"live": "no", "place": "0"})
 
-    def found(most: int | None) -> list[str]:
-        rows = runners.query("live-index", attribute="live", value="yes", most=most)
+    def found(most: int | None, **behind: str) -> list[str]:
+        rows = runners.query("line-index", attribute="live", value="yes", after=behind, most=most)
         return [text(row, "runner_id") for row in rows]
 
     assert found(None) == [f"r{at}" for at in range(7)]
+    assert found(3, place="1") == ["r2", "r3", "r4"]
     assert found(5) == [f"r{at}" for at in range(5)], "beyond the first page"
     assert found(9) == [f"r{at}" for at in range(7)]
 
