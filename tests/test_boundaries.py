@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -24,7 +25,7 @@ from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEM
 from fleet_runtime import environment, observability
 from fleet_runtime.admission.turns_entry import SETTLED_SECONDS
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
-from fleet_runtime.job.image_reference import ImagePolicy
+from fleet_runtime.job.image_policy import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.offer import Offer, execution_input
@@ -47,6 +48,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_function": {"_assets", "_logs", "_nag", "_name"},
     # what the constructs are told
     "values.ecr": set(),
+    "values.image_reference": {"_runtime"},
     "values.types": set(),
     "values.github": {"values.types"},
     "values.labels": {"values.types"},
@@ -61,7 +63,14 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.bus": {"_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
-    "rooms.runner_image": {"_logs", "_nag", "rooms.recipe", "values.ecr", "values.types"},
+    "rooms.runner_image": {
+        "_logs",
+        "_nag",
+        "rooms.recipe",
+        "values.ecr",
+        "values.image_reference",
+        "values.types",
+    },
     "rooms.cluster": {"_logs", "_nag", "_name", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {
@@ -334,6 +343,17 @@ def test_the_pure_modules_need_the_standard_library_alone() -> None:
             roots = {each.split(".")[0] for each in imports(module)}
             impure = {"boto3", "botocore", "aws_lambda_powertools", "urllib3", "http", "socket"}
             assert not roots & impure, module
+
+
+def test_what_the_package_runs_of_the_functions_imports_none_of_them() -> None:
+    """It is run where it lies, where they are on no path."""
+    named = re.compile(r'runtime\("([a-z_/]+)"\)')
+    names = {name for path in sources(PACKAGE) for name in named.findall(path.read_text())}
+    assert {"job/runner_name", "job/image_reference"} <= names
+    for name in names:
+        assert {each.split(".")[0] for each in imports(RUNTIME / f"{name}.py")} <= (
+            sys.stdlib_module_names
+        ), name
 
 
 def test_the_environment_is_read_in_one_place() -> None:

@@ -90,7 +90,6 @@ class ImageService(Construct):
         ready = self._cluster.task_definitions if image.image_uri else {}
         return {
             **self._default,
-            "ALLOWED_IMAGES": json.dumps(image.allowed_bases),
             "IMAGE_BUILDING": "on" if image.is_built else "off",
             "DEFAULT_TASK_DEFINITIONS": json.dumps({name: one.ref for name, one in ready.items()}),
             "IMAGE_CAPABILITIES": json.dumps(image.capabilities),
@@ -104,6 +103,7 @@ class ImageService(Construct):
             "DEFAULT_IMAGE_BASE": self._image.base_image,
             "RUNNER_IMAGE_TAG": self._image.name,
             "IMAGE_RECIPE": self._image.recipe,
+            "ALLOWED_IMAGES": json.dumps(self._image.allowed_bases),
         }
 
     @property

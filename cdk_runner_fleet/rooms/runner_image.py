@@ -16,7 +16,8 @@ from constructs import Construct
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
 from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
-from cdk_runner_fleet.values.ecr import repository_arn
+from cdk_runner_fleet.values.ecr import repository_arn, shown_form
+from cdk_runner_fleet.values.image_reference import glob_fault, has_registry
 from cdk_runner_fleet.values.types import check_types
 
 _OFFICIAL = "public.ecr.aws/docker/library"
@@ -33,26 +34,13 @@ _TOLD_BUILDS = ("BASE_IMAGE", "IMAGE_TAG", "RUNNER_SHA256", "RUNNER_VERSION")
 _CACHE_PREFIX = "cache."
 """What the tags of build caches begin with (build_image.sh); no tag of an image has a dot."""
 
-# https://github.com/distribution/reference, with a registry: `node:24` would be looked for on
-# Docker Hub, which refuses builds beyond its limit on pulls
-_REFERENCE = re.compile(
-    r"(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+)(:\d{1,5})?"
-    r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+"
-    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
 # what ECS pulls needs no registry, but nothing of Docker's own images, which have no slash, is a
 # runner; and a host alone is no image
 _READY = re.compile(
-    r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:\d{1,5})?/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+    r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
     r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
 )
-# a glob over such references: with the registry, unless its first part is left open
-_GLOB = re.compile(
-    r"[*?\[].*|(localhost|[a-z0-9-]+(\.[a-z0-9-]*)+|[a-z0-9-]+(?=:\d+/))(:\d{1,5})?[/*?\[].*"
-)
-_ELSEWHERE = re.compile(r"(index\.|registry-1\.)?docker\.io/library/.*")
-"""What is only found under another name: official images come from AWS's mirror."""
 # readable part of an image's name: the rules of a tag, with room for the digest behind it
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
 _CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
@@ -85,10 +73,11 @@ class RunnerImage(Construct):
         apt_packages: Debian packages to install as well. Default: what the variant has.
         pip_packages: Python packages to install as well. Default: what the variant has.
         allowed_bases: Globs of the bases that jobs may choose with ``image:``, matched against the
-            full reference, as in ``public.ecr.aws/docker/library/python:*``. Default: everything
-            on ``public.ecr.aws`` (Docker's official images are taken from its mirror there) and
-            the account's own ECR in this region. A glob that names another account's ECR, or
-            another region's, lets builds pull from there.
+            full reference, as in ``public.ecr.aws/docker/library/python:*``. ``*`` stands behind
+            a slash or in a tag; a glob with a tag allows no digest unless it has an ``@`` too.
+            Default: Docker's official images, ``public.ecr.aws/docker/library/*``. A glob that
+            names a private ECR, be it the account's own, lets builds pull from there, and nothing
+            else does: whoever may name a base reads all that is in it.
         jobs_may_choose: Whether jobs may name a base (``image:<base>``) and have an image built
             on it, by the same recipe. Default: they may.
         repository: Existing ECR repository that built images are pushed to, of any account and
@@ -172,8 +161,9 @@ class RunnerImage(Construct):
         self.capabilities = [capability.lower() for capability in capabilities]
         self.max_concurrent_builds = max_concurrent_builds
         self.allowed_bases = _allowed_bases(allowed_bases) if jobs_may_choose else []
-        bases = map(repository_arn, (*self.allowed_bases, self.base_image))
-        self._arns_of_bases = list(dict.fromkeys(filter(None, bases)))
+        bases = (*self.allowed_bases, self.base_image) if builds else ()
+        self._arns_of_bases = list(dict.fromkeys(filter(None, map(repository_arn, bases))))
+        _warn_of_unknown_bases(self, bases)
         self.detected_capabilities = (
             list(VARIANTS[variant])
             # no image has more of what is detected than a full one
@@ -325,9 +315,6 @@ class RunnerImage(Construct):
         repository.grant_pull_push(project)
         _allow(project, "ecr:DescribeImages", resource=repository.repository_arn)
         stack = Stack.of(self)
-        own_repositories = stack.format_arn(service="ecr", resource="repository", resource_name="*")
-        # bases from the account's own repositories are allowed unless allowed_bases says otherwise
-        _allow(project, *_PULLING, resource=own_repositories)
         for arn in self._arns_of_bases:
             _allow(project, *_PULLING, resource=arn)
             acknowledge_pattern(
@@ -349,12 +336,6 @@ class RunnerImage(Construct):
             project,
             actions="ecr:GetAuthorizationToken, ecr-public:GetAuthorizationToken, "
             "sts:GetServiceBearerToken",
-        )
-        acknowledge_pattern(
-            project,
-            own_repositories,
-            reason="Jobs may name bases from the account's own repositories; builds only pull from "
-            "them.",
         )
         for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):
             acknowledge(
@@ -412,6 +393,17 @@ def _warn_of_unknown_repository(image: RunnerImage, image_uri: str) -> None:
         )
 
 
+def _warn_of_unknown_bases(image: RunnerImage, bases: Sequence[str]) -> None:
+    unknown = [base for base in bases if Token.is_unresolved(base) and repository_arn(base) is None]
+    if unknown:
+        Annotations.of(image).add_warning_v2(
+            "cdk-runner-fleet:unknownBase",
+            "a base is only known at deployment, so builds get no permission to pull it: if it is "
+            "in a private ECR, write it as <account>.dkr.ecr.<region>.<suffix>/<name>, of which "
+            "each part may be a token; if not, acknowledge this warning",
+        )
+
+
 def _allow(project: codebuild.Project, *actions: str, resource: str) -> None:
     project.add_to_role_policy(iam.PolicyStatement(actions=list(actions), resources=[resource]))
 
@@ -420,20 +412,15 @@ def _allowed_bases(given: Sequence[str] | None) -> list[str]:
     if given is not None:
         _check_globs(given)
         return list(given)
-    registry = Fn.join("", [Aws.ACCOUNT_ID, ".dkr.ecr.", Aws.REGION, ".", Aws.URL_SUFFIX, "/*"])
-    return ["public.ecr.aws/*", Token.as_string(registry)]
+    # whoever is served may name a base, and need not be one who may read the account's own ECR
+    return [f"{_OFFICIAL}/*"]
 
 
 def _check_globs(values: Sequence[str]) -> None:
     for value in values:
-        if Token.is_unresolved(value):
-            continue
-        if not _GLOB.fullmatch(value) or _ELSEWHERE.match(value):
-            raise ValueError(
-                f"allowed_bases has {value!r}, which no image matches: write globs over full "
-                f"references, registry and all, such as {_OFFICIAL}/python:* for the official "
-                "image python"
-            )
+        form = shown_form(value)  # the functions check what is wholly known at deployment only
+        if form is not None and (fault := glob_fault(form)):
+            raise ValueError(f"allowed_bases has {value!r}, and that {fault}")
 
 
 def _check_ready(image_uri: str, **recipe: object) -> None:
@@ -466,7 +453,7 @@ def _check_name(value: str) -> None:
 
 
 def _check_base(value: str | None) -> None:
-    if value is None or Token.is_unresolved(value) or _REFERENCE.fullmatch(value):
+    if value is None or Token.is_unresolved(value) or has_registry(value):
         return
     raise ValueError(
         f"base_image {value!r} is no full reference of an image, write registry/name:tag in lower "

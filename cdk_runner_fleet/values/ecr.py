@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import re
 
-from aws_cdk import Aws
+from aws_cdk import Aws, Token
 
 # what a value is while it is only known at deployment
 _TOKEN = r"\$\{Token\[[^\]]+\]\}"  # noqa: S105 - aws-cdk's, no secret
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
-_SET = r"\[[^\]]*\]"  # of characters, in a glob: IAM does not know them
 _REFERENCE = re.compile(
-    rf"(?P<account>(?:[\d*?]|{_SET})+|{_TOKEN})\.dkr\.ecr(-fips)?"
-    rf"\.(?P<region>(?:[a-z0-9*?-]|{_SET})+|{_TOKEN})\.[^/]+/(?P<name>[^:@]+)"
+    rf"(?P<account>[0-9]{{12}}|{_TOKEN})\.dkr\.ecr(-fips)?"
+    rf"\.(?P<region>[a-z0-9*-]+|{_TOKEN})\.[^/]+/(?P<name>[^:@]+)"
 )
+
+
+def shown_form(reference: str) -> str | None:
+    """Fill in what is only known at deployment, as far as the rest tells what it is.
+
+    Args:
+        reference: An image's reference, or a glob over references.
+
+    Returns:
+        It, with digits in the place of tokens. None if it has some and is not of a private ECR.
+    """
+    if Token.is_unresolved(reference) and repository_arn(reference) is None:
+        return None
+    return re.sub(_TOKEN, "0" * 12, reference)
 
 
 def repository_arn(reference: str) -> str | None:
@@ -30,9 +43,5 @@ def repository_arn(reference: str) -> str | None:
     found = _REFERENCE.match(reference)
     if found is None:
         return None
-    region, account = (
-        re.sub(f"(?<!Token){_SET}", "?", found[key]) for key in ("region", "account")
-    )
-    # from a set on, for a name may have a colon or a slash in one
-    name = re.sub(r"(?<!Token)\[.*", "*", found["name"])
+    region, account, name = found["region"], found["account"], found["name"]
     return f"arn:{Aws.PARTITION}:ecr:{region}:{account}:repository/{name}"

@@ -113,7 +113,7 @@ def test_the_public_layer_is_looked_up_where_it_is_or_may_be(minimal: Template) 
 def test_settings_that_lambda_does_not_take_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
     bases = [f"public.ecr.aws/docker/library/some-image-{n}:*" for n in range(90)]
     image = RunnerImage(stack, "Image", allowed_bases=bases)
-    told = r"of dispatch_event are \d+ bytes, .* takes 4096 .*: ALLOWED_IMAGES alone .* a glob"
+    told = r"of build_image are \d+ bytes, .* takes 4096 .*: ALLOWED_IMAGES alone .* a glob"
     with pytest.raises(ValueError, match=told):
         RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)
 

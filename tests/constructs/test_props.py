@@ -183,12 +183,15 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        ({"allowed_images": ["python:3"]}, "allowed_images has 'python:3', which no image"),
+        (
+            {"allowed_images": ["python:3"]},
+            "allowed_images has 'python:3', and that is what no image",
+        ),
         (
             {"allowed_images": ["*"], "image_build_project": False, "runner_image": READY},
             r"allowed_images \['\*'\] given and image_build_project is off: leave one of them out",
         ),
-        ({"allowed_images": [f"a.b/{n:060}" for n in range(90)]}, "name fewer allowed_images"),
+        ({"allowed_images": [f"a.b/{n:060}:1" for n in range(90)]}, "name fewer allowed_images"),
         ({"assign_public_ip": False}, "give subnet_ids with a NAT gateway and their security_gro"),
         (NETWORK | {"availability_zones": ["eu-west-3a"]}, "availability_zones .* and subnet_ids"),
         ({"boot_timeout_seconds": 0}, "boot_timeout_seconds of 0 seconds cannot be kept"),

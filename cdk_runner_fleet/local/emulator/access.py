@@ -41,6 +41,11 @@ _INVOKE_LAMBDA_PROXY = (
 )  # fmt: skip
 
 
+ECR_IMAGE = re.compile(
+    r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/(?P<repository>[^:@]+)"
+    r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?$"
+)
+_PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage")
 _BUILD_OVERRIDES = {
     "codebuild:source.buildspec": "buildspecOverride",
     "codebuild:source.location": "sourceLocationOverride",
@@ -228,6 +233,16 @@ def is_trusted(role: str, *, service: str, source_arn: str) -> bool:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def pull_refusal(role: str, image: str) -> str:
+    """Why a role may not pull an image of a private ECR; empty if it may, or it is elsewhere."""
+    found = ECR_IMAGE.match(image)
+    if found is None:
+        return ""
+    arn = f"arn:aws:ecr:{found['region']}:{found['account']}:repository/{found['repository']}"
+    refusals = (role_refusal(role, action, arn) for action in _PULLING)
+    return next(filter(None, refusals), "")
 
 
 def tag_refusal(action: str, headers: dict[str, str], query: dict[str, Any], body: bytes) -> Any:

@@ -23,7 +23,7 @@ from ministack.services import codebuild, ecr, s3
 
 from cdk_runner_fleet.local.emulator.buildah import RunnerImages, content_tag
 
-from . import upstream
+from . import access, upstream
 from .events import publish
 from .faults import Faults
 from .options import Options
@@ -122,6 +122,10 @@ class Builds:
         time.sleep(self._options.build_seconds)
         outcome = fault.outcome if fault is not None else "SUCCEEDED"
         if _MISSING_BASE in variables.get("BASE_IMAGE", ""):
+            outcome = "FAILED"
+        role = codebuild._projects[build["projectName"]]["serviceRole"]
+        if refused := access.pull_refusal(role, variables.get("BASE_IMAGE", "")):
+            _explain(build, refused)
             outcome = "FAILED"
         if outcome == "SUCCEEDED":
             outcome = (

@@ -11,7 +11,6 @@ import copy
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -47,11 +46,6 @@ _ZONE_WITHOUT_FARGATE = "us-east-1e"  # some regions have one
 _STOP_TIMEOUT_SECONDS = 30  # ECS's default stopTimeout
 # Should this process be killed without a chance to stop its tasks, Linux tells them.
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
-_PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage")
-_ECR_IMAGE = re.compile(
-    r"^(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[^/]+/(?P<repository>[^:@]+)"
-    r"(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]+))?$"
-)
 
 
 class Tasks:
@@ -117,7 +111,7 @@ class Tasks:
             return error_response_json("ClusterNotFoundException", "Cluster not found.", 400)
         containers = definition["containerDefinitions"]
         if not definition.get("executionRoleArn") and any(
-            _ECR_IMAGE.match(container["image"]) for container in containers
+            access.ECR_IMAGE.match(container["image"]) for container in containers
         ):
             return error_response_json(
                 "ClientException",
@@ -419,7 +413,7 @@ def pull_problem(image: str, execution_role: str) -> str | None:
     Images outside ECR are taken as present and public. The words are those of reports about
     Fargate: aws/aws-cdk#29876, aws-samples/bedrock-access-gateway#114.
     """
-    found = _ECR_IMAGE.match(image)
+    found = access.ECR_IMAGE.match(image)
     if found is None:
         return None
     if denied := access.role_refusal(execution_role, "ecr:GetAuthorizationToken", "*"):
@@ -430,12 +424,11 @@ def pull_problem(image: str, execution_role: str) -> str | None:
             f"error StatusCode: 400, api error {denied}"
         )
     account, region, repository = found["account"], found["region"], found["repository"]
-    arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
     failed = (
         "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to "
         f"resolve ref {image}: "
     )
-    if any(access.role_refusal(execution_role, action, arn) for action in _PULLING):
+    if access.pull_refusal(execution_role, image):
         host, tag = image.partition("/")[0], found["tag"] or found["digest"] or "latest"
         status = f"[manifests {tag}]: 403 Forbidden"
         return f"{failed}pulling from host {host} failed with status code {status}"
@@ -452,7 +445,7 @@ def pull_problem(image: str, execution_role: str) -> str | None:
 
 def _by_tag(image: str) -> str:
     """The image as ``repository:tag``: digests are the emulated registry's own."""
-    found = _ECR_IMAGE.match(image)
+    found = access.ECR_IMAGE.match(image)
     if found is None or not found["digest"]:
         return image
     known = ecr._find_image(found["repository"], {"imageDigest": found["digest"]})

@@ -31,6 +31,7 @@ from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
 from fleet_runtime.images.task_definitions import TaskDefinitions
+from fleet_runtime.job.image_policy import Bases
 from fleet_runtime.observability import count, gauge, logger
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
@@ -66,6 +67,7 @@ class Builder:
         projects: Where images are built.
         registry: Where images are.
         families: What launches images.
+        bases: What they may be built on.
         lease_seconds: How long a build may take.
     """
 
@@ -78,6 +80,7 @@ class Builder:
     projects: BuildProjects
     registry: ImageRegistry
     families: TaskDefinitions
+    bases: Bases
     lease_seconds: int
 
     def request(
@@ -280,6 +283,9 @@ class Builder:
             return lambda queue: queue.started(tag, row.running, until=until), None
         if not row.awaits_build:
             return self._give_up_turn(tag), None
+        if not self.bases.have(row.base):
+            # dispatch has looked, by the list of then; and builds do not rely on its word alone
+            return self._refuse(row, _not_allowed(row.base)), None
         releases = self.releases.read()
         version = releases.current.version
         if since := releases.dead([version], now=self.images.now).get(version):
@@ -485,6 +491,10 @@ def _turn_of(build: Build, row: ImageRow | None, *, tag: str) -> Transition:
     """A build's turn ends; its image gets in line if it is to be built again."""
     again = _asked(row) if row else unchanged
     return lambda queue: again(queue.end(tag, build_id=build.build_id, started_at=build.started_at))
+
+
+def _not_allowed(base: str) -> str:
+    return f"nothing is built on {base}, which is not among allowed_images"
 
 
 def _dead(version: str, since: str) -> str:

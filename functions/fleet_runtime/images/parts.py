@@ -16,6 +16,7 @@ from fleet_runtime.images.releases import Release, ReleasesEntry
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.images.task_definitions import TaskDefinitions
 from fleet_runtime.images.upkeep import Upkeep, default_images
+from fleet_runtime.job.image_policy import Bases
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -46,6 +47,7 @@ class Settings:
     task_family: str
     define_task_function: str
     default_image_base: str
+    allowed_images: tuple[str, ...]
     runner_image_tag: str
     image_recipe: str
     image_build_timeout_seconds: int
@@ -99,6 +101,10 @@ class Parts:
             ),
             registry=registry,
             families=families,
+            bases=Bases(
+                default=settings.default_image_base if settings.build_default_image else "",
+                allowed_images=settings.allowed_images,
+            ),
             lease_seconds=settings.image_build_timeout_seconds,
         )
         return cls(

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleet_runtime.job import image_reference, pricing, routing
 from fleet_runtime.job.catalog import Catalog
-from fleet_runtime.job.image_reference import ImagePolicy
+from fleet_runtime.job.image_policy import ImagePolicy
 from fleet_runtime.job.job import JobEvent
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.labels import Refusal
@@ -137,7 +137,7 @@ def _image(reference: str | None, offer: Offer) -> _Image | Refusal:
     base, readable = offer.default_image_base, offer.runner_image_tag
     detected = _lowered(offer.detected_capabilities)
     if reference is not None:
-        allowed = image_reference.allowed(reference, policy=offer.policy)
+        allowed = offer.policy.read(reference)
         if isinstance(allowed, Refusal):
             return allowed
         # what is found in the image of somebody's choice, nobody knows before

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+import build_image
 from fleet_runtime.aws.client import client
 from fleet_runtime.images.build_queue import (
     BuildNotStarted,
@@ -202,6 +203,41 @@ def test_a_build_that_codebuild_refuses_fails_for_all_who_wait(aws: Aws, fleet: 
     assert [error for _, error, _ in aws.resumed] == ["Image.BuildFailed"] * 2
     assert "InvalidInputException" in aws.resumed[0][2]
     assert fleet.queue.read() == BuildQueue()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "ghcr.io/evil/base:1",
+        # the builds' role may pull there, for the cache
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner:default-0",
+        "",
+    ],
+)
+def test_a_base_that_is_not_allowed_is_not_built_whoever_asks(
+    aws: Aws, fleet: Fleet, base: str
+) -> None:
+    fleet.join(RUNNER)
+    assert fleet.request(image_base=base) == "FAILED"
+    assert fleet.starts == []
+    [(_, error, cause)] = aws.resumed
+    assert error == "Image.BuildFailed"
+    assert f"nothing is built on {base}, which is not among allowed_images" in cause
+    assert fleet.queue.read() == BuildQueue()
+
+
+def test_an_image_whose_base_is_no_longer_allowed_is_not_built_anew(
+    fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag)
+    environment.setenv("ALLOWED_IMAGES", "[]")
+    build_image._parts.cache_clear()
+    fleet.pass_time(7 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.starts == [tag]
+    assert fleet.row(tag)["status"] == "READY"
+    assert "not among allowed_images" in fleet.row(tag)["rebuild_error"]
 
 
 @pytest.mark.parametrize("comes_next", ["request", "ended", "schedule", "itself"])

@@ -184,6 +184,7 @@ def template() -> dict[str, Any]:
         environment_variables={"RUNNER_REPOSITORY_URL": codebuild.BuildEnvironmentVariable(
             value=repository.repository_uri)},
     )  # fmt: skip
+    repository.grant_pull(project)
     sizes = ssm.StringParameter(stack, "Sizes", string_value="{}")
     machine = sfn.StateMachine(
         stack, "Machine",
@@ -532,6 +533,18 @@ class TestBuilds:
             return found if found != "IN_PROGRESS" else None
 
         return str(eventually(status))
+
+    def test_a_base_is_pulled_by_the_builds_own_role(self, deployed: Stack) -> None:
+        registry, _, own = deployed.outputs["Repository"].partition("/")
+        may = self.start(deployed, "mine-1", BASE_IMAGE=f"{registry}/{own}:1")
+        may_not = self.start(deployed, "theirs-1", BASE_IMAGE=f"{registry}/payments:latest")
+        assert self.ended(deployed, may) == "SUCCEEDED"
+        assert self.ended(deployed, may_not) == "FAILED"
+        api = deployed.emulator.client("codebuild")
+        [build] = api.batch_get_builds(ids=[may_not["id"]])["builds"]
+        [told] = [one for phase in build["phases"] for one in phase.get("contexts", [])]
+        assert "not authorized to perform: ecr:BatchCheckLayerAvailability" in told["message"]
+        assert told["message"].count("repository/payments") == 1
 
     def test_success_leaves_an_image_and_two_events(self, deployed: Stack) -> None:
         from tests.local.emulator.test_tasks import Events  # noqa: PLC0415
