@@ -16,7 +16,7 @@ from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.values.labels import LabelRules
 
 _PATH = "/webhook"
-_THROTTLE = Throttle(rate=100, burst=1000)
+_THROTTLE = Throttle(rate=50, burst=1000)
 """GitHub queues up to 500 runs in ten seconds for a repository ("Actions limits"). A delivery that
 is turned away is asked for once more, and its job found by looking at GitHub."""
 

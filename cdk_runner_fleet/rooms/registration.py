@@ -17,8 +17,8 @@ from cdk_runner_fleet.rooms.registry import RunnerRegistry
 _CLAIMS = Throttle(rate=50, burst=200)
 """Fargate launches 100 tasks in one burst and 20 a second after it ("Fargate throttling quotas"); a
 task that is turned away tries again for two minutes."""
-_EVENTS = Throttle(rate=100, burst=500)
-"""1,000 runners send nine heartbeats a second, and two events a job."""
+_EVENTS = Throttle(rate=50, burst=500)
+"""1,000 runners send nine heartbeats a second, and each job two events, of up to 20 a second."""
 
 
 class RunnerRegistration(Construct):
