@@ -18,6 +18,9 @@ from fleet_runtime.job.labels import shown
 from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.job.scope import REPOSITORY, Scope
 
+_LONGEST_APPROVAL_SECONDS = 30 * 86400
+"""How long a job waits for an approval, before GitHub fails it ("Reviewing deployments")."""
+
 _ACTIONS = ("queued", "in_progress", "completed")
 
 
@@ -95,9 +98,9 @@ def read(
         told = Job.read(job, repository=full_name)
     except UnreadableJobError as error:
         raise BadDeliveryError(str(error)) from error
-    # a job that waited for an approval may have been made 30 days before it was queued
-    waited = isinstance(payload.get("deployment"), dict)
-    if action == "queued" and not waited and _is_long_ago(told, now=received_at):
+    # a job that waited for an approval may be as old as that was long when it is queued
+    waited = _LONGEST_APPROVAL_SECONDS if isinstance(payload.get("deployment"), dict) else 0
+    if action == "queued" and _is_long_ago(told, now=received_at - waited):
         return Ignored(
             reason="the job was queued more than a day ago, and GitHub cancels those; one that is "
             "queued still is found by looking at GitHub"
