@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from fleet_runtime.aws.client import client
 from fleet_runtime.images.build_queue import BuildQueueEntry
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.parts import Parts, Settings
+from fleet_runtime.images.releases import Release
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.images.upkeep import Upkeep
 from fleet_runtime.job.image_reference import image_tag
@@ -272,6 +273,12 @@ def die(fleet: Fleet, calls: int, times: int, invoke: Any) -> bool:
     return True
 
 
+def retire(fleet: Fleet, version: str = "2.338.0") -> None:
+    """GitHub has retired a version: what watch_release writes then, and says."""
+    learn(fleet, {version: "2027-01-01T00:00:00Z"})
+    fleet(retired(version))
+
+
 def retired(
     version: str = "2.338.0", found_in: str = "", *, kind: str = "runner_version_retired"
 ) -> dict[str, Any]:
@@ -286,15 +293,15 @@ def retired(
 
 def learn_newer(fleet: Fleet) -> None:
     """What watch_release writes when GitHub offers a newer release."""
-    sums = json.dumps({"x64": "a" * 64, "arm64": "b" * 64})
-    fleet.aws.dynamodb.update_item(
-        TableName="ledger",
-        Key={"entry": {"S": "runner-release"}},
-        UpdateExpression="SET version = :v, sha256 = :s, versions = :d",
-        ExpressionAttributeValues={
-            ":v": {"S": "2.339.0"}, ":s": {"S": sums}, ":d": {"S": '{"2.339.0": null}'},
-        },
-    )  # fmt: skip
+    sums = {"x64": "a" * 64, "arm64": "b" * 64}
+    learn(fleet, {"2.339.0": None}, release=Release(version="2.339.0", sha256=sums))
+
+
+def learn(fleet: Fleet, dates: Mapping[str, str | None], *, release: Release | None = None) -> None:
+    """What watch_release writes when GitHub has set dates, or offers a release."""
+    releases = fleet.upkeep.releases
+    known = releases.read()
+    releases.keep(replace(known, current=release or known.current, dates={**known.dates, **dates}))
 
 
 def with_other_version(fleet: Fleet, tag: str) -> None:

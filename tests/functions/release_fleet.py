@@ -93,6 +93,13 @@ def watch(fleet: Aws, context: Any) -> Any:
     return lambda: watch_release.handler({}, context)
 
 
+def has(aws: Aws, version: str, *, status: str = "READY") -> None:
+    """Put the image of ``found`` with a runner of this version."""
+    aws.put_image(
+        image_tag="default-1", status=status, used_at=int(time.time()), runner_version=version
+    )
+
+
 def found(version: str) -> dict[str, Any]:
     """The event of a runner that has found its version retired."""
     return {

@@ -17,7 +17,7 @@ from fleet_runtime.images.releases import ENTRY
 
 from . import release_fleet
 from .aws_stand_in import Aws
-from .release_fleet import NEWER, PIN, archives, entry, found, in_days, is_used, told
+from .release_fleet import NEWER, PIN, archives, entry, found, has, in_days, is_used, told
 
 twin = release_fleet.twin
 fleet = release_fleet.fleet
@@ -47,7 +47,7 @@ def test_a_setting_that_is_no_release_is_an_error_that_says_so(
 def test_images_whose_runner_is_found_dead_follow_as_soon_as_a_newer_one_is_known(
     fleet: Aws, twin: GitHubTwin, context: Any
 ) -> None:
-    is_used(fleet, "2.338.0")
+    has(fleet, "2.338.0")
     watch_release.handler(found("2.338.0"), context)
     assert told(fleet) == [], "there is nothing to follow with"
     twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
@@ -69,6 +69,7 @@ def test_a_look_that_an_event_causes_tells_of_no_other_version(
     for version in ("2.334.0", "2.338.0"):
         twin.releases.deprecate(version, runtime=in_days(-1))
         is_used(fleet, version, status=None)
+    has(fleet, "2.338.0")
     watch_release.handler(found("2.338.0"), context)
     [event] = told(fleet)
     assert (event["runner_version"], event["image_tag"]) == ("2.338.0", ""), "GitHub says so"

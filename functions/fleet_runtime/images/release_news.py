@@ -8,9 +8,9 @@ from fleet_runtime.aws.announcements import announce
 from fleet_runtime.aws.client import Client
 
 FOUND = "retired_runner_found"
-"""A runner has found its own version retired. The watch looks what to have images follow with."""
+"""A runner says that its own version is retired. The watch looks what to have its image follow."""
 RETIRED = "runner_version_retired"
-"""Images with a version are dead: GitHub says so, or a runner has and there is a newer release."""
+"""GitHub has retired a version; or a runner has found so, and there is a release to follow with."""
 TAKEN_OVER = "runner_release_taken_over"
 """Images are built with a newer release from now on."""
 
@@ -33,7 +33,8 @@ class ReleaseNews:
         Args:
             runner_version: The version.
             deprecated_at: Since when, ISO 8601.
-            image_tag: The image whose runner has found it; empty if GitHub says so.
+            image_tag: The image whose runner has found it, which alone is meant then; empty if
+                GitHub has set the date.
 
         Raises:
             EventNotTakenError: if the bus did not take it.

@@ -7,7 +7,7 @@ it has to. The answers stand in the ledger, where builds look for their release.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.connection import Connection
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
+from fleet_runtime.images.image import ImageRow
 from fleet_runtime.images.release_news import ReleaseNews
 from fleet_runtime.images.releases import Release, Releases, ReleasesEntry, is_version
 from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
@@ -90,7 +91,7 @@ class ReleaseWatch:
             GitHubUnavailable: GitHub does not answer now. Days left are told all the same.
             EventNotTakenError: The bus did not take what is dead.
         """
-        versions = self._versions()
+        versions = self._versions(self.images.all())
         known = self.releases.read()
         try:
             told = self._learn(sorted(versions), known)
@@ -103,7 +104,8 @@ class ReleaseWatch:
         """Look for a release to have images follow with, as a runner has found theirs retired.
 
         Images of that version may have been told off already, when none to follow with was known.
-        So they are told again; while GitHub does not say so itself, it stays that runner's word.
+        So they are told again; while GitHub sets no date itself, it stays that runner's word about
+        its own image. Of a version that this does not have there is nothing to look for.
 
         Args:
             version: The runner's version.
@@ -113,9 +115,13 @@ class ReleaseWatch:
             GitHubUnavailable: GitHub does not answer now.
             EventNotTakenError: The bus did not take it.
         """
-        asked = filter(is_version, {*self._versions(), version})
+        rows = list(self.images.all())
+        if not any(row.tag == found_in and row.runner_version == version for row in rows):
+            logger.warning("not its image's version", runner_version=version, found_in=found_in)
+            return
+        asked = filter(is_version, {*self._versions(rows), version})
         told, now = self._learn(sorted(asked), self.releases.read()), self.clock()
-        since = told.dead([version], now=now).get(version)
+        since = told.retired([version], now=now).get(version)
         if since:
             self.news.retired(version, deprecated_at=since)
         elif told.current.version != version:
@@ -135,11 +141,11 @@ class ReleaseWatch:
             self.news.taken_over(told.current.version)
         return told
 
-    def _versions(self) -> dict[str, bool]:
+    def _versions(self, rows: Iterable[ImageRow]) -> dict[str, bool]:
         """The versions in the images that a job may start with, and whether one has of late."""
         since = int(self.clock()) - IN_USE_SECONDS
         versions: dict[str, bool] = {}
-        for row in self.images.all():
+        for row in rows:
             is_used = row.used_at >= since
             # an image that is not built by the fleet has no status, and is never deleted
             is_launched = row.status == "READY" or (not row.status and is_used)
@@ -173,8 +179,8 @@ class ReleaseWatch:
         days_left = known.days_left(in_use, now=now)
         if days_left is not None:
             gauge("RunnerVersionDaysLeft", days_left)
-        retired = known.dead(sorted(versions), now=now)
-        for version, since in retired.items():
+        retired = known.retired(versions, now=now)
+        for version, since in sorted(retired.items()):
             logger.error("runner version retired", version=version, since=since)
             self.news.retired(version, deprecated_at=since)
         return {

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,6 @@ _VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILENAME = re.compile(r"actions-runner-linux-(?P<architecture>[a-z0-9]+)-(?P<version>.+)\.tar\.gz")
 _DAY = 86400
-_FOUND_DEAD = "found_dead/"
 _FOUND_SECONDS = _DAY
 """How long a runner's word counts for more than GitHub's list: that may lag, and a runner err."""
 
@@ -108,13 +107,15 @@ class Releases:
     Attributes:
         current: What images are built with.
         dates: By version when GitHub retires it, ISO 8601; None while GitHub has set no date.
-        found: By version when a runner has found it retired, epoch seconds.
+        found_dead: The version that runners of the default image have found retired last.
+        found_dead_at: When, epoch seconds.
         checked_at: When GitHub was last asked, epoch seconds; 0 for never.
     """
 
     current: Release
     dates: Mapping[str, str | None]
-    found: Mapping[str, int] = field(default_factory=dict)
+    found_dead: str = ""
+    found_dead_at: int = 0
     checked_at: int = 0
 
     @classmethod
@@ -125,18 +126,19 @@ class Releases:
             item: The entry.
             pin: The library's own release; what images are built with if it is the newer one.
         """
-        found = {
-            name.removeprefix(_FOUND_DEAD): number(item, name) or 0
-            for name in item
-            if name.startswith(_FOUND_DEAD)
-        }
+        found = cls(
+            current=pin,
+            dates={},
+            found_dead=text(item, "found_dead"),
+            found_dead_at=number(item, "found_dead_at") or 0,
+        )
         if "version" not in item:
-            return cls(current=pin, dates={}, found=found)
+            return found
         known = Release(version=text(item, "version"), sha256=json.loads(text(item, "sha256")))
-        return cls(
+        return replace(
+            found,
             current=known if known.is_newer_than(pin) else pin,
             dates=json.loads(text(item, "versions")),
-            found=found,
             checked_at=number(item, "checked_at") or 0,
         )
 
@@ -157,16 +159,18 @@ class Releases:
         ends = [epoch(date) for version in versions if (date := self.dates.get(version))]
         return math.floor((min(ends) - now) / _DAY) if ends else None
 
+    def retired(self, versions: Iterable[str], *, now: float) -> dict[str, str]:
+        """Return those of these versions that GitHub has set a date for that is over, with it."""
+        dates = {version: self.dates.get(version) for version in versions}
+        return {version: date for version, date in dates.items() if date and epoch(date) <= now}
+
     def dead(self, versions: Iterable[str], *, now: float) -> dict[str, str]:
-        """Return those of these versions that GitHub has retired, and since when."""
-        retired = {}
-        for version in versions:
-            date, found = self.dates.get(version), self.found.get(version, 0)
-            if date and epoch(date) <= now:
-                retired[version] = date
-            elif found > now - _FOUND_SECONDS:
-                retired[version] = datetime.fromtimestamp(found, UTC).isoformat()
-        return retired
+        """Return those of these versions that nothing is to be built with, and since when."""
+        versions = list(versions)
+        found = {}
+        if self.found_dead in versions and self.found_dead_at > now - _FOUND_SECONDS:
+            found[self.found_dead] = datetime.fromtimestamp(self.found_dead_at, UTC).isoformat()
+        return found | self.retired(versions, now=now)
 
 
 class ReleasesEntry:
@@ -191,13 +195,12 @@ class ReleasesEntry:
         self._ledger.update(ENTRY, values=values)
 
     def found_dead(self, version: str) -> None:
-        """Write that a runner has found a version retired."""
-        self._ledger.write(
-            ENTRY,
-            "SET #found = :now",
-            names={"#found": f"{_FOUND_DEAD}{version}"},
-            values={":now": self._ledger.now},
-        )
+        """Write that a runner has found the version retired that images are built with.
+
+        In place of what was found before: nothing is built with that any more.
+        """
+        values: dict[str, Value] = {"found_dead": version, "found_dead_at": self._ledger.now}
+        self._ledger.update(ENTRY, values=values)
 
 
 def is_version(version: str) -> bool:

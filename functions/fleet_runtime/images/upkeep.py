@@ -10,7 +10,7 @@ from fleet_runtime.images.build_queue import BuildNotStarted
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.image import Image, ImageRow
 from fleet_runtime.images.registry import ImageRegistry
-from fleet_runtime.images.releases import ReleasesEntry, is_version
+from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
 from fleet_runtime.images.task_definitions import TaskDefinitions
 from fleet_runtime.job import image_reference
@@ -103,9 +103,10 @@ class Upkeep:
     def retired(self, version: str, *, found_in: str, owner: str) -> None:
         """Launch no image any more whose runner GitHub has retired.
 
-        A runner's word counts for all images if it is of the default image. Jobs choose the bases
-        of the others, and what is in a base could say so of any version: that takes away its own
-        image and no other.
+        What counts as GitHub's word is a date of its own, which the ledger has: it is about every
+        image with that version. A runner's word is about its own image, if that is what the fleet
+        has built it with, and about no other: what is in a base that a job has chosen could say
+        so of any version. Only of the default image it also ends builds with that release.
 
         Args:
             version: The runner's version.
@@ -115,17 +116,25 @@ class Upkeep:
         Raises:
             BuildNotStarted: if the default image's build cannot be started just now.
         """
-        if found_in and found_in not in {image.tag for image in self.defaults}:
-            self._retire(self.images.find(found_in))
-            return
         known = self.releases.read()
-        if is_version(version) and not known.dead([version], now=self.images.now):
+        if found_in:
+            rows = [self.images.find(found_in)]
+        elif known.retired([version], now=self.images.now):
+            rows = list(self.images.all())
+        else:
+            rows = []
+        dead = [row for row in rows if row.runner_version == version]
+        if not dead:
+            logger.warning("no image retired", runner_version=version, found_in=found_in)
+            return
+        is_default = found_in in {image.tag for image in self.defaults}
+        is_current = version == known.current.version
+        if is_default and is_current and not known.dead([version], now=self.images.now):
             # only a runner has said so: nobody is to build the same again
             self.releases.found_dead(version)
-        for row in self.images.all():
-            if row.runner_version == version:
-                self._retire(row)
-        if known.current.version != version:
+        for row in dead:
+            self._retire(row)
+        if not is_current and (is_default or not found_in):
             self.deployed(owner=owner)
 
     def _retire(self, row: ImageRow) -> None:

@@ -32,7 +32,7 @@ from ..image_fleet import (
     calls_made,
     knows,
     learn_newer,
-    retired,
+    retire,
     with_other_version,
 )
 
@@ -307,7 +307,7 @@ def test_a_build_with_a_runner_that_died_meanwhile_is_made_again_with_the_newer_
     fleet.join(RUNNER)
     fleet.request()
     learn_newer(fleet)
-    fleet(retired())
+    retire(fleet)
     fleet(fleet.codebuild.end(TAG))
     assert fleet.row()["status"] == "BUILDING"
     assert aws.resumed == [], "nobody is told before it is known"
@@ -325,7 +325,7 @@ def test_a_rebuild_with_a_runner_that_died_meanwhile_is_made_again(fleet: Fleet)
     fleet.builder.advance("daily")
     assert fleet.codebuild.running == [TAG]
     learn_newer(fleet)
-    fleet(retired())
+    retire(fleet)
     fleet(fleet.codebuild.end(TAG))
     assert TAG in fleet.codebuild.running
     fleet(fleet.codebuild.end(TAG))
@@ -335,7 +335,7 @@ def test_a_rebuild_with_a_runner_that_died_meanwhile_is_made_again(fleet: Fleet)
 def test_a_build_with_a_runner_that_is_found_dead_meanwhile_is_not_promoted(fleet: Fleet) -> None:
     fleet.join(RUNNER)
     fleet.request()
-    fleet(retired())
+    retire(fleet)
     fleet(fleet.codebuild.end(TAG))
     assert fleet.row()["status"] == "FAILED"
     assert fleet.launched() == ""

@@ -8,7 +8,7 @@ from fleet_runtime.aws.client import client
 
 from ..aws_stand_in import RUNNER
 from ..builds_stand_in import digest_of
-from ..image_fleet import FAMILY, REPOSITORY, TAG, Fleet, leave_a_revision, retired
+from ..image_fleet import FAMILY, REPOSITORY, TAG, Fleet, leave_a_revision, retire
 
 
 def test_the_family_is_the_base_with_another_image(fleet: Fleet) -> None:
@@ -75,7 +75,7 @@ def test_a_retired_image_is_launched_by_no_family(fleet: Fleet) -> None:
     fleet.join("fleet-2-1")
     fleet.request(runner="fleet-2-1", task_definition=former)
     assert fleet.launched(former)
-    fleet(retired())
+    retire(fleet)
     assert (fleet.launched(former), fleet.launched()) == ("", "")
 
 
@@ -83,7 +83,7 @@ def test_a_retired_image_leaves_no_revision_that_could_be_launched(fleet: Fleet)
     leave_a_revision(f"{REPOSITORY}@sha256:{'0' * 64}")
     fleet.build()
     leave_a_revision(fleet.launched())
-    fleet(retired())
+    retire(fleet)
     assert fleet.launched() == ""
 
 

@@ -29,6 +29,7 @@ from ..release_fleet import (
     days_left,
     entry,
     found,
+    has,
     in_days,
     is_used,
     logged,
@@ -227,17 +228,34 @@ def test_an_event_that_the_bus_did_not_take_is_an_error(
 def test_what_github_says_of_a_version_counts_whoever_asked(
     fleet: Aws, twin: GitHubTwin, context: Any
 ) -> None:
-    # no row has it any more: what its runner said has taken that away
+    # none is launched with it any more: what its runner said has taken its image away
+    has(fleet, "2.337.0", status="RETIRED")
     twin.releases.deprecate("2.337.0", runtime=in_days(-1))
     watch_release.handler(found("2.337.0"), context)
-    assert [each["runner_version"] for each in told(fleet)] == ["2.337.0"]
+    [event] = told(fleet)
+    assert (event["runner_version"], event["image_tag"]) == ("2.337.0", "")
+    has(fleet, "../../x")
     watch_release.handler(found("../../x"), context)
     assert "../../x" not in entry(fleet)["versions"]
+
+
+@pytest.mark.parametrize("version", ["2.337.0", "2.999.0", "2.338.0"])
+def test_a_version_that_its_image_does_not_have_is_not_asked_for(
+    fleet: Aws, twin: GitHubTwin, context: Any, version: str
+) -> None:
+    """It takes nobody's image away, and costs nothing of GitHub's quota."""
+    is_used(fleet, "2.337.0")
+    has(fleet, "2.336.0")
+    twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
+    before = twin.requests_served
+    watch_release.handler(found(version), context)
+    assert (twin.requests_served, told(fleet)) == (before, [])
 
 
 def test_an_event_that_was_not_put_is_put_when_it_is_tried_again(
     fleet: Aws, twin: GitHubTwin, context: Any
 ) -> None:
+    has(fleet, "2.338.0")
     twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
     failed = [{"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}]
     taken = fleet.events.answers["PutEvents"]
@@ -268,6 +286,23 @@ def test_what_a_runner_has_found_stands_until_github_has_had_a_day(
     assert known.dates == {"2.338.0": None}
     assert known.dead(["2.338.0", "2.337.0"], now=now + DAY - 1) == {"2.338.0": since}
     assert known.dead(["2.338.0"], now=now + DAY) == {}
+
+
+def test_what_a_runner_has_found_is_never_told_as_githubs_word(
+    fleet: Aws, twin: GitHubTwin, watch: Any, context: Any
+) -> None:
+    ReleasesEntry(
+        ledger=Ledger(dynamodb=fleet.dynamodb, table="ledger"), pin=Release.of(PIN)
+    ).found_dead("2.338.0")
+    twin.releases.deprecate("2.338.0", runtime=in_days(30))
+    has(fleet, "2.338.0")
+    assert watch()["retired"] == []
+    watch_release.handler(found("2.338.0"), context)
+    assert told(fleet) == []
+    twin.releases.publish("2.340.0", sha256=archives("2.340.0", NEWER))
+    watch_release.handler(found("2.338.0"), context)
+    _, event = told(fleet)
+    assert (event["runner_version"], event["image_tag"]) == ("2.338.0", "default-1")
 
 
 @pytest.mark.parametrize("version", ["", "2.338", "x", "../../../user", "2.338.0\n", "2.338.0?a=b"])

@@ -8,6 +8,7 @@ import pytest
 
 from fleet_runtime.aws.client import client
 from fleet_runtime.images.build_queue import BuildNotStarted, BuildQueueEntry
+from fleet_runtime.images.releases import Release
 from fleet_runtime.job.image_reference import image_tag
 
 from ..aws_stand_in import RUNNER, Aws
@@ -24,9 +25,11 @@ from ..image_fleet import (
     current_tag,
     die,
     fleet_aws_error,
+    learn,
     learn_newer,
     meanwhile,
     rebuild,
+    retire,
     retired,
     with_other_version,
 )
@@ -36,7 +39,7 @@ def test_images_with_a_retired_runner_are_not_launched_any_more(fleet: Fleet) ->
     fleet.build()
     fleet.build("old-0123456789ab")
     with_other_version(fleet, "old-0123456789ab")
-    fleet(retired("2.337.0"))
+    retire(fleet, "2.337.0")
     assert fleet.row("old-0123456789ab")["status"] == "RETIRED"
     assert fleet.launched("fleet-runner-abc-old-0123456789ab") == ""
     assert (fleet.row()["status"], bool(fleet.launched())) == ("READY", True)
@@ -50,19 +53,37 @@ def test_images_with_a_retired_runner_are_not_launched_any_more(fleet: Fleet) ->
 
 def test_the_default_image_is_not_rebuilt_with_the_runner_that_was_retired(fleet: Fleet) -> None:
     fleet.build()
-    fleet(retired())
+    retire(fleet)
     assert fleet.row()["status"] == "RETIRED"
     assert fleet.starts == [TAG]
+
+
+def test_what_github_has_set_no_date_for_is_not_retired_whoever_says_so(fleet: Fleet) -> None:
+    fleet.build()
+    learn(fleet, {"2.338.0": None})
+    fleet(retired())
+    learn(fleet, {"2.338.0": "2027-02-01T00:00:00Z"})
+    fleet(retired())
+    assert (fleet.row()["status"], bool(fleet.launched())) == ("READY", True)
+    fleet.join("fleet-2-1", tag="other-0123456789ab")
+    assert fleet.request("other-0123456789ab", "fleet-2-1") == "BUILDING"
+
+
+def deployed(fleet: Fleet) -> list[str]:
+    """Have the default images built."""
+    fleet(DEPLOYED)
+    tags = list(fleet.starts)
+    for tag in tags:
+        fleet(fleet.codebuild.end(tag))
+    return tags
 
 
 def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
     aws: Aws, fleet: Fleet
 ) -> None:
-    fleet(DEPLOYED)
-    tags = list(fleet.starts)
+    tags = deployed(fleet)
     for tag in tags:
-        fleet(fleet.codebuild.end(tag))
-    fleet(retired())
+        fleet(retired(found_in=tag, kind="retired_runner_found"))
     assert {fleet.row(tag)["status"] for tag in tags} == {"RETIRED"}
     fleet.join(RUNNER, "fleet-2-1", tag=tags[0])
     for runner in (RUNNER, "fleet-2-1"):
@@ -74,7 +95,7 @@ def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
     assert "let watch_release ask GitHub" in cause
     # what watch_release writes and says then
     learn_newer(fleet)
-    fleet(retired())
+    fleet(retired(found_in=tags[0]))
     assert fleet.starts == [*tags, *tags]
     for tag in tags:
         fleet(fleet.codebuild.end(tag))
@@ -82,26 +103,71 @@ def test_the_default_image_is_not_rebuilt_until_there_is_another_release(
 
 
 # by itself, and when the watch has found a newer release to follow with
-@pytest.mark.parametrize("kind", ["retired_runner_found", "runner_version_retired"])
-def test_what_a_base_of_a_jobs_choice_says_counts_for_its_own_image_alone(
-    fleet: Fleet, kind: str
+KINDS = pytest.mark.parametrize("kind", ["retired_runner_found", "runner_version_retired"])
+EVIL = "evil-0123456789ab"
+
+
+@KINDS
+@pytest.mark.parametrize("newer", [False, True])
+def test_what_a_runner_says_counts_for_its_own_image_alone(
+    fleet: Fleet, kind: str, *, newer: bool
 ) -> None:
-    evil = "evil-0123456789ab"
-    fleet(DEPLOYED)
-    for tag in list(fleet.starts):
-        fleet(fleet.codebuild.end(tag))
+    """Of a base of a job's choice, and of the deployer's."""
+    default, *_ = deployed(fleet)
     fleet.build()
-    fleet.build(evil)
-    default, *_ = fleet.starts
-    fleet(retired(found_in=evil, kind=kind))
-    assert fleet.row(evil)["status"] == "RETIRED"
-    assert fleet.launched(f"fleet-runner-abc-{evil}") == ""
+    fleet.build(EVIL)
+    if newer:
+        learn_newer(fleet)
+    before = list(fleet.starts)
+    fleet(retired(found_in=EVIL, kind=kind))
+    assert fleet.row(EVIL)["status"] == "RETIRED"
+    assert fleet.launched(f"fleet-runner-abc-{EVIL}") == ""
     assert (fleet.row()["status"], fleet.row(default)["status"]) == ("READY", "READY")
+    assert fleet.starts == before, "nor does it have anything built"
     fleet.join("fleet-2-1", tag="other-0123456789ab")
     assert fleet.request("other-0123456789ab", "fleet-2-1") == "BUILDING"
-    # and the deployer's own image speaks for all
     fleet(retired(found_in=default, kind=kind))
-    assert (fleet.row()["status"], fleet.row(default)["status"]) == ("RETIRED", "RETIRED")
+    assert (fleet.row()["status"], fleet.row(default)["status"]) == (
+        "READY",
+        "BUILDING" if newer else "RETIRED",
+    )
+
+
+@KINDS
+@pytest.mark.parametrize("version", ["2.339.0", "2.337.0", "2.999.0", "the runner's own words"])
+def test_a_version_that_a_runners_image_was_not_built_with_is_of_no_consequence(
+    fleet: Fleet, kind: str, version: str
+) -> None:
+    """Named in advance, of a build before, or made up; in whichever image."""
+    default, *_ = deployed(fleet)
+    fleet.build(EVIL)
+    for tag in (default, EVIL, "never-0123456789ab"):
+        fleet(retired(version, found_in=tag, kind=kind))
+    assert (fleet.row(EVIL)["status"], fleet.row(default)["status"]) == ("READY", "READY")
+    assert fleet.aws._item("ledger", {"entry": {"S": "runner-release"}}) is None
+    learn_newer(fleet)
+    fleet.join("fleet-2-1")
+    assert fleet.request(runner="fleet-2-1") == "BUILDING"
+
+
+def test_what_runners_find_takes_no_more_room_however_often_they_find_it(fleet: Fleet) -> None:
+    def marks() -> set[str]:
+        item = fleet.aws._item("ledger", {"entry": {"S": "runner-release"}}) or {}
+        return {name for name in item if name.startswith("found_dead")}
+
+    default, *_ = deployed(fleet)
+    fleet(retired(found_in=default, kind="retired_runner_found"))
+    before = marks()
+    assert before
+    sums = {"x64": "a" * 64, "arm64": "b" * 64}
+    for number in range(3):
+        version = f"2.34{number}.0"
+        learn(fleet, {version: None}, release=Release(version=version, sha256=sums))
+        fleet(retired(fleet.row(default)["runner_version"], found_in=default))
+        fleet(fleet.codebuild.end(default))
+        assert fleet.row(default)["runner_version"] == version
+        fleet(retired(version, found_in=default, kind="retired_runner_found"))
+        assert marks() == before
 
 
 def test_an_image_that_is_retired_in_line_for_a_rebuild_is_out_of_line(
@@ -115,7 +181,7 @@ def test_an_image_that_is_retired_in_line_for_a_rebuild_is_out_of_line(
         fleet.builder.rebuild(fleet.images.find(tag))
     fleet.builder.advance("daily")
     assert fleet.queue.read().rebuilds, "some wait"
-    fleet(retired())
+    retire(fleet)
     taken, take = [], BuildQueueEntry.take
 
     def count(entry: BuildQueueEntry, owner: str, **after: Any) -> Any:
@@ -129,19 +195,14 @@ def test_an_image_that_is_retired_in_line_for_a_rebuild_is_out_of_line(
     assert {fleet.row(tag)["status"] for tag in tags} == {"RETIRED"}
 
 
-def test_a_runners_word_counts_for_a_day(fleet: Fleet) -> None:
-    fleet.build()
-    fleet(retired())
+def test_the_word_of_the_default_images_runner_counts_for_a_day(fleet: Fleet) -> None:
+    default, *_ = deployed(fleet)
+    fleet(retired(found_in=default, kind="retired_runner_found"))
     fleet.pass_time(DAY - 1)
     fleet.join("fleet-2-1")
     assert fleet.request(runner="fleet-2-1") == "FAILED"
     fleet.pass_time(1)
     assert fleet.request(runner="fleet-2-1") == "BUILDING"
-
-
-def test_what_is_no_version_is_not_noted(fleet: Fleet) -> None:
-    fleet(retired("the runner's own words"))
-    assert fleet.aws._item("ledger", {"entry": {"S": "runner-release"}}) is None
 
 
 def test_an_image_in_use_is_rebuilt_weekly_and_stays_ready(fleet: Fleet) -> None:
