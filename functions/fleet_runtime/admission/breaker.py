@@ -28,9 +28,16 @@ _LOST_PROBE_SECONDS = 60
 _MEMORY_SECONDS = 86400
 _CAUSE_LENGTH = 300
 
-# not the image's and the class's doing, but a person's or GitHub's
+# not the image's and the class's doing, but a person's, GitHub's, or the job's: it asks for what
+# its image lacks, and every other job of the class runs
 _INNOCENT = frozenset(
-    {"Runner.ExecutionEnded", "Runner.Released", "Runner.ReleaseFailed", "Runner.Terminated"}
+    {
+        "Runner.CapabilityMissing",
+        "Runner.ExecutionEnded",
+        "Runner.Released",
+        "Runner.ReleaseFailed",
+        "Runner.Terminated",
+    }
 )
 
 
@@ -65,6 +72,8 @@ class Breaker:
         elif (
             runner.status == "FAILED"
             and runner.error not in _INNOCENT
+            # it says that a job was on it, which may have ended it: that clears and blames nobody
+            and runner.hook_started_at is None
             # an event that comes days late says nothing of now
             and (runner.ended_at or 0) > self._ledger.now - WINDOW_SECONDS
         ):

@@ -50,6 +50,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
     etags = Etags()
     github = GitHub.of(settings.connection, etags=etags)
     github_hooks = GitHub.of(_for_hooks(settings.connection), etags=etags)
+    registrations = Registrations(github)
     prefix, grace = settings.dispatch.offer.runner_name_prefix, settings.reconcile_grace_seconds
     return Reconciliation(
         records=parts.records,
@@ -65,6 +66,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             dispatcher=parts.dispatcher,
             records=parts.records,
             github=github,
+            registrations=registrations,
             ledger=parts.ledger,
             grace=grace,
             prefix=prefix,
@@ -86,7 +88,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             records=parts.records,
             starts=parts.starts,
             executions=parts.executions,
-            registrations=Registrations(github),
+            registrations=registrations,
             ecs=client("ecs"),
             cluster_arn=settings.cluster_arn,
             prefix=prefix,

@@ -22,6 +22,8 @@ from fleet_runtime.github.jobs import (
     rerun_job,
 )
 from fleet_runtime.github.message import GitHubRefused
+from fleet_runtime.github.registrations import Registrations
+from fleet_runtime.github.runners import Removal
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.observability import count, logger
@@ -29,6 +31,8 @@ from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 _MOST_LOOKUPS = 20
 """Jobs that are asked for one by one in a run."""
+_JOBLESS_GRACES = 2
+"""Graces after its claim in which a runner's job is heard of."""
 _LOST = "lost"
 
 # a person ended the runner, or the job would end the next one too
@@ -44,6 +48,7 @@ class Repairs:
         dispatcher: What the fleet does about a job.
         records: The runners.
         github: GitHub.
+        registrations: The runners at GitHub.
         ledger: Where lost jobs that are to be run again are kept until they can be.
         grace: Seconds; what changed more recently is left alone.
         prefix: What the runners' names begin with.
@@ -53,6 +58,7 @@ class Repairs:
     dispatcher: Dispatcher
     records: RunnerRecords
     github: GitHub
+    registrations: Registrations
     ledger: Ledger
     grace: int
     prefix: str
@@ -107,6 +113,34 @@ class Repairs:
                 self._say(found, runner)
                 repaired.append(runner.runner_id)
         return repaired
+
+    def end_jobless(self, live: Mapping[str, Runner]) -> list[str]:
+        """End runners that GitHub has called busy once, and knows of no job on; returns those.
+
+        A start that GitHub has not told of by now, and no list of its has, is a job that was over
+        before anybody looked, or none: heartbeats are no reason to keep the runner. It is removed
+        at GitHub first, which refuses that while a job runs.
+
+        Raises:
+            GitHubError: if GitHub does not do it.
+        """
+        before = self.ledger.now - _JOBLESS_GRACES * self.grace
+        ended = []
+        for seen in [one for one in live.values() if _is_jobless(one, before=before)][
+            :_MOST_LOOKUPS
+        ]:
+            # what was lost may have been made up for since
+            runner = self.records.find(seen.runner_id)
+            if runner is None or not _is_jobless(runner, before=before):
+                continue
+            removal = self.registrations.remove(
+                name=runner.runner_id, github_runner_id=runner.github_runner_id
+            )
+            if removal is not Removal.BUSY and self.dispatcher.signals.has_no_job(runner):
+                logger.warning("runner without a job ended", runner_id=runner.runner_id)
+                count("EventRepaired")
+                ended.append(runner.runner_id)
+        return ended
 
     def find_lost(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Find jobs that GitHub takes for running though their runner is gone.
@@ -269,6 +303,12 @@ class Repairs:
         logger.warning("lost job runs again", runner_id=runner.runner_id, job_id=runner.job_id)
         count("JobRerun")
         return True
+
+
+def _is_jobless(runner: Runner, *, before: int) -> bool:
+    """Whether a runner is taken for one with a job that GitHub has told of nowhere."""
+    has_job = runner.waiting_for == "completion" and runner.started_at is None
+    return has_job and (runner.claimed_at or 0) <= before
 
 
 def _has_another(runner: Runner, job: Job) -> bool:

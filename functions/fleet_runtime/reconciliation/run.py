@@ -369,6 +369,7 @@ class Reconciliation:
     def _repairing(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
         repairs: dict[str, Callable[[], list[str]]] = {
             "completed": partial(self._repairs.repair_ends, view.jobs, view.live),
+            "jobless": partial(self._repairs.end_jobless, view.live),
             "lost": partial(self._repairs.find_lost, view.jobs, view.live),
             "rerun": self._repairs.rerun_lost,
         }

@@ -15,6 +15,9 @@ from fleet_runtime.runner.signals import Signals
 class Reporting:
     """Takes reports: heartbeats, and the start and end of a job.
 
+    A report is about its own runner, and is a hint: what becomes of that GitHub and ECS say. No
+    heartbeat keeps a runner that GitHub has not called busy, or told of a job on.
+
     A heartbeat costs one read of the row, a tenth of a write, which proves the sender and has the
     task token, and one write of an item of its own, a sixth of what a write of the row costs.
     """
@@ -45,24 +48,16 @@ class Reporting:
         if report.event == HEARTBEAT:
             self.signals.heartbeat(runner, load=report.load)
             return None
-        version = report.runner_version
+        # whatever runs in the job can report as well as the hook does
         if report.event == JOB_STARTED:
-            # the row's job is what GitHub's own webhook says it is: whatever runs in the job can
-            # report as well as the hook does
-            self.signals.started(
-                runner_id,
-                started_at=None,
-                job={},
-                github_runner_id=runner.github_runner_id,
-                runner_version=version,
-            )
+            self.signals.reported_start(runner)
         else:
-            self.signals.reported_completion(runner_id, runner_version=version)
+            self.signals.reported_completion(runner)
         logger.info(
             "runner event",
             runner_id=runner_id,
             runner_event=report.event,
-            runner_version=version or runner.runner_version,
+            runner_version=report.runner_version or runner.runner_version,
             job=report.job,
         )
         return None

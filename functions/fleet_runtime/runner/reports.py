@@ -21,6 +21,9 @@ _LONGEST_TEXT = 200
 _CAPABILITY = re.compile(r"[a-z0-9][a-z0-9._+-]{0,62}")
 _MOST_CAPABILITIES = 50
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,31}")
+_SHORTEST_HEARTBEAT_SECONDS = 60
+"""Who announces more of them is taken to send one a minute: after two and a half intervals of
+silence GitHub is asked, which the whole fleet may do so often an hour."""
 _LONGEST_HEARTBEAT_SECONDS = 3600
 _HIGHEST_LOAD = 1_000_000
 
@@ -100,7 +103,8 @@ def _version(document: dict[str, Any]) -> str:
 def _seconds(document: dict[str, Any]) -> int:
     seconds: Any = document.get("heartbeat_seconds")
     is_whole = isinstance(seconds, int) and not isinstance(seconds, bool)
-    return seconds if is_whole and 0 < seconds <= _LONGEST_HEARTBEAT_SECONDS else 0
+    is_announced = is_whole and 0 < seconds <= _LONGEST_HEARTBEAT_SECONDS
+    return max(seconds, _SHORTEST_HEARTBEAT_SECONDS) if is_announced else 0
 
 
 def _load(document: dict[str, Any]) -> float | None:

@@ -83,6 +83,7 @@ class Runner:
     stopped_tasks: frozenset[str]
     events_token_hash: str
     claimed_at: int | None
+    hook_started_at: int | None
     started_at: int | None
     completed_at: int | None
     released_at: int | None
@@ -132,6 +133,7 @@ class Runner:
             stopped_tasks=texts(item, "stopped_tasks"),
             events_token_hash=text(item, "events_token_hash"),
             claimed_at=number(item, "claimed_at"),
+            hook_started_at=number(item, "hook_started_at"),
             started_at=number(item, "started_at"),
             completed_at=number(item, "completed_at"),
             released_at=number(item, "released_at"),

@@ -36,6 +36,8 @@ _TOO_LATE = frozenset({"TaskTimedOut", "InvalidToken", "TaskDoesNotExist"})
 _HAS_ROW = "attribute_exists(runner_id)"
 _CONTAINER = "runner"
 
+_SAID_AND_EXITED = "it said that it had a job, and has exited"
+
 # actions/runner says so with this code if ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE is set
 _VERSION_RETIRED = 7
 
@@ -146,16 +148,14 @@ class Signals:
         started_at: int | None,
         job: Mapping[str, Value],
         github_runner_id: int | None = None,
-        runner_version: str = "",
     ) -> Runner | None:
-        """Signal that a job started on the runner.
+        """Signal that a job started on the runner, as GitHub says.
 
         Args:
             runner_id: The runner that has the job, whichever job it was started for.
             github_runner_id: Its registration that has the job. Default: the one it has now.
             started_at: When the job started. Default: now.
             job: What the row is to say about the job.
-            runner_version: The runner's version, for a row that does not know it yet.
 
         Returns:
             The row, or None if there is none, its job has ended already, or the job is one that an
@@ -164,7 +164,7 @@ class Signals:
         row = self._records.update(
             runner_id,
             values={**job, "job_status": "in_progress"},
-            first={"started_at": started_at or self._records.now, **_version(runner_version)},
+            first={"started_at": started_at or self._records.now},
             condition=f"{_of(github_runner_id)} AND attribute_not_exists(completed_at)",
             operands=_registration(github_runner_id),
         )
@@ -208,17 +208,43 @@ class Signals:
             self._succeed(row, signal="completed")
         return row
 
-    def reported_completion(self, runner_id: str, *, runner_version: str) -> None:
-        """Note that the runner's hook saw the job's end.
+    def reported_start(self, runner: Runner) -> None:
+        """Note that the runner says that a job has started on it.
+
+        No signal: whatever runs in a container can say so, and is then kept for as long as a job
+        may last. GitHub's own word, an event or that the runner is busy, is what keeps it.
+        """
+        self._reported(runner, "hook_started_at")
+
+    def reported_completion(self, runner: Runner) -> None:
+        """Note that the runner says that its job has ended.
 
         No signal: the runner still has to tell GitHub, and stopping it now would spoil that.
         """
+        self._reported(runner, "hook_completed_at")
+
+    def _reported(self, runner: Runner, what: str) -> None:
         self._records.update(
-            runner_id,
-            values={"hook_completed_at": self._records.now},
-            first=_version(runner_version),
-            condition=_HAS_ROW,
+            runner.runner_id,
+            first={what: self._records.now},
+            # the row may be about another task by now
+            condition="events_token_hash = :token",
+            operands={":token": runner.events_token_hash},
         )
+
+    def has_no_job(self, runner: Runner) -> bool:
+        """Signal that GitHub has no job on a runner that the lifecycle takes for one with a job.
+
+        Returns:
+            False if GitHub has told of a job on it meanwhile, or its lifecycle has gone on.
+        """
+        row = self._records.update(
+            runner.runner_id,
+            values={"removed_at": self._records.now},
+            condition="waiting_for = :phase AND attribute_not_exists(started_at)",
+            operands={":phase": "completion"},
+        )
+        return row is not None and self._succeed(row, signal="removed")
 
     def stopped(self, task: StoppedTask) -> Runner | None:
         """Signal that a task stopped; None if no runner's row knows it."""
@@ -241,7 +267,13 @@ class Signals:
             return row
         # a runner that Spot or a person stops may wind down and exit 0 too
         code = task.exit_code if task.stop_code == "EssentialContainerExited" else None
+        says_started = row.waiting_for == "job" and row.hook_started_at is not None
         if row.waiting_for == "completion" and (code == 0 or row.completed_at is not None):
+            self._succeed(row, signal="stopped")
+        elif says_started and code == 0:
+            self._fail(row, error="Runner.Released", cause=_SAID_AND_EXITED)
+        elif says_started:
+            # no second task, whose registration would be in the way of a job that it had
             self._succeed(row, signal="stopped")
         elif code == _VERSION_RETIRED and row.started_at is None:
             # a job could exit with any code, and never gets as far on a retired runner
@@ -389,11 +421,6 @@ def _registration(github_runner_id: int | None) -> dict[str, Value]:
 
 def _is_too_late(error: ClientError) -> bool:
     return error.response["Error"]["Code"] in _TOO_LATE
-
-
-def _version(runner_version: str) -> dict[str, Value]:
-    """The version for a row that lacks it: the claim's, made before any job, stands."""
-    return {"runner_version": runner_version} if runner_version else {}
 
 
 def _epoch(value: str | None) -> int:

@@ -124,6 +124,7 @@ def test_one_that_began_before_the_failures_proves_nothing_by_its_end(
     [
         {"error": "Runner.Terminated", "job_started": False},
         {"error": "Runner.ExecutionEnded", "job_started": False},
+        {"error": "Runner.CapabilityMissing", "job_started": False},
         {"error": "Runner.JobTimeout", "job_started": True},
         {"error": "", "job_started": False},
     ],
@@ -133,6 +134,29 @@ def test_what_is_not_the_images_doing_holds_nothing(fleet: Make, said: dict[str,
     for number in range(FAILURES + 1):
         assert one.queue(number) == Started()
         one.end(number, **said)
+
+
+def test_what_a_runner_says_of_a_job_blames_nobody_and_clears_nobody(fleet: Make) -> None:
+    one = fleet()
+    for number in range(FAILURES + 1):
+        assert one.queue(number) == Started()
+        say_started(one, number)
+        one.end(number, error="Runner.TaskStopped", job_started=False)
+    broken(one, 100, failures=FAILURES - 1)
+    assert one.queue(50) == Started()
+    say_started(one, 50)
+    one.end(50, error="Runner.TaskStopped", job_started=False)
+    broken(one, 200, failures=1)
+    assert isinstance(one.queue(51), InLine)
+
+
+def say_started(one: Any, number: int) -> None:
+    """What the runner's hook has written down."""
+    one.records.update(
+        f"fleet-{number}-1",
+        values={"hook_started_at": one.now},
+        condition="attribute_exists(runner_id)",
+    )
 
 
 def test_a_failure_told_often_or_days_late_counts_once_or_not_at_all(fleet: Make) -> None:

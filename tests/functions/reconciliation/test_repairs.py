@@ -107,6 +107,56 @@ def test_a_runner_hears_that_its_job_has_ended_while_its_run_goes_on(world: Worl
     assert world.reconcile()["repaired"] == []
 
 
+def busy_once(world: World, runner_id: str, **row: Any) -> None:
+    """The row of a runner that GitHub called busy when it was to go, and of which no word came."""
+    values = {"claimed_at": int(time.time()) - 130, "github_runner_id": 999, **row}
+    running = {"status": "RUNNING", "waiting_for": "completion", "task_token": "t"}
+    world.row(runner_id, **running, **values)
+    world.open(runner_id)
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_a_runner_that_github_has_no_job_on_ends_however_its_heart_beats(
+    world: World, *, is_registered: bool
+) -> None:
+    busy_once(world, "fleet-7-1")
+    if is_registered:
+        world.runner("fleet-7-1", "another")
+    world.aws.put_row(runner_id="heartbeat/fleet-7-1", last_heartbeat=int(time.time()))
+    assert world.reconcile()["repaired"] == ["fleet-7-1"]
+    assert world.aws.resumed == [("t", "Success", "")]
+    assert world.registered() == set()
+
+
+def test_a_runner_that_github_calls_busy_goes_on_though_nobody_was_told_of_its_job(
+    world: World,
+) -> None:
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    busy_once(world, name)
+    session = world.runner(name)
+    session.receive()  # and GitHub's list calls the job queued yet
+    report = world.reconcile()
+    assert (report["repaired"], report["released"], report["failed"]) == ([], [], {})
+    assert world.aws.resumed == []
+    assert world.registered() == {name}
+    session.send("started")
+    world.until(lambda: job.status == "in_progress")
+    assert world.reconcile()["repaired"] == [name]
+    assert (world.aws.row(name) or {})["job_status"] == "in_progress"
+
+
+@pytest.mark.parametrize("row", [{"claimed_at": int(time.time())}, {"started_at": 100}])
+def test_github_is_not_asked_about_a_runner_that_is_young_or_whose_start_it_has_told(
+    world: World, row: dict[str, int]
+) -> None:
+    world.environment.setenv("RECONCILE_GRACE_SECONDS", "60")
+    busy_once(world, "fleet-7-1", **row)
+    world.runner("fleet-7-1", "another")
+    assert world.reconcile()["repaired"] == []
+    assert world.registered() == {"fleet-7-1"}
+
+
 def test_the_end_of_an_earlier_registrations_job_is_no_news_for_this_one(world: World) -> None:
     job = world.run(JOB.format(labels="self-hosted"), HOSTED).jobs[0]
     name = done(world, job)

@@ -48,7 +48,7 @@ def test_a_body_that_cannot_be_decoded_declares_nothing(aws: Aws, post: Any) -> 
 def test_a_base64_body_is_read(aws: Aws, post: Any) -> None:
     body = base64.b64encode(b'{"event":"job_started"}').decode()
     assert report(post, body, isBase64Encoded=True) == 202
-    assert len(aws.resumed) == 1
+    assert (aws.row() or {})["hook_started_at"] > 0
 
 
 @pytest.mark.parametrize("path", [CLAIM, EVENTS])

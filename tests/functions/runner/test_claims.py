@@ -487,7 +487,7 @@ def test_a_runner_that_could_not_be_taken_back_does_not_spoil_the_answer(
 DECLARATION = {
     "capabilities": ["Shell", "python"],
     "runner_version": "2.338.0",
-    "heartbeat_seconds": 30,
+    "heartbeat_seconds": 90,
 }
 
 
@@ -499,7 +499,7 @@ def test_a_claim_says_what_the_image_can_do_and_how_often_it_will_be_heard_of(
     row = aws.row()
     assert row is not None
     assert (row["capabilities"], row["runner_version"]) == ("shell,python", "2.338.0")
-    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 30}]
+    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 90}]
 
 
 def test_what_is_declared_costs_no_request_of_its_own(

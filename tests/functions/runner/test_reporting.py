@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from fleet_runtime.runner.rows import HEARTBEAT_MEMORY_SECONDS
 
 from ..aws_stand_in import Aws
-from ..entry_points import JOB, report, sha256
+from ..entry_points import report, sha256, waiting_for_a_job
+from ..events import sample
 from ..github_stand_in import GitHub
 
 # --- heartbeats ------------------------------------------------------------------------------
@@ -66,16 +67,16 @@ def test_a_fault_of_aws_is_no_good_heartbeat(aws: Aws, post: Any) -> None:
 
 
 @pytest.mark.parametrize("event", ["job_started", "job_completed"])
-def test_a_version_fills_a_gap_and_never_replaces_the_claims(
-    aws: Aws, post: Any, event: str
+@pytest.mark.parametrize("known", [{}, {"runner_version": "2.330.0"}])
+def test_a_version_is_the_claims_and_no_jobs_to_say(
+    aws: Aws, post: Any, event: str, known: dict[str, str]
 ) -> None:
-    body = {"event": event, "runner_version": "2.338.0"}
-    for known, kept in (({}, "2.338.0"), ({"runner_version": "2.330.0"}, "2.330.0")):
-        aws.park("job", events_token_hash=sha256("the-events-token"), **known)
-        assert report(post, body) == 202
-        row = aws.row()
-        assert row is not None
-        assert row["runner_version"] == kept, "a job can report as well as its hooks"
+    """A job can report as well as its hooks, and a version has images looked at."""
+    aws.park("job", events_token_hash=sha256("the-events-token"), **known)
+    assert report(post, {"event": event, "runner_version": "2.338.0"}) == 202
+    row = aws.row()
+    assert row is not None
+    assert row.get("runner_version") == known.get("runner_version")
 
 
 @pytest.mark.usefixtures("running")
@@ -112,14 +113,42 @@ def test_a_heartbeat_makes_no_row(aws: Aws, post: Any) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_job_that_starts_resumes_the_lifecycle(aws: Aws, post: Any) -> None:
+def test_a_start_that_a_runner_reports_is_noted_and_resumes_nothing(aws: Aws, post: Any) -> None:
+    """GitHub's event does, or that it calls the runner busy."""
     body = {"event": "job_started", "job_name": "build", "run_id": "7", "repository": "o/r"}
+    before = aws.row()
     assert report(post, body) == 202
     row = aws.row()
     assert row is not None
-    assert row["started_at"] > 0
-    assert row["job_status"] == "in_progress"
-    assert row["job_id"] == JOB, "the hook does not know which job it is"
+    assert row.pop("hook_started_at") > 0
+    assert row == before
+    assert aws.resumed == []
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_runner_that_says_it_has_a_job_goes_with_its_own_job_all_the_same(
+    aws: Aws, post: Any, dispatch: Any
+) -> None:
+    """And none that waits for a job with the same labels goes in its place."""
+    waiting_for_a_job(aws, "fleet-9-1")
+    assert report(post, {"event": "job_started"}) == 202
+    assert report(post, BEAT) == 202
+    dispatch(sample("completed_cancelled"))
+    cancelled = "the job was cancelled before a runner had it"
+    assert aws.resumed == [("token-job", "Runner.Released", cancelled)]
+    assert "released_at" not in (aws.row("fleet-9-1") or {})
+
+
+@pytest.mark.usefixtures("registered")
+def test_githubs_word_of_a_job_counts_whatever_its_runner_has_said(
+    aws: Aws, post: Any, dispatch: Any
+) -> None:
+    for event in ("job_started", "job_completed", "job_started"):
+        assert report(post, {"event": event}) == 202
+    dispatch(sample("in_progress"))
+    row = aws.row()
+    assert row is not None
+    assert (row["started_at"], row["job_status"]) == (1781551347, "in_progress")
     assert aws.resumed == [("token-job", "Success", "")]
 
 

@@ -45,6 +45,16 @@ def test_a_claim_that_declares_nothing_usable_is_good_all_the_same(
     assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": 0}]
 
 
+@pytest.mark.parametrize(("said", "kept"), [(1, 60), (59, 60), (61, 61), (3600, 3600)])
+def test_nobody_is_missed_for_silence_more_often_than_a_minute_allows(
+    aws: Aws, post: Any, said: int, kept: int
+) -> None:
+    """Each time GitHub is asked, with what it lets the whole fleet ask."""
+    aws.park("runner")
+    assert post(CLAIM, body={"heartbeat_seconds": said})[0] == 200
+    assert outputs(aws) == [{"signal": "claimed", "heartbeat_seconds": kept}]
+
+
 def test_only_so_many_capabilities_are_kept(aws: Aws, post: Any) -> None:
     aws.park("runner")
     words = [f"c{number}" for number in range(60)]

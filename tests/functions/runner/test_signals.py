@@ -154,6 +154,27 @@ def test_a_stopped_task_ends_the_phase_its_runner_is_in(
 
 
 @pytest.mark.parametrize(
+    ("exit_code", "stop_code", "answer"),
+    [
+        (0, "EssentialContainerExited", "Runner.Released"),
+        (1, "EssentialContainerExited", "Success"),
+        (7, "EssentialContainerExited", "Success"),
+        (143, "SpotInterruption", "Success"),
+    ],
+)
+def test_a_task_that_stopped_with_a_job_by_its_own_word_is_not_started_anew(
+    aws: Aws, dispatch: Any, exit_code: int, stop_code: str, answer: str
+) -> None:
+    """GitHub is asked about one that exited; of another the machine finds that it has stopped."""
+    aws.park("job", hook_started_at=95)
+    dispatch(stopped(stopCode=stop_code, containers=[{"name": "runner", "exitCode": exit_code}]))
+    ((token, error, cause),) = aws.resumed
+    assert (token, error) == ("token-job", answer)
+    assert ("it said that it had a job" in cause) == (exit_code == 0)
+    assert "started_at" not in (aws.row() or {})
+
+
+@pytest.mark.parametrize(
     ("known", "said"),
     [("2.330.0", "runner 2.330.0 of image"), (None, "runner (its version is not known) of image")],
 )

@@ -105,6 +105,17 @@ def test_a_runner_that_exits_while_github_cannot_be_asked_is_asked_about_later(r
     assert life.row()["status"] == "OFFLINE"
 
 
+def test_a_runner_that_stopped_with_a_job_by_its_own_word_has_no_second_task(rig: Rig) -> None:
+    life = rig.start().succeed("runner")
+    life.parked("job")
+    stopped = {"exit_code": {"N": "143"}, "stop_code": {"S": "SpotInterruption"}}
+    life.write(stopped_tasks={"SS": [life.row()["task_id"]]}, **stopped)
+    life.succeed("job")
+    assert life.end()["error"] == "Runner.TaskStopped"
+    assert life.path().count("LaunchTask") == 1
+    assert "started_at" not in life.row()
+
+
 def test_an_idle_runner_that_turns_out_busy_goes_on_to_its_job(rig: Rig) -> None:
     life = rig.life().answer("deregister", "busy")
     idle_too_long(life)
@@ -147,8 +158,10 @@ def test_what_is_known_of_the_first_task_does_not_speak_of_the_second(rig: Rig) 
     life = rig.start()
     life.parked("runner")
     life.write(exit_code={"N": "0"}, stopped_reason={"S": "old"}, stop_code={"S": "old"})
+    life.write(hook_started_at={"N": "1"})
     life.fail_again("runner", "Runner.TaskStopped")
-    assert not {"exit_code", "stopped_reason", "stop_code"} & set(life.row())
+    known = {"exit_code", "stopped_reason", "stop_code", "hook_started_at"}
+    assert not known & set(life.row())
     life.fail("runner", "Runner.Terminated").end()
 
 
