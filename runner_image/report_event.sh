@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # report_event.sh EVENT: tells the fleet that this runner's job started or ended, and which job it is.
 #
-# Called by the two job hooks. A report can only make the fleet quicker (GitHub's webhooks and ECS say
-# the same), so nothing here may fail or hold up the user's job: always 0, at most 5 seconds.
+# Called by the two job hooks. A report is a hint (what happens is by GitHub's word and ECS's), so nothing
+# here may fail or hold up the user's job: always 0, at most 5 seconds.
 set -u
 
 credentials="${RUNNER_HOME:-/home/runner}/.fleet-events"

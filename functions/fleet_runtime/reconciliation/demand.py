@@ -282,7 +282,8 @@ def _is_idle(runner: Runner, *, before: int) -> bool:
 
 
 def _began(runner: Runner, *, after: int) -> bool:
-    return runner.started_at is not None and runner.started_at > after
+    # what it has only said of itself keeps its own job waiting for the next one, and nothing else
+    return max(runner.started_at or 0, runner.hook_started_at or 0) > after
 
 
 def _is_parked(runner: Runner, *, before: int) -> bool:

@@ -84,6 +84,13 @@ def compare(jobs: list[Job], runners: list[Runner]) -> tuple[list[int], list[str
             [job(1)], [idle("fleet-9-1", started_at=5)], [1], [], id="a runner with a job"
         ),
         pytest.param(
+            [],
+            [idle("fleet-9-1", hook_started_at=5)],
+            [],
+            ["fleet-9-1"],
+            id="a runner with a job by its own word",
+        ),
+        pytest.param(
             [job(1)], [runner("fleet-1-1", released_at=5)], [1], [], id="a runner that was released"
         ),
         pytest.param(
@@ -307,6 +314,16 @@ def chain(*ended_at: int) -> list[Runner]:
             [failed(0, ended_at=NOW, started_at=NOW - 20, job_id=1)],
             None,
             id="the job itself ran: GitHub's list is behind",
+        ),
+        pytest.param(
+            [failed(0, ended_at=NOW, status="OFFLINE", hook_started_at=NOW - 20, job_id=1)],
+            None,
+            id="it said that it had the job: GitHub may be behind",
+        ),
+        pytest.param(
+            [failed(0, ended_at=NOW, status="OFFLINE", hook_started_at=NOW - 300, job_id=1)],
+            "fleet-1-1-r1",
+            id="it said so minutes ago, and GitHub knows nothing of it",
         ),
         pytest.param(
             [
