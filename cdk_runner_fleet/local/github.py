@@ -62,8 +62,8 @@ def settle(found: Mapping[str, object], given: Mapping[str, object]) -> dict[str
     context = {**found, **given}
     if not any(context.get(scope) for scope in _SCOPES):
         context["github_repo"] = _DEFAULT_REPOSITORY
-    # this fleet's GitHub is on loopback, without TLS
-    return {**context, "github_ca": ""}
+    # this fleet's GitHub is on loopback, without TLS and none of GitHub's addresses
+    return {**context, "github_ca": "", "webhook_allowed_cidrs": ""}
 
 
 def _apps(setting: object) -> list[dict[str, Any]]:
