@@ -2,10 +2,9 @@
 
 A function is killed right after its n-th call to AWS was applied, for each n there is: the first
 n that no invocation reaches ends the list. How many there are, it shows at its first death, which
-comes when all is done but the answer. One that speaks to GitHub is killed between each two of its
-calls right after the one, or right before the other, when GitHub has done what it was asked to and
-no row says so yet. Which it is changes from commit to commit, and matters only where GitHub is
-asked in between.
+comes when all is done but the answer. Those that speak to GitHub are also killed right before every
+other call, at each commit the other half, when GitHub has done what it was asked to and no row says
+so yet.
 
 Each point has a job of its own, with labels of its own, so that no job takes another's runner: all
 are played at once, and the laws are looked at when the fleet has settled.
@@ -42,7 +41,6 @@ RETRIES_TOO = 3
 """As often as Lambda makes an asynchronous call: it is lost, and only the queue has it."""
 LOST_ONE_IN = 5
 BEFORE_ONE_IN = 2
-"""Of the places between two calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +81,6 @@ class Point:
     reached: bool = False
     made: int = 0
     problems: list[str] = field(default_factory=list)
-
-    @property
-    def place(self) -> int:
-        """Behind which of its calls it is."""
-        return self.calls - (self.outcome == "crash_before")
 
 
 def _task_fails(times: int) -> Callable[[Stage, int], None]:
@@ -225,7 +218,7 @@ class Play:
         self._play()
         while unended := [name for name, points in self.points.items() if points[-1].reached]:
             for name in unended:
-                following = self.points[name][-1].place + 1
+                following = self.points[name][-1].calls + 1
                 assert following < MOST_CALLS, name
                 self.points[name] += _points(SCENES[name], range(following, following + 1))
             self._play()
@@ -285,16 +278,16 @@ class Play:
                 self._stage.twin.board.cancel(point.job)  # those that cannot be served
 
 
-def _points(scene: Scene, places: range) -> list[Point]:
-    """The points behind these calls; that behind the last one comes last."""
-    points: list[Point] = []
-    for number in places:
-        before = scene.asks_github and is_due(number, one_in=BEFORE_ONE_IN)
-        if DEEP or not before or number == 1:
-            points += _deaths(scene, "crash_after", number)
-        if before:
-            points += _deaths(scene, "crash_before", number + 1)
-    return points
+def _points(scene: Scene, calls: range) -> list[Point]:
+    """The points at these calls; that of the last call comes last."""
+    outcomes = ("crash_before", "crash_after") if scene.asks_github else ("crash_after",)
+    return [
+        point
+        for number in calls
+        for outcome in outcomes
+        if outcome == "crash_after" or (number > 1 and is_due(number, one_in=BEFORE_ONE_IN))
+        for point in _deaths(scene, outcome, number)
+    ]
 
 
 def _deaths(scene: Scene, outcome: str, calls: int) -> list[Point]:
