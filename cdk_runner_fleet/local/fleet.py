@@ -141,9 +141,14 @@ class LocalFleet:
             body: What to send as JSON. Default: nothing.
 
         Raises:
+            LocalFleetError: it is for the twin, and this fleet has none.
             urllib.error.HTTPError: it was refused.
         """
-        base = self.github_url if path.startswith("/_twin/") else self.endpoint_url
+        base = self.endpoint_url
+        if path.startswith("/_twin/"):
+            if self.twin is None:  # the server in its place is not to know the token
+                raise LocalFleetError(f"{path} is the twin's, start the fleet without github_url")
+            base = self.twin.url
         request = urllib.request.Request(  # noqa: S310 - both are http, see __init__
             f"{base}{path}",
             None if body is None else json.dumps(body).encode(),
