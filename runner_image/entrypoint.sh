@@ -69,7 +69,7 @@ sha256() { # sha256 BYTES TEXT: of both, the first written as \xNN; sets $digest
 
 hmac() { # hmac KEY TEXT: HMAC-SHA256 (RFC 2104), the key in hexadecimal; sets $digest
   local i code key=$1 inner="" outer="" escaped=""
-  while [[ ${#key} -lt 128 ]]; do key+=00; done
+  while [[ ${#key} -lt 128 ]]; do key+="00"; done
   for ((i = 0; i < 128; i += 2)); do
     printf -v code '\\x%02x' $((16#${key:i:2} ^ 0x36))
     inner+=$code
@@ -192,6 +192,8 @@ field() { # field NAME VARIABLE: the string of that name in $response; all of th
   [[ "$response" =~ $pattern ]] && printf -v "$2" '%s' "${BASH_REMATCH[1]}"
 }
 
+access_key="" secret_key="" session_token="" signature="" # once more for each claim
+encoded_jit_config="" events_token=""                     # what the claim is answered with
 ceiling_ms=$FIRST_PAUSE_MS
 while :; do
   response="" status=none
