@@ -56,7 +56,7 @@ IFS=. read -r account _ _ region domain <<<"$registry"
 readable="${IMAGE_TAG%-*}"
 
 recipe() { # recipe EXPRESSION: a value of recipe.json, in Python
-  python3 -c "import json; recipe = json.load(open('recipe.json')); print($1)"
+  python3 -c "import json, os; recipe = json.load(open('recipe.json')); print($1)"
 }
 
 is_in_ecr() {
@@ -168,18 +168,27 @@ if is_in_ecr "$CONTENT_TAG"; then
   exit
 fi
 
+build_args=$(recipe '"\n".join(f"*.args.{name}={value}" for name, value in recipe["build_args"].items())')
+# What is the deployer's own is for the base that it was written for: with another's, whatever that brings
+# (its ONBUILD, its shell) would run beside it, with a network.
+OWN=off
+is_for_own=$(recipe 'recipe["own_base"] in ("", os.environ["BASE_IMAGE"])')
+if [[ "$is_for_own" == True ]]; then
+  OWN=$(recipe '"on" if recipe["own"] else "off"')
+  build_args+=$'\n'$(recipe '"\n".join(f"*.args.{name}={value}" for name, value in recipe["own_build_args"].items())')
+fi
 BASE_NAME=$BASE_IMAGE
 BASE_IMAGE="${BASE_IMAGE%@*}@$BASE_DIGEST"
 IMAGE="$RUNNER_REPOSITORY_URL:$CONTENT_TAG"
-# No tag of an image has a dot, so the repository can tell the two apart.
-CACHE="$RUNNER_REPOSITORY_URL:cache.$readable.$ARCHITECTURE"
+# A cache for each base, whose readable name is its author's to choose. No tag of an image has a dot, so the
+# repository can tell the two apart.
+cached=$(printf '%s' "$BASE_NAME" | sha256sum)
+CACHE="$RUNNER_REPOSITORY_URL:cache.${cached:0:24}.$ARCHITECTURE"
 VARIANT=$(recipe 'recipe["variant"]')
 APT_PACKAGES=$(recipe '" ".join(recipe["apt_packages"])')
 PIP_PACKAGES=$(recipe '"\n".join(recipe["pip_packages"])')
-OWN=$(recipe '"on" if recipe["own"] else "off"')
 export BASE_IMAGE BASE_NAME BASE_DIGEST IMAGE CACHE PLATFORM VARIANT APT_PACKAGES PIP_PACKAGES OWN
 
-build_args=$(recipe '"\n".join(f"*.args.{name}={value}" for name, value in recipe["build_args"].items())')
 settings=()
 while IFS= read -r build_arg; do
   [[ -z "$build_arg" ]] || settings+=(--set "$build_arg")

@@ -32,6 +32,15 @@ _RESERVED = {
     "PIP_PACKAGES": "the prop pip_packages",
     "RUNNER_CAPABILITIES": "the prop capabilities",
 }
+_OF_ALL_BASES = frozenset(
+    {
+        "RUNNER_ARCHIVE_URL",
+        *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "FTP", "NO", "ALL")),
+        *(f"{kind}_proxy" for kind in ("http", "https", "ftp", "no", "all")),
+    }
+)
+"""Build arguments that every build may need: that of the fleet's Dockerfile, and those each has
+without an ARG (Dockerfile reference, "Predefined ARGs")."""
 _BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Debian policy 5.6.1, and how apt-get takes a version; runner_image/build/packages.sh has it too
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
@@ -47,6 +56,8 @@ class Recipe:
         variant: Target of the fleet's Dockerfile.
         dockerfile_directory: Folder with a Dockerfile that makes the base. Default: there is none.
         build_args: Build arguments of both Dockerfiles.
+        own_base: The base that the Dockerfile is for, and those build arguments that the fleet's
+            own does not know. Default: they are for all bases.
         apt_packages: Debian packages to install.
         pip_packages: Python packages to install.
         soci: Whether large images get an index for lazy loading.
@@ -58,6 +69,7 @@ class Recipe:
     variant: str
     dockerfile_directory: Path | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
+    own_base: str | None = None
     apt_packages: Sequence[str] = ()
     pip_packages: Sequence[str] = ()
     soci: bool = False
@@ -77,6 +89,12 @@ class Recipe:
             )
         for name, value in self.build_args.items():
             _check_build_argument(name, value)
+        if self._has_own and Token.is_unresolved(self.own_base):
+            raise ValueError(
+                "base_image is only known at deployment, and dockerfile_directory and build_args "
+                "are for that base alone: give one that is known when the app is synthesized, or "
+                "dockerfile_for_all_bases"
+            )
         _check_packages(
             "apt_packages",
             self.apt_packages,
@@ -92,6 +110,10 @@ class Recipe:
         """Whether only the base decides what else is found in an image."""
         return not (self.dockerfile_directory or self.apt_packages or self.pip_packages)
 
+    @property
+    def _has_own(self) -> bool:
+        return bool(self.dockerfile_directory or self.build_args.keys() - _OF_ALL_BASES)
+
     def stage(self, folder: Path) -> None:
         """Make ``folder`` anew as the source of builds, with a ``recipe.json`` that they read."""
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,11 +121,14 @@ class Recipe:
         _copy(_assets.RUNNER_IMAGE, folder, but={_assets.RUNNER_RELEASE.name})
         if self.dockerfile_directory:
             _copy(self.dockerfile_directory, folder / _OWN)
+        args = dict(sorted(self.build_args.items()))
         parts = {
             "variant": self.variant,
             "apt_packages": list(self.apt_packages),
             "pip_packages": list(self.pip_packages),
-            "build_args": dict(sorted(self.build_args.items())),
+            "build_args": {name: args[name] for name in args if name in _OF_ALL_BASES},
+            "own_build_args": {name: args[name] for name in args if name not in _OF_ALL_BASES},
+            "own_base": (self.own_base or "") if self._has_own else "",
             "own": self.dockerfile_directory is not None,
             "soci": self.soci,
         }

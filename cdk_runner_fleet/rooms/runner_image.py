@@ -65,11 +65,16 @@ class RunnerImage(Construct):
             ``public.ecr.aws/docker/library/debian:13``. Default: Ubuntu 24.04 for ``base`` and
             ``full``, Python 3.13 or Node.js 24 on Debian 12 for ``python`` and ``node``.
         dockerfile_directory: Folder with a Dockerfile of your own. It gets the base as build
-            argument ``BASE_IMAGE``, and the runner goes on top of what it makes. Default: the
-            runner goes on top of the base.
+            argument ``BASE_IMAGE``, and the runner goes on top of what it makes. It is for the
+            default image's base alone, see ``dockerfile_for_all_bases``. Default: the runner goes
+            on top of the base.
+        dockerfile_for_all_bases: Whether bases that jobs choose go through that Dockerfile too:
+            what an author's base brings then runs with its folder and the build arguments in
+            reach. Default: they do not.
         build_args: Build arguments for that Dockerfile, and for the fleet's, which also knows
-            ``RUNNER_ARCHIVE_URL``, a mirror of the runner's archive. Default: none but the
-            fleet's own.
+            ``RUNNER_ARCHIVE_URL``, a mirror of the runner's archive. That one and those of proxies
+            go to all builds, the others where the Dockerfile goes. No place for secrets: they can
+            be read in the image. Default: none but the fleet's own.
         apt_packages: Debian packages to install as well. Default: what the variant has.
         pip_packages: Python packages to install as well. Default: what the variant has.
         allowed_bases: Globs of the bases that jobs may choose with ``image:``, matched against the
@@ -107,6 +112,7 @@ class RunnerImage(Construct):
         variant: str = "base",
         base_image: str | None = None,
         dockerfile_directory: str | Path | None = None,
+        dockerfile_for_all_bases: bool = False,
         build_args: Mapping[str, str] | None = None,
         apt_packages: Sequence[str] = (),
         pip_packages: Sequence[str] = (),
@@ -141,23 +147,32 @@ class RunnerImage(Construct):
                 f"allowed_bases {list(allowed_bases)!r} given and jobs_may_choose is off: leave "
                 "one of them out"
             )
+        if dockerfile_for_all_bases and (dockerfile_directory is None or not jobs_may_choose):
+            raise ValueError(
+                "dockerfile_for_all_bases is on, and "
+                + ("jobs_may_choose is off" if dockerfile_directory else "there is no Dockerfile")
+                + ": leave it out, or give dockerfile_directory and leave jobs_may_choose on"
+            )
         _check_name(name)
         _check_base(base_image)
         _check_capabilities(capabilities)
         _check_builds(max_concurrent_builds)
+        self.base_image = base_image or _DEFAULT_BASES[variant]
         recipe = Recipe(
             variant=variant,
             dockerfile_directory=(
                 Path(dockerfile_directory) if dockerfile_directory is not None else None
             ),
             build_args=build_args or {},
+            own_base=(
+                self.base_image if jobs_may_choose and not dockerfile_for_all_bases else None
+            ),
             apt_packages=apt_packages,
             pip_packages=pip_packages,
             soci=soci,
         )
         self.image_uri = image_uri
         self.name = name
-        self.base_image = base_image or _DEFAULT_BASES[variant]
         self.capabilities = [capability.lower() for capability in capabilities]
         self.max_concurrent_builds = max_concurrent_builds
         self.allowed_bases = _allowed_bases(allowed_bases) if jobs_may_choose else []

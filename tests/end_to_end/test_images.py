@@ -115,7 +115,7 @@ def test_twenty_different_images_are_built_so_many_at_a_time(builders: Fleet) ->
 
 
 def test_a_build_that_failed_is_remembered_for_a_while(builders: Fleet) -> None:
-    label = "image:public.ecr.aws/octo/does-not-exist:1"
+    label = "image:does-not-exist:1"
     first = builders.status(builders.queue(label), "FAILED")
     assert first["error"] == "Image.BuildFailed"
     before = len(builds(builders))

@@ -196,7 +196,7 @@ def test_a_binary_body_is_answered_not_crashed_on(fleet: Fleet) -> None:
 
 
 def test_a_failed_build_fails_its_jobs_with_the_log_link(fleet: Fleet) -> None:
-    runners = [fleet.queue("image:public.ecr.aws/does-not-exist/base:1") for _ in range(3)]
+    runners = [fleet.queue("image:does-not-exist:3") for _ in range(3)]
     for runner in runners:
         row = fleet.status(runner, "FAILED")
         assert row["error"] == "Image.BuildFailed"

@@ -27,6 +27,8 @@ RECIPE = {
     "apt_packages": [],
     "pip_packages": [],
     "build_args": {},
+    "own_build_args": {},
+    "own_base": "",
     "own": False,
     "soci": False,
 }
@@ -253,7 +255,8 @@ def test_it_builds_tries_and_pushes_what_the_base_is_now(machine: Machine) -> No
     assert built.baked["BASE_IMAGE"] == f"{BASE}@{DIGEST}"
     assert built.baked["BASE_NAME"] == BASE
     assert built.baked["IMAGE"] == f"{REPOSITORY}:{content_tag()}"
-    assert built.baked["CACHE"] == f"{REPOSITORY}:cache.node-20-bookworm.X86_64"
+    of_base = hashlib.sha256(BASE.encode()).hexdigest()[:24]
+    assert built.baked["CACHE"] == f"{REPOSITORY}:cache.{of_base}.X86_64"
     assert built.baked["PLATFORM"] == "linux/amd64"
     assert built.baked["RUNNER_VERSION"] == "2.338.0"
     assert built.baked["RUNNER_SHA256"] == "c" * 64
@@ -424,7 +427,8 @@ def test_the_recipe_reaches_bake(machine: Machine) -> None:
         "variant": "full",
         "apt_packages": ["jq", "libpq-dev"],
         "pip_packages": ["requests", "awscli>=1,<2"],
-        "build_args": {"A": "x y", "RUNNER_ARCHIVE_URL": "https://m/r=1"},
+        "build_args": {"RUNNER_ARCHIVE_URL": "https://m/r=1"},
+        "own_build_args": {"A": "x y"},
         "own": True,
     }
     built = build(machine, Build(recipe=recipe))
@@ -439,10 +443,46 @@ def test_the_recipe_reaches_bake(machine: Machine) -> None:
             "--file",
             "docker-bake.hcl",
             "--set",
-            "*.args.A=x y",
-            "--set",
             "*.args.RUNNER_ARCHIVE_URL=https://m/r=1",
+            "--set",
+            "*.args.A=x y",
         ]
+
+
+@pytest.mark.parametrize(
+    ("own_base", "is_for_own"),
+    [
+        (BASE, True),
+        ("", True),  # for all bases
+        ("public.ecr.aws/docker/library/ubuntu:24.04", False),
+        (f"{BASE}@{DIGEST}", False),
+    ],
+)
+def test_what_is_the_deployers_own_is_for_its_own_base(
+    own_base: str, is_for_own: bool, machine: Machine
+) -> None:
+    recipe = {
+        "own": True,
+        "own_base": own_base,
+        "build_args": {"HTTPS_PROXY": "https://proxy"},
+        "own_build_args": {"HOUSE": "ours"},
+    }
+    built = build(machine, Build(recipe=recipe))
+    assert built.status == 0, built.log
+    assert built.baked["OWN"] == ("on" if is_for_own else "off")
+    bakes = [call for call in built.calls if call[1:3] == ["buildx", "bake"]]
+    assert len(bakes) == 2
+    for call in bakes:
+        assert "*.args.HTTPS_PROXY=https://proxy" in call
+        assert ("*.args.HOUSE=ours" in call) is is_for_own
+
+
+def test_bases_with_one_readable_name_have_caches_of_their_own(machine: Machine) -> None:
+    evil = build(machine, Build(base=f"ghcr.io/evil/default@{DIGEST}"))
+    of_base = hashlib.sha256(evil.baked["BASE_NAME"].encode()).hexdigest()[:24]
+    # BuildKit takes tags of 128 characters, and the repository lets no other tag change
+    assert evil.baked["CACHE"] == f"{REPOSITORY}:cache.{of_base}.X86_64"
+    assert "node-20-bookworm" not in evil.baked["CACHE"]
 
 
 @pytest.mark.parametrize("failing", ["loaded", "smoke"])

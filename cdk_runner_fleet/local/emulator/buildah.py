@@ -194,12 +194,12 @@ class RunnerImages:
         log: list[str],
     ) -> None:
         settings = json.loads((recipe / "recipe.json").read_text())
+        is_for_own = settings["own_base"] in ("", base)
+        given_args = settings["build_args"] | (settings["own_build_args"] if is_for_own else {})
         extra = [
-            word
-            for key, value in settings["build_args"].items()
-            for word in ("--build-arg", f"{key}={value}")
+            word for key, value in given_args.items() for word in ("--build-arg", f"{key}={value}")
         ]
-        if settings["own"]:
+        if settings["own"] and is_for_own:
             own = f"{name}-base"
             given = ("--build-arg", f"BASE_IMAGE={base}", *extra)
             _bud(*given, name=own, folder=recipe / "own", log=log)

@@ -54,7 +54,9 @@ def test_the_source_of_builds_is_the_recipe(tmp_path: Path) -> None:
         "variant": "node",
         "apt_packages": ["jq"],
         "pip_packages": ["requests"],
-        "build_args": {"A": "1", "B": "2"},
+        "build_args": {},
+        "own_build_args": {"A": "1", "B": "2"},
+        "own_base": "public.ecr.aws/docker/library/node:24-bookworm-slim",
         "own": True,
         "soci": True,
     }
@@ -85,6 +87,28 @@ def test_whatever_changes_an_image_makes_another_recipe(
     _, plain = staged(tmp_path / "a")
     _, changed = staged(tmp_path / "b", **props)
     assert plain.recipe != changed.recipe
+
+
+@pytest.mark.parametrize(
+    ("props", "own_base"),
+    [
+        ({"dockerfile_directory": OWN_IMAGE}, "ghcr.io/o/house:1"),
+        ({"build_args": {"A": "1"}}, "ghcr.io/o/house:1"),
+        ({"dockerfile_directory": OWN_IMAGE, "dockerfile_for_all_bases": True}, ""),
+        # there are no others
+        ({"dockerfile_directory": OWN_IMAGE, "jobs_may_choose": False}, ""),
+        # nothing is the deployer's own, and another base is no reason to build all anew
+        ({"build_args": {"RUNNER_ARCHIVE_URL": "https://m/r", "no_proxy": "m"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_dockerfile_is_for_the_default_base_unless_asked(
+    props: dict[str, Any], own_base: str, tmp_path: Path
+) -> None:
+    source, _ = staged(tmp_path, base_image="ghcr.io/o/house:1", **props)
+    recipe_json = json.loads((source / "recipe.json").read_text())
+    assert recipe_json["own_base"] == own_base
+    assert set(recipe_json["build_args"]) == set(props.get("build_args", {})) - {"A"}
 
 
 def test_a_changed_file_of_an_own_image_makes_another_recipe(tmp_path: Path) -> None:

@@ -254,6 +254,19 @@ def test_capabilities_are_known_where_they_can_be(
         ({"base_image": "node:24"}, "'node:24' is no full reference .* registry/name:tag"),
         ({"base_image": "ghcr.io/o/b; touch x"}, "no full reference"),
         ({"dockerfile_directory": "/nowhere"}, "'/nowhere' has no Dockerfile"),
+        ({"dockerfile_for_all_bases": True}, "and there is no Dockerfile: leave it out"),
+        (
+            {
+                "dockerfile_for_all_bases": True,
+                "dockerfile_directory": OWN_IMAGE,
+                "jobs_may_choose": False,
+            },
+            "and jobs_may_choose is off: leave it out",
+        ),
+        (
+            {"dockerfile_directory": OWN_IMAGE, "base_image": f"a.b/{cdk.Aws.REGION}:1"},
+            "base_image is only known at deployment, .* or dockerfile_for_all_bases",
+        ),
         (
             {"build_args": {"BASE_IMAGE": "x"}},
             "BASE_IMAGE is set by the fleet, from the prop base_image: leave 'x' out",
