@@ -89,6 +89,8 @@ class FleetSettings:
     github_enterprise: str | None = None
     github_apps: Sequence[Mapping[str, Any]] = ()
     runner_group: str | None = None
+    register_for: str | None = None
+    image_runner_group: str | None = None
     webhook_allowed_cidrs: Sequence[str] = ()
     reserved_concurrency: int | None = None
     github_api_url: str = "https://api.github.com"
@@ -172,6 +174,8 @@ class FleetSettings:
                 github_enterprise=self.github_enterprise,
                 github_apps=apps,
                 runner_group=self.runner_group,
+                register_for=self.register_for,
+                image_runner_group=self.image_runner_group,
                 webhook_allowed_cidrs=self.webhook_allowed_cidrs,
                 reserved_concurrency=self.reserved_concurrency,
                 github_api_url=self.github_api_url,

@@ -30,7 +30,7 @@ from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
-from cdk_runner_fleet.values.github import GitHubApp, served_scope
+from cdk_runner_fleet.values.github import GitHubApp, check_choice, served_scope
 from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
 from cdk_runner_fleet.values.runner_class import RunnerClass
@@ -61,6 +61,14 @@ class RunnerFleet(Construct):
             points here, if an App's does.
         runner_group: Name of the runner group that the runners join. Default: GitHub's default
             group, the only one that a repository has.
+        register_for: ``repository`` to register each runner for the repository of the job that it
+            is started for, so that no other repository's job gets it. It needs a permission to
+            administer each repository, see ``docs/github-access.md``. Default: runners are
+            registered for what the fleet serves, which any job in it may get.
+        image_runner_group: Name of the runner group of those whose job chose its image, which only
+            repositories may use that may choose images: that is said at GitHub. Default: in an
+            organization or enterprise a job that chooses an image is refused, unless
+            ``register_for`` is ``repository``.
         webhook_secret: Secret that GitHub signs its deliveries with. Default: one is made with a
             random value.
         webhook_allowed_cidrs: Networks that deliveries may come from, for example those that GitHub
@@ -141,6 +149,8 @@ class RunnerFleet(Construct):
         github_token: secretsmanager.ISecret | None = None,
         github_apps: Sequence[GitHubApp] = (),
         runner_group: str | None = None,
+        register_for: str | None = None,
+        image_runner_group: str | None = None,
         webhook_secret: secretsmanager.ISecret | None = None,
         webhook_allowed_cidrs: Sequence[str] = (),
         reserved_concurrency: int | None = None,
@@ -199,6 +209,8 @@ class RunnerFleet(Construct):
             token=github_token,
             apps=github_apps,
             runner_group=runner_group,
+            register_for=register_for,
+            image_runner_group=image_runner_group,
             ca=github_ca,
         )
         self.registry = RunnerRegistry(self, "Registry")
@@ -207,6 +219,13 @@ class RunnerFleet(Construct):
         self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api")
         self.runner_image = runner_image or RunnerImage(self, "Image")
+        check_choice(
+            self.runner_image.allowed_bases,
+            is_explicit=self.runner_image.names_bases,
+            register_for=register_for,
+            image_runner_group=image_runner_group,
+            scope=served,
+        )
         self.cluster = RunnerCluster(
             self,
             "Cluster",
@@ -276,6 +295,7 @@ class RunnerFleet(Construct):
             cluster=self.cluster,
             images=self.images,
             lifecycle=self.lifecycle,
+            github=self.github,
             bus=self.bus,
             limits=self.limits,
             label_rules=self.label_rules,
@@ -368,6 +388,14 @@ class RunnerFleet(Construct):
         return self.registration.repeated_claims_alarm
 
     @property
+    def foreign_job_alarm(self) -> cloudwatch.Alarm:
+        """Rings when a job runs in an image that another job chose: it may have told it secrets.
+
+        It has no action of its own: ``fleet.foreign_job_alarm.add_alarm_action(…)``.
+        """
+        return self.dispatch.foreign_job_alarm
+
+    @property
     def failed_events_alarm(self) -> cloudwatch.Alarm:
         """Rings while an event that could not be handled waits in the dead-letter queue.
 
@@ -379,6 +407,7 @@ class RunnerFleet(Construct):
     metric_runners_failed = of("lifecycle", RunnerLifecycle.metric_runners_failed)
     metric_claims_repeated = of("registration", RunnerRegistration.metric_claims_repeated)
     metric_jobs_refused = of("dispatch", EventDispatch.metric_jobs_refused)
+    metric_foreign_jobs_on_images = of("dispatch", EventDispatch.metric_foreign_jobs_on_images)
     metric_jobs_in_line = of("dispatch", EventDispatch.metric_jobs_in_line)
     metric_budget_spent = of("dispatch", EventDispatch.metric_budget_spent)
     metric_jobs_unserved = of("explanation", JobExplanation.metric_jobs_unserved)

@@ -38,6 +38,7 @@ HERE = (
     settings.RECONCILED,
     settings.CROWD,
     settings.APPS,
+    settings.BY_REPOSITORY,
 )
 """Those that are needed first come first."""
 ELSEWHERE = (cost.SETTINGS, fleet.SETTINGS, soak.SETTINGS, {}, {"github_repo": "a/b"})

@@ -39,6 +39,11 @@ CROWD: Settings = {
     "daily_budget_usd": 1000,
     "reconcile_minutes": BY_HAND,
 }
+BY_REPOSITORY: Settings = {
+    "github_org": "octo-org",
+    "register_for": "repository",
+    "reconcile_minutes": BY_HAND,
+}
 CRASH_CLASSES = 75
 """As many as go into one parameter of SSM."""
 CRASHES: Settings = {

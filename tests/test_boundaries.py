@@ -29,6 +29,8 @@ from fleet_runtime.job.image_policy import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.offer import Offer, execution_input
+from fleet_runtime.job.runner_scope import RunnerScopes
+from fleet_runtime.job.scope import Scope
 from fleet_runtime.runner.rows import Waiting
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +121,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.bus",
         "rooms.catalog",
         "rooms.cluster",
+        "rooms.connection",
         "rooms.images",
         "rooms.lifecycle",
         "rooms.registry",
@@ -463,6 +466,7 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
         detected_capabilities=frozenset(),
         architectures=("X86_64",),
         policy=ImagePolicy(allowed_images=(), image_building=True),
+        scopes=RunnerScopes(github_scope=Scope.parse("repos/o/r")),
         label_rules=LabelRules(),
     )
     catalog = Catalog.parse('{"small": {"cpu": 512, "memory": 1024}}')

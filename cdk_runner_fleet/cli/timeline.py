@@ -181,6 +181,9 @@ def _ran(row: Row, job_id: int | None) -> Iterator[Moment]:
     other = f"{runner_id} was given another job: {name}"
     yield row.get("started_at"), "github", started if _is_about(row, job_id) else other
     yield _delivery(row, "in_progress")
+    foreign = f"job {row.get('foreign_job_id')} of {row.get('foreign_repository')}"
+    chosen = f"an image that a job of {row.get('asked_by')} chose, and not it"
+    yield row.get("foreign_at"), "fleet", f"{foreign} runs in {chosen}"
     if "completed_at" not in row:
         load = f", its load was {row['load']}" if "load" in row else ""
         yield row.get("last_heartbeat"), "runner", f"{runner_id} was last heard of{load}"

@@ -38,14 +38,14 @@ class LocalGitHub:
     def of(cls, context: Mapping[str, object]) -> LocalGitHub:
         """What these settings need; raises SettingsError."""
         owner = context.get("github_org") or "octo-org"
-        group = context.get("runner_group")
+        groups = [context.get(name) for name in ("runner_group", "image_runner_group")]
         pairs = [_app(app) for app in _apps(context.get("github_apps"))]
         return cls(
             repository=str(context.get("github_repo") or f"{owner}/octo-repo"),
             enterprise=str(context["github_enterprise"])
             if context.get("github_enterprise")
             else None,
-            runner_groups=("Default", *([str(group)] if group else [])),
+            runner_groups=("Default", *(str(group) for group in groups if group)),
             apps=[app for app, _, _ in pairs],
             private_keys={name: private for _, name, private in pairs},
         )

@@ -18,7 +18,7 @@ from cdk_runner_fleet.values.github import (
     GitHubApp,
     check_api_url,
     check_credentials,
-    check_runner_group,
+    check_registration,
 )
 
 _RUNNERS = {"repos": "administration", "orgs": "organization_self_hosted_runners"}
@@ -38,6 +38,10 @@ class GitHubConnection(Construct):
             to be replaced once, unless there are ``apps``.
         apps: GitHub Apps to ask as, instead of with a token.
         runner_group: The group that runners join. Default: GitHub's default group.
+        register_for: ``repository`` to register each runner for the repository of the job that it
+            is started for. Default: for what is served.
+        image_runner_group: The group of runners whose job chose their image. Default: such a job
+            is refused, unless runners are registered for one repository.
         ca: The certificate authorities of a private server. Default: the public ones.
 
     Raises:
@@ -55,11 +59,18 @@ class GitHubConnection(Construct):
         token: secretsmanager.ISecret | None = None,
         apps: Sequence[GitHubApp] = (),
         runner_group: str | None = None,
+        register_for: str | None = None,
+        image_runner_group: str | None = None,
         ca: ssm.IStringParameter | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         check_credentials(apps, has_token=token is not None, scope=serving)
-        check_runner_group(runner_group, scope=serving)
+        check_registration(
+            register_for=register_for,
+            runner_group=runner_group,
+            image_runner_group=image_runner_group,
+            scope=serving,
+        )
         check_api_url(api_url)
         if token is None and not apps:
             token = secretsmanager.Secret(
@@ -70,6 +81,8 @@ class GitHubConnection(Construct):
         self._api_url = api_url
         self._apps = apps
         self._runner_group = runner_group
+        self._register_for = register_for
+        self._image_runner_group = image_runner_group
         self._ca = ca
         if token:
             acknowledge(
@@ -80,19 +93,37 @@ class GitHubConnection(Construct):
                 "Evidence: tests/functions/github/test_caller.py.",
             )
 
+    @property
+    def runner_scopes(self) -> dict[str, str]:
+        """Settings of a function that has to know where runners are registered."""
+        return {
+            "GITHUB_SCOPE": self.serving,
+            "REGISTER_FOR": self._register_for or "",
+            "IMAGE_RUNNER_GROUP": self._image_runner_group or "",
+        }
+
     def environment(
-        self, *, runners: str | None = None, also: Mapping[str, str] | None = None
+        self,
+        *,
+        runners: str | None = None,
+        of_served: bool = False,
+        also: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
         """Return a function's settings.
 
         Args:
             runners: What it may do with the runners, ``read`` or ``write``. Default: nothing.
+            of_served: Whether it may read those that are registered for what is served, too, and
+                GitHub's releases of the runner, which are asked for there.
             also: What else it may do, as GitHub names it, for example ``{"actions": "read"}``.
         """
         permissions = dict(also or {})
-        kind = self.serving.partition("/")[0]
-        if runners and kind in _RUNNERS:
-            permissions[_RUNNERS[kind]] = runners
+        served = self.serving.partition("/")[0]
+        registered = "repos" if self._register_for else served
+        if of_served and served in _RUNNERS:
+            permissions[_RUNNERS[served]] = "read"
+        if runners and registered in _RUNNERS:
+            permissions[_RUNNERS[registered]] = runners
         return {
             "GITHUB_API_URL": self._api_url.rstrip("/"),
             "GITHUB_SCOPE": self.serving,
@@ -101,6 +132,7 @@ class GitHubConnection(Construct):
             "GITHUB_PERMISSIONS": json.dumps(permissions),
             "GITHUB_CA_PARAM": self._ca.parameter_name if self._ca else "",
             "RUNNER_GROUP": self._runner_group or "",
+            "IMAGE_RUNNER_GROUP": self._image_runner_group or "",
         }
 
     def grant_ask(self, grantee: iam.IGrantable) -> None:

@@ -14,6 +14,7 @@ from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_met
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.registry import (
@@ -41,6 +42,7 @@ class EventDispatch(Construct):
         cluster: Whose tasks are heard of.
         images: What there is to start runners in.
         lifecycle: What is started, and whose ends are heard of.
+        github: Where runners are registered.
         bus: Where jobs' events come from.
         limits: What runners are admitted by.
         label_rules: Which jobs are the fleet's.
@@ -61,6 +63,7 @@ class EventDispatch(Construct):
         cluster: RunnerCluster,
         images: ImageService,
         lifecycle: RunnerLifecycle,
+        github: GitHubConnection,
         bus: FleetBus,
         limits: RunnerLimits,
         label_rules: LabelRules,
@@ -78,6 +81,7 @@ class EventDispatch(Construct):
             **images.offer,
             **limits.to_settings(),
             **label_rules.to_settings(),
+            **github.runner_scopes,
             "RUNNER_TABLE": registry.runner_table.table_name,
             "IMAGE_TABLE": registry.image_table.table_name,
             "LEDGER_TABLE": registry.ledger_table.table_name,
@@ -114,6 +118,19 @@ class EventDispatch(Construct):
             "EndedRunners",
             self.dispatch_event,
             pattern=lifecycle.ended("SUCCEEDED", "FAILED"),
+        )
+
+        self.foreign_job_alarm = cloudwatch.Alarm(
+            self,
+            "ForeignJobAlarm",
+            alarm_description="cdk-runner-fleet: a job runs in an image that somebody else's job "
+            "chose, see `docs/failure-modes.md`",
+            metric=self.metric_foreign_jobs_on_images(),
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            threshold=1,
+            evaluation_periods=1,
+            # nothing is reported until it happens
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
     def grant_start(self, function: FleetFunction) -> None:
@@ -156,6 +173,15 @@ class EventDispatch(Construct):
     ) -> cloudwatch.Metric:
         """Jobs that asked for what the fleet does not have. Default: the sum over 5 minutes."""
         return fleet_metric(self, "JobRefused", period=period, statistic=statistic)
+
+    def metric_foreign_jobs_on_images(
+        self, *, period: Duration | None = None, statistic: str = "Sum"
+    ) -> cloudwatch.Metric:
+        """Jobs that ran in an image of another job's choice. Default: the sum over 5 minutes.
+
+        They are of another repository than the job that chose it, or had chosen none.
+        """
+        return fleet_metric(self, "ForeignJobOnImage", period=period, statistic=statistic)
 
     def metric_jobs_in_line(
         self, *, period: Duration | None = None, statistic: str = "Sum"

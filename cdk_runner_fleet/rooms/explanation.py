@@ -58,7 +58,8 @@ class JobExplanation(Construct):
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "LEDGER_TABLE": registry.ledger_table.table_name,
                 "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,
-                **github.environment(runners="read", also={"actions": "read"}),
+                **github.runner_scopes,
+                **github.environment(runners="read", of_served=True, also={"actions": "read"}),
                 "EXPLAIN_AT_GITHUB": "on" if at_github else "off",
             },
         )

@@ -124,7 +124,7 @@ class ImageService(Construct):
             on_failure=self._bus.dead_letter_queue,
             environment={
                 **self._release,
-                **github.environment(runners="read"),
+                **github.environment(of_served=True),
                 "EVENT_BUS_NAME": self._bus.event_bus.event_bus_name,
             },
         )

@@ -175,6 +175,7 @@ class RunnerImage(Construct):
         self.name = name
         self.capabilities = [capability.lower() for capability in capabilities]
         self.max_concurrent_builds = max_concurrent_builds
+        self.names_bases = allowed_bases is not None
         self.allowed_bases = _allowed_bases(allowed_bases) if jobs_may_choose else []
         bases = (*self.allowed_bases, self.base_image) if builds else ()
         self._arns_of_bases = list(dict.fromkeys(filter(None, map(repository_arn, bases))))

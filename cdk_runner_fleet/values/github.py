@@ -18,6 +18,10 @@ REPOSITORY = re.compile(
 )
 """``owner/name``. Managed users' logins have an underscore (GitHub docs, "About Enterprise Managed
 Users"), and no name ends with ``.git``."""
+FOR_REPOSITORY = "repository"
+"""Runners are registered for the repository of the job that each is started for."""
+DEFAULT_GROUP = "Default"
+"""GitHub's name for the group that every organization and every enterprise has."""
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _APP_ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -126,12 +130,68 @@ def served_scope(
     return f"{kind}/{value}"
 
 
-def check_runner_group(value: str | None, *, scope: str) -> None:
-    """Raise ``ValueError`` if ``value`` is given and runners of the scope have no groups."""
-    if value is not None and scope.startswith("repos/"):
+def check_registration(
+    *,
+    register_for: str | None,
+    runner_group: str | None,
+    image_runner_group: str | None,
+    scope: str,
+) -> None:
+    """Raise ``ValueError`` if runners of the scope cannot be registered like this."""
+    if register_for not in (None, FOR_REPOSITORY):
         raise ValueError(
-            f"runner_group {value!r} cannot be kept, a repository's runners have no groups: leave "
-            "it out, or serve the whole organization with github_org"
+            f"register_for {register_for!r} is unknown, use {FOR_REPOSITORY!r}, or leave it out: "
+            "then runners are registered for what the fleet serves"
+        )
+    groups = {"runner_group": runner_group, "image_runner_group": image_runner_group}
+    for name, value in groups.items():
+        if value is not None and scope.startswith("repos/"):
+            raise ValueError(
+                f"{name} {value!r} cannot be kept, a repository's runners have no groups: leave "
+                "it out, or serve the whole organization with github_org"
+            )
+        if value is not None and register_for is not None:
+            raise ValueError(
+                f"{name} {value!r} and register_for {register_for!r} do not go together, a "
+                "repository's runners have no groups: leave one of them out"
+            )
+    if image_runner_group is not None and image_runner_group == (runner_group or DEFAULT_GROUP):
+        raise ValueError(
+            f"image_runner_group {image_runner_group!r} is the group of all other runners too: "
+            "name one of its own, that only repositories may use which may choose images"
+        )
+
+
+def check_choice(
+    allowed_bases: Sequence[str],
+    *,
+    is_explicit: bool,
+    register_for: str | None,
+    image_runner_group: str | None,
+    scope: str,
+) -> None:
+    """Raise ``ValueError`` if jobs are to choose images that others' jobs would run in, or none.
+
+    Args:
+        allowed_bases: What they may choose.
+        is_explicit: Whether somebody wrote that down. The default is not refused: only the jobs
+            that choose an image then are.
+        register_for: Where runners are registered.
+        image_runner_group: The group of the runners in such images.
+        scope: What is served.
+    """
+    if image_runner_group is not None and not allowed_bases:
+        raise ValueError(
+            f"image_runner_group {image_runner_group!r} is given and jobs may choose no image: "
+            "leave it out, or let them"
+        )
+    is_shared = not scope.startswith("repos/") and register_for is None
+    if is_explicit and allowed_bases and is_shared and image_runner_group is None:
+        raise ValueError(
+            f"allowed_bases {list(allowed_bases)!r} cannot be had in {scope}: GitHub may give a "
+            "runner in an image of one job's choice the jobs of other repositories. Give "
+            'register_for="repository", or an image_runner_group that only repositories may use '
+            "which may choose images, or leave allowed_bases out: then jobs with image: are refused"
         )
 
 

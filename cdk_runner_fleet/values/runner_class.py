@@ -61,6 +61,9 @@ class RunnerClass:
             for jobs that may be run again: ``("FARGATE_SPOT", "FARGATE")``.
         max_runners: Runners of this class at a time; further jobs wait in line. Default: as many
             as the fleet may have.
+        allow_images: Whether a job of this class may choose its image (``image:``). Where it may
+            not, no runner in an image of somebody's choice ever has the label ``class:<name>``, so
+            jobs with secrets that name the class never run in one. Default: it may.
 
     Raises:
         TypeError: if a value is of another kind.
@@ -76,6 +79,7 @@ class RunnerClass:
     capabilities: Sequence[str] | None = None
     capacity: Sequence[str] = field(default=("FARGATE",))
     max_runners: int | None = None
+    allow_images: bool = True
 
     def __post_init__(self) -> None:
         """Check the size, the labels, the capacity providers and the limit."""
@@ -125,6 +129,8 @@ class RunnerClass:
             entry["capabilities"] = list(self.capabilities)
         if self.max_runners is not None:
             entry["max_runners"] = self.max_runners
+        if not self.allow_images:
+            entry["allow_images"] = False
         return entry
 
     def _check_capabilities(self) -> None:

@@ -417,3 +417,18 @@ def test_an_empty_row_is_no_traceback() -> None:
 def test_a_launch_that_failed_has_the_remedy_of_its_words(cause: str, remedy: str) -> None:
     failed = row(status="FAILED", error="Runner.LaunchFailed", cause=cause)
     assert remedy in judge(evidence(failed)).remedy
+
+
+def test_a_foreign_job_on_a_chosen_image_is_told() -> None:
+    found = evidence(
+        row(
+            **FINISHED,
+            asked_by="octo-org/other",
+            foreign_at=1045,
+            foreign_job_id=JOB,
+            foreign_repository="octo-org/octo-repo",
+        )
+    )
+    what = "an image that a job of octo-org/other chose, and not it"
+    assert (1045, "fleet", f"job {JOB} of octo-org/octo-repo runs in {what}") in told(found)
+    assert not any("and not it" in said for *_, said in told(evidence(row(**FINISHED))))

@@ -55,7 +55,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
                 capacity=["FARGATE_SPOT", "FARGATE"],
                 max_runners=5,
             ),
-            "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64"),
+            "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64", allow_images=False),
         },
         runner_image=RunnerImage(
             stack,
@@ -104,6 +104,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     fleet.runner_version_alarm.add_alarm_action(topic)
     fleet.scope_alarm.add_alarm_action(topic)
     fleet.repeated_claims_alarm.add_alarm_action(topic)
+    fleet.foreign_job_alarm.add_alarm_action(topic)
     return fleet
 
 

@@ -57,7 +57,7 @@ def test_metrics_and_alarms_of_two_fleets_are_two() -> None:
         (alarm["MetricName"], str(alarm["Dimensions"]))
         for alarm in of_type(template, "AWS::CloudWatch::Alarm")
     ]
-    assert len(set(alarms)) == len(alarms) == 8
+    assert len(set(alarms)) == len(alarms) == 10
     functions = [
         each
         for each in of_type(template, "AWS::Lambda::Function")

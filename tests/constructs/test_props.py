@@ -82,6 +82,7 @@ def test_a_prop_of_another_kind_is_refused_by_name(
         (_class, {"labels": [7]}, r"labels\[0\] is a int, give a str"),
         (_class, {"cpu": 512.0}, "cpu is a float, give an int"),
         (_class, {"cpu": "x"}, "cpu is a str, give an int"),
+        (_class, {"allow_images": "no"}, "allow_images is a str, give a bool"),
         (_class, {"max_runners": True}, "max_runners is a bool, give an int"),
         (_class, {"capabilities": [7]}, r"capabilities\[0\] is a int, give a str"),
         (_image, {"image_uri": 5}, "image_uri is a int, give a str"),
@@ -114,7 +115,18 @@ def _layer(stack: cdk.Stack, arn: str) -> lambda_.ILayerVersion:
 def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -> None:
     text = {
         name: cdk.CfnParameter(stack, f"{name}Text").value_as_string
-        for name in ("Org", "Group", "Url", "Prefix", "Bus", "Layer", "Image", "Label", "Class")
+        for name in (
+            "Org",
+            "Group",
+            "Images",
+            "Url",
+            "Prefix",
+            "Bus",
+            "Layer",
+            "Image",
+            "Label",
+            "Class",
+        )
     }
     number: Any = cdk.CfnParameter(stack, "Number", type="Number").value_as_number
     seconds = cdk.Duration.seconds(number)
@@ -124,6 +136,7 @@ def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -
         github_org=text["Org"],
         github_apps=[_app(stack, installation_id=number)],
         runner_group=text["Group"],
+        image_runner_group=text["Images"],
         github_api_url=text["Url"],
         required_labels=[text["Label"]],
         single_labels={"dependabot": text["Class"]},
@@ -213,6 +226,20 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
         ),
         ({"github_apps": [APP | {"app_id": {}}]}, r"^github_apps\[0\]: app_id is a dict, give a"),
         ({"github_ca": "a b"}, "github_ca is 'a b', give one such as /github/ca"),
+        (
+            {"github_repo": "", "github_org": "o", "allowed_images": ["ghcr.io/acme/*"]},
+            r"^allowed_images \['ghcr.io/acme/\*'\] cannot be had in orgs/o: .* register_for=",
+        ),
+        (
+            {"github_repo": "", "github_org": "o", "runner_group": "a", "image_runner_group": "a"},
+            "^image_runner_group 'a' is the group of all other runners too",
+        ),
+        ({"image_runner_group": "a"}, "^image_runner_group 'a' cannot be kept, a repository's"),
+        ({"register_for": "org"}, "^register_for 'org' is unknown, use 'repository'"),
+        (
+            {"runner_class_sizes": {"a": SIZE | {"allow_images": "no"}}},
+            r"^runner_class_sizes\['a'\]: allow_images is a str, give a bool",
+        ),
         ({"idle_timeout_seconds": 90000}, "idle_timeout_seconds of 90000 seconds cannot"),
         ({"image_build_timeout_seconds": 90000}, "image_build_timeout_seconds of 90000 seconds"),
         (

@@ -207,6 +207,8 @@ ENVIRONMENT = {
     "ROW_TTL_SECONDS": "2592000",
     "EXPLAIN_AT_GITHUB": "on",
     "GITHUB_SCOPE": "repos/octo-org/example",
+    "REGISTER_FOR": "",
+    "IMAGE_RUNNER_GROUP": "",
     "GITHUB_TOKEN_SECRET_ARN": "github-token",
     "RUNNER_RELEASE": json.dumps(
         {"version": "2.338.0", "sha256": {"x64": "3" * 64, "arm64": "8" * 64}}

@@ -9,14 +9,18 @@ import pytest
 
 import dispatch_event
 import explain_job
+from cdk_runner_fleet.local.twin import GitHubTwin
+from cdk_runner_fleet.local.twin.others import add_runner
+from cdk_runner_fleet.local.twin.workflows import read_workflow
 from fleet_runtime.explanation.causes import CAUSES
 from fleet_runtime.github.message import GitHubUnavailable
 
 from .aws_stand_in import RUNNER, Aws
 from .conftest import forget
 from .events import bus_event, sample
-from .github_stand_in import GitHub
+from .github_stand_in import TOKEN, GitHub
 
+WORKFLOW = "on: push\njobs: {a: {runs-on: [self-hosted, gpu], steps: [{run: 'true'}]}}"
 SHA = "e3103f8eb03e1ad7f2331c5446b23c070fc54055"
 JOB = 2832853555
 URL = f"https://github.com/octo-org/example/actions/runs/940463255/job/{JOB}"
@@ -346,6 +350,29 @@ def test_hundreds_of_somebody_elses_jobs_cost_one_list_of_runners_a_minute(
     lists = [one for one in github.stub.received if one.path.split("?")[0].endswith("/runners")]
     assert len(lists) == 1
     assert len(github.stub.received) <= 30 + 1
+
+
+@pytest.mark.parametrize("scope", ["orgs/octo-org", "repos/octo-org/example"])
+def test_somebody_elses_runner_is_found_wherever_it_is_registered(
+    fleet: Aws,
+    environment: pytest.MonkeyPatch,
+    context: Any,
+    scope: str,
+) -> None:
+    environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
+    environment.setenv("REGISTER_FOR", "repository")
+    with GitHubTwin(repository="octo-org/example", token=TOKEN, webhook_secret="s") as twin:
+        environment.setenv("GITHUB_API_URL", twin.url)
+        job = twin.board.queue_run(
+            read_workflow(WORKFLOW, file_name="ci.yml"),
+            file_name="ci.yml",
+            workspace=None,
+            protected_environments=frozenset(),
+        ).jobs[0]
+        add_runner(twin.board, name="box", labels=["other", "gpu"], scope=f"/{scope}")
+        twin.board.register(name="gpu-box", labels=["self-hosted", "gpu"]).scope = f"/{scope}"
+        explain_job.handler(unserved(job_id=job.id, final=False), context)
+    assert (fleet.row() or {})["left_to"] == "gpu-box"
 
 
 def test_a_job_that_no_runner_has_all_labels_of_is_explained(

@@ -357,6 +357,7 @@ class Rig:
                 {
                     "runner_id": runner_id,
                     "repository": "octo-org/octo-repo",
+                    "registered_for": "repos/octo-org/octo-repo",
                     "job_id": 1,
                     "job_name": "build",
                     "job_url": "https://example.com",

@@ -110,12 +110,15 @@ class Askers:
         apps: GitHub Apps.
         repository: `owner/name` where they are installed.
         token_seconds: how long an installation's access token lives.
+
+    Attributes:
+        names: the repositories of its owner, without that.
     """
 
     def __init__(
         self, *, token: str, apps: Sequence[TwinApp], repository: str, token_seconds: float
     ) -> None:
-        self._name = repository.partition("/")[2]
+        self.names = {repository.partition("/")[2]}
         self._token_seconds = token_seconds
         self.token = token
         self._owner = Asker(name="token")
@@ -152,7 +155,7 @@ class Askers:
             if granted is not None and LEVELS[level] > LEVELS.get(granted.get(permission, ""), 0):
                 raise AskerError("The permissions requested are not granted to this installation.")
         repositories = body.get("repositories")
-        if repositories is not None and repositories != [self._name]:
+        if repositories is not None and not self.names.issuperset(repositories):
             raise AskerError(
                 "There is at least one repository that does not exist or is not accessible to the "
                 "parent installation."

@@ -46,13 +46,15 @@ class Board:
     """Everything under one lock. `notify(action, job)` is called under it and must only enqueue.
 
     Args:
-        repository: `owner/name` of the one repository there is.
+        repository: `owner/name` of the repository that runs are of unless they say another.
         notify: told of `queued`, `waiting`, `in_progress` and `completed`.
         lost_after_seconds: how long a runner may be out of contact before its job fails.
 
     Attributes:
         conditions: how it is all the time.
         registered: every runner there ever was, in the order of registration.
+        group_repositories: what may use the runners of a group, `owner/name` in lower case, by its
+            id; a group that is not here serves all.
     """
 
     def __init__(self, *, repository: str, notify: Notify, lost_after_seconds: float) -> None:
@@ -62,6 +64,7 @@ class Board:
         self.conditions = Conditions()
         self.runners: dict[int, Runner] = {}
         self.registered: list[Runner] = []
+        self.group_repositories: dict[int, frozenset[str]] = {}
         self.runs: dict[int, Run] = {}
         self.jobs: dict[int, Job] = {}
         self._notify = notify
@@ -217,10 +220,12 @@ class Board:
         file_name: str,
         workspace: str | None,
         protected_environments: frozenset[str],
+        repository: str | None = None,
     ) -> Run:
         """Queues a workflow's jobs, those that need none of the others at once.
 
-        Behind another run of its group it has none yet. Raises WorkflowError or ExpressionError.
+        It is a run of `repository`, or else of the board's. Behind another run of its group it has
+        none yet. Raises WorkflowError or ExpressionError.
         """
         with self.lock:
             number = len(self.runs) + 1
@@ -229,7 +234,7 @@ class Board:
                 number=number,
                 workflow=workflow,
                 file_name=file_name,
-                repository=self.repository,
+                repository=repository or self.repository,
                 workspace=workspace,
                 protected_environments=protected_environments,
                 created_at=time.time(),
@@ -414,12 +419,13 @@ class Board:
         return held_back
 
     def _assign(self) -> None:
-        """First come, first served. GitHub looks at labels alone, never at who was meant."""
+        """First come, first served. GitHub looks at labels and scopes, never at who was meant."""
         idle = [runner for runner in self.runners.values() if runner.send and runner.job is None]
         for job in list(self._queue):
             if self._is_held_back(job):
                 continue
-            runner = next((each for each in idle if each.serves(job.leg.labels)), None)
+            able = (each for each in idle if each.serves(job.leg.labels))
+            runner = next((each for each in able if self._may_use(each, job)), None)
             if runner is None or runner.send is None:
                 continue
             try:
@@ -437,6 +443,14 @@ class Board:
                 self._acquire_and_die(runner, job, fault)
             else:
                 runner.send(message)
+
+    def _may_use(self, runner: Runner, job: Job) -> bool:
+        """Whether a runner is registered for a job's repository, or for what that is in."""
+        repository = job.run.repository.casefold()
+        if runner.scope.startswith("/repos/"):
+            return runner.scope.casefold() == f"/repos/{repository}"
+        users = self.group_repositories.get(runner.group_id)
+        return users is None or repository in users
 
     def _acquire_and_die(self, runner: Runner, job: Job, fault: RunnerFault) -> None:
         job.never_starts = True

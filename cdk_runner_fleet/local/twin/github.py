@@ -1,4 +1,4 @@
-"""What GitHub knows and does for one repository, whoever asks and over whatever."""
+"""What GitHub knows and does for an organization's repositories, whoever asks and however."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ __all__ = ["GitHub"]
 class GitHub:
     """One repository of an organization, with its runners, jobs, hooks and who may ask for them.
 
+    The organization may have others, see `add_repository`.
+
     Args:
         url: where its REST API answers.
-        repository: `owner/name` of the one repository it has. Its owner is an organization.
+        repository: `owner/name` of the repository. Its owner is an organization.
         token: a bearer token that its REST API takes for everything.
         webhook_url: where `workflow_job` events go.
         webhook_secret: signs them.
@@ -37,6 +39,7 @@ class GitHub:
 
     Attributes:
         control_token: what requests to the twin's own routes have to bear; may be set later.
+        payloads_of: who writes the JSON about a repository's runs, by `owner/name`.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class GitHub:
         self.requests_an_hour = requests_an_hour
         own = (f"/repos/{repository}", f"/orgs/{repository.partition('/')[0]}")
         of_enterprise = (f"/enterprises/{enterprise}",) if enterprise else ()
-        self.scopes = frozenset(scope.casefold() for scope in (*own, *of_enterprise))
+        self.scopes = {scope.casefold() for scope in (*own, *of_enterprise)}
         self.api_faults: FaultScript[ApiFault] = FaultScript()
         self.hook_deliveries = Deliveries(url=webhook_url, secret=webhook_secret)
         self.webhook_faults = self.hook_deliveries.faults
@@ -72,13 +75,30 @@ class GitHub:
         self.checks = Checks()
         self.releases = Releases()
         self.payloads = Payloads(api_url=url, repository=repository, enterprise=enterprise)
+        self.payloads_of = {repository: self.payloads}
         self.board = Board(
             repository=repository,
             notify=lambda action, job: self.hook_deliveries.deliver(
-                self.payloads.event(action, job)
+                self.payloads_of[job.run.repository].event(action, job)
             ),
             lost_after_seconds=lost_after_seconds,
         )
+
+    def add_repository(self, name: str) -> str:
+        """Give the organization another repository.
+
+        Args:
+            name: without its owner.
+
+        Returns:
+            `owner/name`, as `Board.queue_run` takes it.
+        """
+        owner = self.repository.partition("/")[0]
+        repository = f"{owner}/{name}"
+        self.payloads_of[repository] = self.payloads.of(repository)
+        self.scopes.add(f"/repos/{repository}".casefold())
+        self.askers.names.add(name)
+        return repository
 
     @property
     def token(self) -> str:

@@ -86,6 +86,10 @@ class Payloads:
         self._api_root = api_url
         self._web = f"{_WEB}/{repository}"
 
+    def of(self, repository: str) -> Payloads:
+        """The same for another repository of the owner."""
+        return Payloads(api_url=self._api_root, repository=repository, enterprise=self._enterprise)
+
     def event(self, action: str, job: Job) -> dict[str, Any]:
         """The `workflow_job` event of that action."""
         event = {
@@ -302,7 +306,7 @@ class Payloads:
         }
 
     def repository(self) -> dict[str, Any]:
-        """The one repository."""
+        """The repository."""
         name = self._repository.partition("/")[2]
         return {
             "id": 1,

@@ -1,4 +1,4 @@
-"""The twin itself: GitHub for one repository, on one port of 127.0.0.1."""
+"""The twin itself: GitHub for an organization, on one port of 127.0.0.1."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Behind the fleet's events, and behind reconciliation, which says again what a lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,7 @@ class Dispatcher:
                 self._leave_to_another(event)
             self._make_up_for(job, runner)
             self._take_back(job, runner)
+            self._note_foreign(job, runner)
         elif event.action == "completed" and job.runner_name:
             runner = self.signals.completed(
                 job.runner_name,
@@ -100,6 +101,7 @@ class Dispatcher:
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
             self._take_back(job, runner)
+            self._note_foreign(job, runner)
             if runner:
                 self._call_next(Place.of_job(job), runner)
         elif event.action == "completed":
@@ -198,6 +200,33 @@ class Dispatcher:
         if runner.released_at is None:
             self._replace(runner)
         self._release(job, cause=_TAKEN, values={"ran_on": runner.runner_id})
+
+    def _note_foreign(self, job: Job, runner: Runner | None) -> None:
+        """Raise an alarm if a job runs in an image of somebody else's choice: once a runner.
+
+        It runs already, and its author has to know what it can have told whom.
+        """
+        if runner is None or runner.foreign_job_id is not None or not runner.is_foreign(job):
+            return
+        logger.error(
+            "foreign job on an image of somebody's choice",
+            runner_id=runner.runner_id,
+            image_tag=runner.image_tag,
+            asked_by=runner.asked_by,
+            repository=job.repository,
+            job_id=job.job_id,
+        )
+        count("ForeignJobOnImage")
+        # only then: twice is better than not at all
+        self.records.update(
+            runner.runner_id,
+            values={
+                "foreign_job_id": job.job_id,
+                "foreign_repository": job.repository,
+                "foreign_at": self.records.now,
+            },
+            condition="attribute_exists(runner_id)",
+        )
 
     def _leave_to_another(self, event: JobEvent) -> None:
         """Let go of what was started for a job that runs on a runner of somebody else's."""
@@ -301,10 +330,16 @@ class Dispatcher:
         )
 
     def _has_spare(self, place: Place) -> bool:
-        request = labels.read(place.labels)
+        waiting_labels = self._waiting_labels(place.labels, repository=place.repository)
+        return bool(waiting_labels) and any(self.records.waiting(waiting_labels=waiting_labels))
+
+    def _waiting_labels(self, texts: Sequence[object], *, repository: str) -> str:
+        """What runners wait under that could have a job; empty if no runner could."""
+        request = labels.read(texts)
         if isinstance(request, Refusal):
-            return False
-        return any(self.records.waiting(waiting_labels=request.waiting_labels))
+            return ""
+        scopes = self.offer.scopes
+        return scopes.waiting_key(request.waiting_labels, scope=scopes.of(repository))
 
     def _replace(self, runner: Runner) -> None:
         """Start another one like a runner, for the job that it was started for.
@@ -338,12 +373,12 @@ class Dispatcher:
             if released.has_ended:
                 self._release_following(runner_id, cause=cause)
             return
-        request = labels.read(job.labels)
-        if isinstance(request, Refusal):
+        waiting_labels = self._waiting_labels(job.labels, repository=job.repository)
+        if not waiting_labels:
             return
         # its runner has another job, whose own runner is now one too many
         stand_in = self.signals.release_stand_in(
-            runner_id, waiting_labels=request.waiting_labels, cause=cause
+            runner_id, waiting_labels=waiting_labels, cause=cause
         )
         if stand_in:
             logger.info("runner released", runner_id=stand_in.runner_id, in_place_of=runner_id)
@@ -361,6 +396,8 @@ class Dispatcher:
         texts = [label for label in job.labels if isinstance(label, str)]
         return {
             **job.identity,
+            "asked_by": job.repository,
+            "asked_by_job_id": job.job_id,
             "timestamp": now,
             "runner_labels": ",".join(texts)[: labels.MAX_TOTAL_LENGTH],
             "expires_at": now + self.row_ttl_seconds,

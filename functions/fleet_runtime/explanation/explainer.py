@@ -18,6 +18,7 @@ from fleet_runtime.github.message import GitHubError, GitHubRefused
 from fleet_runtime.github.runners import RegisteredRunner, list_runners
 from fleet_runtime.job.job import Job, cut
 from fleet_runtime.job.label_rules import LabelRules
+from fleet_runtime.job.runner_scope import RunnerScopes
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 
@@ -37,6 +38,7 @@ class Settings:
 
     runner_table: str
     label_rules: LabelRules
+    scopes: RunnerScopes
     connection: Connection
     explain_at_github: bool
 
@@ -51,6 +53,7 @@ class Explainer:
         telling: GitHub, to be told. An App that may not be told anything is still answered.
         explain_at_github: Whether authors are told there, or in the log alone.
         label_rules: Which jobs are the fleet's.
+        scopes: Where runners are registered.
     """
 
     records: RunnerRecords
@@ -58,6 +61,7 @@ class Explainer:
     telling: GitHub
     explain_at_github: bool
     label_rules: LabelRules
+    scopes: RunnerScopes
     _listed: dict[str, tuple[int, tuple[RegisteredRunner, ...]]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -71,6 +75,7 @@ class Explainer:
             telling=GitHub.of(replace(settings.connection, github_permissions=_TELLING)),
             explain_at_github=settings.explain_at_github,
             label_rules=settings.label_rules,
+            scopes=settings.scopes,
         )
 
     def hear(self, kind: str, detail: Mapping[str, Any]) -> None:
@@ -181,11 +186,14 @@ class Explainer:
     def _who_serves(self, job: Job) -> str | None:
         """Name a runner that has all of a job's labels, whosever and whatever it does now."""
         wanted = {str(label).lower() for label in job.labels}
-        return next((cut(one.name) for one in self._runners() if wanted <= one.labels), None)
+        # somebody's may be in either place where the fleet's may be only in one
+        places = dict.fromkeys((self.scopes.github_scope, self.scopes.of(job.repository)))
+        registered = (one for place in places for one in self._runners(place.path))
+        return next((cut(one.name) for one in registered if wanted <= one.labels), None)
 
-    def _runners(self) -> tuple[RegisteredRunner, ...]:
-        """List the runners, as GitHub had them a minute ago at the most."""
-        scope, now = self.asking.scope.path, self.records.now
+    def _runners(self, scope: str) -> tuple[RegisteredRunner, ...]:
+        """List the runners of a scope, as GitHub had them a minute ago at the most."""
+        now = self.records.now
         at, listed = self._listed.get(scope, (0, ()))
         if now >= at + _LISTED_SECONDS:
             listed = tuple(self.asking.items(list_runners(scope=scope), most=_MOST_RUNNER_PAGES))

@@ -36,6 +36,7 @@ class Connection:
         github_apps: The Apps, the first one being the webhook's.
         github_permissions: All that this function's installation tokens may do. None: nothing.
         runner_group: Name of the runners' group; empty for the default one.
+        image_runner_group: The same of those whose job chose their image; empty for no other one.
         github_ca_param: Where the certificate authority is kept; empty for the system's.
     """
 
@@ -45,4 +46,5 @@ class Connection:
     github_apps: tuple[App, ...] = ()
     github_permissions: Mapping[str, str] | None = None
     runner_group: str = ""
+    image_runner_group: str = ""
     github_ca_param: str = ""

@@ -1,4 +1,4 @@
-"""The fleet's self-hosted runners at GitHub."""
+"""The fleet's self-hosted runners at GitHub, each in the scope that it is registered for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
 from fleet_runtime.github.runners import RegisteredRunner, Registration, Removal
+from fleet_runtime.job.labels import chosen_images
+from fleet_runtime.job.scope import Scope
 
 _NAME_TAKEN_SECONDS = 2
 """Until a name that is taken is asked for again: how long GitHub keeps one is not known."""
@@ -16,35 +18,45 @@ _NAME_TAKEN_SECONDS = 2
 class Registrations:
     """Registers, finds and removes runners.
 
-    Every method raises GitHubUnavailable or GitHubRefused.
+    Every method takes ``registered_for``, the scope of the runner as its row has it, for example
+    ``repos/octo-org/octo-repo``; empty for what the fleet serves. Every one raises
+    GitHubUnavailable or GitHubRefused.
 
     Args:
         github: GitHub.
         runner_group: Name of the group that runners join. Default: GitHub's default group.
+        image_runner_group: The same for those whose job chose their image. Default: no other one.
     """
 
-    def __init__(self, github: GitHub, *, runner_group: str = "") -> None:
+    def __init__(
+        self, github: GitHub, *, runner_group: str = "", image_runner_group: str = ""
+    ) -> None:
         self._github = github
-        self._scope = github.scope.path
         self._runner_group = runner_group
-        self._found_group_id: int | None = None
+        self._image_runner_group = image_runner_group
+        self._found_group_ids: dict[str, int] = {}
 
-    def register(self, *, name: str, labels: Sequence[str]) -> Registration:
+    def register(self, *, name: str, labels: Sequence[str], registered_for: str) -> Registration:
         """Register a runner just in time, in place of an idle one of the same name.
 
         A name may stay taken for a while: GitHub's lists are behind, and what it has removed it
         still knows by name. Who asks again later gets it, so that is GitHubUnavailable; only a
         runner that is busy is GitHubRefused.
         """
+        scope = self._github.scope.registered(registered_for)
         request = runners.generate_jitconfig(
-            scope=self._scope, name=name, labels=labels, runner_group_id=self._group_id()
+            scope=scope.path,
+            name=name,
+            labels=labels,
+            runner_group_id=self._group_id(scope, labels),
         )
         try:
             return self._github.ask(request)
         except GitHubRefused as error:
             if error.status != 409:
                 raise
-            if self.remove(name=name, github_runner_id=None) is Removal.BUSY:
+            removal = self.remove(name=name, github_runner_id=None, registered_for=registered_for)
+            if removal is Removal.BUSY:
                 raise GitHubRefused(
                     f"a runner named {name} is busy with a job", status=409
                 ) from error
@@ -57,41 +69,47 @@ class Registrations:
                 str(error), status=409, retry_after=_NAME_TAKEN_SECONDS
             ) from error
 
-    def look_up(self, github_runner_id: int) -> RegisteredRunner | None:
+    def look_up(self, github_runner_id: int, *, registered_for: str) -> RegisteredRunner | None:
         """Look a runner up; None if GitHub does not know it, or lets nobody know that it does."""
+        scope = self._github.scope.registered(registered_for)
         return self._github.ask(
-            runners.get_runner(scope=self._scope, github_runner_id=github_runner_id)
+            runners.get_runner(scope=scope.path, github_runner_id=github_runner_id)
         )
 
-    def remove(self, *, name: str, github_runner_id: int | None) -> Removal:
+    def remove(self, *, name: str, github_runner_id: int | None, registered_for: str) -> Removal:
         """Remove a runner, found by its name if its id is not known."""
+        scope = self._github.scope.registered(registered_for)
         if github_runner_id is None:
-            found = self._github.ask(runners.find_runner(scope=self._scope, name=name))
+            found = self._github.ask(runners.find_runner(scope=scope.path, name=name))
             if found is None:
                 return Removal.ABSENT
             github_runner_id = found.github_runner_id
         return self._github.ask(
-            runners.delete_runner(scope=self._scope, github_runner_id=github_runner_id)
+            runners.delete_runner(scope=scope.path, github_runner_id=github_runner_id)
         )
 
-    def all(self) -> list[RegisteredRunner]:
+    def all(self, *, registered_for: str) -> list[RegisteredRunner]:
         """List all runners of the scope, the fleet's own and others."""
-        return list(self._github.items(runners.list_runners(scope=self._scope)))
+        scope = self._github.scope.registered(registered_for)
+        return list(self._github.items(runners.list_runners(scope=scope.path)))
 
-    def _group_id(self) -> int:
-        """Return the id of the group that runners join; looked up once."""
-        if not self._runner_group:
+    def _group_id(self, scope: Scope, labels: Sequence[str]) -> int:
+        """Return the id of the group that a runner joins; looked up once."""
+        of_its_own = self._image_runner_group if chosen_images(labels) else ""
+        name = of_its_own or self._runner_group
+        if not name or not scope.has_groups:
             return runners.DEFAULT_RUNNER_GROUP
-        if self._found_group_id is None:
-            self._found_group_id = self._find_group()
-        return self._found_group_id
+        if name not in self._found_group_ids:
+            self._found_group_ids[name] = self._find_group(name, scope=scope)
+        return self._found_group_ids[name]
 
-    def _find_group(self) -> int:
-        for group in self._github.items(runners.list_runner_groups(scope=self._scope)):
-            if group.name == self._runner_group:
+    def _find_group(self, name: str, *, scope: Scope) -> int:
+        for group in self._github.items(runners.list_runner_groups(scope=scope.path)):
+            if group.name == name:
                 return group.group_id
+        setting = "image_runner_group" if name == self._image_runner_group else "runner_group"
         raise GitHubRefused(
-            f"the {self._github.scope} has no runner group {self._runner_group!r}: make it there, "
-            "or name another as runner_group",
+            f"the {scope} has no runner group {name!r}: make it there, or name another as "
+            f"{setting}",
             status=0,
         )

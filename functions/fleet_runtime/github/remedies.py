@@ -11,8 +11,9 @@ _POLICIES = {
     "forbids access": "a policy of the organization forbids this kind of token: allow it in the "
     "organization's settings (Personal access tokens), or use a GitHub App",
     "runners are disabled": "a policy switches self-hosted runners of repositories off: allow them "
-    "in the Actions settings of the organization or enterprise, or serve the whole organization "
-    "with github_org",
+    "in the Actions settings of the organization or enterprise (Actions, General, Runners), or "
+    "serve the whole organization with github_org, its runners registered there: without "
+    "register_for",
     NO_JSON.lower(): "the answer is not GitHub's: see what stands between AWS Lambda and "
     "github_api_url",
 }

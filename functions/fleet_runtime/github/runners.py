@@ -112,13 +112,18 @@ def generate_jitconfig(
         f"{scope}/actions/runners/generate-jitconfig",
         read=_read_registration,
         body=body,
+        repository=_repository(scope),
         seconds=_REGISTRATION_SECONDS,
     )
 
 
 def get_runner(*, scope: str, github_runner_id: int) -> Request[RegisteredRunner | None]:
     """Ask for a runner; None if there is none (404)."""
-    return Request.get(f"{scope}/actions/runners/{github_runner_id}", read=_read_runner)
+    return Request.get(
+        f"{scope}/actions/runners/{github_runner_id}",
+        read=_read_runner,
+        repository=_repository(scope),
+    )
 
 
 def find_runner(*, scope: str, name: str) -> Request[RegisteredRunner | None]:
@@ -128,12 +133,14 @@ def find_runner(*, scope: str, name: str) -> Request[RegisteredRunner | None]:
         # a server that does not know the filter lists them all
         return next((each for each in _read_runners(response) if each.name == name), None)
 
-    return Request.get(f"{scope}/actions/runners", read=read, query={"name": name})
+    return Request.get(
+        f"{scope}/actions/runners", read=read, query={"name": name}, repository=_repository(scope)
+    )
 
 
 def list_runners(*, scope: str) -> Request[Page[RegisteredRunner]]:
     """Ask for all runners: 10,000 are the most that a group takes ("Actions limits")."""
-    return list_pages(f"{scope}/actions/runners", read=_read_runners)
+    return list_pages(f"{scope}/actions/runners", read=_read_runners, repository=_repository(scope))
 
 
 def delete_runner(*, scope: str, github_runner_id: int) -> Request[Removal]:
@@ -142,6 +149,7 @@ def delete_runner(*, scope: str, github_runner_id: int) -> Request[Removal]:
         method="DELETE",
         path=f"{scope}/actions/runners/{github_runner_id}",
         read=_read_deletion,
+        repository=_repository(scope),
     )
 
 
@@ -166,6 +174,12 @@ def get_runner_deprecation(*, scope: str, version: str) -> Request[RunnerDepreca
         read=_read_deprecation,
         api_version=_DEPRECATIONS_API_VERSION,
     )
+
+
+def _repository(scope: str) -> str | None:
+    """The repository that a scope is, which the fleet has to serve."""
+    kind, _, name = scope.removeprefix("/").partition("/")
+    return name if kind == "repos" else None
 
 
 def _read_registration(response: Response) -> Registration:

@@ -50,6 +50,7 @@ class RunnerClass:
             if only the image says so.
         capacity: Capacity providers, in order of preference.
         max_runners: How many there may be at a time; None for no limit of its own.
+        allow_images: Whether a job may choose the image that it runs in.
     """
 
     name: str
@@ -60,6 +61,7 @@ class RunnerClass:
     capabilities: tuple[str, ...]
     capacity: tuple[str, ...]
     max_runners: int | None
+    allow_images: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,10 @@ def _read(name: str, entry: object) -> RunnerClass | Refusal:
     most = entry.get("max_runners")
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         return unusable(f"max_runners is {shown(most)} and not a whole number of at least 1")
+    allow_images = entry.get("allow_images", True)
+    if not isinstance(allow_images, bool):
+        # a slip must not open what somebody wanted closed
+        return unusable(f"allow_images is {shown(allow_images)} and neither true nor false")
     return RunnerClass(
         name=name,
         cpu=cpu,
@@ -140,6 +146,7 @@ def _read(name: str, entry: object) -> RunnerClass | Refusal:
         capabilities=tuple(dict.fromkeys(word.lower() for word in capabilities)),
         capacity=capacity,
         max_runners=most,
+        allow_images=allow_images,
     )
 
 

@@ -14,13 +14,15 @@ MAX_LABELS = 50
 """Labels per job. GitHub takes 100 per runner; no honest job comes near this."""
 MAX_LABEL_LENGTH = 256
 """Characters per label (actions/runner, Validators.cs)."""
-MAX_TOTAL_LENGTH = 2048
-"""Characters of all labels joined: DynamoDB's limit for a partition key, ``waiting_labels``."""
+MAX_TOTAL_LENGTH = 1900
+"""Characters of all labels joined. DynamoDB's partition keys have up to 2048 bytes, and
+``waiting_labels`` may begin with a repository's name, which has up to 140."""
 
 _ALLOWED = re.compile(r"[A-Za-z0-9._\-/:=@+# ]+")
 _ALLOWED_TEXT = "letters, digits, spaces and . _ - / : = @ + #"
 _GLUE = re.compile(r"[\s,;\[\]\"']+")
 SELF_HOSTED = "self-hosted"
+_IMAGE = "image:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ def read(labels: Sequence[object]) -> RunnerRequest | Refusal:
     for lowered, label in distinct.items():
         if lowered.startswith("class:"):
             classes.add(lowered.partition(":")[2].strip())
-        elif lowered.startswith("image:"):
+        elif lowered.startswith(_IMAGE):
             images.add(label.partition(":")[2].strip())
         elif lowered != SELF_HOSTED:
             tags.append(lowered)
@@ -94,6 +96,12 @@ def read(labels: Sequence[object]) -> RunnerRequest | Refusal:
         image=next(iter(images), None),
         tags=tuple(tags),
     )
+
+
+def chosen_images(labels: Sequence[object]) -> frozenset[str]:
+    """The labels that choose an image, lower-cased; none for the fleet's own."""
+    texts = (label.lower() for label in labels if isinstance(label, str))
+    return frozenset(text for text in texts if text.startswith(_IMAGE))
 
 
 def words(labels: Sequence[object]) -> frozenset[str]:

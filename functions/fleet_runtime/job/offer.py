@@ -11,8 +11,9 @@ from fleet_runtime.job.catalog import Catalog
 from fleet_runtime.job.image_policy import ImagePolicy
 from fleet_runtime.job.job import JobEvent
 from fleet_runtime.job.label_rules import LabelRules
-from fleet_runtime.job.labels import Refusal
+from fleet_runtime.job.labels import Refusal, shown
 from fleet_runtime.job.routing import ImageCapabilities
+from fleet_runtime.job.runner_scope import RunnerScopes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Offer:
             itself can tell.
         architectures: Those that there are images for.
         policy: Which other images jobs may ask for.
+        scopes: Where runners are registered.
         label_rules: Which jobs it is for, and which of their labels are no class's business.
     """
 
@@ -45,6 +47,7 @@ class Offer:
     detected_capabilities: frozenset[str]
     architectures: tuple[str, ...]
     policy: ImagePolicy
+    scopes: RunnerScopes
     label_rules: LabelRules
 
 
@@ -76,11 +79,13 @@ def execution_input(
     if isinstance(route, Refusal):
         return route
     runner_class = route.runner_class
+    scope = offer.scopes.of(job.repository)
     return {
         "runner_id": runner_id,
         **job.identity,
         "runner_labels": request.runner_labels,
-        "waiting_labels": request.waiting_labels,
+        "waiting_labels": offer.scopes.waiting_key(request.waiting_labels, scope=scope),
+        "registered_for": scope.text,
         "class_name": runner_class.name,
         "cpu": str(runner_class.cpu),
         "memory": str(runner_class.memory),
@@ -140,6 +145,14 @@ def _image(reference: str | None, offer: Offer) -> _Image | Refusal:
         allowed = offer.policy.read(reference)
         if isinstance(allowed, Refusal):
             return allowed
+        if offer.scopes.shares_images:
+            where = offer.scopes.github_scope
+            return Refusal(
+                reason=f"image {shown(reference)} cannot be had in the {where}: "
+                "GitHub may give its runner the jobs of other repositories. Take the image: label "
+                "out of runs-on, or deploy with register_for repository, or with an "
+                "image_runner_group that only repositories may use which may choose images"
+            )
         # what is found in the image of somebody's choice, nobody knows before
         base, readable, detected = allowed, "", frozenset()
     elif offer.default_task_definitions:

@@ -115,6 +115,11 @@ def _try(
             f"one of {runner_class.architecture} in runner_class_sizes, so that there are images "
             "for it"
         )
+    if request.image is not None and not runner_class.allow_images:
+        return Refusal(
+            reason=f"class {shown(runner_class.name)} runs in the fleet's own image alone: take "
+            "the image: label out of runs-on, or ask for another class"
+        )
     needs = (
         ()
         if image.declared

@@ -44,14 +44,23 @@ class Scope:
         return cls(kind=kind, name=name)
 
     @property
+    def text(self) -> str:
+        """The scope as a text, which ``parse`` reads."""
+        return f"{self.kind}/{self.name}"
+
+    @property
     def path(self) -> str:
         """Where the REST API keeps the scope, its runners and their groups."""
-        return f"/{self.kind}/{self.name}"
+        return f"/{self.text}"
 
     @property
     def has_groups(self) -> bool:
         """Whether its runners are in groups; a repository's are not."""
         return self.kind != "repos"
+
+    def registered(self, registered_for: str) -> Scope:
+        """Where a runner is registered whose row says this; here, if it says nothing."""
+        return Scope.parse(registered_for) if registered_for else self
 
     def covers(self, repository: str) -> bool:
         """Whether a repository, ``owner/name``, is in the scope as far as its name tells.

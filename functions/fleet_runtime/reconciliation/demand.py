@@ -1,7 +1,8 @@
 """Demand and supply: GitHub's queued jobs against the fleet's runners. Pure.
 
 Runners are counted by label set, never paired with jobs: GitHub gives a job to any runner that has
-its labels. Whose runner it was only decides which job gets the next one.
+its labels, and is registered for its repository or for what that is in. Whose runner it was only
+decides which job gets the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fleet_runtime.job import labels
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.runner_name import first_runner_id, next_runner_id, own_runner_id
+from fleet_runtime.job.runner_scope import RunnerScopes
 from fleet_runtime.runner.rows import TURN, Runner
 
 GRACE_SECONDS = 60
@@ -130,13 +132,23 @@ class GiveUp:
 
 
 def balance(
-    queued: Sequence[Job], runners: Sequence[Runner], *, prefix: str, now: int, grace: int
+    queued: Sequence[Job],
+    runners: Sequence[Runner],
+    *,
+    scopes: RunnerScopes,
+    prefix: str,
+    now: int,
+    grace: int,
 ) -> Balance:
-    """Compare GitHub's queued jobs with the runners that are starting or waiting, by label set.
+    """Compare GitHub's queued jobs with the runners that are starting or waiting.
+
+    They are compared by label set, and where runners are registered for single repositories, by
+    repository.
 
     Args:
         queued: Every queued job of the fleet, whatever its age.
         runners: Every live runner, in line or started.
+        scopes: Where runners are registered.
         prefix: What the runners' names begin with.
         now: Epoch seconds.
         grace: Seconds; younger jobs are fresh, younger runners are never surplus.
@@ -144,10 +156,11 @@ def balance(
     wanted: dict[str, list[Job]] = defaultdict(list)
     supply: dict[str, list[Runner]] = defaultdict(list)
     for job in queued:
-        wanted[_key(job.labels)].append(job)
+        wanted[scopes.waiting_key(_key(job.labels), scope=scopes.of(job.repository))].append(job)
     for runner in runners:
         if runner.started_at is None and not runner.is_over:
-            supply[_key(runner.runner_labels)].append(runner)
+            scope = scopes.github_scope.registered(runner.registered_for)
+            supply[scopes.waiting_key(_key(runner.runner_labels), scope=scope)].append(runner)
     missing: list[Job] = []
     fresh: list[Job] = []
     surplus: list[Runner] = []

@@ -89,6 +89,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             starts=parts.starts,
             executions=parts.executions,
             registrations=registrations,
+            scopes=settings.dispatch.offer.scopes,
             ecs=client("ecs"),
             cluster_arn=settings.cluster_arn,
             prefix=prefix,
@@ -96,6 +97,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             row_ttl_seconds=settings.dispatch.row_ttl_seconds,
         ),
         label_rules=settings.dispatch.offer.label_rules,
+        scopes=settings.dispatch.offer.scopes,
         prefix=prefix,
         grace=grace,
     )

@@ -134,7 +134,9 @@ class Repairs:
             if runner is None or not _is_jobless(runner, before=before):
                 continue
             removal = self.registrations.remove(
-                name=runner.runner_id, github_runner_id=runner.github_runner_id
+                name=runner.runner_id,
+                github_runner_id=runner.github_runner_id,
+                registered_for=runner.registered_for,
             )
             if removal is not Removal.BUSY and self.dispatcher.signals.has_no_job(runner):
                 logger.warning("runner without a job ended", runner_id=runner.runner_id)
@@ -165,7 +167,7 @@ class Repairs:
             if self._note_lost(runner, job):
                 found.append(name)
             if self._may_rerun(runner, attempt=job.run_attempt):
-                self._cancel(job)
+                self._cancel(job, runner)
         return found
 
     def has_lost(self) -> bool:
@@ -255,9 +257,9 @@ class Repairs:
             and _OUT_OF_MEMORY not in runner.cause
         )
 
-    def _cancel(self, job: Job) -> None:
+    def _cancel(self, job: Job, runner: Runner) -> None:
         """End the run now instead of in 15 minutes, if nothing else of it would end with it."""
-        if not self._is_alone(job) or self._is_online(job.runner_name or ""):
+        if not self._is_alone(job) or self._is_online(runner):
             return
         self.github.ask(force_cancel(repository=job.repository, run_id=job.run_id))
         logger.warning("run cancelled", run_id=job.run_id, job_id=job.job_id)
@@ -275,9 +277,11 @@ class Repairs:
         # a run with more jobs than that is left to GitHub
         return pages[-1].following is None and unfinished == [job.job_id]
 
-    def _is_online(self, name: str) -> bool:
+    def _is_online(self, runner: Runner) -> bool:
         """Whether GitHub hears from a runner. It calls one busy until it has given its job up."""
-        found = self.github.ask(runners.find_runner(scope=self.github.scope.path, name=name))
+        scope = self.github.scope.registered(runner.registered_for)
+        request = runners.find_runner(scope=scope.path, name=runner.runner_id)
+        found = self.github.ask(request)
         return found is not None and found.status == "online"
 
     def _rerun(self, runner: Runner) -> bool:

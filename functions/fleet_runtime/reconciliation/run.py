@@ -28,6 +28,7 @@ from fleet_runtime.github.message import GitHubError, GitHubRefused
 from fleet_runtime.job.catalog import CatalogError
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.label_rules import LabelRules
+from fleet_runtime.job.runner_scope import RunnerScopes
 from fleet_runtime.observability import count, logger
 from fleet_runtime.reconciliation.demand import GiveUp, Legs, Start, balance, leg_key, legs_of_runs
 from fleet_runtime.reconciliation.listing import GONE, JobLister, Listing
@@ -128,6 +129,7 @@ class Reconciliation:
         starts: Begins the lives of those in line.
         sweeps: Ends leftovers.
         label_rules: Which jobs are the fleet's.
+        scopes: Where runners are registered.
         prefix: What the runners' names begin with.
         grace: Seconds; what is younger is left alone.
         clock: Seconds that only go up. Default: the system's.
@@ -148,6 +150,7 @@ class Reconciliation:
         starts: Starts,
         sweeps: Sweeps,
         label_rules: LabelRules,
+        scopes: RunnerScopes,
         prefix: str,
         grace: int,
         clock: Callable[[], float] = time.monotonic,
@@ -164,6 +167,7 @@ class Reconciliation:
         self._starts = starts
         self._sweeps = sweeps
         self._label_rules = label_rules
+        self._scopes = scopes
         self._prefix = prefix
         self._grace = grace
         self._clock = clock
@@ -310,6 +314,7 @@ class Reconciliation:
         found = balance(
             queued,
             supply,
+            scopes=self._scopes,
             prefix=self._prefix,
             now=view.now,
             grace=self._grace,
@@ -380,13 +385,19 @@ class Reconciliation:
         sweeps, live = self._sweeps, view.live
         # asked for once, by whichever needs it first
         registered = cache(sweeps.registered)
-        steps: dict[str, Callable[[], list[str]]] = {
-            "executions": partial(sweeps.executions, live),
-            "tasks": partial(sweeps.tasks, live, registered=registered),
-            "registrations": partial(sweeps.registrations, live, registered=registered),
-            "turns": partial(sweeps.turns, live),
-        }
-        for name, sweep in steps.items():
+        steps: list[tuple[str, Callable[[], list[str]]]] = [
+            ("executions", partial(sweeps.executions, live)),
+            ("tasks", partial(sweeps.tasks, live, registered=registered)),
+            *(
+                (
+                    "registrations",
+                    partial(sweeps.registrations, live, place=place, registered=registered),
+                )
+                for place in sweeps.places(live)
+            ),
+            ("turns", partial(sweeps.turns, live)),
+        ]
+        for name, sweep in steps:
             yield name, partial(_extend, done.swept, sweep)
 
     def _explain_wait(self, runner: Runner, done: Done) -> None:

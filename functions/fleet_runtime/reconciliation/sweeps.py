@@ -15,9 +15,11 @@ from botocore.exceptions import ClientError
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.admission.turns import Turn
 from fleet_runtime.aws.client import Client
+from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.github.runners import RegisteredRunner, Removal
 from fleet_runtime.job.runner_name import read_name
+from fleet_runtime.job.runner_scope import RunnerScopes
 from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.executions import Executions, read_prices
 from fleet_runtime.runner.rows import STARTED, Runner, RunnerRecords
@@ -33,14 +35,20 @@ _SETTLED_GRACES = 5
 _MOST = 50
 """Things of each kind that are looked at one by one in a run."""
 _MOST_TASK_PAGES = 20
+_MOST_SCOPES = 50
+"""Repositories whose runners are listed in a run, those first that were not for longest: a list
+costs a request."""
+_REMEMBERED_SECONDS = 1800
+"""How long a repository is looked at after the last runner there. What is left behind there later
+GitHub removes itself: a runner that never connected, after a day."""
 _SHORTEST_BILLED_SECONDS = 60
 """https://aws.amazon.com/fargate/pricing/: one minute at the least, as the state machine counts."""
 _GONE = frozenset({"InvalidParameterException", "ClientException"})
 """What ECS answers for a task that it does not know any more."""
 
 
-Registered = Callable[[], list[RegisteredRunner]]
-"""Lists the runners at GitHub."""
+Registered = Callable[[str], list[RegisteredRunner]]
+"""Lists the runners at GitHub that are registered for a scope, as rows have it."""
 
 
 class Sightings:
@@ -63,6 +71,7 @@ class Sweeps:
         starts: Takes turns back.
         executions: The runners' lives.
         registrations: The runners at GitHub.
+        scopes: Where runners are registered.
         ecs: An ECS client.
         cluster_arn: Where the runners' tasks are.
         prefix: What the runners' names begin with.
@@ -77,6 +86,7 @@ class Sweeps:
         starts: Starts,
         executions: Executions,
         registrations: Registrations,
+        scopes: RunnerScopes,
         ecs: Client,
         cluster_arn: str,
         prefix: str,
@@ -87,12 +97,15 @@ class Sweeps:
         self._starts = starts
         self._executions = executions
         self._registrations = registrations
+        self._scopes = scopes
         self._ecs = ecs
         self._cluster_arn = cluster_arn
         self._prefix = prefix
         self._grace = grace
         self._row_ttl_seconds = row_ttl_seconds
-        self._unknown_registrations = Sightings()
+        self._unknown_registrations: dict[str, Sightings] = {}
+        self._used_at: dict[str, int] = {}
+        self._listed_at: dict[str, int] = {}
 
     def execution(self, runner_id: str) -> list[str]:
         """End what an execution left that ended by itself; returns the runner, if it did.
@@ -120,9 +133,30 @@ class Sweeps:
         ended = [one for one in settled if one.runner_id not in open_ones]
         return [one.runner_id for one in ended[:_MOST] if self._end(one)]
 
-    def registered(self) -> list[RegisteredRunner]:
-        """List the runners at GitHub; raises GitHubError."""
-        return self._registrations.all()
+    def registered(self, registered_for: str) -> list[RegisteredRunner]:
+        """List the runners of a scope at GitHub; raises GitHubError."""
+        return self._registrations.all(registered_for=registered_for)
+
+    def places(self, live: Mapping[str, Runner]) -> list[str]:
+        """Choose the scopes whose registrations are looked at: where runners are, or were lately.
+
+        Args:
+            live: The rows of runners whose life goes on.
+        """
+        now = self._records.now
+        served = self._scopes.github_scope
+        used = {served.registered(row.registered_for).text for row in live.values()}
+        if not self._scopes.is_by_repository:
+            used.add(served.text)
+        self._used_at |= dict.fromkeys(used, now)
+        since = now - _REMEMBERED_SECONDS
+        self._used_at = {name: at for name, at in self._used_at.items() if at >= since}
+        listed = {name: self._listed_at.get(name, 0) for name in self._used_at}
+        chosen = sorted(listed, key=lambda name: (listed[name], name))[:_MOST_SCOPES]
+        self._listed_at = listed | dict.fromkeys(chosen, now)
+        known = self._unknown_registrations
+        self._unknown_registrations = {name: known.get(name, Sightings()) for name in listed}
+        return chosen
 
     def tasks(self, live: Mapping[str, Runner], *, registered: Registered) -> list[str]:
         """Stop tasks whose runner is over, or has another task; returns their ARNs.
@@ -135,7 +169,7 @@ class Sweeps:
             GitHubError: if GitHub does not say whether their runners are busy.
         """
         now = self._records.now
-        stray: list[tuple[str, str, bool]] = []
+        stray: list[tuple[str, str, bool, str]] = []
         for task in self._running_tasks():
             name = task.get("startedBy", "")
             age = now - task["createdAt"].timestamp()
@@ -147,33 +181,50 @@ class Sweeps:
             is_old = age >= _SETTLED_GRACES * self._grace
             if runner is None or runner.has_ended or (is_old and not is_its_own):
                 is_over = runner is None or runner.has_ended
-                stray.append((name, task["taskArn"], is_over))
+                place = self._scopes.github_scope.registered(
+                    runner.registered_for if runner else ""
+                )
+                stray.append((name, task["taskArn"], is_over, place.text))
         stopped = []
-        for name, task_arn, is_over in stray:
-            found = next((one for one in registered() if one.name == name), None)
-            if (found and found.busy) or (is_over and self._is_refused(name, found)):
+        refused: GitHubRefused | None = None
+        for name, task_arn, is_over, place_text in stray:
+            try:
+                found = next((one for one in registered(place_text) if one.name == name), None)
+                is_busy = (found and found.busy) or (
+                    is_over and self._is_refused(name, found, registered_for=place_text)
+                )
+            except GitHubRefused as error:
+                # one repository that is gone must not keep all others' tasks
+                refused = error
+                continue
+            if is_busy:
                 logger.warning("stray task is busy", runner_id=name, task_id=task_arn)
             elif self._stop(task_arn):
                 stopped.append(task_arn)
+        if refused:
+            raise refused
         return stopped
 
-    def registrations(self, live: Mapping[str, Runner], *, registered: Registered) -> list[str]:
+    def registrations(
+        self, live: Mapping[str, Runner], *, place: str, registered: Registered
+    ) -> list[str]:
         """Remove runners at GitHub that nothing belongs to any more; returns their names.
 
         Args:
             live: The rows of runners whose life goes on.
+            place: One of ``places``.
             registered: The runners at GitHub.
 
         Raises:
             GitHubError: if GitHub does not do it.
         """
         now = self._records.now
-        own = [one for one in registered() if self._is_own(one.name) and not one.busy]
+        own = [one for one in registered(place) if self._is_own(one.name) and not one.busy]
         own = [one for one in own if one.name not in live][:_MOST]
         rows = {one.name: self._records.find(one.name) for one in own}
         # nobody knows it: another fleet's, perhaps, which it would have taken online by then
         unknown = [one.name for one in own if rows[one.name] is None and one.status == "offline"]
-        old_unknown = self._unknown_registrations.are_older(
+        old_unknown = self._unknown_registrations[place].are_older(
             unknown, than=_SETTLED_GRACES * self._grace, now=now
         )
         removed = []
@@ -182,7 +233,7 @@ class Sweeps:
             if one.name not in old_unknown and not (row and self._is_long_over(row)):
                 continue
             removal = self._registrations.remove(
-                name=one.name, github_runner_id=one.github_runner_id
+                name=one.name, github_runner_id=one.github_runner_id, registered_for=place
             )
             # one that is gone already is only still on the list
             if removal is Removal.REMOVED:
@@ -214,14 +265,20 @@ class Sweeps:
         name = read_name(text)
         return name is not None and name.prefix == self._prefix
 
-    def _is_refused(self, name: str, found: RegisteredRunner | None) -> bool:
+    def _is_refused(
+        self, name: str, found: RegisteredRunner | None, *, registered_for: str
+    ) -> bool:
         """Remove a runner that is over, if GitHub has it; whether GitHub refuses, for it has a job.
 
         GitHub's lists may be behind, and not have what is there, or call it idle; what it does with
         a removal is what holds. A life that goes on has a registration under that name for itself.
         """
-        known = found.github_runner_id if found else None
-        return self._registrations.remove(name=name, github_runner_id=known) is Removal.BUSY
+        removal = self._registrations.remove(
+            name=name,
+            github_runner_id=found.github_runner_id if found else None,
+            registered_for=registered_for,
+        )
+        return removal is Removal.BUSY
 
     def _is_long_over(self, runner: Runner) -> bool:
         before = self._records.now - self._grace
@@ -234,7 +291,9 @@ class Sweeps:
             return False
         # its registration first: GitHub refuses that while it has a job
         removal = self._registrations.remove(
-            name=runner.runner_id, github_runner_id=runner.github_runner_id
+            name=runner.runner_id,
+            github_runner_id=runner.github_runner_id,
+            registered_for=runner.registered_for,
         )
         if removal is Removal.BUSY:
             logger.warning("runner without an execution is busy", runner_id=runner.runner_id)

@@ -67,7 +67,11 @@ class RunnerApi:
                 records=records,
                 signals=signals,
                 github=github,
-                registrations=Registrations(github, runner_group=settings.connection.runner_group),
+                registrations=Registrations(
+                    github,
+                    runner_group=settings.connection.runner_group,
+                    image_runner_group=settings.connection.image_runner_group,
+                ),
             ),
             reporting=Reporting(records=records, signals=signals),
             task_roles=settings.task_roles,

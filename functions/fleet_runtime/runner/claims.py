@@ -170,7 +170,9 @@ class Claims:
     def _register(self, runner: Runner, *, heartbeat_seconds: int) -> Granted | Denied:
         try:
             registration = self.registrations.register(
-                name=runner.runner_id, labels=runner.runner_labels
+                name=runner.runner_id,
+                labels=runner.runner_labels,
+                registered_for=runner.registered_for,
             )
         except GitHubUnavailable as error:
             self.records.return_claim(runner)
@@ -205,7 +207,9 @@ class Claims:
     def _unregister(self, runner: Runner, github_runner_id: int) -> Removal | None:
         try:
             return self.registrations.remove(
-                name=runner.runner_id, github_runner_id=github_runner_id
+                name=runner.runner_id,
+                github_runner_id=github_runner_id,
+                registered_for=runner.registered_for,
             )
         except GitHubError as error:
             # GitHub removes an ephemeral runner that never connected by itself within a day

@@ -71,7 +71,9 @@ class RegisteredRunners:
         runner = self.records.find(runner_id)
         with self.github.within(GITHUB_SECONDS):
             removal = self.registrations.remove(
-                name=runner_id, github_runner_id=runner.github_runner_id if runner else None
+                name=runner_id,
+                github_runner_id=runner.github_runner_id if runner else None,
+                registered_for=runner.registered_for if runner else "",
             )
         logger.info("deregistered", runner_id=runner_id, removal=removal.value)
         return removal
@@ -102,7 +104,9 @@ class RegisteredRunners:
             return None
         with self.github.within(GITHUB_SECONDS):
             try:
-                found = self.registrations.look_up(runner.github_runner_id)
+                found = self.registrations.look_up(
+                    runner.github_runner_id, registered_for=runner.registered_for
+                )
             except GitHubError as error:
                 logger.warning("github does not say", runner_id=runner.runner_id, error=str(error))
                 return None

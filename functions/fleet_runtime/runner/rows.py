@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
 from fleet_runtime.aws.table import Records
+from fleet_runtime.job.job import Job
+from fleet_runtime.job.labels import chosen_images
 from fleet_runtime.job.runner_name import followed, heartbeat_key
 
 WAITING_INDEX = "waiting-index"
@@ -56,7 +58,15 @@ _ENDED = frozenset({"OFFLINE", "FAILED"})
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """A runner's row, as far as the functions use it. Empty or None: the row lacks it."""
+    """A runner's row, as far as the functions use it. Empty or None: the row lacks it.
+
+    Attributes:
+        repository: Of the job that it has, or else of the one that it was started for; so are all
+            that begin with ``job_`` and ``run_``.
+        asked_by: Repository of the job that it was started for, whichever it gets.
+        registered_for: The scope that it is registered for, see ``Scope.parse``.
+        foreign_job_id: The job on it that chose no such image, or is another repository's.
+    """
 
     runner_id: str
     status: str
@@ -68,6 +78,9 @@ class Runner:
     needs: tuple[str, ...]
     runner_version: str
     runner_labels: tuple[str, ...]
+    asked_by: str
+    registered_for: str
+    foreign_job_id: int | None
     job_id: int | None
     job_name: str
     job_url: str
@@ -118,6 +131,9 @@ class Runner:
             needs=_words(item, "needs"),
             runner_version=text(item, "runner_version"),
             runner_labels=_words(item, "runner_labels"),
+            asked_by=text(item, "asked_by"),
+            registered_for=text(item, "registered_for"),
+            foreign_job_id=number(item, "foreign_job_id"),
             job_id=number(item, "job_id"),
             job_name=text(item, "job_name"),
             job_url=text(item, "job_url"),
@@ -192,6 +208,12 @@ class Runner:
         """Whether it waited for a job until its time was over, and has not failed."""
         is_over = self.status == "OFFLINE" and self.released_at is None
         return is_over and self.claimed_at is not None and self.started_at is None
+
+    def is_foreign(self, job: Job) -> bool:
+        """Whether a job runs in an image that somebody else chose: it asked for none such."""
+        chosen = chosen_images(self.runner_labels)
+        is_anothers = job.repository.lower() != (self.asked_by or job.repository).lower()
+        return bool(chosen) and (is_anothers or not chosen <= chosen_images(job.labels))
 
     @property
     def has_run_a_job(self) -> bool:

@@ -9,12 +9,12 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from cdk_runner_fleet import GitHubApp, RunnerFleet
+from cdk_runner_fleet import GitHubApp, RunnerFleet, RunnerImage
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 
 from ..fleets import KEY_ARN, PEM_ARN
-from ..templates import Template, as_list, environment, parts, statements, synthesize
+from ..templates import Template, as_list, environment, parts, statements, synthesize, template_of
 
 ASKING = (
     "runner_api",
@@ -97,6 +97,86 @@ def test_what_is_no_rest_api_is_refused_with_the_remedy(
 def test_every_form_of_the_apis_url_is_taken(url: str, stack: cdk.Stack) -> None:
     made = GitHubConnection(stack, "GitHub", serving="orgs/o", api_url=url)
     assert made.environment()["GITHUB_API_URL"] == url.rstrip("/")
+
+
+@pytest.mark.parametrize("serving", ["orgs/o", "enterprises/e", "repos/o/r"])
+def test_runners_of_a_repository_are_managed_with_its_administration(
+    serving: str, stack: cdk.Stack
+) -> None:
+    made = GitHubConnection(
+        stack, "GitHub", serving=serving, api_url=PUBLIC, register_for="repository"
+    )
+    assert made.runner_scopes["REGISTER_FOR"] == "repository"
+    manage = json.loads(made.environment(runners="write")["GITHUB_PERMISSIONS"])
+    assert manage == {"administration": "write"}
+    look = json.loads(made.environment(runners="read", of_served=True)["GITHUB_PERMISSIONS"])
+    of_organization = {"organization_self_hosted_runners": "read"} if serving == "orgs/o" else {}
+    assert look == {"administration": "read", **of_organization}
+
+
+def test_where_runners_are_registered_reaches_those_who_start_find_and_explain(
+    stack: cdk.Stack,
+) -> None:
+    RunnerFleet(stack, "Fleet", github_org="o", register_for="repository")
+    template = template_of(stack)
+    for handler in ("dispatch_event", "reconcile_demand", "explain_job"):
+        given = environment(template, handler)
+        assert (given["GITHUB_SCOPE"], given["REGISTER_FOR"]) == ("orgs/o", "repository")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"register_for": "org"}, "register_for 'org' is unknown, use 'repository', or leave it"),
+        (
+            {"register_for": "repository", "runner_group": "g"},
+            "runner_group 'g' and register_for 'repository' do not go together, .* no groups",
+        ),
+        (
+            {"register_for": "repository", "image_runner_group": "g"},
+            "image_runner_group 'g' and register_for 'repository' do not go together",
+        ),
+        (
+            {"runner_group": "g", "image_runner_group": "g"},
+            "image_runner_group 'g' is the group of all other runners too: name one of its own",
+        ),
+        ({"image_runner_group": "Default"}, "image_runner_group 'Default' is the group of all"),
+        (
+            {"serving": "repos/o/r", "image_runner_group": "g"},
+            "image_runner_group 'g' cannot be kept, a repository's runners have no groups",
+        ),
+    ],
+)
+def test_runners_that_cannot_be_registered_so_are_refused_with_the_remedy(
+    given: dict[str, str], message: str, stack: cdk.Stack
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        GitHubConnection(stack, "GitHub", **{"serving": "orgs/o", "api_url": PUBLIC, **given})
+
+
+@pytest.mark.parametrize("scope", ["github_org", "github_enterprise"])
+def test_images_may_be_allowed_where_nobody_elses_jobs_run_in_them(
+    scope: str, stack: cdk.Stack
+) -> None:
+    def fleet(name: str, **props: Any) -> RunnerFleet:
+        inner = cdk.Stack(stack, name)
+        image = RunnerImage(inner, "Image", allowed_bases=["ghcr.io/acme/*"])
+        return RunnerFleet(inner, "Fleet", runner_image=image, **{scope: "o"}, **props)
+
+    with pytest.raises(ValueError, match=r"^allowed_bases \['ghcr.io/acme/\*'\] cannot be had in"):
+        fleet("Shared")
+    fleet("Apart", register_for="repository")
+    made = fleet("Grouped", image_runner_group="images")
+    given = made.github.environment()
+    assert (given["RUNNER_GROUP"], given["IMAGE_RUNNER_GROUP"]) == ("", "images")
+
+
+def test_a_group_for_images_that_nobody_may_choose_is_refused(stack: cdk.Stack) -> None:
+    image = RunnerImage(stack, "Image", jobs_may_choose=False)
+    with pytest.raises(
+        ValueError, match=r"^image_runner_group 'g' is given and jobs may choose no"
+    ):
+        RunnerFleet(stack, "Fleet", github_org="o", runner_image=image, image_runner_group="g")
 
 
 def test_a_repositorys_runners_have_no_groups(stack: cdk.Stack) -> None:

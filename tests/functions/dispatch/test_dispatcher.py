@@ -11,6 +11,8 @@ from ..aws_stand_in import EARLIER_TASK, RUNNER, Aws
 from ..entry_points import started_input, told, unserved, waiting_for_a_job
 from ..events import job, sample
 
+JOB = 2832853555
+
 # --- queued ---------------------------------------------------------------------------------
 
 
@@ -30,6 +32,7 @@ def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
         "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
         "runner_labels": "self-hosted,linux",
         "waiting_labels": "linux,self-hosted",
+        "registered_for": "repos/octo-org/example",
         "class_name": "small",
         "cpu": "512",
         "memory": "1024",
@@ -460,3 +463,86 @@ def test_a_runner_nobody_wanted_any_more_is_not_replaced(aws: Aws, dispatch: Any
     aws.park("job", runner_id=OTHER, runner_labels="self-hosted,class:medium", released_at=5)
     dispatch(job("in_progress", runner_name=OTHER))
     assert replacements(aws) == []
+
+
+# --- images of somebody's choice ------------------------------------------------------------
+
+CHOSEN = {"runner_labels": "self-hosted,linux,image:python:3.13", "asked_by": "octo-org/other"}
+
+
+def foreign(out: str) -> int:
+    return out.count('"ForeignJobOnImage":[1.0]')
+
+
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+@pytest.mark.parametrize(
+    ("row", "labels"),
+    [
+        (CHOSEN, ["self-hosted", "linux"]),
+        (CHOSEN, ["self-hosted", "Image:python:3.13"]),
+        (CHOSEN | {"asked_by": "Octo-Org/Example"}, ["self-hosted"]),
+    ],
+    ids=["another repository's", "another repository's that chose it too", "one that chose none"],
+)
+def test_a_job_in_an_image_of_anothers_choice_is_an_alarm_once(
+    *,
+    aws: Aws,
+    dispatch: Any,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    row: dict[str, Any],
+    labels: list[str],
+) -> None:
+    aws.park("job", **row)
+    dispatch(job(name, labels=labels, runner_name=RUNNER))
+    dispatch(job("completed", labels=labels, runner_name=RUNNER))
+    noted = aws.row()
+    assert noted is not None
+    assert (noted["foreign_repository"], noted["foreign_job_id"]) == ("octo-org/example", JOB)
+    assert noted["asked_by"] == row["asked_by"], "who chose the image stays"
+    assert noted["foreign_at"] > 0
+    out = capsys.readouterr().out
+    assert foreign(out) == 1
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.message == "foreign job on an image of somebody's choice"
+
+
+@pytest.mark.parametrize(
+    ("row", "labels"),
+    [
+        (CHOSEN | {"asked_by": "octo-org/example"}, ["self-hosted", "IMAGE:python:3.13"]),
+        ({"runner_labels": "self-hosted,linux", "asked_by": "octo-org/other"}, ["self-hosted"]),
+    ],
+    ids=["its own", "the fleet's own image"],
+)
+def test_a_job_in_an_image_of_its_choice_or_the_fleets_is_none(
+    *,
+    aws: Aws,
+    dispatch: Any,
+    capsys: pytest.CaptureFixture[str],
+    row: dict[str, Any],
+    labels: list[str],
+) -> None:
+    aws.park("job", **row)
+    dispatch(job("in_progress", labels=labels, runner_name=RUNNER))
+    assert "foreign_job_id" not in (aws.row() or {})
+    assert foreign(capsys.readouterr().out) == 0
+
+
+def test_who_asked_stands_on_every_row_from_its_beginning(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    """In line, refused and cancelled; the state machine's own is looked at in executed tests."""
+    asked = ("octo-org/example", JOB)
+    environment.setenv("MAX_RUNNERS", "1")
+    dispatch(job("queued", labels=["self-hosted", "class:huge"]))
+    dispatch(job("queued", id=8))
+    dispatch(job("queued", id=9))
+    dispatch(job("completed_cancelled", id=10))
+    found = [aws.row(name) or {} for name in (RUNNER, "fleet-9-1", "fleet-10-1")]
+    assert [(row["asked_by"], row["asked_by_job_id"]) for row in found] == [
+        asked,
+        (asked[0], 9),
+        (asked[0], 10),
+    ]

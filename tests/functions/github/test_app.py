@@ -88,7 +88,7 @@ def test_a_token_may_do_no_more_than_it_was_asked_for(environment: pytest.Monkey
     environment.setenv("GITHUB_PERMISSIONS", json.dumps({"actions": "read"}))
     github = GitHub.of(fleet_environment.read(Connection))
     with pytest.raises(GitHubRefused, match="403: Resource not accessible by integration"):
-        Registrations(github).register(name="n", labels=["self-hosted"])
+        Registrations(github).register(name="n", labels=["self-hosted"], registered_for="")
 
 
 @pytest.mark.usefixtures("one_app")

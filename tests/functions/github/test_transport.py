@@ -94,7 +94,7 @@ def test_a_registration_has_the_time_that_github_takes_for_it(
     github = github_at(twin.url)
     with github.within(GITHUB_SECONDS):
         github.ask(find_runner(scope=github.scope.path, name="r"))
-        Registrations(github).register(name="r", labels=["x"])
+        Registrations(github).register(name="r", labels=["x"], registered_for="")
     of_the_first, of_the_registration = given
     assert 11 < of_the_registration <= GITHUB_SECONDS
     assert GITHUB_SECONDS - of_the_first > 11

@@ -121,6 +121,21 @@ def test_it_is_named_where_it_may_be_the_one_that_is_meant() -> None:
     assert refused(sizes={"broken": {"cpu": 7}}).startswith("class 'broken' cannot be used")
 
 
+def test_a_class_that_allows_no_images_serves_no_job_that_chooses_one() -> None:
+    sizes = {"deploy": {**SIZE, "allow_images": False}, "small": SIZE}
+    assert refused("class:deploy", "image:python:3", sizes=sizes) == (
+        "class 'deploy' runs in the fleet's own image alone: take the image: label out of "
+        "runs-on, or ask for another class"
+    )
+    assert refused("Class:DEPLOY", "Image:python:3", sizes=sizes) == refused(
+        "class:deploy", "image:python:3", sizes=sizes
+    )
+    assert served("class:deploy", sizes=sizes) == ("deploy", ())
+    # who names no class gets the next one that allows it
+    assert served("image:python:3", sizes=sizes) == ("small", ())
+    assert served(sizes=sizes) == ("deploy", ())
+
+
 # --- capabilities ---------------------------------------------------------------------------
 
 

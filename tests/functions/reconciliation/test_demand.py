@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.runner_name import own_runner_id
+from fleet_runtime.job.runner_scope import RunnerScopes
+from fleet_runtime.job.scope import Scope
 from fleet_runtime.reconciliation.demand import (
     Balance,
     GiveUp,
@@ -22,6 +24,7 @@ from fleet_runtime.reconciliation.demand import (
 from fleet_runtime.runner.rows import Runner
 
 NOW, GRACE = 10_000, 60
+SCOPES = RunnerScopes(github_scope=Scope.parse("orgs/o"))
 PLAIN, MEDIUM = ("self-hosted",), ("self-hosted", "class:medium")
 
 
@@ -63,7 +66,7 @@ def in_line(runner_id: str, *, age: int = 600) -> Runner:
 
 
 def compare(jobs: list[Job], runners: list[Runner]) -> tuple[list[int], list[str]]:
-    found = balance(jobs, runners, prefix="fleet", now=NOW, grace=GRACE)
+    found = balance(jobs, runners, scopes=SCOPES, prefix="fleet", now=NOW, grace=GRACE)
     return [one.job_id for one in found.missing], [one.runner_id for one in found.surplus]
 
 
@@ -181,7 +184,7 @@ RUNNERS = st.lists(
 
 
 def decide(jobs: list[Job], runners: list[Runner]) -> Balance:
-    return balance(jobs, runners, prefix="fleet", now=NOW, grace=GRACE)
+    return balance(jobs, runners, scopes=SCOPES, prefix="fleet", now=NOW, grace=GRACE)
 
 
 def spare(runners: list[Runner], labels: tuple[str, ...]) -> list[Runner]:
@@ -373,3 +376,19 @@ def test_pauses_scale_with_the_grace() -> None:
 def test_never_more_runners_than_the_ceiling_says(ended_at: list[int], ceiling: int) -> None:
     found = next_try(chain(*ended_at), job(1), legs=Legs(), now=NOW, grace=GRACE, ceiling=ceiling)
     assert isinstance(found, GiveUp) == (len(ended_at) > ceiling)
+
+
+BY_REPOSITORY = RunnerScopes(github_scope=Scope.parse("orgs/o"), register_for="repository")
+
+
+@pytest.mark.parametrize(
+    ("registered_for", "missing", "surplus"),
+    [("repos/o/r", [], []), ("repos/O/R", [], []), ("repos/o/other", [1], ["fleet-9-1"])],
+)
+def test_a_repositorys_runner_is_no_supply_for_another_repositorys_job(
+    registered_for: str, missing: list[int], surplus: list[str]
+) -> None:
+    there = [idle("fleet-9-1", registered_for=registered_for)]
+    found = balance([job(1)], there, scopes=BY_REPOSITORY, prefix="fleet", now=NOW, grace=GRACE)
+    assert [one.job_id for one in found.missing] == missing
+    assert [one.runner_id for one in found.surplus] == surplus

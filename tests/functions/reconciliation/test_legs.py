@@ -28,7 +28,7 @@ from fleet_runtime.reconciliation.demand import (
 from fleet_runtime.runner.rows import Runner
 
 from ..aws_stand_in import Aws
-from .test_demand import GRACE, MEDIUM, NOW, failed, job, runner
+from .test_demand import GRACE, MEDIUM, NOW, SCOPES, failed, job, runner
 
 MINUTE = 60
 BOOT_SECONDS = 45
@@ -156,7 +156,7 @@ class Clockwork:
             if not row.is_over
         ]
         queued = [one for one in self.jobs.values() if one.status == "queued"]
-        found = balance(queued, live, prefix="fleet", now=now, grace=GRACE)
+        found = balance(queued, live, scopes=SCOPES, prefix="fleet", now=now, grace=GRACE)
         for row in found.surplus:
             self.rows[row.runner_id] = replace(row, status="OFFLINE", live="", released_at=now)
         legs = legs_of_runs(self.jobs.values(), live)

@@ -158,7 +158,7 @@ def test_a_stray_task_with_a_job_is_left_alone_by_a_list_that_is_behind(
     world.job()
     session.receive()
     listed = Registrations.all
-    behind = lambda self: [replace(one, busy=False) for one in listed(self)]  # noqa: E731
+    behind = lambda self, **at: [replace(one, busy=False) for one in listed(self, **at)]  # noqa: E731
     monkeypatch.setattr(Registrations, "all", behind)
     monkeypatch.setattr(Sweeps, "registrations", lambda *_, **__: [])
     world.tasks(task("fleet-1-1"))
@@ -216,7 +216,100 @@ def test_who_waits_starts_when_a_turn_that_nobody_holds_is_found(world: World) -
     )
     name = f"fleet-{world.job().id}-1"
     start = {"runner_id": name, "class_name": "small"}
-    world.row(name, live="in_line", waiting_for="turn", start_input=json.dumps(start))
+    world.row(name, live="in_line", place=name, waiting_for="turn", start_input=json.dumps(start))
     assert world.reconcile()["failed"] == {}
     assert world.started == [name]
     assert world.aws.holders == [name]
+
+
+# --- runners that are registered for one repository each ------------------------------------
+
+OTHER = "octo-org/other"
+
+
+@pytest.fixture
+def by_repository(world: World) -> World:
+    """A fleet of an organization that has another repository too."""
+    world.environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
+    world.environment.setenv("REGISTER_FOR", "repository")
+    world.twin.add_repository("other")
+    return world
+
+
+def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where runners are listed from now on."""
+    places: list[str] = []
+    listed = Registrations.all
+
+    def all_(self: Registrations, *, registered_for: str) -> Any:
+        places.append(registered_for)
+        return listed(self, registered_for=registered_for)
+
+    monkeypatch.setattr(Registrations, "all", all_)
+    return places
+
+
+def test_registrations_are_looked_at_where_runners_are(
+    by_repository: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = by_repository
+    for name in ("fleet-1-1", "fleet-2-1"):
+        world.ghost(name).scope = f"/repos/{OTHER}"
+    world.ghost("fleet-3-1").scope = "/orgs/octo-org"
+    where = {"repository": OTHER, "registered_for": f"repos/{OTHER}"}
+    world.row("fleet-1-1", status="OFFLINE", live=None, ended_at=5, **where)
+    world.row("fleet-2-1", **where)
+    world.open("fleet-2-1")
+    places = asked(world, monkeypatch)
+    report = world.reconcile()
+    assert report["failed"] == {}
+    assert report["swept"] == ["fleet-1-1"]
+    assert places == [f"repos/{OTHER}"], "neither the organization nor a repository without runners"
+    # a while longer: what comes to an end now may leave something behind
+    world.row("fleet-2-1", status="OFFLINE", live=None, ended_at=5, **where)
+    world.job()
+    assert world.reconcile()["swept"] == ["fleet-2-1"]
+
+
+def test_a_stray_task_with_a_job_is_left_alone_wherever_it_is_registered(
+    by_repository: World,
+) -> None:
+    world = by_repository
+    where = {"repository": OTHER, "registered_for": f"repos/{OTHER}"}
+    world.row("fleet-1-1", status="FAILED", live=None, ended_at=5, **where)
+    world.ghost("fleet-1-1").scope = f"/repos/{OTHER}"
+    [runner] = world.twin.board.runners.values()
+    runner.job = world.job()
+    world.tasks(task("fleet-1-1"))
+    world.reconcile()
+    assert world.stopped == []
+    runner.job = None
+    assert world.reconcile()["swept"] == [TASK]
+    assert world.registered() == set()
+
+
+def test_a_repository_that_is_gone_keeps_nobody_elses_tasks(by_repository: World) -> None:
+    world = by_repository
+    for number, repository in ((1, "gone"), (2, "other")):
+        where = {
+            "repository": f"octo-org/{repository}",
+            "registered_for": f"repos/octo-org/{repository}",
+        }
+        world.row(f"fleet-{number}-1", status="FAILED", live=None, ended_at=5, **where)
+    world.tasks(task("fleet-1-1", f"{TASK}1"), task("fleet-2-1", f"{TASK}2"))
+    assert "tasks" in world.reconcile()["failed"]
+    assert world.stopped == [f"{TASK}2"]
+
+
+def test_an_execution_that_was_stopped_leaves_no_registration_in_its_repository(
+    by_repository: World,
+) -> None:
+    world = by_repository
+    where = {"repository": OTHER, "registered_for": f"repos/{OTHER}"}
+    world.waiting("fleet-1-1", launched_at=int(time.time()) - 100, **where)
+    world.ghost("fleet-1-1").scope = f"/repos/{OTHER}"
+    world.execution("ABORTED", usd_per_second={})
+    detail = {"name": "fleet-1-1", "status": "ABORTED"}
+    event = {"detail-type": "Step Functions Execution Status Change", "detail": detail}
+    assert world.reconcile(event)["swept"] == ["fleet-1-1"]
+    assert world.registered() == set()

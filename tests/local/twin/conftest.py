@@ -143,19 +143,19 @@ class GitHub:
     def jobs(self, run_id: int) -> dict[str, dict[str, Any]]:
         return {job["name"]: job for job in self.run(run_id)["jobs"]}
 
-    def config(self, *labels: str, name: str = "") -> str:
+    def config(self, *labels: str, name: str = "", scope: str = f"/repos/{REPOSITORY}") -> str:
         body = {
             "name": name or f"runner-{next(self.names)}",
             "runner_group_id": 1,
             "labels": labels or ["self-hosted"],
         }
-        status, answer = self.call("POST", f"{ACTIONS}/runners/generate-jitconfig", body)
+        status, answer = self.call("POST", f"{scope}/actions/runners/generate-jitconfig", body)
         assert status == 201, answer
         config: str = answer["encoded_jit_config"]
         return config
 
-    def runner(self, *labels: str, name: str = "") -> FakeRunner:
-        return FakeRunner(self.config(*labels, name=name))
+    def runner(self, *labels: str, name: str = "", **where: str) -> FakeRunner:
+        return FakeRunner(self.config(*labels, name=name, **where))
 
     def until(self, holds: Callable[[], object]) -> None:
         until(holds, lambda: self.twin.deliveries)

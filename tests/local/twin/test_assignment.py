@@ -33,6 +33,56 @@ def test_a_job_goes_to_any_runner_with_all_its_labels(github: Any) -> None:
     plain.die()
 
 
+@pytest.fixture
+def other(github: Any) -> str:
+    """Another repository of the organization."""
+    repository: str = github.twin.add_repository("other")
+    return repository
+
+
+def test_a_repositorys_runner_serves_no_other_repository(github: Any, other: str) -> None:
+    runner = github.runner("self-hosted", "image:evil", name="of-fleet")
+    foreign = github.queue(ONE, repository=other)
+    own = github.queue(ONE)
+    assert runner.work()["run_id"] == own
+    github.until_completed(own)
+    assert github.jobs(own)["a"]["runner_name"] == "of-fleet"
+    assert github.jobs(foreign)["a"]["status"] == "queued"
+
+
+def test_an_organizations_runner_serves_all_unless_its_group_is_for_some(
+    github: Any, other: str
+) -> None:
+    board = github.twin.board
+    foreign = github.queue(ONE, repository=other)
+    runner = github.runner(name="of-org", scope="/orgs/octo")
+    assert runner.work()["run_id"] == foreign
+    github.until_completed(foreign)
+    board.group_repositories[1] = frozenset({"octo/fleet"})
+    foreign = github.queue(ONE, repository=other)
+    own = github.queue(ONE)
+    assert github.runner(name="of-group", scope="/orgs/octo").work()["run_id"] == own
+    assert github.jobs(foreign)["a"]["status"] == "queued"
+
+
+def test_runs_and_events_are_their_repositorys(github: Any, other: str) -> None:
+    run_id = github.queue(ONE, repository=other)
+    (job,) = github.jobs(run_id).values()
+    runs = f"/repos/{other}/actions/runs"
+    assert [run["id"] for run in github.call("GET", runs)[1]["workflow_runs"]] == [run_id]
+    assert github.call("GET", f"{runs}/{run_id}/jobs")[1]["jobs"][0]["url"].endswith(
+        f"{other}/actions/jobs/{job['id']}"
+    )
+    assert github.call("GET", f"{ACTIONS}/runs")[1]["total_count"] == 0
+    for path in (f"runs/{run_id}", f"runs/{run_id}/jobs", f"jobs/{job['id']}"):
+        assert github.call("GET", f"{ACTIONS}/{path}")[0] == 404
+    listed = github.call("GET", "/orgs/octo/repos")[1]
+    assert [each["full_name"] for each in listed] == ["octo/fleet", other]
+    github.until(lambda: github.receiver.taken)
+    assert github.receiver.taken[0]["event"]["repository"]["full_name"] == other
+    assert github.call("POST", "/_twin/workflows", {"yaml": ONE, "repository": "x/y"})[0] == 422
+
+
 def test_a_runner_does_one_job_and_is_removed(github: Any) -> None:
     first, second = github.queue(ONE), github.queue(ONE)
     runner = github.runner()

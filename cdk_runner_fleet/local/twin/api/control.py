@@ -2,7 +2,8 @@
 
 POST /_twin/workflows              {"file_name", "yaml"} and, optional, "workspace" (a folder
 of this machine that stands for the checkout),
-"protected_environments" (names), "called" (the texts of workflows that its jobs call, by reference)
+"protected_environments" (names), "called" (the texts of workflows that its jobs call, by
+reference), "repository" ("owner/name" of one that `GitHub.add_repository` made)
 GET  /_twin/runs/{id}              the run with its jobs and the end of their logs
 POST /_twin/jobs/{id}/cancel       POST /_twin/jobs/{id}/approve
 POST /_twin/runners                {"name", "labels"} and, optional, "seconds": a runner of
@@ -39,8 +40,12 @@ def queue_workflow(github: GitHub, request: Request) -> Answer:
         )
     except WorkflowError as error:
         raise RefusalError(422, str(error)) from error
+    repository = str(body.get("repository") or github.repository)
+    if repository not in github.payloads_of:
+        raise RefusalError(422, f"there is no repository {repository}")
     run = github.board.queue_run(
         workflow,
+        repository=repository,
         file_name=file_name,
         workspace=body.get("workspace"),
         protected_environments=frozenset(body.get("protected_environments", [])),

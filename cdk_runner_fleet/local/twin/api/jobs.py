@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cdk_runner_fleet.local.twin.github import GitHub
+from cdk_runner_fleet.local.twin.records import Job, Run
 from cdk_runner_fleet.local.twin.request import (
     Answer,
     RefusalError,
@@ -13,7 +14,8 @@ from cdk_runner_fleet.local.twin.request import (
 
 
 def get_job(github: GitHub, request: Request, job_id: int) -> Answer:
-    return 200, github.payloads.job(found(github.board.jobs, job_id))
+    job = _job(github, request, job_id)
+    return 200, github.payloads_of[job.run.repository].job(job)
 
 
 def list_runs(github: GitHub, request: Request) -> Answer:
@@ -21,32 +23,35 @@ def list_runs(github: GitHub, request: Request) -> Answer:
     runs = [
         run
         for run in reversed(github.board.runs.values())
-        if wanted in (None, run.status, run.conclusion)
+        if _is_in(run, request) and wanted in (None, run.status, run.conclusion)
     ]
-    return request.page("workflow_runs", [github.payloads.run(run) for run in runs])
+    listed = [github.payloads_of[run.repository].run(run) for run in runs]
+    return request.page("workflow_runs", listed)
 
 
 def get_run(github: GitHub, request: Request, run_id: int) -> Answer:
-    return 200, github.payloads.run(found(github.board.runs, run_id))
+    run = _run(github, request, run_id)
+    return 200, github.payloads_of[run.repository].run(run)
 
 
 def list_jobs(github: GitHub, request: Request, run_id: int) -> Answer:
-    run = found(github.board.runs, run_id)
-    return request.page("jobs", [github.payloads.job(job) for job in run.jobs])
+    run = _run(github, request, run_id)
+    payloads = github.payloads_of[run.repository]
+    return request.page("jobs", [payloads.job(job) for job in run.jobs])
 
 
 def list_repositories(github: GitHub, request: Request) -> Answer:
-    return 200, [github.payloads.repository()]
+    return 200, [each.repository() for each in github.payloads_of.values()]
 
 
 def rerun_job(github: GitHub, request: Request, job_id: int) -> Answer:
-    if not github.board.rerun_job(found(github.board.jobs, job_id)):
+    if not github.board.rerun_job(_job(github, request, job_id)):
         raise RefusalError(403, "The workflow run containing this job is already running")
     return 201, {}
 
 
 def force_cancel(github: GitHub, request: Request, run_id: int) -> Answer:
-    run = found(github.board.runs, run_id)
+    run = _run(github, request, run_id)
     if run.status == "completed":
         raise RefusalError(409, "Cannot cancel a workflow run that is completed.")
     github.board.force_cancel(run)
@@ -54,17 +59,35 @@ def force_cancel(github: GitHub, request: Request, run_id: int) -> Answer:
 
 
 def rerun(github: GitHub, request: Request, run_id: int) -> Answer:
-    if not github.board.rerun(found(github.board.runs, run_id)):
+    if not github.board.rerun(_run(github, request, run_id)):
         raise RefusalError(403, "This workflow run cannot be rerun: it is still running")
     return 201, {}
 
 
 def cancel_run(github: GitHub, request: Request, run_id: int) -> Answer:
-    run = found(github.board.runs, run_id)
+    run = _run(github, request, run_id)
     if run.status == "completed":
         raise RefusalError(409, "Cannot cancel a workflow run that is completed.")
     github.board.cancel_run(run)
     return 202, {}
+
+
+def _run(github: GitHub, request: Request, run_id: int) -> Run:
+    """A run of the repository that is asked; raises RefusalError if there is none."""
+    run = found(github.board.runs, run_id)
+    if not _is_in(run, request):
+        raise RefusalError(404, "Not Found")
+    return run
+
+
+def _job(github: GitHub, request: Request, job_id: int) -> Job:
+    job = found(github.board.jobs, job_id)
+    _run(github, request, job.run.id)
+    return job
+
+
+def _is_in(run: Run, request: Request) -> bool:
+    return request.scope == f"/repos/{run.repository}".casefold()
 
 
 ROUTES = routes(
