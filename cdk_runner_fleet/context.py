@@ -112,6 +112,7 @@ class FleetSettings:
     runner_name_prefix: str = "fleet"
     image_build_project: bool = True
     max_image_builds: int = 5
+    max_images_per_repository: int = 20
     allowed_images: Sequence[str] | None = None
     event_bus_name: str | None = None
     explain_at_github: bool = True
@@ -275,6 +276,7 @@ class FleetSettings:
                 capabilities=self.runner_image_capabilities,
                 soci=self.image_soci,
                 max_concurrent_builds=self.max_image_builds,
+                max_images_per_repository=self.max_images_per_repository,
             )
 
 

@@ -122,9 +122,10 @@ class RunnerFleet(Construct):
             of ``max_runners`` for an organization or enterprise, so that no repository takes what
             all others need; as many as the fleet may have for a repository that is served alone, or
             if ``max_runners`` is known at deployment only.
-        daily_budget_usd: Estimated cost of runners on one day, UTC, in US dollars, after which no
-            runner is started until the next day. A runner's cost counts when it has ended, so
-            those that run when the budget is spent come on top. Default: no budget.
+        daily_budget_usd: Estimated cost of runners and of builds of images on one day, UTC, in US
+            dollars, after which no runner is started until the next day. What a runner or a build
+            costs counts when it has ended, so those that run when the budget is spent come on top.
+            Default: no budget.
         tracing: Whether X-Ray gets a trace of what the functions do, and with ``ACTIVE`` of each
             runner's execution. Default: ``DISABLED``. X-Ray bills 5 US dollars for a million traces
             (AWS X-Ray pricing), and most of a job's would be of its runner's heartbeats.

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
-from fleet_runtime.images.image import Image
 from fleet_runtime.images.parts import Parts, Settings
 from fleet_runtime.images.release_news import FOUND, RETIRED, TAKEN_OVER
 from fleet_runtime.observability import logger, observed
@@ -28,20 +27,18 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, str] | None:
     """Lambda's entry point for the state machine and for EventBridge.
 
     Args:
-        event: What ``Image.from_event`` reads with ``runner_id`` and ``gone``, or an event.
+        event: What ``Builder.answer`` reads, or an event.
         context: Lambda's context.
 
     Returns:
-        For the state machine ``{"status", "build_log_url"}``: the image's, as far as known.
+        What ``Builder.answer`` returns for the state machine.
 
     Raises:
         BuildNotStarted: if an image cannot be built just now.
     """
     builder, upkeep = _parts().builder, _parts().upkeep
     if "image_tag" in event:
-        who, image = event["runner_id"], Image.from_event(event)
-        row = builder.request(image, owner=who, runner_id=who, is_gone=event["gone"])
-        return {"status": row.status, "build_log_url": row.log_url}
+        return builder.answer(event)
     kind, owner, detail = event["detail-type"], event["id"], event.get("detail", {})
     if kind == "CodeBuild Build State Change":
         builder.build_ended(detail["build-id"], owner=owner)

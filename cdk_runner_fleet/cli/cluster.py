@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.drain import Drain, lift
-from cdk_runner_fleet.cli.line import count_in_line, read_turns
+from cdk_runner_fleet.cli.line import count_in_line, read_turns, spent_usd
 from cdk_runner_fleet.cli.options import Output, OutputOption, Profile, Region, Stack
 from cdk_runner_fleet.cli.output import print_json, print_table, say, status_text, time_text
 from cdk_runner_fleet.cli.tasks import described_tasks
@@ -122,12 +121,11 @@ def _many(count: int, one: str, many: str = "") -> str:
 def _turns(deployment: Deployment) -> dict[str, Any]:
     """Who holds a turn, how many wait for one, and what was spent today."""
     turns = read_turns(deployment)
-    today = datetime.now(UTC).date().isoformat()
     return {
         "used": turns.get("fleet", 0),
         "limit": deployment.max_runners,
         "in_line": count_in_line(deployment),
-        "spent_usd": turns.get(f"spent:{today}", 0),
+        "spent_usd": spent_usd(deployment, turns),
         "daily_budget_usd": deployment.daily_budget_usd,
         "drained_at": turns.get("drained_at"),
     }

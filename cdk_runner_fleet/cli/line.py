@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cdk_runner_fleet._runtime import runtime
 from cdk_runner_fleet.cli.deployment import Deployment
 from cdk_runner_fleet.cli.rows import Row, plain_row
 
-__all__ = ["count_in_line", "places", "read_turns", "with_reasons"]
+__all__ = ["count_in_line", "places", "read_turns", "spent_usd", "with_reasons"]
 
 _MOST_TOLD = 1000
 """Places further back change too often to mean anything."""
@@ -23,8 +24,19 @@ class _Waiting(NamedTuple):
 
 def read_turns(deployment: Deployment) -> Row:
     """The ledger's entry on turns; empty if nobody has had one yet."""
+    return _read(deployment, "turns")
+
+
+def spent_usd(deployment: Deployment, turns: Row) -> float:
+    """What those runners and builds of images have cost that ended today, UTC."""
+    today = datetime.now(UTC).date().isoformat()
+    built = _read(deployment, "builds").get("spent", {})
+    return turns.get(f"spent:{today}", 0) + built.get(today, 0)
+
+
+def _read(deployment: Deployment, entry: str) -> Row:
     answer = deployment.client("dynamodb").get_item(
-        TableName=deployment.ledger_table, Key={"entry": {"S": "turns"}}, ConsistentRead=True
+        TableName=deployment.ledger_table, Key={"entry": {"S": entry}}, ConsistentRead=True
     )
     return plain_row(answer.get("Item", {}))
 

@@ -68,7 +68,9 @@ class ImageService(Construct):
         self._bus = bus
         self._options = options
         self.watch_release = self._watch(github)
-        self.build_image = self._builder(build_timeout) if image.is_built else None
+        self.build_image = (
+            self._builder(build_timeout, serving=github.serving) if image.is_built else None
+        )
         self._deliver_news()
         self.runner_version_alarm = cloudwatch.Alarm(
             self,
@@ -140,7 +142,7 @@ class ImageService(Construct):
         self._bus.deliver(self, "Hours", function, schedule=every_hour)
         return function
 
-    def _builder(self, timeout: Duration) -> FleetFunction:
+    def _builder(self, timeout: Duration, *, serving: str) -> FleetFunction:
         image, registry = self._image, self._registry
         assert image.repository is not None  # noqa: S101 - there is one where images are built
         projects = {name: project.project_name for name, project in image.projects.items()}
@@ -174,6 +176,10 @@ class ImageService(Construct):
                 "DEFINE_TASK_FUNCTION": self.define_task.function_name,
                 "IMAGE_BUILD_TIMEOUT_SECONDS": seconds_of(timeout),
                 "MAX_BUILDS": Tokenization.stringify_number(image.max_concurrent_builds),
+                "KEEP_BUILD_TURN": "off" if serving.startswith("repos/") else "on",
+                "MAX_IMAGES_PER_REPOSITORY": Tokenization.stringify_number(
+                    image.max_images_per_repository
+                ),
                 "BUILD_DEFAULT_IMAGE": "off" if image.image_uri else "on",
             },
         )

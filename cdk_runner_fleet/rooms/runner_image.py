@@ -96,7 +96,12 @@ class RunnerImage(Construct):
         soci: Whether images of 250 MB and more get a SOCI index, with which Fargate starts them
             before all of it is there. Their layers are then gzip's instead of zstd's.
             Default: they get none.
-        max_concurrent_builds: Builds at a time; further ones wait in line. Default: 5.
+        max_concurrent_builds: Builds at a time; further ones wait in line. In an organization or
+            enterprise one of several is kept for a repository that has none. Default: 5.
+        max_images_per_repository: Images that the jobs of one repository may have built with
+            ``image:``, one for each base and architecture; an image is deleted 60 days after its
+            last job. Default: 20, which are some 20 GB in ECR and, built anew each week, as many
+            builds of about eight minutes: about 6 US dollars a month.
 
     Raises:
         TypeError: if a value is of another kind than its parameter's annotation.
@@ -123,6 +128,7 @@ class RunnerImage(Construct):
         capabilities: Sequence[str] = (),
         soci: bool = False,
         max_concurrent_builds: int = 5,
+        max_images_per_repository: int = 20,
     ) -> None:
         check_types(RunnerImage.__init__, locals())
         super().__init__(scope, construct_id)
@@ -156,7 +162,8 @@ class RunnerImage(Construct):
         _check_name(name)
         _check_base(base_image)
         _check_capabilities(capabilities)
-        _check_builds(max_concurrent_builds)
+        _check_count("max_concurrent_builds", max_concurrent_builds)
+        _check_count("max_images_per_repository", max_images_per_repository)
         self.base_image = base_image or _DEFAULT_BASES[variant]
         recipe = Recipe(
             variant=variant,
@@ -175,6 +182,7 @@ class RunnerImage(Construct):
         self.name = name
         self.capabilities = [capability.lower() for capability in capabilities]
         self.max_concurrent_builds = max_concurrent_builds
+        self.max_images_per_repository = max_images_per_repository
         self.names_bases = allowed_bases is not None
         self.allowed_bases = _allowed_bases(allowed_bases) if jobs_may_choose else []
         bases = (*self.allowed_bases, self.base_image) if builds else ()
@@ -486,10 +494,8 @@ def _check_capabilities(values: Sequence[str]) -> None:
             )
 
 
-def _check_builds(value: int) -> None:
+def _check_count(name: str, value: int) -> None:
     if Token.is_unresolved(value):
         return
     if value < 1:
-        raise ValueError(
-            f"max_concurrent_builds {value!r} would build nothing, use a whole number of at least 1"
-        )
+        raise ValueError(f"{name} {value!r} would build nothing, use a whole number of at least 1")

@@ -17,8 +17,9 @@ class RunnerLimits:
             many tasks Fargate launches in one burst.
         max_runners_per_repository: Runners for the jobs of one repository at a time. Default: as
             many as the fleet may have.
-        daily_budget_usd: Estimated cost of the runners that have ended on a day, UTC, in US
-            dollars, after which none is started until the next. Default: no budget.
+        daily_budget_usd: Estimated cost of the runners and builds of images that have ended on a
+            day, UTC, in US dollars, after which no runner is started until the next. Default: no
+            budget.
 
     Raises:
         ValueError: if a number cannot be kept.

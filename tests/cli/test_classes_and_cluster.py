@@ -132,7 +132,7 @@ def test_an_empty_cluster(run: Run, fleet: str) -> None:
     }
 
 
-@pytest.mark.parametrize(("day", "spent"), [("today", "1.25"), ("2026-01-01", "0.00")])
+@pytest.mark.parametrize(("day", "spent"), [("today", "1.50"), ("2026-01-01", "0.00")])
 def test_cluster_status_tells_the_turns_and_the_budget(
     run: Run, fleet: str, day: str, spent: str
 ) -> None:
@@ -144,6 +144,10 @@ def test_cluster_status_tells_the_turns_and_the_budget(
             "fleet": 2,
             f"spent:{today if day == 'today' else day}": Decimal("1.25"),
         }
+    )
+    built = {today if day == "today" else day: Decimal("0.25")}
+    boto3.resource("dynamodb").Table(f"{fleet}-ledger").put_item(
+        Item={"entry": "builds", "spent": built}
     )
     for number in range(1, 5):
         state = {"live": "started"} if number < 3 else {"live": "in_line", "place": f"{number}"}

@@ -73,6 +73,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             capabilities=["shell", "python", "postgres"],
             soci=True,
             max_concurrent_builds=3,
+            max_images_per_repository=8,
         ),
         webhook_allowed_cidrs=["192.30.252.0/22", "2a0a:a440::/29"],
         reserved_concurrency=50,
@@ -161,7 +162,7 @@ def parameters(stack: cdk.Stack) -> RunnerFleet:
     }
     number = {
         name: cdk.CfnParameter(stack, name, type="Number").value_as_number
-        for name in ("Most", "Each", "Usd", "Builds")
+        for name in ("Most", "Each", "Usd", "Builds", "Images")
     }
     own_key = kms.Key(stack, "K", key_spec=kms.KeySpec.RSA_2048, key_usage=kms.KeyUsage.SIGN_VERIFY)
     return RunnerFleet(
@@ -176,6 +177,7 @@ def parameters(stack: cdk.Stack) -> RunnerFleet:
             name=text["Name"],
             allowed_bases=[text["Glob"]],
             max_concurrent_builds=number["Builds"],  # type: ignore[arg-type]
+            max_images_per_repository=number["Images"],  # type: ignore[arg-type]
         ),
         max_runners=number["Most"],  # type: ignore[arg-type]
         max_runners_per_repository=number["Each"],  # type: ignore[arg-type]

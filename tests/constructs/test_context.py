@@ -168,6 +168,7 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
         pip_packages=["requests"],
         image_soci=True,
         max_image_builds=2,
+        max_images_per_repository=9,
         runner_class_sizes={
             "small": {"cpu": 256, "memory": 512},
             "arm": {"cpu": 256, "memory": 512, "architecture": "ARM64"},
@@ -175,7 +176,7 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
     ).fleet
     image = fleet.runner_image
     assert image.capabilities == ["python", "node"]
-    assert image.max_concurrent_builds == 2
+    assert (image.max_concurrent_builds, image.max_images_per_repository) == (2, 9)
     assert set(image.projects) == {"X86_64", "ARM64"}
     assert fleet.dispatch.environment["ALLOWED_IMAGES"] == '["ghcr.io/o/*"]'
     app = cdk.Stage.of(image)

@@ -217,6 +217,8 @@ ENVIRONMENT = {
     "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook",
     "IMAGE_BUILD_PROJECTS": json.dumps({"X86_64": "fleet-images", "ARM64": "fleet-images-arm64"}),
     "MAX_BUILDS": "5",
+    "KEEP_BUILD_TURN": "off",
+    "MAX_IMAGES_PER_REPOSITORY": "1000",
     "BUILD_DEFAULT_IMAGE": "on",
     "ECR_REPOSITORY_NAME": "fleet-runner",
     "RUNNER_REPOSITORY_URL": "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner",

@@ -74,6 +74,7 @@ class Builds:
             if self.variables(build)["IMAGE_TAG"] == tag and build["buildStatus"] == "IN_PROGRESS"
         )
         build["buildStatus"] = status
+        build["endTime"] = datetime.fromtimestamp(self.now, UTC)
         if status == "SUCCEEDED":
             content = content or f"{tag}-content-{build['id'].rpartition(':')[2]}"
             build["exportedEnvironmentVariables"] = [

@@ -65,6 +65,7 @@ class Fleet:
             "image_base": BASE,
             "architecture": "X86_64",
             "runner_id": runner,
+            "repository": "octo-org/one",
             "task_definition": f"fleet-runner-abc-{tag}",
             "gone": False,
         }

@@ -89,19 +89,22 @@ class Admission:
                 "`runner-fleet cluster resume` lets it start them again",
             )
         budget, today = self._limits.daily_budget_usd, self._entry.today
-        spent = turns.spent_usd.get(today, 0)
-        if budget is not None and spent >= budget:
+        if budget is not None and (spent := self.spent_usd(turns)) >= budget:
             tomorrow = date.fromisoformat(today) + timedelta(days=1)
             return NotYet(
                 scope=FLEET,
-                reason=f"today's runners have cost {spent:.2f} USD of a daily budget of "
-                f"{budget:.2f}: further ones start at {tomorrow} 00:00 UTC, or raise "
+                reason=f"today's runners and builds of images have cost {spent:.2f} USD of a daily "
+                f"budget of {budget:.2f}: further runners start at {tomorrow} 00:00 UTC, or raise "
                 "daily_budget_usd",
             )
         most = self._limits.max_runners
         if turns.count(FLEET) >= most:
             return _full(FLEET, "the fleet", turns, most, "max_runners")
         return None
+
+    def spent_usd(self, turns: RunnerTurns) -> float:
+        """What those runners and builds of images have cost that ended today."""
+        return turns.spent_usd.get(self._entry.today, 0) + self._entry.built_usd()
 
     def _take(self, applicant: Applicant, *, in_line: bool, probe: bool) -> RunnerTurns | None:
         limits = {
@@ -116,9 +119,12 @@ class Admission:
         names: dict[str, str] = {}
         values: dict[str, Value] = {f":{name}": most for name, most in known.items()}
         if self._limits.daily_budget_usd is not None:
-            conditions.append("(attribute_not_exists(#spent) OR #spent < :budget)")
+            left = self._limits.daily_budget_usd - self._entry.built_usd()
+            # nothing is less than nothing left, and what is not there is less than nothing at all
+            none_yet = "attribute_not_exists(#spent) OR " if left > 0 else ""
+            conditions.append(f"({none_yet}#spent < :budget)")
             names["#spent"] = SPENT + self._entry.today
-            values[":budget"] = self._limits.daily_budget_usd
+            values[":budget"] = round(left, 6)
         if not probe:
             conditions.append("(attribute_not_exists(held) OR NOT contains(held, :image))")
             values[":image"] = applicant.image_scope

@@ -163,8 +163,7 @@ class Starts:
             turns = self.entry.leave(runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at)
         else:
             turns = self.entry.leave(runner_id)
-        spent = turns.spent_usd.get(self.entry.today, 0)
-        gauge("BudgetSpentUsd", spent)
+        gauge("BudgetSpentUsd", self.admission.spent_usd(turns))
         if turns.last_in_line:
             self.next_in_line()
         return runner

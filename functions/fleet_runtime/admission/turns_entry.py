@@ -26,8 +26,8 @@ from fleet_runtime.admission.turns import (
     RunnerTurns,
     Turn,
 )
-from fleet_runtime.aws.items import Item, Value, text
-from fleet_runtime.aws.ledger import TURNS, Ledger
+from fleet_runtime.aws.items import Item, Value, amounts, text
+from fleet_runtime.aws.ledger import BUILDS, BUILDS_SPENT, TURNS, Ledger
 
 SETTLED_SECONDS = 300
 """After this a move of a turn is finished by others: no function that makes one lives so long."""
@@ -80,6 +80,10 @@ class TurnsEntry:
     def read(self) -> RunnerTurns:
         """Read the entry, with every write before it."""
         return RunnerTurns.from_item(self._ledger.get(TURNS))
+
+    def built_usd(self) -> float:
+        """Read what the builds of images that ended today have cost."""
+        return amounts(self._ledger.get(BUILDS), BUILDS_SPENT).get(self.today, 0)
 
     def holders(self) -> list[Turn]:
         """Read the turns that are held, and those whose giving back was begun.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Value = str | int | float | frozenset[str] | Mapping[str, int]
+Value = str | int | float | frozenset[str] | Mapping[str, float]
 Item = Mapping[str, Mapping[str, object]]
 
 
@@ -44,6 +44,12 @@ def texts(item: Item, name: str) -> frozenset[str]:
     """Read a set of texts, empty if the row lacks it."""
     value = item.get(name, {}).get("SS")
     return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
+
+
+def amounts(item: Item, name: str) -> dict[str, float]:
+    """Read a map of amounts, empty if the row lacks it."""
+    value = item.get(name, {}).get("M")
+    return {key: float(each["N"]) for key, each in value.items()} if isinstance(value, dict) else {}
 
 
 def numbers(item: Item, name: str) -> dict[str, int]:

@@ -11,6 +11,12 @@ from fleet_runtime.aws.table import Table
 TURNS = "turns"
 """The entry with who holds a turn, and with all else that decides who gets the next one."""
 
+BUILDS = "builds"
+"""The entry with the builds that run and those in line, and what the builds of a day have cost."""
+
+BUILDS_SPENT = "spent"
+"""The map on it with the latter, in US dollars, by day as in ``2026-11-21``, UTC."""
+
 LEASE_MEMORY_SECONDS = 86400
 """How long a lease that nobody took again stays in the table after it ran out."""
 

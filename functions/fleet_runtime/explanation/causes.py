@@ -75,6 +75,14 @@ CAUSES: dict[str, Cause] = {
         "max_image_builds.",
         public=True,
     ),
+    "Image.TooMany": Cause(
+        title="the job's repository has as many images of its own as it may have",
+        remedy="Author: name a base that one of them is built on, or leave image: out. Operator: "
+        "an image is deleted 60 days after its last job; max_images_per_repository sets how many "
+        "there may be.",
+        permanent=True,
+        public=True,
+    ),
     "Image.BuildNotStarted": Cause(
         title="the build of the runner's image could not be started",
         remedy="Operator: see the log of the function build_image, and CodeBuild's quota of "

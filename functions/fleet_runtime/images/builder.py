@@ -7,7 +7,10 @@ a waiter that has heard nothing for as long as a build takes, or the daily upkee
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -26,7 +29,15 @@ from fleet_runtime.images.codebuild import (
     BuildProjects,
     BuildRefusedError,
 )
-from fleet_runtime.images.image import BUILD_FAILED, BUILD_THROTTLED, Built, Image, ImageRow
+from fleet_runtime.images.image import (
+    BUILD_FAILED,
+    BUILD_THROTTLED,
+    TOO_MANY,
+    Built,
+    Image,
+    ImageRow,
+)
+from fleet_runtime.images.own_images import OwnImages
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
@@ -68,6 +79,8 @@ class Builder:
         registry: Where images are.
         families: What launches images.
         bases: What they may be built on.
+        own_images: How many images each repository has of its own.
+        defaults: The images that are nobody's.
         lease_seconds: How long a build may take.
     """
 
@@ -81,10 +94,40 @@ class Builder:
     registry: ImageRegistry
     families: TaskDefinitions
     bases: Bases
+    own_images: OwnImages
+    defaults: frozenset[str]
     lease_seconds: int
 
+    def answer(self, event: Mapping[str, Any]) -> dict[str, str]:
+        """Answer the state machine, which asks for an image for a runner.
+
+        Args:
+            event: What ``Image.from_event`` reads, with ``runner_id``, its ``repository``, and
+                ``gone``.
+
+        Returns:
+            ``{"status", "build_log_url"}``: the image's, as far as known.
+
+        Raises:
+            BuildNotStarted: if its build cannot be started just now.
+        """
+        row = self.request(
+            Image.from_event(event),
+            owner=event["runner_id"],
+            runner_id=event["runner_id"],
+            repository=event["repository"],
+            is_gone=event["gone"],
+        )
+        return {"status": row.status, "build_log_url": row.log_url}
+
     def request(
-        self, image: Image, *, owner: str, runner_id: str = "", is_gone: bool = False
+        self,
+        image: Image,
+        *,
+        owner: str,
+        runner_id: str = "",
+        repository: str = "",
+        is_gone: bool = False,
     ) -> ImageRow:
         """See to it that somebody builds an image, if it is not there.
 
@@ -92,6 +135,7 @@ class Builder:
             image: The image.
             owner: Who asks: the same when it is tried again.
             runner_id: The runner that waits for it; empty if none does.
+            repository: Whose job that is for; empty if nobody's.
             is_gone: Whether a READY image could not be found when it was launched.
 
         Returns:
@@ -102,8 +146,12 @@ class Builder:
             BuildNotStarted: if its build cannot be started just now, or AWS does not answer: the
                 one error that the state machine tries again.
         """
+        # a default image is everybody's, whoever is the first to want it
+        asker = "" if image.tag in self.defaults else repository
         try:
-            return self._request(image, owner=owner, runner_id=runner_id, is_gone=is_gone)
+            return self._request(
+                image, owner=owner, runner_id=runner_id, asker=asker, is_gone=is_gone
+            )
         except (BotoCoreError, ClientError) as error:
             raise BuildNotStarted(f"{image.tag} cannot be built just now: {error}") from error
 
@@ -166,7 +214,9 @@ class Builder:
         if self.images.queue_rebuild(row):
             self.queue.change(lambda queue: queue.ask(row.tag, is_rebuild=True))
 
-    def _request(self, image: Image, *, owner: str, runner_id: str, is_gone: bool) -> ImageRow:
+    def _request(
+        self, image: Image, *, owner: str, runner_id: str, asker: str, is_gone: bool
+    ) -> ImageRow:
         for _ in range(_TRIES):
             row = self.images.find(image.tag)
             if row.status == "BUILDING" and not row.is_leased(self.images.now):
@@ -174,13 +224,25 @@ class Builder:
                 row = self.images.find(image.tag)
             if settled := self._settled(row, image, owner=owner, is_gone=is_gone):
                 return settled
+            if asker and not self.own_images.claim(image.tag, repository=asker):
+                return self._refuse_runner(row, runner_id, repository=asker)
             if row.is_leased(self.images.now) or self.images.queue(
-                image, seen=row, seconds=self.lease_seconds, runner_id=runner_id
+                image,
+                seen=row,
+                seconds=self.lease_seconds,
+                runner_id=runner_id,
+                repository=asker,
             ):
                 break
+        asked_by = (asker,) if asker else ()
         problem = self._advance(
-            owner, after=lambda queue: queue.ask(image.tag, is_rebuild=False), wanted=image.tag
+            owner,
+            after=lambda queue: queue.ask(image.tag, is_rebuild=False, asked_by=asked_by),
+            wanted=image.tag,
         )
+        if asker and row.is_leased(self.images.now) and asker not in row.asked_by:
+            # not before it is in line for this one too, or nobody would ask again
+            self.images.asked(image.tag, repository=asker)
         if problem:
             raise problem
         return self.images.find(image.tag)
@@ -315,6 +377,18 @@ class Builder:
         )
         count("ImageBuildStarted")
         return lambda queue: queue.started(tag, build_id, until=until), None
+
+    def _refuse_runner(self, row: ImageRow, runner_id: str, *, repository: str) -> ImageRow:
+        """Fail an image for one runner alone: others may have it built."""
+        error = (
+            f"{repository} has {self.own_images.most} images of its own, as many as one repository "
+            "may have: use a base that one of them is built on, or raise max_images_per_repository;"
+            " an image is deleted 60 days after its last job"
+        )
+        logger.warning("image refused", image_tag=row.tag, runner_id=runner_id, error=error)
+        self.signals.image_ended(runner_id, error=error, failure=TOO_MANY, log_url="")
+        self.images.told(row.tag, waiters=frozenset({runner_id}))
+        return replace(row, status="FAILED", log_url="")
 
     def _refuse(
         self, row: ImageRow, error: str, *, retry_seconds: int = RETRY_SECONDS
@@ -484,13 +558,22 @@ def _asked(row: ImageRow) -> Transition:
     """An image gets in line, if its row says that it is to be built."""
     if not row.awaits_build:
         return unchanged
-    return lambda queue: queue.ask(row.tag, is_rebuild=row.status != "QUEUED")
+    is_rebuild = row.status != "QUEUED"
+    return lambda queue: queue.ask(row.tag, is_rebuild=is_rebuild, asked_by=sorted(row.asked_by))
 
 
 def _turn_of(build: Build, row: ImageRow | None, *, tag: str) -> Transition:
     """A build's turn ends; its image gets in line if it is to be built again."""
     again = _asked(row) if row else unchanged
-    return lambda queue: again(queue.end(tag, build_id=build.build_id, started_at=build.started_at))
+    return lambda queue: again(
+        queue.end(
+            tag,
+            build_id=build.build_id,
+            started_at=build.started_at,
+            day=datetime.fromtimestamp(build.ended_at, UTC).date().isoformat(),
+            cost_usd=build.cost_usd,
+        )
+    )
 
 
 def _not_allowed(base: str) -> str:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from fleet_runtime.aws.client import Client
 from fleet_runtime.images.image import ImageRow
 from fleet_runtime.images.releases import Release
+from fleet_runtime.job import pricing
 from fleet_runtime.observability import logger
 
 _RELEASE_ARCHITECTURES = {"X86_64": "x64", "ARM64": "arm64"}
@@ -46,6 +47,7 @@ class Build:
         image_tag: The image that it was started for; empty if somebody else has started it.
         status: ``IN_PROGRESS``, or how it ended.
         started_at: When it began, epoch seconds.
+        ended_at: When it ended; when it began, if it has not.
         log_url: Where its log is.
         error: What went wrong, empty unless it ended badly.
         is_throttled: Whether that is that a registry let nobody pull just then.
@@ -58,6 +60,7 @@ class Build:
     image_tag: str
     status: str
     started_at: float
+    ended_at: float
     log_url: str
     error: str
     is_throttled: bool
@@ -77,6 +80,7 @@ class Build:
             image_tag=variables.get("IMAGE_TAG", ""),
             status=build["buildStatus"],
             started_at=build["startTime"].timestamp(),
+            ended_at=build.get("endTime", build["startTime"]).timestamp(),
             log_url=build.get("logs", {}).get("deepLink", ""),
             error="a registry was asked too often (429 Too Many Requests) for minutes"
             if is_throttled
@@ -86,6 +90,11 @@ class Build:
             base_digest=exported.get("BASE_DIGEST", ""),
             runner_version=variables.get("RUNNER_VERSION", ""),
         )
+
+    @property
+    def cost_usd(self) -> float:
+        """Estimated cost of a build that has ended."""
+        return pricing.usd_of_build(seconds=self.ended_at - self.started_at)
 
     @property
     def is_running(self) -> bool:

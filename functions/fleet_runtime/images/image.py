@@ -10,6 +10,7 @@ from fleet_runtime.aws.items import Item, number, numbers, text, texts
 
 BUILD_FAILED = "Image.BuildFailed"
 BUILD_THROTTLED = "Image.BuildThrottled"
+TOO_MANY = "Image.TooMany"
 """Why there is no image, by the names that causes have."""
 
 REBUILD_IN_LINE = "QUEUED"
@@ -75,6 +76,7 @@ class ImageRow:
     family: str
     revision: str
     waiters: frozenset[str]
+    asked_by: frozenset[str]
     lease_expires_at: int
     build_id: str
     log_url: str
@@ -100,6 +102,7 @@ class ImageRow:
             family=text(item, "task_definition"),
             revision=text(item, "task_definition_arn"),
             waiters=texts(item, "waiters"),
+            asked_by=texts(item, "asked_by"),
             lease_expires_at=number(item, "lease_expires_at") or 0,
             build_id=text(item, "build_id"),
             log_url=text(item, "build_log_url"),

@@ -11,6 +11,7 @@ from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.images.build_queue import BuildQueueEntry
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.codebuild import BuildProjects
+from fleet_runtime.images.own_images import OwnImages
 from fleet_runtime.images.registry import ImageRegistry, region_of
 from fleet_runtime.images.releases import Release, ReleasesEntry
 from fleet_runtime.images.rows import ImageRecords
@@ -27,6 +28,9 @@ class Settings:
 
     Attributes:
         max_builds: How many builds there may be at a time, at least 1.
+        keep_build_turn: Whether the last turn is kept for a repository that has none, as several
+            are served.
+        max_images_per_repository: How many images one repository may have of its own, at least 1.
         image_build_projects: CodeBuild's projects by architecture.
         runner_release: The library's own release of the runner.
         build_default_image: Whether the default image is built, not a ready one.
@@ -39,6 +43,8 @@ class Settings:
     runner_table: str
     ledger_table: str
     max_builds: int
+    keep_build_turn: bool
+    max_images_per_repository: int
     image_build_projects: Mapping[str, str]
     runner_release: Release
     build_default_image: bool
@@ -87,11 +93,26 @@ class Parts:
             function_name=settings.define_task_function,
             prefix=settings.task_family,
         )
+        defaults = (
+            default_images(
+                settings.default_image_base,
+                recipe=settings.image_recipe,
+                architectures=settings.image_build_projects,
+                readable=settings.runner_image_tag,
+                families=families,
+            )
+            if settings.build_default_image
+            else ()
+        )
         builder = Builder(
             images=images,
             runners=runners,
             ledger=ledger,
-            queue=BuildQueueEntry(ledger=ledger, most=settings.max_builds),
+            queue=BuildQueueEntry(
+                ledger=ledger,
+                most=settings.max_builds,
+                most_of_one=max(1, settings.max_builds - settings.keep_build_turn),
+            ),
             releases=releases,
             signals=Signals(records=runners, stepfunctions=client("stepfunctions")),
             projects=BuildProjects(
@@ -105,6 +126,10 @@ class Parts:
                 default=settings.default_image_base if settings.build_default_image else "",
                 allowed_images=settings.allowed_images,
             ),
+            own_images=OwnImages(
+                ledger=ledger, images=images, most=settings.max_images_per_repository
+            ),
+            defaults=frozenset(image.tag for image in defaults),
             lease_seconds=settings.image_build_timeout_seconds,
         )
         return cls(
@@ -116,14 +141,6 @@ class Parts:
                 registry=registry,
                 families=families,
                 recipe=settings.image_recipe,
-                defaults=default_images(
-                    settings.default_image_base,
-                    recipe=settings.image_recipe,
-                    architectures=settings.image_build_projects,
-                    readable=settings.runner_image_tag,
-                    families=families,
-                )
-                if settings.build_default_image
-                else (),
+                defaults=defaults,
             ),
         )

@@ -27,6 +27,7 @@ _LONGEST_WAIT_SECONDS = 86400
 _ATTEMPTS = (
     "lease_expires_at",
     "queued_at",
+    "asked_by",
     "build_error",
     "build_failure",
     "retry_at",
@@ -49,7 +50,15 @@ class ImageRecords(Records):
         """Read every row."""
         return map(ImageRow.from_item, self._table.scan())
 
-    def queue(self, image: Image, *, seen: ImageRow, seconds: int, runner_id: str = "") -> bool:
+    def queue(
+        self,
+        image: Image,
+        *,
+        seen: ImageRow,
+        seconds: int,
+        runner_id: str = "",
+        repository: str = "",
+    ) -> bool:
         """Have an image built; False if the row is no longer as it was seen.
 
         Args:
@@ -58,6 +67,7 @@ class ImageRecords(Records):
             seconds: How long the lease holds.
             runner_id: A runner that waits for it, and may not be on the row's list any more;
                 empty if none does.
+            repository: Whose job asks for it; empty if nobody's.
         """
         is_queued, is_under_way = seen.status == "QUEUED", seen.status in ("QUEUED", "BUILDING")
         since: dict[str, Value] = {"queued_at": self.now}
@@ -70,6 +80,14 @@ class ImageRecords(Records):
             "used_at": self.now,
             "updated_at": self.now,
         }
+        add: dict[str, Value] = {"waiters": frozenset({runner_id})} if runner_id else {}
+        remove = ["build_id", "build_log_url", "build_error", "build_failure", "retry_at"]
+        if not repository:
+            remove.append("asked_by")
+        elif is_queued:
+            add["asked_by"] = frozenset({repository})
+        else:
+            values["asked_by"] = frozenset({repository})
         expected: dict[str, Value | None] = {"status": seen.status or None}
         if seen.digest and not is_under_way:
             expected["image_digest"] = seen.digest
@@ -77,13 +95,19 @@ class ImageRecords(Records):
             image.tag,
             values=values if is_queued else values | since,
             first=since if is_queued else {},
-            add={"waiters": frozenset({runner_id})} if runner_id else {},
-            remove=("build_id", "build_log_url", "build_error", "build_failure", "retry_at"),
+            add=add,
+            remove=remove,
             expected=expected,
             condition="lease_expires_at <= :now" if is_under_way else "",
             operands={":now": self.now} if is_under_way else {},
         )
         return row is not None
+
+    def asked(self, tag: str, *, repository: str) -> None:
+        """Note that an image is in line for this repository too, as long as it is."""
+        self._table.update(
+            tag, add={"asked_by": frozenset({repository})}, expected={"status": "QUEUED"}
+        )
 
     def queue_rebuild(self, row: ImageRow) -> bool:
         """Have a READY image built anew; False if it is not as it was seen."""

@@ -255,6 +255,7 @@ def test_tokens_are_let_through(parameters: Template, beside_ready: Template) ->
     assert given["DEFAULT_IMAGE_BASE"] == {"Ref": "Base"}
     assert given["RUNNER_IMAGE_TAG"] == {"Ref": "Name"}
     assert given["MAX_BUILDS"] == {"Ref": "Builds"}
+    assert given["MAX_IMAGES_PER_REPOSITORY"] == {"Ref": "Images"}
     assert '{"Ref": "Glob"}' in parts(environment(parameters, "dispatch_event")["ALLOWED_IMAGES"])
     for task in of_type(beside_ready, "AWS::ECS::TaskDefinition"):
         assert task["ContainerDefinitions"][0]["Image"] == {"Ref": "Uri"}

@@ -75,6 +75,7 @@ def test_one_project_for_each_architecture_that_a_class_has(everything: Template
     settings = environment(everything, "build_image")
     assert settings["IMAGE_RECIPE"] == recipe
     assert settings["MAX_BUILDS"] == "3"
+    assert settings["MAX_IMAGES_PER_REPOSITORY"] == "8"
     assert settings["BUILD_DEFAULT_IMAGE"] == "on"
 
 
@@ -282,6 +283,7 @@ def test_capabilities_are_known_where_they_can_be(
         ({"capabilities": ["a,b"]}, "capabilities of an image has 'a,b', which cannot be a label"),
         ({"max_concurrent_builds": 0}, "max_concurrent_builds 0 would build nothing"),
         ({"max_concurrent_builds": -1}, "at least 1"),
+        ({"max_images_per_repository": 0}, "max_images_per_repository 0 would build nothing"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_the_remedy(

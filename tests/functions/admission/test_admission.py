@@ -152,8 +152,8 @@ def test_a_spent_budget_stops_starts_until_the_next_day(fleet: Make) -> None:
     one.end(2, cost=0.5)
     assert isinstance(one.queue(5), InLine)
     assert one.row(5)["waiting_reason"] == (
-        "today's runners have cost 1.25 USD of a daily budget of 1.00: further ones start at "
-        "2026-11-22 00:00 UTC, or raise daily_budget_usd"
+        "today's runners and builds of images have cost 1.25 USD of a daily budget of 1.00: "
+        "further runners start at 2026-11-22 00:00 UTC, or raise daily_budget_usd"
     )
     assert set(one.running) == {"fleet-3-1", "fleet-4-1"}, "who has a turn runs on"
     one.now += 12 * 3600 - 1
@@ -164,6 +164,27 @@ def test_a_spent_budget_stops_starts_until_the_next_day(fleet: Make) -> None:
     one.play()
     one.end(3, cost=0.125)
     assert one.turns.spent_usd == {"2026-11-21": 1.25, "2026-11-22": 0.125}
+
+
+@pytest.mark.parametrize(("built", "starts"), [(0.5, True), (0.76, False), (1.5, False)])
+def test_what_builds_of_images_cost_is_in_the_budget(
+    fleet: Make, built: float, starts: bool
+) -> None:
+    one = fleet(budget=1)
+    one.ledger.update("builds", values={"spent": {"2026-11-20": 9, "2026-11-21": built}})
+    if built < 1:
+        assert one.queue(1) == Started()
+        one.end(1, cost=0.25)
+    if starts:
+        assert one.queue(2) == Started()
+        return
+    assert isinstance(one.queue(2), InLine)
+    assert one.why(2).startswith(
+        f"today's runners and builds of images have cost {built + 0.25 * (built < 1):.2f} USD of "
+        "a daily budget of 1.00"
+    )
+    one.now += 86400
+    assert one.starts.next_in_line() == ("fleet-2-1",)
 
 
 def test_a_budget_is_spent_when_it_is_reached(fleet: Make) -> None:

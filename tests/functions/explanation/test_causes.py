@@ -84,6 +84,7 @@ def test_what_another_runner_would_meet_again_is_permanent() -> None:
         "Runner.CapabilityMissing",
         "Runner.VersionRetired",
         "Image.BuildFailed",
+        "Image.TooMany",
         "Image.BuildNotStarted",
         "Image.BuildTimeout",
     }

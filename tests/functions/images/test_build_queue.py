@@ -40,6 +40,81 @@ def test_turns_go_in_order_and_jobs_before_rebuilds() -> None:
     assert queue.waiting == 0
 
 
+def asking(repository: str, *tags: str, queue: BuildQueue | None = None) -> BuildQueue:
+    queue = queue or BuildQueue()
+    for tag in tags:
+        queue = queue.ask(tag, is_rebuild=False, asked_by=[repository])
+    return queue
+
+
+def order(queue: BuildQueue, *, most: int, most_of_one: int | None = None) -> list[str]:
+    """Take the turns there are, and whenever there are no more end the oldest build."""
+    tags: list[str] = []
+    while True:
+        queue, turn = queue.take(owner="me", now=1000, most=most, most_of_one=most_of_one)
+        if turn:
+            tags.append(turn.tag)
+            queue = queue.started(turn.tag, turn.tag, until=9999)
+        elif queue.wanted and queue.held:
+            queue = queue.drop(queue.held[0].tag)
+        else:
+            return tags
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_many_images_of_one_repository_keep_no_others_waiting(most: int) -> None:
+    crowd = [f"crowd-{number}" for number in range(20)]
+    queue = asking("octo-org/two", "two-1", "two-2", queue=asking("octo-org/one", *crowd))
+    turns = order(asking("octo-org/three", "three", queue=queue), most=most)
+    assert turns[:6] == ["crowd-0", "two-1", "three", "crowd-1", "two-2", "crowd-2"]
+    assert len(turns) == 23
+
+
+def test_a_turn_is_left_for_a_repository_that_has_none() -> None:
+    queue = asking("octo-org/one", "a", "b", "c")
+    for owner in ("1", "2", "3"):
+        queue, _ = queue.take(owner=owner, now=1000, most=3, most_of_one=2)
+    assert [turn.tag for turn in queue.held] == ["a", "b"]
+    late, turn = asking("octo-org/two", "d", queue=queue).take(
+        owner="4", now=1000, most=3, most_of_one=2
+    )
+    assert (turn and turn.tag, late.jobs) == ("d", ("c",))
+    _, turn = queue.ask("r", is_rebuild=True).take(owner="4", now=1000, most=3, most_of_one=2)
+    assert turn and turn.is_rebuild, "nor do rebuilds wait for ever"
+
+
+def test_what_is_nobodys_goes_before_all() -> None:
+    queue = asking("octo-org/one", "a", "b").ask("default", is_rebuild=False)
+    assert order(queue, most=1) == ["default", "a", "b"]
+    assert order(queue.ask("default", is_rebuild=False, asked_by=["octo-org/one"]), most=1) == [
+        "default",
+        "a",
+        "b",
+    ]
+
+
+def test_an_image_of_several_repositories_has_the_turn_of_whichever_comes_first() -> None:
+    crowd = asking("octo-org/one", *"abcdef")
+    queue = asking("octo-org/two", "f", queue=crowd)
+    assert order(queue, most=1) == ["a", "f", "b", "c", "d", "e"]
+    assert queue.ask("f", is_rebuild=False, asked_by=["octo-org/two"]) == queue
+
+
+def test_what_is_put_back_is_its_repositories_still() -> None:
+    queue, turn = taken(asking("octo-org/one", "a"))
+    assert turn.repository == "octo-org/one"
+    assert queue.put_back("a") == asking("octo-org/one", "a")
+
+
+def test_what_a_build_has_cost_is_counted_with_the_end_of_its_turn() -> None:
+    queue, _ = taken(asking("octo-org/one", "a"))
+    queue = queue.started("a", "1", until=2000)
+    told = {"build_id": "1", "started_at": 1001, "day": "2026-11-21", "cost_usd": 0.15}
+    ended = queue.end("a", **told)  # type: ignore[arg-type]
+    assert ended.spent == {"2026-11-21": 0.15}
+    assert ended.end("a", **told).spent == ended.spent, "its end may be told twice"  # type: ignore[arg-type]
+
+
 def test_there_are_never_more_turns_than_may_be() -> None:
     queue = BuildQueue()
     for tag in "abc":
@@ -130,7 +205,8 @@ def test_no_image_is_lost_or_twice_there(steps: list[tuple[str, str, int]]) -> N
         now += seconds
         match step:
             case "ask" | "rebuild":
-                queue = queue.ask(tag, is_rebuild=step == "rebuild")
+                asked_by = [f"octo-org/{seconds % 3}"] if seconds else []
+                queue = queue.ask(tag, is_rebuild=step == "rebuild", asked_by=asked_by)
                 wanted.add(tag)
             case "take":
                 queue, _ = queue.take(owner=tag, now=now, most=2)
@@ -150,7 +226,7 @@ def test_no_image_is_lost_or_twice_there(steps: list[tuple[str, str, int]]) -> N
         everywhere = [turn.tag for turn in queue.held] + [*queue.jobs, *queue.rebuilds]
         assert sorted(everywhere) == sorted(wanted)
         assert len(queue.held) <= 2
-        assert BuildQueue.parse(queue.dump()) == queue
+        assert BuildQueue.parse(queue.dump(), spent={}) == queue
 
 
 def test_a_write_in_between_is_not_lost(aws: Aws) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -114,6 +115,102 @@ def test_a_build_that_ends_before_it_is_noted_stays_ended(aws: Aws, fleet: Fleet
     assert "rebuild_id" not in fleet.row()
     assert fleet.queue.read() == BuildQueue()
     assert fleet.told == [(f"token-{RUNNER}", "Success")]
+
+
+# --- whose they are -------------------------------------------------------------------------
+
+
+def test_one_repositorys_images_keep_no_others_image_waiting(
+    fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    """Not even while all of its builds hang: the last turn is kept for another repository."""
+    environment.setenv("KEEP_BUILD_TURN", "on")
+    crowd = [f"image-{number:012x}" for number in range(20)]
+    for tag in crowd:
+        fleet.join(f"fleet-{tag}", tag=tag)
+        fleet.request(tag, f"fleet-{tag}", repository="octo-org/crowd")
+    assert fleet.starts == crowd[:4]
+    fleet.join(RUNNER)
+    assert fleet.request() == "BUILDING"
+    assert fleet.starts == [*crowd[:4], TAG]
+
+
+def test_an_image_that_another_repository_asked_for_first_does_not_wait_for_its_turn(
+    fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("MAX_BUILDS", "1")
+    crowd = [f"image-{number:012x}" for number in range(5)]
+    for tag in [*crowd, TAG]:
+        fleet.join(f"fleet-{tag}", tag=tag)
+        fleet.request(tag, f"fleet-{tag}", repository="octo-org/crowd")
+    assert fleet.row()["asked_by"] == {"octo-org/crowd"}
+    fleet.join(RUNNER)
+    assert fleet.request() == "QUEUED"
+    assert fleet.row()["asked_by"] == {"octo-org/crowd", "octo-org/one"}
+    fleet(fleet.codebuild.end(crowd[0]))
+    assert fleet.starts == [crowd[0], TAG]
+    fleet(fleet.codebuild.end(TAG))
+    assert "asked_by" not in fleet.row()
+
+
+def test_a_repository_that_has_as_many_images_as_it_may_gets_no_further_one(
+    aws: Aws, fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("MAX_IMAGES_PER_REPOSITORY", "3")
+    tags = [f"image-{number:012x}" for number in range(3)]
+    for tag in tags:
+        fleet.build(tag, runner=f"fleet-{tag}")
+    fleet.join(RUNNER, "fleet-2-1")
+    assert fleet.request() == "FAILED"
+    assert len(fleet.starts) == 3
+    [*_, (token, failure, cause)] = aws.resumed
+    assert len(aws.resumed) == 4
+    assert (token, failure) == (f"token-{RUNNER}", "Image.TooMany")
+    assert "octo-org/one has 3 images of its own, as many as one repository may have" in cause
+    assert fleet.row()["waiters"] == {"fleet-2-1"}, "it is said to this runner alone"
+    assert fleet.request(runner="fleet-2-1", repository="octo-org/two") == "BUILDING"
+    assert fleet.request(tags[0]) == "READY", "what it has it may go on using"
+
+
+@pytest.mark.parametrize("status", ["FAILED", "RETIRED"])
+def test_an_image_that_is_gone_makes_room_for_another(
+    fleet: Fleet, environment: pytest.MonkeyPatch, status: str
+) -> None:
+    environment.setenv("MAX_IMAGES_PER_REPOSITORY", "1")
+    fleet.build("image-1")
+    assert fleet.request() == "FAILED"
+    fleet.aws.dynamodb.update_item(
+        TableName="images",
+        Key={"image_tag": {"S": "image-1"}},
+        UpdateExpression="SET #status = :gone",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":gone": {"S": status}},
+    )
+    assert fleet.request() == "BUILDING"
+
+
+def test_the_default_image_is_nobodys(fleet: Fleet, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("MAX_IMAGES_PER_REPOSITORY", "1")
+    environment.setenv("MAX_BUILDS", "1")
+    fleet.request("image-1")
+    fleet.request("image-2", repository="octo-org/two")
+    default = fleet.upkeep.defaults[0]
+    assert fleet.request(default.tag, image_base=default.base) == "QUEUED"
+    assert "asked_by" not in fleet.row(default.tag)
+    fleet(fleet.codebuild.end("image-1"))
+    assert fleet.starts == ["image-1", default.tag]
+
+
+def test_what_builds_cost_counts_once_on_the_day_they_end(aws: Aws, fleet: Fleet) -> None:
+    fleet.join(RUNNER)
+    fleet.request()
+    fleet.pass_time(4 * 60 + 1)
+    ended = fleet.codebuild.end(TAG, status="FAILED")
+    for _ in range(2):
+        fleet(ended)
+    fleet.build("image-2")
+    day = datetime.fromtimestamp(fleet.codebuild.now, UTC).date().isoformat()
+    assert fleet.queue.read().spent == {day: 0.03}  # five minutes begun, and one
 
 
 # --- failures -------------------------------------------------------------------------------
@@ -274,7 +371,7 @@ def test_an_end_that_cannot_be_handled_holds_up_no_other(
     with pytest.raises(BuildNotStarted):
         fleet.request()
     fleet.codebuild.busy = ""
-    fleet.queue.change(lambda queue: replace(queue, jobs=()))
+    fleet.queue.change(lambda queue: replace(queue, wanted=()))
     fleet.join("fleet-2-1", tag="other-0123456789ab")
     fleet.request("other-0123456789ab", "fleet-2-1")
     fleet.queue.change(lambda queue: queue.ask(TAG, is_rebuild=False))

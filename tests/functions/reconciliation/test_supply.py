@@ -239,7 +239,7 @@ def test_a_long_wait_in_line_is_explained_as_it_is_now(world: World) -> None:
     assert world.reconcile()["explained"] == [name]
     detail = json.loads(world.aws.events.named("PutEvents")[-1]["Entries"][0]["Detail"])
     assert detail["cause"].startswith(
-        "today's runners have cost 2.50 USD of a daily budget of 2.00"
+        "today's runners and builds of images have cost 2.50 USD of a daily budget of 2.00"
     )
 
 

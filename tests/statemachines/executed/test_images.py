@@ -6,6 +6,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from tests.waiting import until
 
 from ..rig import Life, Rig
@@ -130,6 +132,23 @@ def test_an_image_in_line_for_its_build_is_waited_for(rig: Rig) -> None:
     life = rig.start(family="unknown", image_tag=life_tag)
     life.parked("image")
     assert "StartBuild" not in rig.entered(life.arn)
+    life.fail("image", "Runner.Released").end()
+
+
+@pytest.mark.parametrize(("repository", "asks"), [("octo-org/one", False), ("octo-org/two", True)])
+def test_an_image_in_line_for_another_repository_is_asked_for(
+    rig: Rig, repository: str, asks: bool
+) -> None:
+    tag = f"image-asked-{asks}".lower()
+    row = {
+        "lease_expires_at": {"N": str(int(time.time()) + 60)},
+        "asked_by": {"SS": ["octo-org/one"]},
+    }
+    rig.image(tag, status={"S": "QUEUED"}, **row)
+    life = rig.life().answer("build", "queued")
+    life.start(family="unknown", image_tag=tag, repository=repository)
+    life.parked("image")
+    assert [one["repository"] for one in _payloads(rig, life, "StartBuild")] == [repository] * asks
     life.fail("image", "Runner.Released").end()
 
 
