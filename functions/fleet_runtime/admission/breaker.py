@@ -28,8 +28,8 @@ _LOST_PROBE_SECONDS = 60
 _MEMORY_SECONDS = 86400
 _CAUSE_LENGTH = 300
 
-# not the image's and the class's doing, but a person's, GitHub's, or the job's and its repository's:
-# it asks for what its image lacks, or for one image too many, and every other job of the class runs
+# not the image's and the class's doing, but a person's, GitHub's, or the job's: it asks for what
+# its image lacks, or for one image too many, and every other job of the class runs
 _INNOCENT = frozenset(
     {
         "Image.TooMany",
