@@ -31,7 +31,7 @@ def spent_usd(deployment: Deployment, turns: Row) -> float:
     """What those runners and builds of images have cost that ended today, UTC."""
     today = datetime.now(UTC).date().isoformat()
     built = _read(deployment, "builds").get("spent", {})
-    return turns.get(f"spent:{today}", 0) + built.get(today, 0)
+    return float(turns.get(f"spent:{today}", 0) + built.get(today, 0))
 
 
 def _read(deployment: Deployment, entry: str) -> Row:
