@@ -163,6 +163,7 @@ def fleet(aws: Aws, context: Any, monkeypatch: pytest.MonkeyPatch) -> Fleet:
         networkMode="awsvpc",
         requiresCompatibilities=["FARGATE"],
         executionRoleArn="arn:aws:iam::123456789012:role/execution",
+        taskRoleArn="arn:aws:iam::123456789012:role/task",
         runtimePlatform={"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
         containerDefinitions=[
             {"name": "runner", "image": "base", "essential": True, "stopTimeout": 120},

@@ -19,6 +19,7 @@ def test_the_family_is_the_base_with_another_image(fleet: Fleet) -> None:
     assert (runner["stopTimeout"], sidecar["image"]) == (120, "other")
     assert (made["cpu"], made["memory"], made["networkMode"]) == ("512", "1024", "awsvpc")
     assert made["executionRoleArn"] == "arn:aws:iam::123456789012:role/execution"
+    assert made["taskRoleArn"] == "arn:aws:iam::123456789012:role/task", "it shows by it who it is"
     assert made["runtimePlatform"]["cpuArchitecture"] == "X86_64"
     assert made["requiresCompatibilities"] == ["FARGATE"]
 
