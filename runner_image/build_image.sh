@@ -64,6 +64,13 @@ is_in_ecr() {
     --image-ids "imageTag=$1" >/dev/null 2>&1
 }
 
+# Whether a registry has said so, and not a base: what its steps print has a number before it, and what they
+# are is quoted when they fail.
+is_throttled() {
+  grep -iE '^(#[0-9]+ )?ERROR:' trouble | grep -v 'did not complete successfully' |
+    grep -iE '429 Too Many Requests|toomanyrequests|rate exceeded' >/dev/null # all of it: see pipefail
+}
+
 # again COMMAND…: once more after each pause while a registry says that it is asked too often
 again() {
   local pause status
@@ -71,7 +78,7 @@ again() {
     status=0
     { "$@" 2>&1 1>&3 | tee trouble >&2; } 3>&1 || status=$?
     ((status)) || return 0
-    grep -qiE '429 Too Many Requests|toomanyrequests|rate exceeded' trouble || return "$status"
+    is_throttled || return "$status"
     [[ -n "$pause" ]] || break
     say "a registry is asked too often, once more in $pause seconds"
     sleep "$pause"

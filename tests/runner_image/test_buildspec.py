@@ -72,6 +72,7 @@ case "$1 $2 $3" in
     + """; do printf '%s\\0' "${!name-unset}"; done > "$HOME/baked"
     target="${!#}"
     refuse "$target"
+    [[ " $FAILING " != *" $target "* ]] || printf '%b' "$SAID" >&2
     [[ " $FAILING " != *" $target "* ]] || { [[ -z $ELSEWHERE ]] || touch "$HOME/in_ecr"; exit 1; }
     if [[ $target == layout ]]; then
       mkdir -p layout/blobs/sha256
@@ -123,6 +124,7 @@ class Build:
     missing: str = ""
     refusals: str = ""
     anonymous: bool = False
+    said: str = ""
 
 
 @dataclass
@@ -201,6 +203,7 @@ def build(machine: Machine, what: Build) -> Built:
             LAYER_BYTES=str(what.layer_bytes),
             TRUSTING="yes" if what.trusting else "",
             REFUSALS=what.refusals,
+            SAID=what.said,
             ANONYMOUS="yes" if what.anonymous else "",
             SSL_CERT_FILE=str(home / "certificates"),
         ),
@@ -323,6 +326,22 @@ def test_a_registry_that_stays_so_is_told_from_a_base_that_is_not_there(
     assert "fleet: a registry is asked too often, for minutes" in built.log
     assert "the base image cannot be read" not in built.log
     assert [call[1] for call in built.calls if call[0] == "sleep"] == ["5", "20", "60"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "#8 0.123 ERROR: 429 Too Many Requests\\n",
+        "0.123 toomanyrequests\\n",
+        'ERROR: failed to solve: process "/bin/sh -c echo 429 Too Many Requests; false" did not '
+        "complete successfully: exit code: 1\\n",
+    ],
+)
+def test_a_base_cannot_say_that_a_registry_is_asked_too_often(said: str, machine: Machine) -> None:
+    built = build(machine, Build(failing="loaded", said=said))
+    assert said.removesuffix("\\n") in built.log
+    assert built.status not in (0, 75)
+    assert not [call for call in built.calls if call[0] == "sleep"]
 
 
 def test_other_trouble_is_not_waited_for(machine: Machine) -> None:

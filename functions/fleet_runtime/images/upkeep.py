@@ -154,6 +154,8 @@ class Upkeep:
             row.status == "READY"
             and row.used_at >= now - IN_USE_SECONDS
             and (row.built_at <= now - REBUILD_SECONDS or row.runner_version != release)
+            # no job gets it any more
+            and self.builder.bases.have(row.base)
             and image_reference.is_current(
                 row.tag, base=row.base, recipe=self.recipe, architecture=row.architecture
             )

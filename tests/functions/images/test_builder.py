@@ -334,7 +334,22 @@ def test_an_image_whose_base_is_no_longer_allowed_is_not_built_anew(
     fleet(SCHEDULED)
     assert fleet.starts == [tag]
     assert fleet.row(tag)["status"] == "READY"
+    assert "rebuild_error" not in fleet.row(tag)
+
+
+def test_a_rebuild_in_line_is_given_up_once_its_base_is_no_longer_allowed(
+    fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    tag = current_tag(fleet)
+    fleet.build(tag)
+    fleet.builder.rebuild(fleet.images.find(tag))
+    environment.setenv("ALLOWED_IMAGES", "[]")
+    build_image._parts.cache_clear()
+    fleet.builder.advance("next")
+    assert fleet.starts == [tag]
+    assert fleet.row(tag)["status"] == "READY"
     assert "not among allowed_images" in fleet.row(tag)["rebuild_error"]
+    assert fleet.queue.read() == BuildQueue()
 
 
 @pytest.mark.parametrize("comes_next", ["request", "ended", "schedule", "itself"])
