@@ -164,22 +164,21 @@ class RunnerImage(Construct):
         _check_capabilities(capabilities)
         _check_count("max_concurrent_builds", max_concurrent_builds)
         _check_count("max_images_per_repository", max_images_per_repository)
-        self.base_image = base_image or _DEFAULT_BASES[variant]
+        default_base = base_image or _DEFAULT_BASES.get(variant)
         recipe = Recipe(
             variant=variant,
             dockerfile_directory=(
                 Path(dockerfile_directory) if dockerfile_directory is not None else None
             ),
             build_args=build_args or {},
-            own_base=(
-                self.base_image if jobs_may_choose and not dockerfile_for_all_bases else None
-            ),
+            own_base=default_base if jobs_may_choose and not dockerfile_for_all_bases else None,
             apt_packages=apt_packages,
             pip_packages=pip_packages,
             soci=soci,
         )
         self.image_uri = image_uri
         self.name = name
+        self.base_image = base_image or _DEFAULT_BASES[variant]
         self.capabilities = [capability.lower() for capability in capabilities]
         self.max_concurrent_builds = max_concurrent_builds
         self.max_images_per_repository = max_images_per_repository

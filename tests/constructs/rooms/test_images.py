@@ -203,16 +203,16 @@ def test_the_watch_reads_images_and_writes_the_ledger_alone(minimal: Template) -
 # --- what jobs may choose, and what there is to choose from
 
 
-def test_jobs_choose_from_public_and_own_repositories_unless_told_otherwise(
+def test_jobs_choose_among_dockers_official_images_unless_told_otherwise(
     minimal: Template, everything: Template
 ) -> None:
-    default = parts(environment(minimal, "dispatch_event")["ALLOWED_IMAGES"])
-    assert "public.ecr.aws/*" in default
-    assert ".dkr.ecr." in default
+    for handler in (*STARTING, "build_image"):
+        default = environment(minimal, handler)["ALLOWED_IMAGES"]
+        # neither all of a registry that anybody can push to nor what the account keeps for itself
+        assert default == '["public.ecr.aws/docker/library/*"]', handler
+        assert environment(everything, handler)["ALLOWED_IMAGES"] == '["ghcr.io/octo-org/*"]'
     for handler in STARTING:
-        given = environment(everything, handler)
-        assert given["ALLOWED_IMAGES"] == '["ghcr.io/octo-org/*"]'
-        assert given["IMAGE_BUILDING"] == "on"
+        assert environment(everything, handler)["IMAGE_BUILDING"] == "on"
 
 
 def test_a_built_image_is_not_refused_where_jobs_may_not_choose(enterprise: Template) -> None:

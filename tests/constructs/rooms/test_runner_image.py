@@ -115,12 +115,6 @@ def test_builds_push_to_one_repository_and_only_pull_from_others(minimal: Templa
     assert len(seen) == 2
 
 
-def test_jobs_choose_among_dockers_official_images_unless_told_otherwise(minimal: Template) -> None:
-    for function in ("dispatch_event", "reconcile_demand", "build_image"):
-        allowed = json.loads(environment(minimal, function)["ALLOWED_IMAGES"])
-        assert allowed == ["public.ecr.aws/docker/library/*"], function
-
-
 def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: cdk.Stack) -> None:
     image = RunnerImage(
         stack,
