@@ -158,6 +158,9 @@ def test_no_attempt_and_a_stale_runner_id(fleet: Fleet) -> None:
         (["class:gigantic"], "small, medium, large"),
         (["image:"], "empty"),
         (["image:ghcr.io/evil/image:1"], "allowed_images"),
+        (["image:public.ecr.aws/evil/image:1"], "allowed_images"),
+        # the account's own, which whoever may edit a workflow need not be let into
+        (["image:123456789012.dkr.ecr.us-east-1.amazonaws.com/pay:latest"], "allowed_images"),
         (["gpu"], "linux, x64"),
         ([f"label-{n}" for n in range(100)], "at most 50"),
         (['quote"quote'], "not allowed"),
