@@ -40,6 +40,7 @@ def unserved(**changes: Any) -> dict[str, Any]:
         "error": "Job.CannotBeServed",
         "cause": CAUSE,
         "final": True,
+        "log_only": False,
         **changes,
     }
     return {"source": "cdk-runner-fleet", "detail-type": "job_unserved", "detail": detail}
@@ -373,6 +374,17 @@ def test_somebody_elses_runner_is_found_wherever_it_is_registered(
         twin.board.register(name="gpu-box", labels=["self-hosted", "gpu"]).scope = f"/{scope}"
         explain_job.handler(unserved(job_id=job.id, final=False), context)
     assert (fleet.row() or {})["left_to"] == "gpu-box"
+
+
+def test_what_is_more_than_a_repositorys_share_is_marked_and_github_is_not_asked(
+    fleet: Aws, github: GitHub, explain: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain(unserved(log_only=True))
+    assert github.calls == []
+    row = fleet.row()
+    assert row is not None
+    assert (row["explained_as"], "given_up_at" in row) == ("log", True)
+    assert metrics(capsys) == ["JobUnserved"]
 
 
 def test_a_job_that_no_runner_has_all_labels_of_is_explained(

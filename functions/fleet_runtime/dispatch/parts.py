@@ -79,7 +79,7 @@ class Parts:
             executions=executions,
             row_ttl_seconds=settings.row_ttl_seconds,
         )
-        unserved = Unserved(events=events, bus=settings.event_bus_name)
+        unserved = Unserved(events=events, bus=settings.event_bus_name, ledger=ledger)
         return cls(
             records=records,
             ledger=ledger,

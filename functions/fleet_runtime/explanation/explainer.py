@@ -101,9 +101,9 @@ class Explainer:
         if not _is_news(about, runner):
             logger.info("nothing to explain", runner_id=about.runner_id)
             return
-        if self._is_anothers(about, job_id=int(detail["job_id"])):
+        if not about.log_only and self._is_anothers(about, job_id=int(detail["job_id"])):
             return
-        explained_as = self._tell(about)
+        explained_as = "log" if about.log_only else self._tell(about)
         logger.warning(
             "job unserved",
             runner_id=about.runner_id,

@@ -46,6 +46,7 @@ class Explanation:
     error: str
     cause: str
     final: bool
+    log_only: bool
 
     @classmethod
     def from_detail(cls, detail: Mapping[str, Any]) -> Explanation:
@@ -61,6 +62,7 @@ class Explanation:
             if cause_of(detail["error"]).public
             else "",
             final=detail["final"],
+            log_only=detail["log_only"],
         )
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fleet_runtime.aws.announcements import announce
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
+from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.runner.rows import Runner
 
 DETAIL_TYPE = "job_unserved"
@@ -30,6 +31,11 @@ SERVED = "Job.Served"
 """What takes back what was said of a job. It is no error, and stands on no row."""
 
 _LONGEST_CAUSE = 2000
+_MOST_TOLD = 100
+"""Jobs of one repository that are told of at GitHub in an hour. GitHub takes 500 requests an hour
+that make content, of all that the fleet's credentials ask for (GitHub docs, "Rate limits for the
+REST API"): one repository's jobs must not use up what registrations need."""
+_HOUR_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +47,12 @@ class Unserved:
     Attributes:
         events: An EventBridge client.
         bus: Name of the fleet's bus.
+        ledger: Where it is counted how many of a repository's jobs were told of.
     """
 
     events: Client
     bus: str
+    ledger: Ledger
 
     def tell(
         self, row: Runner | Mapping[str, Value], *, error: str, cause: str, final: bool
@@ -61,7 +69,8 @@ class Unserved:
             EventNotTakenError: if the bus did not take it.
         """
         said: Mapping[str, object] = vars(row) if isinstance(row, Runner) else row
-        self._announce(DETAIL_TYPE, said, error=error, cause=cause, final=final)
+        log_only = self._is_enough(str(said["repository"]))
+        self._announce(DETAIL_TYPE, said, error=error, cause=cause, final=final, log_only=log_only)
 
     def take_back(self, row: Runner, *, cause: str) -> None:
         """Say that a job has a runner, or will have one, after its author was told of none.
@@ -75,10 +84,29 @@ class Unserved:
         """
         self._announce(SERVED_DETAIL_TYPE, vars(row), error=SERVED, cause=cause, final=False)
 
+    def _is_enough(self, repository: str) -> bool:
+        """Count a job that is told of; whether so many of the repository's were this hour."""
+        hour = self.ledger.now // _HOUR_SECONDS
+        counted = self.ledger.update(
+            f"told/{hour}/{repository}",
+            add={"told": 1},
+            values={"expires_at": (hour + 2) * _HOUR_SECONDS},
+            condition="attribute_not_exists(told) OR told < :most",
+            operands={":most": _MOST_TOLD},
+        )
+        return counted is None
+
     def _announce(
-        self, kind: str, row: Mapping[str, object], *, error: str, cause: str, final: bool
+        self,
+        kind: str,
+        row: Mapping[str, object],
+        *,
+        error: str,
+        cause: str,
+        final: bool,
+        log_only: bool = False,
     ) -> None:
-        detail = {name: row[name] for name in _ABOUT}
+        detail = {name: row[name] for name in _ABOUT} | {"log_only": log_only}
         announce(
             self.events,
             bus=self.bus,

@@ -8,7 +8,7 @@ decides which job gets the next one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.explanation.causes import is_permanent
@@ -17,6 +17,7 @@ from fleet_runtime.job.job import Job
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.runner_name import first_runner_id, next_runner_id, own_runner_id
 from fleet_runtime.job.runner_scope import RunnerScopes
+from fleet_runtime.reconciliation.rounds import in_rounds
 from fleet_runtime.runner.rows import TURN, Runner
 
 GRACE_SECONDS = 60
@@ -38,7 +39,7 @@ class Balance:
     """What demand and supply differ by.
 
     Attributes:
-        missing: Queued jobs to start a runner for, oldest first.
+        missing: Queued jobs to start a runner for, in rounds of the repositories, oldest first.
         fresh: The same, but so young that their own event may still be on its way: it would start
             no second runner, as long as nothing but a job's first runner is started for them.
         surplus: Runners that no queued job needs: idle ones, and those that nothing runs of yet.
@@ -139,6 +140,7 @@ def balance(
     prefix: str,
     now: int,
     grace: int,
+    unlisted: Collection[str] = (),
 ) -> Balance:
     """Compare GitHub's queued jobs with the runners that are starting or waiting.
 
@@ -152,13 +154,18 @@ def balance(
         prefix: What the runners' names begin with.
         now: Epoch seconds.
         grace: Seconds; younger jobs are fresh, younger runners are never surplus.
+        unlisted: Repositories some of whose jobs may not be among those queued. Their runners are
+            no supply unless their own job is: jobs that nobody has listed wait for the others.
+            Default: all were listed.
     """
+    known = {own_runner_id(job, prefix=prefix) for job in queued}
     wanted: dict[str, list[Job]] = defaultdict(list)
     supply: dict[str, list[Runner]] = defaultdict(list)
     for job in queued:
         wanted[scopes.waiting_key(_key(job.labels), scope=scopes.of(job.repository))].append(job)
     for runner in runners:
-        if runner.started_at is None and not runner.is_over:
+        is_known = runner.repository not in unlisted or first_runner_id(runner.runner_id) in known
+        if runner.started_at is None and not runner.is_over and is_known:
             scope = scopes.github_scope.registered(runner.registered_for)
             supply[scopes.waiting_key(_key(runner.runner_labels), scope=scope)].append(runner)
     missing: list[Job] = []
@@ -173,7 +180,7 @@ def balance(
         # what the young have is theirs: their events have come
         count = len(old) - (len(there) - len(young_ids & served))
         lacking = [job for job in jobs if own_runner_id(job, prefix=prefix) not in served]
-        lacking.sort(key=queued_at)
+        lacking = in_rounds(sorted(lacking, key=queued_at))
         short = [job for job in lacking if job in old][: max(0, count)]
         missing += short
         young = [job for job in lacking if job not in old]
@@ -187,8 +194,8 @@ def balance(
         left = len(there) - len(unneeded) - len(jobs)
         surplus += unneeded + parked[: max(0, left)]
     return Balance(
-        missing=tuple(sorted(missing, key=queued_at)),
-        fresh=tuple(sorted(fresh, key=queued_at)),
+        missing=tuple(in_rounds(sorted(missing, key=queued_at))),
+        fresh=tuple(in_rounds(sorted(fresh, key=queued_at))),
         surplus=tuple(surplus),
     )
 

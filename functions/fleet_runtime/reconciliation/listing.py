@@ -35,11 +35,13 @@ class Listing:
     Attributes:
         jobs: The jobs of runs that are not over, those of GitHub's own runners too.
         is_complete: Whether these are all. If not, a job may be there that is not listed.
+        listed: Repositories all of whose jobs are listed.
         gone: Repositories that are not there, or not for the fleet to see.
     """
 
     jobs: tuple[Job, ...]
     is_complete: bool
+    listed: frozenset[str]
     gone: frozenset[str]
 
 
@@ -82,6 +84,7 @@ class JobLister:
         """List the jobs of runs in these repositories that are not over, one after another."""
         jobs: list[Job] = []
         gone: set[str] = set()
+        listed: set[str] = set()
         is_complete = True
         left, broken = MOST_RUNS, 0
         order = self._in_turn(repositories)
@@ -102,6 +105,7 @@ class JobLister:
                     is_complete = False
                     self._first = stop
                     break
+                listed.add(repository)
             except GitHubRefused as error:
                 self._refused(repository, error)
                 is_complete = False
@@ -114,7 +118,12 @@ class JobLister:
                 if error.status < 500 or broken >= _MOST_BROKEN:
                     self._first = stop
                     break
-        return Listing(jobs=tuple(jobs), is_complete=is_complete, gone=frozenset(gone))
+        return Listing(
+            jobs=tuple(jobs),
+            is_complete=is_complete,
+            listed=frozenset(listed),
+            gone=frozenset(gone),
+        )
 
     def _in_turn(self, repositories: Sequence[str]) -> list[str]:
         """Put them in an order that begins where the last run stopped."""

@@ -27,6 +27,7 @@ from fleet_runtime.github.runners import Removal
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.observability import count, logger
+from fleet_runtime.reconciliation.rounds import in_rounds
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
 _MOST_LOOKUPS = 20
@@ -81,8 +82,8 @@ class Repairs:
     def repair_ends(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Tell runners that their job has ended; returns those that did not know.
 
-        Only those are asked for whose job is not listed any more: first those not asked for yet,
-        then those asked for longest ago, and of these the oldest.
+        Only those are asked for whose job is not listed any more, in rounds of the repositories:
+        first those not asked for yet, then those asked for longest ago, and of these the oldest.
 
         Raises:
             GitHubError: if GitHub does not say.
@@ -207,8 +208,8 @@ class Repairs:
     def _next_looked_up(self, unseen: Sequence[Runner]) -> Sequence[Runner]:
         """Choose those whose turn it is to be asked for, so that each has one."""
         before = self._looked_up_at
-        chosen = sorted(
-            unseen, key=lambda one: (before.get(one.runner_id, 0), one.started_at or 0)
+        chosen = in_rounds(
+            sorted(unseen, key=lambda one: (before.get(one.runner_id, 0), one.started_at or 0))
         )[:_MOST_LOOKUPS]
         now = dict.fromkeys((one.runner_id for one in chosen), self.ledger.now)
         kept = {one.runner_id: before.get(one.runner_id, 0) for one in unseen} | now

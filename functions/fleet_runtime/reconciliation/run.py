@@ -34,6 +34,7 @@ from fleet_runtime.reconciliation.demand import GiveUp, Legs, Start, balance, le
 from fleet_runtime.reconciliation.listing import GONE, JobLister, Listing
 from fleet_runtime.reconciliation.redelivery import Due, Redelivery
 from fleet_runtime.reconciliation.repairs import Repairs
+from fleet_runtime.reconciliation.rounds import in_rounds
 from fleet_runtime.reconciliation.supply import Supply
 from fleet_runtime.reconciliation.sweeps import Sweeps
 from fleet_runtime.runner.rows import Runner, RunnerRecords
@@ -104,6 +105,7 @@ class _View:
     live: dict[str, Runner]
     jobs: tuple[Job, ...]
     is_complete: bool
+    listed: frozenset[str]
     due: Sequence[Due]
     label_rules: LabelRules
 
@@ -221,7 +223,7 @@ class Reconciliation:
         now = self._records.now
         live = self._live()
         due: Sequence[Due] = ()
-        listing = Listing(jobs=(), is_complete=False, gone=frozenset())
+        listing = Listing(jobs=(), is_complete=False, listed=frozenset(), gone=frozenset())
         with _step("jobs", done), self._github.within(_ASKING_SECONDS):
             listing = self._list(live, done)
         if not listing.is_complete:
@@ -234,6 +236,7 @@ class Reconciliation:
             live=live,
             jobs=listing.jobs,
             is_complete=listing.is_complete,
+            listed=listing.listed,
             due=due,
             label_rules=self._label_rules,
         )
@@ -318,6 +321,7 @@ class Reconciliation:
             prefix=self._prefix,
             now=view.now,
             grace=self._grace,
+            unlisted=(() if view.is_complete else {row.repository for row in supply} - view.listed),
         )
         fresh = set(found.fresh)
         for job in (*found.missing, *found.fresh):
@@ -335,7 +339,7 @@ class Reconciliation:
         yield from self._sweeping(view, done)
         waiting = [row for row in view.live.values() if row.waits and row.wait_explained_at is None]
         waiting.sort(key=lambda row: row.recorded_at or 0)
-        for runner in waiting[:_MOST_WAITS]:
+        for runner in in_rounds(waiting)[:_MOST_WAITS]:
             yield "waits", partial(self._explain_wait, runner, done)
 
     def _hear_started(self, view: _View, done: Done) -> None:

@@ -97,6 +97,7 @@ def test_a_refused_jobs_author_is_to_be_told(aws: Aws, dispatch: Any) -> None:
             "error": "Job.CannotBeServed",
             "cause": row["cause"],
             "final": False,
+            "log_only": False,
         }
     ]
 

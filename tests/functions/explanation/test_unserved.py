@@ -9,6 +9,7 @@ import pytest
 
 from fleet_runtime.aws import client as fleet_aws
 from fleet_runtime.aws.announcements import EventNotTakenError
+from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.runner.rows import RunnerRecords
 
@@ -26,7 +27,8 @@ ROW = {
 
 
 def tell(row: Any, **said: Any) -> None:
-    Unserved(events=fleet_aws.client("events"), bus="fleet-bus").tell(
+    ledger = Ledger(dynamodb=fleet_aws.client("dynamodb"), table="ledger", clock=lambda: 7200)
+    Unserved(events=fleet_aws.client("events"), bus="fleet-bus", ledger=ledger).tell(
         row,
         **{"error": "Runner.LaunchFailed", "cause": "no such subnet", "final": False, **said},
     )
@@ -51,6 +53,7 @@ def test_a_row_and_a_record_say_the_same(aws: Aws) -> None:
         "error": "Runner.LaunchFailed",
         "cause": "no such subnet",
         "final": False,
+        "log_only": False,
     }
 
 
@@ -65,3 +68,13 @@ def test_a_long_cause_does_not_make_a_large_event(aws: Aws) -> None:
     tell({"runner_id": RUNNER, **ROW}, cause="c" * 100_000)
     [call] = aws.events.named("PutEvents")
     assert len(call["Entries"][0]["Detail"]) < 4096
+
+
+def test_one_repositorys_jobs_do_not_use_up_what_github_takes_in_an_hour(aws: Aws) -> None:
+    for repository in ["octo-org/crowd"] * 102 + ["octo-org/other"]:
+        tell({"runner_id": RUNNER, **ROW, "repository": repository})
+    details = [json.loads(call["Entries"][0]["Detail"]) for call in aws.events.named("PutEvents")]
+    assert [detail["log_only"] for detail in details] == [False] * 100 + [True] * 2 + [False]
+    counted = aws.ledger.get("told/2/octo-org/crowd")
+    assert counted["told"] == {"N": "100"}
+    assert counted["expires_at"] == {"N": str(4 * 3600)}

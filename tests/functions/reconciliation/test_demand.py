@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,6 +157,39 @@ def test_balance(
     jobs: list[Job], runners: list[Runner], missing: list[int], surplus: list[str]
 ) -> None:
     assert compare(jobs, runners) == (missing, surplus)
+
+
+def test_hundreds_of_one_repositorys_missing_jobs_keep_no_others_waiting() -> None:
+    crowd = [job(number, age=600 - number, repository="octo-org/crowd") for number in range(1, 301)]
+    other = [job(number, age=100, repository="octo-org/other") for number in (901, 902)]
+    missing, _ = compare([*crowd, *other], [])
+    assert missing[:5] == [1, 901, 2, 902, 3]
+    assert len(missing) == 302
+
+
+def test_runners_of_jobs_that_nobody_has_listed_are_no_supply_of_others() -> None:
+    """A repository has more runs than are listed at once: those wait in line, and are not seen."""
+    unseen = [
+        replace(in_line(f"fleet-{number}-1"), repository="octo-org/crowd")
+        for number in range(100, 200)
+    ]
+    seen = replace(in_line("fleet-1-1"), repository="octo-org/crowd")
+    jobs = [job(1, repository="octo-org/crowd"), job(901, repository="octo-org/other")]
+
+    def missing(unlisted: set[str]) -> list[int]:
+        found = balance(
+            jobs,
+            [*unseen, seen],
+            scopes=SCOPES,
+            prefix="fleet",
+            now=NOW,
+            grace=GRACE,
+            unlisted=unlisted,
+        )
+        return [one.job_id for one in found.missing]
+
+    assert missing({"octo-org/crowd"}) == [901]
+    assert missing(set()) == []
 
 
 LABELS = st.sampled_from([PLAIN, MEDIUM])

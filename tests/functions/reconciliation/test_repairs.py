@@ -188,6 +188,25 @@ def test_each_runner_whose_job_is_not_listed_is_asked_for_in_turn(world: World) 
     assert [world.reconcile()["repaired"] for _ in range(3)] == [[], [], [name]]
 
 
+def test_many_unlisted_jobs_of_one_repository_keep_no_others_end_unheard(world: World) -> None:
+    world.environment.setattr(repairs, "_MOST_LOOKUPS", 2)
+    job = world.job()
+    name = done(world, job)
+    now = int(time.time())
+    crowd = [f"fleet-{number}-1" for number in range(1, 6)]
+    for runner_id in crowd:
+        world.row(
+            runner_id,
+            status="RUNNING",
+            started_at=now - 300,
+            repository="octo-org/crowd",
+            job_id=None,
+        )
+    world.row(name, status="RUNNING", started_at=now - 100)
+    world.open(*crowd, name)
+    assert world.reconcile()["repaired"] == [name]
+
+
 def test_a_job_that_lost_its_runner_to_another_gets_one(world: World) -> None:
     """GitHub gave its runner to a lesser job, and no webhook said so."""
     labels = "self-hosted,class:medium"

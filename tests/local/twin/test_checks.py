@@ -29,6 +29,7 @@ ABOUT = Explanation.from_detail(
         "error": "Job.CannotBeServed",
         "cause": "class 'huge' is not in the catalog " + "x" * 300,
         "final": True,
+        "log_only": False,
     }
 )
 
