@@ -6,6 +6,7 @@ whoever replaces it, GitHub or the fleet itself, does so for as long as its job 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -113,6 +114,19 @@ class Breaker:
             values=values,
         )
         return _held(entry, "now another one is tried") if taken is None else Probe()
+
+    def forget(self, scopes: Iterable[str]) -> None:
+        """Let go of those of the held that nobody has asked for in a day.
+
+        They stand on the entry that each turn is written to, and images are their jobs' choice.
+        """
+        long_ago = self._ledger.now - _MEMORY_SECONDS
+        for scope in scopes:
+            open_until = number(self._ledger.get(_entry(scope)), "open_until")
+            if open_until is None:
+                self._let_go(scope)
+            elif open_until <= long_ago:
+                self._close(scope)
 
     def why(self, scope: str) -> str:
         """Say why a class and image are held, and try none; empty if they are not."""

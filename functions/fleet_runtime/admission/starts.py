@@ -169,12 +169,13 @@ class Starts:
         return runner
 
     def sweep_turns(self) -> Sequence[Turn]:
-        """Count no more what nobody holds, and start whoever waited for it.
+        """Count no more what nobody holds, and start whoever waited for it; forget old breakers.
 
         Returns:
             The turns that are held, and those whose giving back was begun.
         """
         swept = self.entry.sweep()
+        self.breaker.forget(swept.held)
         if swept.given_back:
             logger.warning("turns given back that were never held", turns=swept.given_back)
             self.next_in_line()

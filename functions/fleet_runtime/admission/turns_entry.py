@@ -50,10 +50,12 @@ class Swept:
     Attributes:
         turns: Those that are held, and those whose giving back was begun.
         given_back: How many were counted and never held; they are counted no more.
+        held: Scopes that a breaker may hold back.
     """
 
     turns: Sequence[Turn]
     given_back: int
+    held: frozenset[str]
 
 
 class TurnsEntry:
@@ -222,7 +224,7 @@ class TurnsEntry:
             if nonce not in nonces and since <= self.settled:
                 self._done.add(LEAVING + nonce)
         self._forget(entry)
-        return Swept(turns=turns, given_back=given_back)
+        return Swept(turns=turns, given_back=given_back, held=entry.held)
 
     def _hold(self, turn: Turn) -> RunnerTurns | None:
         """Let a runner hold the turn that it was counted for, unless it holds another."""

@@ -184,6 +184,23 @@ def test_stragglers_prolong_nothing(fleet: Make) -> None:
     assert "held until 12:05:00" in one.row(50)["waiting_reason"]
 
 
+def test_what_nobody_asks_for_any_more_is_not_held_for_ever(fleet: Make) -> None:
+    """Else each base that fails leaves a line on the entry that every turn is written to."""
+    one = fleet()
+    for number in range(3):
+        broken(one, 100 * (number + 1), image_tag=f"image-{number}")
+    one.ledger.write("turns", "ADD held :s", values={":s": frozenset({"image:small/crashed"})})
+    assert len(one.turns.held) == 4
+    one.now += 86400
+    one.starts.sweep_turns()
+    assert one.turns.held == {f"image:small/image-{number}" for number in range(3)}
+    one.now += HOLD_SECONDS
+    one.starts.sweep_turns()
+    assert not one.turns.held
+    assert one.ledger.get("breaker/small/image-0") == {}
+    assert one.queue(1, image_tag="image-0") == Started()
+
+
 def test_what_a_crash_between_two_writes_left_held_is_let_go(fleet: Make) -> None:
     one = fleet()
     one.ledger.write("turns", "ADD held :s", values={":s": frozenset({"image:small/default-1"})})
