@@ -197,6 +197,11 @@ def _left(row: Row) -> Iterator[Moment]:
     """How the runner ended, and what was done about it."""
     yield row.get("stopped_at"), "task", row.get("stopped_reason", "the task stopped")
     yield row.get("released_at"), "fleet", "the runner is not wanted any more"
+    yield (
+        row.get("removed_at"),
+        "fleet",
+        "GitHub knew of no job on the runner: it was removed there",
+    )
     if row.get("error") != "Job.CannotBeServed":
         yield row.get("ended_at"), "fleet", _end(row)
     yield row.get("lost_at"), "fleet", "reconciliation found the job lost"
