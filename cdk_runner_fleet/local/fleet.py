@@ -214,6 +214,9 @@ class LocalFleet:
                     runner_groups=github.runner_groups,
                 )
             )
+            if github.image_group_id is not None:
+                of_repository = frozenset({github.repository.casefold()})
+                self.twin.board.group_repositories[github.image_group_id] = of_repository
             self.github_url = self.twin.url
         # both may take seconds, so they start side by side
         synthesis = parts.enter_context(Synthesis(folder, context))

@@ -24,6 +24,7 @@ class LocalGitHub:
         repository: `owner/name`.
         enterprise: slug of the enterprise; None for none.
         runner_groups: names of the runner groups, the default one first.
+        image_group_id: the one of runners whose job chose their image; None for none.
         apps: the Apps, each with a key pair made for this fleet.
         private_keys: the Apps' keys in PEM, by the names of their secrets.
     """
@@ -31,6 +32,7 @@ class LocalGitHub:
     repository: str
     enterprise: str | None
     runner_groups: Sequence[str]
+    image_group_id: int | None = None
     apps: Sequence[TwinApp] = ()
     private_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -39,13 +41,15 @@ class LocalGitHub:
         """What these settings need; raises SettingsError."""
         owner = context.get("github_org") or "octo-org"
         groups = [context.get(name) for name in ("runner_group", "image_runner_group")]
+        names = ["Default", *(str(group) for group in groups if group)]
         pairs = [_app(app) for app in _apps(context.get("github_apps"))]
         return cls(
             repository=str(context.get("github_repo") or f"{owner}/octo-repo"),
             enterprise=str(context["github_enterprise"])
             if context.get("github_enterprise")
             else None,
-            runner_groups=("Default", *(str(group) for group in groups if group)),
+            runner_groups=tuple(names),
+            image_group_id=len(names) if groups[1] else None,
             apps=[app for app, _, _ in pairs],
             private_keys={name: private for _, name, private in pairs},
         )

@@ -106,6 +106,9 @@ def test_the_twin_is_what_the_settings_speak_of() -> None:
     owned = LocalGitHub.of({"github_enterprise": "e", "runner_group": "g", "github_apps": ""})
     assert (owned.repository, owned.enterprise) == ("octo-org/octo-repo", "e")
     assert owned.runner_groups == ("Default", "g")
+    assert owned.image_group_id is None
+    images = LocalGitHub.of({"github_org": "o", "image_runner_group": "images"})
+    assert (images.runner_groups, images.image_group_id) == (("Default", "images"), 2)
     apps = '[{"app_id": 1, "private_key_secret": "k"}]'
     github = LocalGitHub.of({"github_org": "o", "github_apps": apps})
     assert github.repository == "o/octo-repo"

@@ -185,12 +185,12 @@ class Payloads:
             ],
         }
 
-    def group(self, group_id: int, name: str) -> dict[str, Any]:
+    def group(self, group_id: int, name: str, *, is_limited: bool) -> dict[str, Any]:
         """A group of an organization's or enterprise's runners."""
         return {
             "id": group_id,
             "name": name,
-            "visibility": "all",
+            "visibility": "selected" if is_limited else "all",
             "default": group_id == 1,
             "allows_public_repositories": False,
             "restricted_to_workflows": False,

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
-from fleet_runtime.github.runners import RegisteredRunner, Registration, Removal
+from fleet_runtime.github.runners import (
+    RegisteredRunner,
+    Registration,
+    Removal,
+    RunnerGroup,
+)
 from fleet_runtime.job.labels import chosen_images
 from fleet_runtime.job.scope import Scope
 
@@ -25,7 +30,8 @@ class Registrations:
     Args:
         github: GitHub.
         runner_group: Name of the group that runners join. Default: GitHub's default group.
-        image_runner_group: The same for those whose job chose their image. Default: no other one.
+        image_runner_group: The same for those whose job chose their image, for selected
+            repositories. Default: none, so that no such runner is registered for more than one.
     """
 
     def __init__(
@@ -95,18 +101,34 @@ class Registrations:
 
     def _group_id(self, scope: Scope, labels: Sequence[str]) -> int:
         """Return the id of the group that a runner joins; looked up once."""
-        of_its_own = self._image_runner_group if chosen_images(labels) else ""
-        name = of_its_own or self._runner_group
-        if not name or not scope.has_groups:
+        if not scope.has_groups:
+            return runners.DEFAULT_RUNNER_GROUP
+        has_chosen = bool(chosen_images(labels))
+        if has_chosen and not self._image_runner_group:
+            # it was asked for while the fleet was deployed otherwise
+            raise GitHubRefused(
+                "a runner in an image that its job chose would get other repositories' jobs: "
+                "deploy with register_for repository, or with an image_runner_group",
+                status=0,
+            )
+        name = self._image_runner_group if has_chosen else self._runner_group
+        if not name:
             return runners.DEFAULT_RUNNER_GROUP
         if name not in self._found_group_ids:
-            self._found_group_ids[name] = self._find_group(name, scope=scope)
+            group = self._find_group(name, scope=scope)
+            if has_chosen and not group.is_limited:
+                raise GitHubRefused(
+                    f"every repository of the {scope} may use runner group {name!r}: let it be for "
+                    "selected repositories, those that may choose images",
+                    status=0,
+                )
+            self._found_group_ids[name] = group.group_id
         return self._found_group_ids[name]
 
-    def _find_group(self, name: str, *, scope: Scope) -> int:
+    def _find_group(self, name: str, *, scope: Scope) -> RunnerGroup:
         for group in self._github.items(runners.list_runner_groups(scope=scope.path)):
             if group.name == name:
-                return group.group_id
+                return group
         setting = "image_runner_group" if name == self._image_runner_group else "runner_group"
         raise GitHubRefused(
             f"the {scope} has no runner group {name!r}: make it there, or name another as "

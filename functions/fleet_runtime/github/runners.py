@@ -68,10 +68,16 @@ class Removal(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerGroup:
-    """A group of an organization's or enterprise's runners."""
+    """A group of an organization's or enterprise's runners.
+
+    Attributes:
+        is_limited: Whether only those may use its runners who were selected: repositories of an
+            organization, organizations of an enterprise.
+    """
 
     group_id: int
     name: str
+    is_limited: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +216,11 @@ def _read_deletion(response: Response) -> Removal:
 
 def _read_groups(response: Response) -> list[RunnerGroup]:
     return [
-        RunnerGroup(group_id=each["id"], name=str(each.get("name")))
+        RunnerGroup(
+            group_id=each["id"],
+            name=str(each.get("name")),
+            is_limited=each.get("visibility") == "selected",
+        )
         for each in read_list(response, key="runner_groups")
     ]
 

@@ -89,6 +89,11 @@ def test_a_runner_whose_job_chose_its_image_joins_a_group_of_its_own(
         registrations = Registrations(
             github_at(twin.url), runner_group="builders", image_runner_group="images"
         )
+        with pytest.raises(
+            GitHubRefused, match="may use runner group 'images': let it be for sele"
+        ):
+            registrations.register(name="r-0", labels=["image:python:3"], registered_for="")
+        twin.board.group_repositories[3] = frozenset({"octo-org/example"})
         for name, labels in (("r-1", ["x"]), ("r-2", ["x", "Image:python:3"])):
             registrations.register(name=name, labels=labels, registered_for="")
         of_repository = registrations.register(
@@ -101,6 +106,18 @@ def test_a_runner_whose_job_chose_its_image_joins_a_group_of_its_own(
         with pytest.raises(GitHubRefused, match="'y': make it there, or name another as image_run"):
             missing.register(name="r-4", labels=["image:python:3"], registered_for="")
         assert len(twin.board.runners) == 3, "it joins no other group"
+
+
+def test_no_runner_in_a_chosen_image_is_registered_where_others_jobs_may_get_it(
+    twin: GitHubTwin, line: Line
+) -> None:
+    """It stood in line, or follows another, from before the fleet was deployed otherwise."""
+    registrations = Registrations(github_at(twin.url), runner_group="builders")
+    with pytest.raises(
+        GitHubRefused, match="would get other repositories' jobs: deploy with regis"
+    ):
+        registrations.register(name="r", labels=["Image:python:3"], registered_for="orgs/octo-org")
+    assert line.paths == []
 
 
 GROUPS = "GET /orgs/octo-org/actions/runner-groups"

@@ -95,8 +95,12 @@ def get_runner_deprecation(github: GitHub, request: Request, version: str) -> An
 def list_runner_groups(github: GitHub, request: Request) -> Answer:
     if request.scope.startswith("/repos/"):
         raise RefusalError(404, "Not Found")
-    groups = _groups(github, request).items()
-    return request.page("runner_groups", [github.payloads.group(*group) for group in groups])
+    limited = github.board.group_repositories
+    groups = [
+        github.payloads.group(group_id, name, is_limited=group_id in limited)
+        for group_id, name in _groups(github, request).items()
+    ]
+    return request.page("runner_groups", groups)
 
 
 def _find(github: GitHub, request: Request, runner_id: int) -> Runner:
