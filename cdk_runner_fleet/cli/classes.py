@@ -40,6 +40,7 @@ def list_class_sizes(
             "CAPABILITIES",
             "CAPACITY",
             "MAX RUNNERS",
+            "IMAGE:",
         ),
         (_row(name, size) for name, size in classes.items()),
     )
@@ -56,6 +57,7 @@ def _row(name: str, size: dict[str, Any]) -> tuple[str, ...]:
         " ".join(size.get("capabilities", [])),
         " ".join(size.get("capacity", ["FARGATE"])),
         str(size.get("max_runners", "")),
+        "" if size.get("allow_images", True) else "refused",
     )
 
 

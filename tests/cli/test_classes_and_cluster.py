@@ -40,6 +40,16 @@ def test_classes_as_a_table_show_architecture_and_capabilities(run: Run, fleet: 
     assert row == ["arm", "512", "1024", "ARM64", "linux", "arm64", "python", "Qt", "FARGATE"]
 
 
+def test_classes_as_a_table_show_which_refuse_images(run: Run, fleet: str) -> None:
+    size = {"cpu": 512, "memory": 1024}
+    classes = {"deploy": {**size, "allow_images": False}, "small": size}
+    boto3.client("ssm").put_parameter(
+        Name="RunnerFleet-classes", Value=json.dumps(classes), Overwrite=True
+    )
+    deploy, small = run("list-class-sizes").stdout.splitlines()[-3:-1]
+    assert (deploy.split()[-1], small.split()[-1]) == ("refused", "FARGATE")
+
+
 @pytest.mark.parametrize("value", ["not json", '["small"]', '{"small": 5}'])
 def test_a_parameter_that_holds_something_else(run: Run, fleet: str, value: str) -> None:
     boto3.client("ssm").put_parameter(Name="RunnerFleet-classes", Value=value, Overwrite=True)
