@@ -123,10 +123,7 @@ class Starts:
         if newcomer and closed:
             # nobody can start: whoever gives a turn back looks at the whole line
             return ()
-        in_line = heads(
-            lambda after: self.records.in_line(after=after, most=_MOST_READ), most=_MOST_READ
-        )
-        waiting = [runner for runner in in_line if not self._end_released(runner)]
+        waiting = [runner for runner in read_line(self.records) if not self._end_released(runner)]
         if newcomer and all(newcomer.runner_id != one.runner_id for one in waiting):
             waiting.append(Waiting.of_row(newcomer))
         if not waiting:
@@ -248,6 +245,11 @@ class Starts:
         values = {"status": "OFFLINE", "end_reason": _RELEASED}
         self.records.leave_line(runner.runner_id, values=values)
         return True
+
+
+def read_line(records: RunnerRecords) -> Sequence[Waiting]:
+    """Read of each repository the runners in line with the oldest jobs."""
+    return heads(lambda after: records.in_line(after=after, most=_MOST_READ), most=_MOST_READ)
 
 
 def _refused(runner: Waiting, full: Mapping[str, NotYet]) -> NotYet | None:

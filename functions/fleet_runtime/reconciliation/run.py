@@ -16,7 +16,7 @@ from functools import cache, partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleet_runtime.admission.starts import Starts
+from fleet_runtime.admission.starts import Starts, read_line
 from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
@@ -242,7 +242,9 @@ class Reconciliation:
         )
 
     def _live(self) -> dict[str, Runner]:
-        return {row.runner_id: row for row in self._records.live(most=_MOST_ROWS)}
+        in_line = (waiting.runner_id for waiting in read_line(self._records))
+        rows = self._records.live(most=_MOST_ROWS, in_line=in_line)
+        return {row.runner_id: row for row in rows}
 
     def _list(self, live: Mapping[str, Runner], done: Done) -> Listing:
         scope = self._github.scope

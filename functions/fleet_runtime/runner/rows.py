@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.aws.items import Item, Value, amount, number, text, texts
@@ -323,22 +323,20 @@ class RunnerRecords(Records):
         )
         return [Waiting.from_item(item) for item in rows]
 
-    def live(self, *, most: int) -> Sequence[Runner]:
+    def live(self, *, most: int, in_line: Iterable[str]) -> Sequence[Runner]:
         """List the rows of runners that are started or in line, the started ones first.
 
         Args:
-            most: How many of each to read at most, those with the oldest job.
+            most: How many of the started ones to read at most, those with the oldest job.
+            in_line: Those in line.
 
         Returns:
             Their rows, which may lag behind as the index may: one that it does not have yet is left
             out.
         """
-        listed = [
-            text(item, "runner_id")
-            for state in (STARTED, IN_LINE)
-            for item in self._table.query(LIVE_INDEX, attribute="live", value=state, most=most)
-        ]
-        rows = map(Runner.from_item, self._table.get_all(dict.fromkeys(listed)))
+        started = self._table.query(LIVE_INDEX, attribute="live", value=STARTED, most=most)
+        listed = dict.fromkeys((*(text(item, "runner_id") for item in started), *in_line))
+        rows = map(Runner.from_item, self._table.get_all(listed))
         return sorted((row for row in rows if row.live), key=lambda row: row.live != STARTED)
 
     def note_heartbeat(self, runner_id: str, *, load: float | None) -> None:

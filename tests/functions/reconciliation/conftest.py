@@ -99,6 +99,7 @@ class World:
             "run_attempt": 1,
             "queued_at": then,
             "timestamp": then,
+            "place": runner_id if attributes.get("live") == "in_line" else None,
             **attributes,
         }
         self.aws.put_row(**{name: value for name, value in row.items() if value is not None})

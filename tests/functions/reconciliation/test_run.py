@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import reconcile_demand
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
+from fleet_runtime.admission.line import place_of
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.reconciliation.listing import JobLister, Listing
@@ -229,6 +231,27 @@ def test_long_waits_are_explained_a_few_at_a_time_the_oldest_first(world: World)
     world.open(*names)
     world.twin.api_faults.add(ApiFault(status=500, path="*/actions/runs"))  # none is surplus
     assert world.reconcile()["explained"] == names[:4:-1]
+
+
+def test_long_waits_of_one_repository_keep_no_others_from_being_explained(world: World) -> None:
+    """Nor do those hide it of whom there are more in line than a look reads of one repository."""
+    world.environment.setattr("fleet_runtime.admission.starts._MOST_READ", 21)
+    crowd = [f"fleet-{number}-1" for number in range(1, 31)]
+    now = int(time.time())
+    line = {"live": "in_line", "waiting_for": "turn", "waiting_reason": "full"}
+    for name in crowd:
+        start = json.dumps({"runner_id": name, "class_name": "small"})
+        place = place_of("octo-org/crowd", queued_at=1, runner_id=name)
+        row = {"repository": "octo-org/crowd", "place": place, "start_input": start}
+        world.row(name, **line, **row, timestamp=now - 900)
+    start = json.dumps({"runner_id": "fleet-99-1", "class_name": "small"})
+    place = place_of(REPOSITORY, queued_at=2, runner_id="fleet-99-1")
+    world.row("fleet-99-1", **line, place=place, start_input=start, timestamp=now - 700)
+    world.aws.ledger.update("turns", values={"drained_at": now, "line": "fleet-99-1"})
+    world.twin.api_faults.add(ApiFault(status=500, path="*/actions/runs"))  # none is surplus
+    explained = world.reconcile()["explained"]
+    assert len(explained) == 20
+    assert "fleet-99-1" in explained
 
 
 def test_a_wait_that_ended_meanwhile_is_not_explained(
