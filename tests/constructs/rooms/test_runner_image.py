@@ -153,6 +153,16 @@ def test_a_base_that_is_wholly_a_token_is_warned_of(stack: cdk.Stack) -> None:
     assert [warning.id for warning in found] == ["/Test/Image"]
 
 
+def test_builds_may_be_let_into_what_a_dockerfile_takes_besides_its_base(stack: cdk.Stack) -> None:
+    tools = ecr.Repository.from_repository_name(stack, "Tools", "house/tools")
+    image = RunnerImage(stack, "Image", dockerfile_directory=OWN_IMAGE)
+    RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)
+    for project in image.projects.values():
+        tools.grant_pull(project)
+    allowed = policy_of(template_of(stack), "ImageBuilderRole")
+    assert [each for each in allowed["ecr:BatchGetImage"] if "repository/house/tools" in each]
+
+
 def test_builds_may_push_to_another_accounts_repository(stack: cdk.Stack) -> None:
     arn = "arn:aws:ecr:eu-west-1:999999999999:repository/my/runners"
     theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
