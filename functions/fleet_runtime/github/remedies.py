@@ -42,7 +42,10 @@ def of_registration(error: GitHubRefused) -> str:
                 "Actions, General"
             )
         case 301 | 307 | 308:
-            return "the repository has another name now: deploy again with it"
+            return (
+                "the repository has another name now: deploy again with it, or if it is one of "
+                "many, run the job again there"
+            )
     return "see GitHub's message"
 
 

@@ -128,6 +128,15 @@ def test_a_runner_that_github_has_no_job_on_ends_however_its_heart_beats(
     assert world.registered() == set()
 
 
+def test_a_runner_without_a_job_is_removed_where_it_is_registered(world: World) -> None:
+    world.environment.setenv("GITHUB_SCOPE", "orgs/octo-org")
+    world.environment.setenv("REGISTER_FOR", "repository")
+    busy_once(world, "fleet-7-1", registered_for=f"repos/{REPOSITORY}")
+    world.runner("fleet-7-1", "another")
+    assert world.reconcile()["repaired"] == ["fleet-7-1"]
+    assert world.registered() == set()
+
+
 def test_a_runner_that_github_calls_busy_goes_on_though_nobody_was_told_of_its_job(
     world: World,
 ) -> None:
@@ -296,9 +305,21 @@ def test_a_job_that_would_not_fare_better_is_not_run_again(
     assert "runners" not in world.entry("lost")
 
 
-def test_a_run_is_not_cancelled_while_github_hears_from_its_runner(world: World) -> None:
+@pytest.mark.parametrize("settings", [{}, {"REGISTER_FOR": "repository"}])
+def test_a_run_is_not_cancelled_while_github_hears_from_its_runner(
+    world: World, settings: dict[str, str]
+) -> None:
+    """The organization has no such runner where it is registered for the repository."""
+    for name, value in {"GITHUB_SCOPE": "orgs/octo-org", **settings}.items():
+        world.environment.setenv(name, value)
     world.environment.setenv("RERUN_LOST_JOBS", "on")
-    job, _ = lost(world)
+    job, name = lost(world)
+    if settings:
+        world.aws.put_row(
+            **{**(world.aws.row(name) or {}), "registered_for": f"repos/{REPOSITORY}"}
+        )
+    else:
+        world.twin.board.registered[0].scope = "/orgs/octo-org"
     (runner,) = world.twin.board.runners.values()
     runner.send = lambda _: None
     world.reconcile()
