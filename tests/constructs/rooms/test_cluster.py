@@ -98,7 +98,7 @@ def test_jobs_hold_no_credentials_until_something_is_granted(
 
 
 def test_a_task_may_invoke_its_claim_and_nothing_else(minimal: Template) -> None:
-    [(action, resources)] = policy_of(minimal, "TaskRole").items()
+    [(action, resources)] = policy_of(minimal, "ClusterTaskRole").items()
     assert action == "execute-api:Invoke"
     [resource] = resources
     assert ":execute-api:" in resource
