@@ -1,7 +1,8 @@
-"""Draw docs/security.md's table of what each function could do: its grants, and their worst.
+"""Draw docs/security.md's tables of what each function could do, and of who reads which secret.
 
 The grants are read from the template of a fleet with nothing but a repository. What they amount to
-stands here: a function without its words, or words without their function, is an error.
+stands here: a function without its words, or words without their function, is an error, and so is
+a secret that something else than a function reads.
 tests/constructs/test_powers.py fails when the page and the template differ;
 ``python tools/draw_powers.py`` draws it again.
 """
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "security.md"
-BEGIN, END = "<!-- powers: begin -->", "<!-- powers: end -->"
 
 
 class Power(NamedTuple):
@@ -113,15 +113,36 @@ _NAMES = (
     (":task/", "tasks of the cluster"),
     ("StateMachine", "the lifecycle"),
 )
+_OF_SECRETS = ("secretsmanager:", "kms:Sign", "kms:Decrypt")
 _OF_EACH = ("logs:", "sqs:", "xray:")
 """Every function writes its own log, most may give up an event to the dead-letter queue."""
 
 
 def drawn_page(template: Mapping[str, Any]) -> str:
-    """The page with the table drawn anew."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{_table(template)}{END}{after}"
+    """The page with its tables drawn anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    for block, table in (("secrets", _secrets(template)), ("powers", _table(template))):
+        begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n{table}{end}{rest.split(end)[1]}"
+    return page
+
+
+def _secrets(template: Mapping[str, Any]) -> str:
+    readers: dict[str, set[str]] = defaultdict(set)
+    handlers = _handlers(template["Resources"])
+    for role, statements in _of_roles(template["Resources"]).items():
+        for statement in statements:
+            if any(action.startswith(_OF_SECRETS) for action in _list(statement["Action"])):
+                if role not in handlers:
+                    raise ValueError(f"{role} is no function's role, and reads a secret")
+                for place in _places(statement):
+                    readers[place].add(handlers[role])
+    rows = [
+        f"| {secret} | {', '.join(f'`{name}`' for name in POWERS if name in who)} |"
+        for secret, who in sorted(readers.items())
+    ]
+    return "\n".join(["| secret | who reads it |\n|---|---|", *rows, ""])
 
 
 def _table(template: Mapping[str, Any]) -> str:
@@ -138,14 +159,24 @@ def _table(template: Mapping[str, Any]) -> str:
 
 def _grants(template: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The statements of each function's role, by the function's handler."""
-    resources = template["Resources"]
+    of_role = _of_roles(template["Resources"])
+    return {handler: of_role[role] for role, handler in _handlers(template["Resources"]).items()}
+
+
+def _of_roles(resources: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The statements of all policies, by the roles that they are attached to."""
     of_role: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for resource in resources.values():
         if resource["Type"] == "AWS::IAM::Policy":
             for role in resource["Properties"]["Roles"]:
                 of_role[role["Ref"]] += resource["Properties"]["PolicyDocument"]["Statement"]
+    return of_role
+
+
+def _handlers(resources: Mapping[str, Any]) -> dict[str, str]:
+    """The functions' handlers by their roles."""
     return {
-        properties["Handler"].removesuffix(".handler"): of_role[properties["Role"]["Fn::GetAtt"][0]]
+        properties["Role"]["Fn::GetAtt"][0]: properties["Handler"].removesuffix(".handler")
         for properties in (resource.get("Properties", {}) for resource in resources.values())
         if "Handler" in properties and "Role" in properties
     }

@@ -1,4 +1,4 @@
-"""docs/security.md says what each function may, and what it could do with it."""
+"""docs/security.md says what each function may, what it could do, and who reads secrets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def tool() -> ModuleType:
     return module
 
 
-def test_the_table_of_powers_is_drawn_from_the_template(
-    tool: ModuleType, minimal: Template
-) -> None:
+def test_the_tables_are_drawn_from_the_template(tool: ModuleType, minimal: Template) -> None:
     page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     assert tool.drawn_page(minimal) == page, "python tools/draw_powers.py"
 
@@ -48,4 +46,39 @@ def test_a_function_without_words_is_an_error(tool: ModuleType, minimal: Templat
         if properties["Handler"] == "define_task.handler":
             properties["Handler"] = "define_more.handler"
     with pytest.raises(ValueError, match=r"functions and words differ: .*define_more"):
+        tool.drawn_page(changed)
+
+
+def test_another_reader_of_a_secret_is_seen_in_the_table(
+    tool: ModuleType, minimal: Template
+) -> None:
+    changed = copy.deepcopy(minimal)
+    reading, other = (
+        next(
+            each["PolicyDocument"]["Statement"]
+            for each in of_type(changed, "AWS::IAM::Policy")
+            if name in each["PolicyName"]
+        )
+        for name in ("CheckRunnerRole", "DispatchEventRole")
+    )
+    secret = next(each for each in reading if "secretsmanager" in str(each["Action"]))
+    other.append(secret)
+    credentials = next(
+        line for line in tool.drawn_page(changed).splitlines() if "| GitHub's credentials |" in line
+    )
+    assert "`dispatch_event`" in credentials
+    assert credentials not in tool.drawn_page(minimal)
+
+
+def test_nothing_but_a_function_reads_a_secret(tool: ModuleType, minimal: Template) -> None:
+    changed = copy.deepcopy(minimal)
+    [policy] = [
+        each
+        for each in of_type(changed, "AWS::IAM::Policy")
+        if "StateMachine" in each["PolicyName"]
+    ]
+    policy["PolicyDocument"]["Statement"].append(
+        {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+    )
+    with pytest.raises(ValueError, match=r"StateMachine\w+ is no function's role"):
         tool.drawn_page(changed)
