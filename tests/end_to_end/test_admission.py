@@ -110,9 +110,10 @@ class Crowd:
         return TurnsEntry(self._ledger).read()
 
     def spend(self, usd: float) -> None:
-        """Let so much have been spent today."""
-        today = {"#today": f"spent:{TurnsEntry(self._ledger).today}"}
-        self._ledger.write("turns", "SET #today = :usd", names=today, values={":usd": usd})
+        """Let so much have been spent today, with what the image's build has cost."""
+        entry = TurnsEntry(self._ledger)
+        today, runners = {"#today": f"spent:{entry.today}"}, usd - entry.built_usd()
+        self._ledger.write("turns", "SET #today = :usd", names=today, values={":usd": runners})
 
     def write(self, entry: str, **values: Value) -> None:
         self._ledger.update(entry, values=values)
