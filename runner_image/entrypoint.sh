@@ -174,7 +174,8 @@ sign() { # of a POST of $about: sets $signature, the headers that prove who send
 
 claim() {
   printf '%s' "$signature" |
-    curl --silent --show-error --include --http1.1 --max-time "$ANSWER_SECONDS" --connect-timeout 5 \
+    curl --silent --show-error --include --suppress-connect-headers --http1.1 \
+      --max-time "$ANSWER_SECONDS" --connect-timeout 5 \
       --request POST --header 'Content-Type: application/json' --data "$about" \
       --config - "$FLEET_URL/runners/$RUNNER_ID/claim"
 }

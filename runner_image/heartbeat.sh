@@ -19,8 +19,9 @@ beat() {
   local load body answer trouble
   read -r load _ </proc/loadavg
   body="{\"event\":\"heartbeat\",\"load\":$load}"
-  answer=$(curl --silent --show-error --include --http1.1 --max-time 10 --connect-timeout 5 --request POST \
-    --header 'Content-Type: application/json' --data "$body" --config "$credentials" 2>&1)
+  answer=$(curl --silent --show-error --include --suppress-connect-headers --http1.1 --max-time 10 \
+    --connect-timeout 5 --request POST --header 'Content-Type: application/json' --data "$body" \
+    --config "$credentials" 2>&1)
   trouble=${answer%%$'\r'*}
   if [[ "$answer" =~ ^HTTP/[0-9.]+[[:space:]]([0-9]{3}) ]]; then
     case "${BASH_REMATCH[1]}" in

@@ -40,6 +40,7 @@ class Fleet:
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str]]] = [(200, {})]
         self.requests: list[dict[str, Any]] = []
+        self.tunnels = 0
         self.secret_key = SECRET_KEY
         self.refusals_of_credentials = 0
         self.asked_for_credentials: list[str] = []
@@ -75,6 +76,12 @@ class Fleet:
                     return
                 answer = {"encoded_jit_config": "eyJqaXQiOjF9/+==", "events_token": "ev-tok_1.x"}
                 self._say(status, answer if status == 200 else {"message": "no"}, headers)
+
+            def do_CONNECT(self) -> None:
+                """As a proxy in front of itself, which answers before the fleet does."""
+                fleet.tunnels += 1
+                self.send_response(200, "Connection established")
+                self.end_headers()
 
             def _say(self, status: int, answer: dict[str, str], headers: dict[str, str]) -> None:
                 # as API Gateway and ECS write it
@@ -197,6 +204,11 @@ class Machine:
             f'url = "{url}/runners/r-1/events"\nheader = "Authorization: Bearer ev"\n',
             encoding="utf-8",
         )
+
+    def behind(self, proxy: Fleet) -> dict[str, str]:
+        """What has curl go through a tunnel, as it does for each https address behind a proxy."""
+        (self.home / ".curlrc").write_text("proxytunnel\n", encoding="utf-8")
+        return {"http_proxy": proxy.url, "no_proxy": ""}
 
     def copy_of_the_image(self) -> Path:
         """The image's scripts in a folder of their own, for a test to replace some."""

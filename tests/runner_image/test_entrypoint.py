@@ -270,6 +270,20 @@ def test_a_proxy_is_not_asked_for_credentials(fleet: Fleet, machine: Machine) ->
     assert fleet.asked_for_credentials == ["/credentials"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "why"), [(410, 0, "the job is gone"), (409, 1, "was claimed before")]
+)
+def test_a_proxy_does_not_answer_for_the_fleet(
+    fleet: Fleet, machine: Machine, answer: int, status: int, why: str
+) -> None:
+    machine.put("sleep", "")
+    fleet.answers = [(503, {}), (answer, {})]
+    ended, complaints = machine.run(fleet, **machine.behind(fleet))
+    assert fleet.tunnels == 2
+    assert ended == status
+    assert why in complaints
+
+
 def test_the_address_on_fargate_comes_before_another(fleet: Fleet, machine: Machine) -> None:
     machine.put("curl", 'cat >> "$HOME/configuration"; exit 7')
     machine.run(fleet, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2/credentials/x", SECONDS="120")

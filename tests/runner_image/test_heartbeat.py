@@ -145,6 +145,15 @@ def test_it_ends_when_the_fleet_has_heard_enough(
     assert len(fleet.requests) == 2
 
 
+def test_it_hears_the_fleet_through_a_proxy(
+    fleet: Fleet, machine: Machine, heartbeat: Start
+) -> None:
+    fleet.answers = [(410, {}), (202, {})]
+    process = heartbeat(**machine.behind(fleet))
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
+    assert fleet.tunnels == 1
+
+
 @pytest.mark.parametrize(
     ("trouble", "why"),
     [(503, "HTTP/1.1 503 Service Unavailable"), (HANG_UP, "curl: (52) Empty reply from server")],

@@ -17,7 +17,8 @@ _CONFIG_LINE = re.compile(r'^(url|header)\s*=\s*"((?:[^"\\]|\\.)*)"$')
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="curl", allow_abbrev=False)
-    for flag in ("--silent", "--show-error", "--include", "--http1.1", "--fail"):
+    flags = ("--silent", "--show-error", "--include", "--http1.1", "--fail")
+    for flag in (*flags, "--suppress-connect-headers"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--max-time", type=float, default=30.0)
     parser.add_argument("--connect-timeout", type=float)
