@@ -119,7 +119,7 @@ def test_a_fleet_at_rest_is_drained_at_once_and_stays_so(run: Run, lifecycles: L
 def test_resume_takes_it_back_and_says_who_waited(run: Run, lifecycles: Lifecycles) -> None:
     assert run("cluster", "resume", "-o", "json").json == {"resumed": False}
     run("cluster", "drain")
-    put_runner("fleet-9-1", live="in_line", queued_at=1)
+    put_runner("fleet-9-1", live="in_line", place="1")
     result = run("cluster", "resume")
     assert result.exit_code == 0, result.stderr
     assert "runners start again; 1 job in line" in result.stdout
@@ -134,7 +134,7 @@ def test_runners_without_a_job_are_released_and_those_with_one_are_waited_for(
     for number, phase in enumerate(("capacity", "image", "runner", "job"), start=1):
         put_live(f"fleet-{number}-1", phase)
     put_live("fleet-5-1", "completion", started_at=5)
-    put_runner("fleet-6-1", live="in_line", queued_at=1, waiting_for="turn")
+    put_runner("fleet-6-1", live="in_line", place="1", waiting_for="turn")
     looks: list[float] = []
 
     def look(seconds: float) -> None:
