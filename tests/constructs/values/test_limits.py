@@ -41,7 +41,7 @@ def test_no_limit_is_no_text() -> None:
         ("enterprises/e", 5, 2),
         ("orgs/o", 1, 1),
         ("repos/o/r", 100, None),
-        ("orgs/o", Token.as_number({"Ref": "Most"}), None),
+        pytest.param("orgs/o", Token.as_number({"Ref": "Most"}), None, id="token"),
     ],
 )
 def test_where_nobody_says_one_repository_has_half_of_what_several_share(
