@@ -17,6 +17,10 @@
 # Up to the claim it starts curl, date and sha256sum and nothing else, unless capabilities have to be
 # looked for.
 set -euo pipefail
+# Where an image's environment has bash trace (SHELLOPTS), the log would have each secret in it, and the
+# runner's scripts this one's options.
+set +x
+export -n SHELLOPTS
 
 # As PID 1 a process without a handler ignores SIGTERM; ECS would then wait for its whole stopTimeout.
 trap 'kill $(jobs -p) 2>/dev/null || true; exit 143' TERM INT

@@ -230,6 +230,17 @@ def test_no_credential_is_in_a_process_arguments(fleet: Fleet, machine: Machine)
         assert secret not in arguments
 
 
+def test_an_image_that_traces_its_scripts_has_no_credential_in_its_log(
+    fleet: Fleet, machine: Machine
+) -> None:
+    """Whoever may read the log could claim with them while the task boots."""
+    status, log = machine.run(fleet, SHELLOPTS="xtrace")
+    assert status == 0
+    assert [secret for secret in (*SECRETS, "eyJqaXQiOjF9") if secret in log] == []
+    # nor do the runner and its jobs get this script's own options by it
+    assert b"SHELLOPTS" not in (machine.home / "environ").read_bytes()
+
+
 @pytest.mark.parametrize("secret_key", ["short", SECRET_KEY, "+/" * 20, "x" * 60])
 def test_the_signature_is_the_one_that_aws_computes(
     fleet: Fleet, machine: Machine, secret_key: str
