@@ -188,7 +188,6 @@ def _ran(row: Row, job_id: int | None) -> Iterator[Moment]:
         load = f", its load was {row['load']}" if "load" in row else ""
         yield row.get("last_heartbeat"), "runner", f"{runner_id} was last heard of{load}"
     yield row.get("hook_started_at"), "runner", f"{runner_id} says that a job has started"
-    yield row.get("hook_completed_at"), "runner", f"{runner_id} says that its job has ended"
     yield row.get("completed_at"), "github", f"job ended: {row.get('job_status', '?')}"
     yield _delivery(row, "completed")
 

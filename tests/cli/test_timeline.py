@@ -356,10 +356,9 @@ def test_a_runner_that_is_not_heard_of_any_more_is_said_to_be_so() -> None:
 
 
 def test_what_a_runner_says_of_its_job_is_told_as_its_word() -> None:
-    said = evidence(row(hook_started_at=1100, hook_completed_at=1150, removed_at=1200))
-    assert [moment for moment in told(said) if moment[0] in (1100, 1150, 1200)] == [
+    said = evidence(row(hook_started_at=1100, removed_at=1200))
+    assert [moment for moment in told(said) if moment[0] in (1100, 1200)] == [
         (1100, "runner", f"{RUNNER} says that a job has started"),
-        (1150, "runner", f"{RUNNER} says that its job has ended"),
         (1200, "fleet", "GitHub knew of no job on the runner: it was removed there"),
     ]
 

@@ -51,8 +51,7 @@ class Reporting:
         # whatever runs in the job can report as well as the hook does
         if report.event == JOB_STARTED:
             self.signals.reported_start(runner)
-        else:
-            self.signals.reported_completion(runner)
+        # of its end the log is enough: the runner still has to tell GitHub, and GitHub the fleet
         logger.info(
             "runner event",
             runner_id=runner_id,

@@ -214,19 +214,9 @@ class Signals:
         No signal: whatever runs in a container can say so, and is then kept for as long as a job
         may last. GitHub's own word, an event or that the runner is busy, is what keeps it.
         """
-        self._reported(runner, "hook_started_at")
-
-    def reported_completion(self, runner: Runner) -> None:
-        """Note that the runner says that its job has ended.
-
-        No signal: the runner still has to tell GitHub, and stopping it now would spoil that.
-        """
-        self._reported(runner, "hook_completed_at")
-
-    def _reported(self, runner: Runner, what: str) -> None:
         self._records.update(
             runner.runner_id,
-            first={what: self._records.now},
+            first={"hook_started_at": self._records.now},
             # the row may be about another task by now
             condition="events_token_hash = :token",
             operands={":token": runner.events_token_hash},
