@@ -219,7 +219,10 @@ while :; do
     404) die "the claim was refused (404): the fleet knows no runner $RUNNER_ID" ;;
     409) die "the claim was refused (409): $RUNNER_ID was claimed before" ;;
     none) trouble="no credentials of the task's role where AWS_CONTAINER_CREDENTIALS_… leads" ;;
-    forbidden) trouble="403 by API Gateway; may the task's role invoke it, and is this clock right?" ;;
+    forbidden)
+      trouble="403 by API Gateway; may the task's role invoke it, is this clock right, and has the VPC an"
+      trouble+=" endpoint for execute-api, whose private DNS hides public APIs?"
+      ;;
     000) trouble="no answer at all; does this subnet have a way to FLEET_URL?" ;;
     429 | 5??) trouble="status $status; see the logs of the fleet's runner API" ;;
     *) die "the claim was answered with an unexpected status $status; is FLEET_URL the fleet's RunnerApiUrl?" ;;
