@@ -74,7 +74,7 @@ class Repairs:
             if job.status != "in_progress" or runner is None or runner.started_at is not None:
                 continue
             # the job of an earlier registration says nothing of the one that the runner has now
-            if runner.may_be_registered_as(job.github_runner_id):
+            if runner.may_have(job):
                 self._say(job, runner)
                 repaired.append(runner.runner_id)
         return repaired
@@ -163,7 +163,7 @@ class Repairs:
             if known.prefix != self.prefix:
                 continue
             runner = self.records.find(name)
-            if runner is None or not self._is_lost(runner, job):
+            if runner is None or runner.is_namesake(job) or not self._is_lost(runner, job):
                 continue
             if self._note_lost(runner, job):
                 found.append(name)
@@ -317,6 +317,7 @@ def _is_jobless(runner: Runner, *, before: int) -> bool:
 
 
 def _has_another(runner: Runner, job: Job) -> bool:
-    """Whether a runner is at another job, as an earlier registration of it had this one."""
-    is_earlier = not runner.may_be_registered_as(job.github_runner_id)
-    return runner.started_at is not None and is_earlier
+    """Whether a runner is at another job: an earlier registration or a namesake has this one."""
+    if runner.may_have(job):
+        return False
+    return runner.started_at is not None or runner.is_namesake(job)

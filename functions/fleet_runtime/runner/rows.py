@@ -42,12 +42,16 @@ CLAIMABLE = (
 
 OF_REGISTRATION = (
     "attribute_exists(runner_id) AND (github_runner_id = :registration"
-    " OR attribute_not_exists(stopped_tasks)"
-    " OR (size(stopped_tasks) = :one AND contains(stopped_tasks, task_id)))"
+    " OR ((attribute_not_exists(asked_by) OR asked_by = :repository)"
+    " AND (attribute_not_exists(stopped_tasks)"
+    " OR (size(stopped_tasks) = :one AND contains(stopped_tasks, task_id)))))"
 )
 """The condition that what GitHub says of a registration's job is of the task that the row is about.
 
-Ids are compared only where there was a task before: see ``docs/failure-modes.md``.
+A runner's name proves nothing: whoever may register runners for a repository can give one the name
+of another's (github/docs#27747). So another repository's job counts by the registration's id alone.
+Of its own repository's ids are compared only where there was a task before: see
+``docs/failure-modes.md``.
 """
 
 _AT_GITHUB = ("check_run", "commit_status")
@@ -194,14 +198,20 @@ class Runner:
         """Whether the task that the row is about has stopped, and it is not about the next yet."""
         return self.task_id in self.stopped_tasks and not self.is_over
 
-    def may_be_registered_as(self, github_runner_id: int | None) -> bool:
-        """Whether the job of this registration is that of its task now, not of an earlier one.
+    def may_have(self, job: Job) -> bool:
+        """Whether a job that names this runner is on its task now: ``OF_REGISTRATION``.
 
         A runner of which no other task has stopped has had one registration, whatever GitHub calls
-        it: ``OF_REGISTRATION`` says the same.
+        it.
         """
-        is_first = self.stopped_tasks <= {self.task_id}
-        return is_first or github_runner_id in (None, self.github_runner_id)
+        if job.github_runner_id in (None, self.github_runner_id):
+            return True
+        return self.stopped_tasks <= {self.task_id} and not self.is_namesake(job)
+
+    def is_namesake(self, job: Job) -> bool:
+        """Whether a job that names this runner may be on another's runner of that name."""
+        is_registered = job.github_runner_id in (None, self.github_runner_id)
+        return not is_registered and job.repository != (self.asked_by or job.repository)
 
     @property
     def got_no_job(self) -> bool:

@@ -159,14 +159,14 @@ class Signals:
 
         Returns:
             The row, or None if there is none, its job has ended already, or the job is one that an
-            earlier task of the runner had.
+            earlier task of the runner had, or another's runner of that name.
         """
         row = self._records.update(
             runner_id,
             values={**job, "job_status": "in_progress"},
             first={"started_at": started_at or self._records.now},
             condition=f"{_of(github_runner_id)} AND attribute_not_exists(completed_at)",
-            operands=_registration(github_runner_id),
+            operands=_registration(github_runner_id, job),
         )
         if row and row.waiting_for == "job":
             self._succeed(row, signal="started")
@@ -194,7 +194,7 @@ class Signals:
 
         Returns:
             The row, or None if there is none, or the job is one that an earlier task of the runner
-            had: what runs on this one is another.
+            had, or another's runner of that name: what runs on this one is another.
         """
         ended = completed_at or self._records.now
         row = self._records.update(
@@ -202,7 +202,7 @@ class Signals:
             values={**job, "job_status": conclusion},
             first={"started_at": started_at or ended, "completed_at": ended},
             condition=_of(github_runner_id),
-            operands=_registration(github_runner_id),
+            operands=_registration(github_runner_id, job),
         )
         if row and row.waiting_for in ("job", "completion"):
             self._succeed(row, signal="completed")
@@ -265,7 +265,7 @@ class Signals:
         elif says_started:
             # no second task, whose registration would be in the way of a job that it had
             self._succeed(row, signal="stopped")
-        elif code == _VERSION_RETIRED and row.started_at is None:
+        elif code == _VERSION_RETIRED and row.started_at is None and row.hook_started_at is None:
             # a job could exit with any code, and never gets as far on a retired runner
             version = row.runner_version or "(its version is not known)"
             cause = f"GitHub no longer serves runner {version} of image {row.image_tag}"
@@ -405,8 +405,10 @@ def _of(github_runner_id: int | None) -> str:
     return _HAS_ROW if github_runner_id is None else OF_REGISTRATION
 
 
-def _registration(github_runner_id: int | None) -> dict[str, Value]:
-    return {} if github_runner_id is None else {":registration": github_runner_id, ":one": 1}
+def _registration(github_runner_id: int | None, job: Mapping[str, Value]) -> dict[str, Value]:
+    if github_runner_id is None:
+        return {}
+    return {":registration": github_runner_id, ":repository": job["repository"], ":one": 1}
 
 
 def _is_too_late(error: ClientError) -> bool:

@@ -61,6 +61,25 @@ def test_a_job_of_an_earlier_registration_is_no_news_for_this_one(world: World) 
     assert "started_at" not in (world.aws.row(name) or {})
 
 
+def test_a_job_on_a_namesake_of_a_runner_is_no_news_of_it(world: World) -> None:
+    """Another repository's runner, which somebody registered there by the same name."""
+    job = world.job()
+    name = f"fleet-{job.id}-1"
+    world.waiting(name)
+    world.open(name)
+    session = world.runner(name)
+    session.receive()
+    session.send("started")
+    world.until(lambda: job.status == "in_progress")
+    another = {"github_runner_id": 999, "asked_by": "octo-org/other"}
+    world.aws.put_row(**{**(world.aws.row(name) or {}), **another})
+    assert world.reconcile()["repaired"] == []
+    session.send("completed", conclusion="success", outputs={}, steps=[])
+    world.until(lambda: job.status == "completed")
+    assert world.reconcile()["repaired"] == []
+    assert {"started_at", "completed_at"}.isdisjoint(world.aws.row(name) or {})
+
+
 def done(world: World, job: Job, *, conclusion: str = "success") -> str:
     """Have a job done by its own runner; returns that."""
     name = f"fleet-{job.id}-1"

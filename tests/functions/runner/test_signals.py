@@ -86,6 +86,21 @@ def test_a_runner_that_had_one_task_has_one_registration_whatever_its_id(
     assert [(token, kind) for token, kind, _ in aws.resumed] == [("token-job", "Success")]
 
 
+@pytest.mark.parametrize("name", ["in_progress", "completed"])
+@pytest.mark.parametrize("phase", ["runner", "job", "completion"])
+def test_a_job_on_another_repositorys_runner_of_the_same_name_says_nothing_of_this_one(
+    aws: Aws, dispatch: Any, name: str, phase: str
+) -> None:
+    """Who may register runners in a repository of their own chooses their names."""
+    mine = {} if phase == "runner" else {"github_runner_id": 2}
+    mine |= {"started_at": 100} if phase == "completion" else {}
+    aws.park(phase, **mine, asked_by="octo-org/other", repository="octo-org/other", job_id=7)
+    before = aws.row()
+    dispatch(job(name, id=999))
+    assert aws.row() == before
+    assert aws.resumed == []
+
+
 @pytest.mark.parametrize("code", ["TaskTimedOut", "InvalidToken", "TaskDoesNotExist"])
 def test_a_signal_too_late_is_counted_and_no_error(
     aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str], code: str
@@ -172,6 +187,15 @@ def test_a_task_that_stopped_with_a_job_by_its_own_word_is_not_started_anew(
     assert (token, error) == ("token-job", answer)
     assert ("it said that it had a job" in cause) == (exit_code == 0)
     assert "started_at" not in (aws.row() or {})
+
+
+def test_a_job_of_which_github_has_not_told_yet_says_nothing_of_the_runners_version(
+    aws: Aws, dispatch: Any
+) -> None:
+    """It exits as it likes, and the hook before it has said that it began."""
+    aws.park("completion", hook_started_at=95)
+    dispatch(stopped(containers=[{"name": "runner", "exitCode": 7}]))
+    assert [error for _, error, _ in aws.resumed] == ["Runner.TaskStopped"]
 
 
 @pytest.mark.parametrize(
