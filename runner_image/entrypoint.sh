@@ -209,8 +209,8 @@ while :; do
     response="" status=000
     IFS= read -r -d '' response < <(claim) || true
     [[ "$response" =~ ^HTTP/[0-9.]+[[:space:]]([0-9]{3}) ]] && status=${BASH_REMATCH[1]}
-    # API Gateway's own word, not the fleet's: IAM may not know a role yet that has just been made
-    [[ "$status$response" != 403*'"message":"Forbidden"'* ]] || status=forbidden
+    # all else is API Gateway's: IAM may not know a role yet that has just been made
+    [[ "$status" != 403 || "$response" == *'"not_the_task"'* ]] || status=forbidden
   fi
   case "$status" in
     200) break ;;

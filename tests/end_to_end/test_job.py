@@ -294,7 +294,10 @@ def test_no_secret_in_any_history_or_log(fleet: Fleet) -> None:
 
 
 FORBIDDEN = (403, {"message": "Forbidden"})
-NO_TASK = (403, {"message": "the claim is not signed by a runner's task"})
+NO_TASK = (
+    403,
+    {"message": "the claim is not signed by a runner's task", "code": "not_the_task"},
+)
 
 
 def claim(fleet: Fleet, path: str, headers: dict[str, str]) -> tuple[int, Any]:

@@ -21,6 +21,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from fleet_runtime.runner.api import NOT_THE_TASK
 from tests.waiting import PATIENCE_SECONDS
 
 IMAGE = Path(__file__).parents[2] / "runner_image"
@@ -41,6 +42,7 @@ class Fleet:
         self.answers: list[tuple[int, dict[str, str]]] = [(200, {})]
         self.requests: list[dict[str, Any]] = []
         self.tunnels = 0
+        self.forbidden = "Forbidden"
         self.secret_key = SECRET_KEY
         self.refusals_of_credentials = 0
         self.asked_for_credentials: list[str] = []
@@ -72,10 +74,11 @@ class Fleet:
                         fleet.over.wait()
                     return
                 if status == FORBIDDEN:
-                    self._say(403, {"message": "Forbidden"}, headers)
+                    self._say(403, {"message": fleet.forbidden}, headers)
                     return
                 answer = {"encoded_jit_config": "eyJqaXQiOjF9/+==", "events_token": "ev-tok_1.x"}
-                self._say(status, answer if status == 200 else {"message": "no"}, headers)
+                refusal = {"message": "no", **({"code": NOT_THE_TASK} if status == 403 else {})}
+                self._say(status, answer if status == 200 else refusal, headers)
 
             def do_CONNECT(self) -> None:
                 """As a proxy in front of itself, which answers before the fleet does."""

@@ -346,6 +346,25 @@ def test_it_asks_again_when_the_fleet_cannot_answer_now(
     ]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The security token included in the request is invalid.",
+        "Signature expired: 20260615T192501Z is now earlier than 20260615T193001Z",
+        "User: arn:aws:sts::123456789012:assumed-role/task-role/0123 is not authorized to perform:"
+        " execute-api:Invoke on resource: arn:aws:execute-api:eu-west-3:123456789012:a/task",
+    ],
+)
+def test_it_asks_again_whatever_words_api_gateway_refuses_with(
+    fleet: Fleet, machine: Machine, words: str
+) -> None:
+    """REST APIs have these; what an HTTP API says is nowhere documented."""
+    machine.put("sleep", "")
+    fleet.forbidden = words
+    fleet.answers = [(FORBIDDEN, {}), (200, {})]
+    assert machine.run(fleet)[0] == 0
+
+
 def test_it_waits_as_long_as_it_is_asked_to(fleet: Fleet, machine: Machine) -> None:
     machine.put("sleep", 'echo "$1" >> "$HOME/pauses"')
     fleet.answers = [(503, {"Retry-After": "08"}), (200, {})]

@@ -30,6 +30,9 @@ from fleet_runtime.runner.task_session import TaskSession
 
 _LARGEST_BODY = 64 * 1024
 """Bytes; claims, events and heartbeats have less than 2 KiB."""
+NOT_THE_TASK = "not_the_task"
+"""The code of a claim's refusal that the task need not ask again after. It is how the entrypoint
+knows it from API Gateway's own 403, whose words are nowhere documented."""
 _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|events)\Z")
 
 
@@ -100,14 +103,14 @@ class RunnerApi:
         if session is None or session.role not in self.task_roles:
             # without a caller the route lacks its authorizer: nobody is let in then
             logger.warning("claim of no task", runner_id=runner_id, caller=caller)
-            return answer(403, {"message": "the claim is not signed by a runner's task"})
+            return _not_the_task("the claim is not signed by a runner's task")
         declaration = read_declaration(_body(event))
         outcome = self.claims.claim(runner_id, session=session, declaration=declaration)
         if isinstance(outcome, Denied):
             logger.info(
                 "claim denied", runner_id=runner_id, status=outcome.status, reason=outcome.reason
             )
-            return _denial(outcome)
+            return _not_the_task(outcome.reason) if outcome.status == 403 else _denial(outcome)
         return answer(
             200,
             {
@@ -123,6 +126,10 @@ class RunnerApi:
             return _denial(runner)
         denied = self.reporting.report(runner, read_report(_body(event)))
         return _denial(denied) if denied else answer(202, {"message": "accepted"})
+
+
+def _not_the_task(reason: str) -> dict[str, Any]:
+    return answer(403, {"message": reason, "code": NOT_THE_TASK})
 
 
 def _denial(denied: Denied) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 
 import runner_api
 from fleet_runtime.aws.client import client
+from fleet_runtime.runner.api import NOT_THE_TASK
 
 from ..aws_stand_in import EARLIER_TASK, RUNNER, SESSION, TASK, TASK_ROLE, Aws
 from ..conftest import forget
@@ -61,7 +62,8 @@ def test_403_for_who_is_not_the_task_that_the_row_names(
     aws: Aws, github: GitHub, post: Any, caller: str
 ) -> None:
     aws.park("runner")
-    assert post(CLAIM, caller=caller)[0] == 403
+    status, refusal, _ = post(CLAIM, caller=caller)
+    assert (status, refusal["code"]) == (403, NOT_THE_TASK)
     row = aws.row()
     assert row is not None
     assert "claimed_at" not in row
