@@ -114,15 +114,18 @@ class Registrations:
         name = self._image_runner_group if has_chosen else self._runner_group
         if not name:
             return runners.DEFAULT_RUNNER_GROUP
-        if name not in self._found_group_ids:
+        if has_chosen:
+            # asked for each time: somebody may have let all repositories use it since
             group = self._find_group(name, scope=scope)
-            if has_chosen and not group.is_limited:
+            if not group.is_limited:
                 raise GitHubRefused(
                     f"every repository of the {scope} may use runner group {name!r}: let it be for "
                     "selected repositories, those that may choose images",
                     status=0,
                 )
-            self._found_group_ids[name] = group.group_id
+            return group.group_id
+        if name not in self._found_group_ids:
+            self._found_group_ids[name] = self._find_group(name, scope=scope).group_id
         return self._found_group_ids[name]
 
     def _find_group(self, name: str, *, scope: Scope) -> RunnerGroup:

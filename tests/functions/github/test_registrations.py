@@ -101,6 +101,11 @@ def test_a_runner_whose_job_chose_its_image_joins_a_group_of_its_own(
         )
         groups = {runner.name: runner.group_id for runner in twin.board.runners.values()}
         assert groups == {"r-1": 2, "r-2": 3, "r-3": 1}
+        # somebody opens it at GitHub while the process lives
+        limited = twin.board.group_repositories.pop(3)
+        with pytest.raises(GitHubRefused, match="may use runner group 'images'"):
+            registrations.register(name="r-4", labels=["image:python:3"], registered_for="")
+        twin.board.group_repositories[3] = limited
         assert of_repository
         missing = Registrations(github_at(twin.url), image_runner_group="y")
         with pytest.raises(GitHubRefused, match="'y': make it there, or name another as image_run"):
