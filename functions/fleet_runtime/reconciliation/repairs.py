@@ -5,7 +5,7 @@ A repair says again what the lost event would have said, through the same code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet_runtime.aws.items import texts
@@ -27,6 +27,7 @@ from fleet_runtime.github.runners import Removal
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.observability import count, logger
+from fleet_runtime.reconciliation.refusals import Refusals
 from fleet_runtime.reconciliation.rounds import in_rounds
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 
@@ -65,6 +66,7 @@ class Repairs:
     prefix: str
     rerun_lost_jobs: bool
     _looked_up_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    _rerun_at: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def repair_starts(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
         """Tell runners that their job has started; returns those that did not know."""
@@ -79,8 +81,8 @@ class Repairs:
                 repaired.append(runner.runner_id)
         return repaired
 
-    def repair_ends(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
-        """Tell runners that their job has ended; returns those that did not know.
+    def repair_ends(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> Iterator[str]:
+        """Tell runners that their job has ended; yields those that did not know.
 
         Only those are asked for whose job is not listed any more, in rounds of the repositories:
         first those not asked for yet, then those asked for longest ago, and of these the oldest.
@@ -89,14 +91,13 @@ class Repairs:
             GitHubError: if GitHub does not say.
         """
         before = self.ledger.now - self.grace
-        repaired = []
         for job in jobs:
             ended = live.get(job.runner_name or "") if job.status == "completed" else None
             if ended is None or ended.completed_at is not None or _has_another(ended, job):
                 continue
             if (job.completed_at or 0) <= before:
                 self._say(job, ended)
-                repaired.append(ended.runner_id)
+                yield ended.runner_id
         listed = {job.job_id for job in jobs}
         unseen = [
             runner
@@ -106,17 +107,20 @@ class Repairs:
             and runner.completed_at is None
             and runner.job_id not in listed
         ]
+        refusals = Refusals()
         for runner in self._next_looked_up(unseen):
-            found = self._look_up(runner)
+            found = None
+            with refusals.of(runner.runner_id):
+                found = self._look_up(runner)
             if found is None or found.status != "completed" or _has_another(runner, found):
                 continue
             if found.runner_name == runner.runner_id:
                 self._say(found, runner)
-                repaired.append(runner.runner_id)
-        return repaired
+                yield runner.runner_id
+        refusals.tell()
 
-    def end_jobless(self, live: Mapping[str, Runner]) -> list[str]:
-        """End runners that GitHub has called busy once, and knows of no job on; returns those.
+    def end_jobless(self, live: Mapping[str, Runner]) -> Iterator[str]:
+        """End runners that GitHub has called busy once, and knows of no job on; yields those.
 
         A start that GitHub has not told of by now, and no list of its has, is a job that was over
         before anybody looked, or none: heartbeats are no reason to keep the runner. It is removed
@@ -126,35 +130,36 @@ class Repairs:
             GitHubError: if GitHub does not do it.
         """
         before = self.ledger.now - _JOBLESS_GRACES * self.grace
-        ended = []
-        for seen in [one for one in live.values() if _is_jobless(one, before=before)][
-            :_MOST_LOOKUPS
-        ]:
+        refusals = Refusals()
+        jobless = [one for one in live.values() if _is_jobless(one, before=before)]
+        for seen in in_rounds(jobless)[:_MOST_LOOKUPS]:
             # what was lost may have been made up for since
             runner = self.records.find(seen.runner_id)
             if runner is None or not _is_jobless(runner, before=before):
                 continue
-            removal = self.registrations.remove(
-                name=runner.runner_id,
-                github_runner_id=runner.github_runner_id,
-                registered_for=runner.registered_for,
-            )
+            removal = Removal.BUSY
+            with refusals.of(runner.runner_id):
+                removal = self.registrations.remove(
+                    name=runner.runner_id,
+                    github_runner_id=runner.github_runner_id,
+                    registered_for=runner.registered_for,
+                )
             if removal is not Removal.BUSY and self.dispatcher.signals.has_no_job(runner):
                 logger.warning("runner without a job ended", runner_id=runner.runner_id)
                 count("EventRepaired")
-                ended.append(runner.runner_id)
-        return ended
+                yield runner.runner_id
+        refusals.tell()
 
-    def find_lost(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> list[str]:
+    def find_lost(self, jobs: Sequence[Job], live: Mapping[str, Runner]) -> Iterator[str]:
         """Find jobs that GitHub takes for running though their runner is gone.
 
         GitHub cancels one that was acquired and never started after about 15 minutes, and fails
         one whose runner went away. Neither is ever given to another runner.
 
-        Returns:
+        Yields:
             The runners whose job is found to be lost now.
         """
-        found = []
+        refusals = Refusals()
         for job in jobs:
             name = job.runner_name or ""
             known = read_name(name)
@@ -166,10 +171,11 @@ class Repairs:
             if runner is None or runner.is_namesake(job) or not self._is_lost(runner, job):
                 continue
             if self._note_lost(runner, job):
-                found.append(name)
+                yield name
             if self._may_rerun(runner, attempt=job.run_attempt):
-                self._cancel(job, runner)
-        return found
+                with refusals.of(name):
+                    self._cancel(job, runner)
+        refusals.tell()
 
     def has_lost(self) -> bool:
         """Whether a lost job waits to be run again."""
@@ -187,7 +193,7 @@ class Repairs:
         if not self.rerun_lost_jobs:
             return []
         again = []
-        for name in sorted(texts(self.ledger.get(_LOST), "runners"))[:_MOST_LOOKUPS]:
+        for name in self._next_rerun(texts(self.ledger.get(_LOST), "runners")):
             runner = self.records.find(name)
             try:
                 if runner and not self._rerun(runner):
@@ -213,6 +219,16 @@ class Repairs:
         )[:_MOST_LOOKUPS]
         now = dict.fromkeys((one.runner_id for one in chosen), self.ledger.now)
         kept = {one.runner_id: before.get(one.runner_id, 0) for one in unseen} | now
+        before.clear()
+        before.update(kept)
+        return chosen
+
+    def _next_rerun(self, names: Collection[str]) -> Sequence[str]:
+        """Choose those whose run is asked for: it may go on for a month, and others' end before."""
+        before = self._rerun_at
+        chosen = sorted(names, key=lambda name: (before.get(name, 0), name))[:_MOST_LOOKUPS]
+        now = dict.fromkeys(chosen, self.ledger.now)
+        kept = {name: before.get(name, 0) for name in names} | now
         before.clear()
         before.update(kept)
         return chosen

@@ -378,7 +378,7 @@ class Reconciliation:
         done.redelivered += self._redelivery.redeliver(due)
 
     def _repairing(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
-        repairs: dict[str, Callable[[], list[str]]] = {
+        repairs: dict[str, Callable[[], Iterable[str]]] = {
             "completed": partial(self._repairs.repair_ends, view.jobs, view.live),
             "jobless": partial(self._repairs.end_jobless, view.live),
             "lost": partial(self._repairs.find_lost, view.jobs, view.live),
@@ -391,7 +391,7 @@ class Reconciliation:
         sweeps, live = self._sweeps, view.live
         # asked for once, by whichever needs it first
         registered = cache(sweeps.registered)
-        steps: list[tuple[str, Callable[[], list[str]]]] = [
+        steps: list[tuple[str, Callable[[], Iterable[str]]]] = [
             ("executions", partial(sweeps.executions, live)),
             ("tasks", partial(sweeps.tasks, live, registered=registered)),
             *(
@@ -413,8 +413,10 @@ class Reconciliation:
             done.explained.append(row.runner_id)
 
 
-def _extend(names: list[str], step: Callable[[], list[str]]) -> None:
-    names += step()
+def _extend(names: list[str], step: Callable[[], Iterable[str]]) -> None:
+    # one by one: a step that fails at last has done what it did before
+    for name in step():
+        names.append(name)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ only GitHub knows, and where it does not say, nothing is stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,12 +15,13 @@ from botocore.exceptions import ClientError
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.admission.turns import Turn
 from fleet_runtime.aws.client import Client
-from fleet_runtime.github.message import GitHubRefused
 from fleet_runtime.github.registrations import Registrations
 from fleet_runtime.github.runners import RegisteredRunner, Removal
 from fleet_runtime.job.runner_name import read_name
 from fleet_runtime.job.runner_scope import RunnerScopes
 from fleet_runtime.observability import count, logger
+from fleet_runtime.reconciliation.refusals import Refusals
+from fleet_runtime.reconciliation.rounds import in_rounds
 from fleet_runtime.runner.executions import Executions, read_prices
 from fleet_runtime.runner.rows import STARTED, Runner, RunnerRecords
 
@@ -119,8 +120,8 @@ class Sweeps:
             return []
         return [runner_id] if self._end(runner) else []
 
-    def executions(self, live: Mapping[str, Runner]) -> list[str]:
-        """End the runners whose execution has ended without them; returns those.
+    def executions(self, live: Mapping[str, Runner]) -> Iterator[str]:
+        """End the runners whose execution has ended without them; yields those.
 
         Raises:
             GitHubError: if GitHub does not say whether they are busy.
@@ -128,10 +129,15 @@ class Sweeps:
         before = self._records.now - _SETTLED_GRACES * self._grace
         settled = [one for one in live.values() if one.live == STARTED and _changed(one) <= before]
         if not settled:
-            return []
+            return
         open_ones = self._executions.open()
-        ended = [one for one in settled if one.runner_id not in open_ones]
-        return [one.runner_id for one in ended[:_MOST] if self._end(one)]
+        over = [one for one in settled if one.runner_id not in open_ones]
+        refusals = Refusals()
+        for one in in_rounds(over)[:_MOST]:
+            with refusals.of(one.runner_id):
+                if self._end(one):
+                    yield one.runner_id
+        refusals.tell()
 
     def registered(self, registered_for: str) -> list[RegisteredRunner]:
         """List the runners of a scope at GitHub; raises GitHubError."""
@@ -158,8 +164,8 @@ class Sweeps:
         self._unknown_registrations = {name: known.get(name, Sightings()) for name in listed}
         return chosen
 
-    def tasks(self, live: Mapping[str, Runner], *, registered: Registered) -> list[str]:
-        """Stop tasks whose runner is over, or has another task; returns their ARNs.
+    def tasks(self, live: Mapping[str, Runner], *, registered: Registered) -> Iterator[str]:
+        """Stop tasks whose runner is over, or has another task; yields their ARNs.
 
         Args:
             live: The rows of runners whose life goes on.
@@ -185,25 +191,18 @@ class Sweeps:
                     runner.registered_for if runner else ""
                 )
                 stray.append((name, task["taskArn"], is_over, place.text))
-        stopped = []
-        refused: GitHubRefused | None = None
+        refusals = Refusals()
         for name, task_arn, is_over, place_text in stray:
-            try:
+            with refusals.of(name):
                 found = next((one for one in registered(place_text) if one.name == name), None)
                 is_busy = (found and found.busy) or (
                     is_over and self._is_refused(name, found, registered_for=place_text)
                 )
-            except GitHubRefused as error:
-                # one repository that is gone must not keep all others' tasks
-                refused = error
-                continue
-            if is_busy:
-                logger.warning("stray task is busy", runner_id=name, task_id=task_arn)
-            elif self._stop(task_arn):
-                stopped.append(task_arn)
-        if refused:
-            raise refused
-        return stopped
+                if is_busy:
+                    logger.warning("stray task is busy", runner_id=name, task_id=task_arn)
+                elif self._stop(task_arn):
+                    yield task_arn
+        refusals.tell()
 
     def registrations(
         self, live: Mapping[str, Runner], *, place: str, registered: Registered

@@ -434,3 +434,58 @@ def test_what_is_listed_is_not_asked_for_one_by_one(world: World) -> None:
     # hooks, deliveries, three lists of runs, one of jobs, one of runners
     assert world.twin.requests_served - before == 7
     assert world.aws.sfn.named("DescribeExecution") == []
+
+
+def test_a_repository_that_refuses_keeps_nobody_elses_end_unheard(world: World) -> None:
+    job = world.job()
+    name = done(world, job)
+    now = int(time.time())
+    world.row("fleet-1-1", status="RUNNING", started_at=now - 300)
+    world.row(name, status="RUNNING", started_at=now - 100)
+    world.open("fleet-1-1", name)
+    # renamed while its job ran
+    world.twin.api_faults.add(ApiFault(status=301, path="*/actions/jobs/1"))
+    report = world.reconcile()
+    assert report["repaired"] == [name]
+    assert "301" in report["failed"]["completed"]
+
+
+def test_a_repository_that_refuses_keeps_nobody_elses_runner_without_a_job(world: World) -> None:
+    for runner_id in ("fleet-7-1", "fleet-8-1"):
+        busy_once(world, runner_id)
+    world.open("fleet-7-1", "fleet-8-1")
+    world.twin.api_faults.add(ApiFault(status=403, method="DELETE"))
+    report = world.reconcile()
+    assert len(report["repaired"]) == 1
+    assert "403" in report["failed"]["jobless"]
+
+
+def test_a_run_that_refuses_to_be_cancelled_keeps_nobody_elses_lost_job_unseen(
+    world: World,
+) -> None:
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    for name in ("fleet-1-1", "fleet-2-1"):
+        lose(world, world.runner(name), world.job(), name)
+    # archived while its job ran
+    world.twin.api_faults.add(ApiFault(status=403, path="*/force-cancel"))
+    report = world.reconcile()
+    assert {"fleet-1-1", "fleet-2-1"} <= set(report["repaired"])
+    assert "403" in report["failed"]["lost"]
+
+
+def test_lost_jobs_whose_runs_go_on_keep_no_other_from_being_run_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may wait for an approval for a month."""
+    monkeypatch.setattr(repairs, "_MOST_LOOKUPS", 1)
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    job, _ = lost(world)
+    goes_on = world.job()
+    world.row("fleet-0-1", status="FAILED", live=None, run_id=goes_on.run.id, job_id=goes_on.id)
+    Ledger(dynamodb=world.aws.dynamodb, table="ledger").write(
+        "lost", "ADD runners :one", values={":one": frozenset({"fleet-0-1"})}
+    )
+    for _ in range(2):
+        world.reconcile()
+    assert job.run.attempt == 2
+    assert world.entry("lost")["runners"] == {"SS": ["fleet-0-1"]}

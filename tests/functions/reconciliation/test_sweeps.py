@@ -301,6 +301,20 @@ def test_a_repository_that_is_gone_keeps_nobody_elses_tasks(by_repository: World
     assert world.stopped == [f"{TASK}2"]
 
 
+def test_a_repository_that_is_gone_keeps_nobody_elses_ended_execution(by_repository: World) -> None:
+    world = by_repository
+    for number, repository in ((1, "gone"), (2, "other")):
+        where = {
+            "repository": f"octo-org/{repository}",
+            "registered_for": f"repos/octo-org/{repository}",
+        }
+        world.waiting(f"fleet-{number}-1", launched_at=int(time.time()) - 600, **where)
+    world.execution("ABORTED", usd_per_second={})
+    report = world.reconcile()
+    assert "fleet-2-1" in report["swept"]
+    assert "executions" in report["failed"]
+
+
 def test_an_execution_that_was_stopped_leaves_no_registration_in_its_repository(
     by_repository: World,
 ) -> None:
