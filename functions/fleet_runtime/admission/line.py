@@ -155,9 +155,13 @@ def heads(read: Callable[[str], Sequence[Queued]], *, most: int) -> list[Queued]
 
 
 def repository_key(repository: str) -> str:
-    """Name a repository in eight characters: an item of some forty is to fit into 1 KB."""
-    digest = hashlib.blake2b(repository.encode(), digest_size=5).digest()
-    return base64.b32encode(digest).decode().lower()
+    """Name a repository in twelve characters: an item of some thirty-five is to fit into 1 KB.
+
+    72 bits: whoever may name a repository chooses what is digested, and must not find one that is
+    counted as another's and takes its turns.
+    """
+    digest = hashlib.blake2b(repository.encode(), digest_size=9).digest()
+    return base64.urlsafe_b64encode(digest).decode()
 
 
 def _age(runner: Candidate) -> tuple[int, str]:

@@ -39,8 +39,8 @@ _DAY_SECONDS = 86400
 _MOST_REMOVED = 300  # of a dozen characters each at most: an expression has room for 4 KB
 _MOST_STRUCK = 100
 _MOST_LAST = 40
-"""Repositories whose last turns are remembered while somebody is always in line: as many as have a
-place on the entry, of which each further kilobyte is two units more a job."""
+"""Repositories whose last turns are remembered while somebody is always in line: each further
+kilobyte of the entry is two units more a job."""
 
 
 @dataclass(frozen=True, kw_only=True)

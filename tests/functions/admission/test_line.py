@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -25,6 +26,13 @@ def test_fair_order_counts_those_who_got_their_turn() -> None:
     # two catches up; with as many each, it is the turn of whose last one is longer ago
     in_order = [each.runner_id for each in line.first(10)]
     assert in_order == ["7", "8", "1", "9", "2", "4"]
+
+
+def test_nobody_finds_a_name_that_is_counted_as_another_repositorys() -> None:
+    """2^40 names are tried in hours, 2^72 in no lifetime."""
+    key = repository_key("octo-org/payments")
+    assert len(base64.urlsafe_b64decode(key)) * 8 >= 72
+    assert "/" not in key, "it would end early in a place"
 
 
 @dataclass(frozen=True)
