@@ -295,7 +295,7 @@ class Reconciliation:
 
     def _act(self, view: _View, done: Done, *, until: float) -> None:
         faults: list[Exception] = []
-        for name, step in self._steps(view, done):
+        for name, step in self._steps(view, done, until=until):
             if self._clock() >= until:
                 done.failed.setdefault(name, _NO_TIME)
                 continue
@@ -309,8 +309,14 @@ class Reconciliation:
         if faults:
             raise faults[0]
 
-    def _steps(self, view: _View, done: Done) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Yield the steps, the most urgent first: jobs that wait, before what may take long."""
+    def _steps(
+        self, view: _View, done: Done, *, until: float
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield the steps, the most urgent first: jobs that wait, before what may take long.
+
+        Of them there may be any number, as one that is refused stays queued for a day. They are in
+        rounds of the repositories, so half of the time suffices for everybody's first.
+        """
         yield "started", partial(self._hear_started, view, done)
         queued = [job for job in view.fleets_jobs if job.status == "queued"]
         # repaired rows are no supply any more
@@ -326,8 +332,12 @@ class Reconciliation:
             unlisted=(() if view.is_complete else {row.repository for row in supply} - view.listed),
         )
         fresh = set(found.fresh)
+        missing_until = (self._clock() + until) / 2
         for job in (*found.missing, *found.fresh):
             if len(done.started) >= _MOST_STARTS:
+                break
+            if self._clock() >= missing_until:
+                done.failed.setdefault("missing", _NO_TIME)
                 break
             is_fresh = job in fresh
             yield "missing", partial(self._serve, job, done, legs[leg_key(job)], is_fresh=is_fresh)

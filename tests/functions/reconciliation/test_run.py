@@ -162,6 +162,28 @@ def test_missing_runners_are_started_before_all_that_may_take_long(
     assert (len(report["redelivered"]), world.stopped) == (1, [TASK])
 
 
+def test_thousands_of_jobs_that_nobody_serves_leave_time_for_everything_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused ones stay queued for a day, and are looked at each time."""
+    deliver(world, 503)
+    for _ in range(8):
+        world.job("self-hosted, class:huge")
+    world.tasks(task("fleet-1-1"))
+    clock = [0]
+    serve = Supply.serve
+
+    def slowly(self: Supply, *args: Any, **more: Any) -> Any:
+        clock[0] += 20
+        return serve(self, *args, **more)
+
+    monkeypatch.setattr(Supply, "serve", slowly)
+    monkeypatch.setattr(reconcile_demand._reconciliation(), "_clock", lambda: clock[0])
+    report = world.reconcile()
+    assert report["failed"] == {"missing": "no time left"}
+    assert (len(report["redelivered"]), report["swept"]) == (1, [TASK])
+
+
 def test_the_lease_of_a_run_that_is_cut_ends_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
