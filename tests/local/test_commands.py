@@ -49,7 +49,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # as if it came right before the wait: Python hears of it, but the wait is not disturbed
 elsewhere = threading.Timer(0.5, lambda: signal.pthread_kill(elsewhere.ident, signal.SIGINT))
 elsewhere.start()
-session.json = MagicMock(dumps=lambda access: "ready")
+session.print_json = lambda access, indent: print("ready", flush=True)
 session.keep_up(MagicMock())
 """
 

@@ -243,9 +243,9 @@ class Dispatcher:
             **({"job_status": job.conclusion or "completed"} if has_ended else {}),
             **event.stamp,
         }
-        refused = {**values, "end_reason": _TAKEN}
-        if not self.records.leave_refused(self.own_runner_id(job), values=refused):
-            self._release(job, cause=_TAKEN, values=values)
+        self._release(job, cause=_TAKEN, values=values)
+        # after it: whoever refuses the job has written its row by now, or will find this one
+        self.records.leave_refused(self.own_runner_id(job), values={"end_reason": _TAKEN})
 
     def _take_back(self, job: Job, runner: Runner | None) -> None:
         """Have it taken back at the commit if the job's author was told of no runner."""

@@ -304,15 +304,14 @@ class RunnerRecords(Records):
             found.append(runner)
         return found
 
-    def leave_refused(self, runner_id: str, *, values: Mapping[str, Value]) -> bool:
+    def leave_refused(self, runner_id: str, *, values: Mapping[str, Value]) -> None:
         """End the row of a refused job that runs on somebody else's runner, if it is one's."""
-        left = self.update(
+        self.update(
             runner_id,
             values={"status": "OFFLINE", **values},
             condition="#error = :refused AND attribute_not_exists(live)",
             operands={":refused": REFUSED},
         )
-        return left is not None
 
     def waiting(self, *, waiting_labels: str) -> Iterator[str]:
         """List runners that wait for a job with these labels. The index may lag behind."""

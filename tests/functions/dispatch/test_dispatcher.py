@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fleet_runtime.runner.signals import Signals
+
 from ..aws_stand_in import EARLIER_TASK, RUNNER, Aws
 from ..entry_points import started_input, told, unserved, waiting_for_a_job
 from ..events import job, sample
@@ -233,6 +235,24 @@ def test_a_refused_job_that_runs_elsewhere_is_refused_no_more(aws: Aws, dispatch
     assert row is not None
     assert (row["status"], row["ran_on"], row["job_status"]) == ("OFFLINE", "gpu-box-1", "success")
     assert "no class has label 'gpu'" in row["cause"]
+
+
+def test_a_job_that_runs_elsewhere_while_it_is_being_refused_is_refused_no_more(
+    aws: Aws, dispatch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = ["self-hosted", "gpu"]
+    released = Signals.released
+
+    def refused_meanwhile(*given: Any, **values: Any) -> Any:
+        monkeypatch.undo()
+        dispatch(job("queued", labels=labels))
+        return released(*given, **values)
+
+    monkeypatch.setattr(Signals, "released", refused_meanwhile)
+    dispatch(job("completed", labels=labels, runner_name="gpu-box-1"))
+    row = aws.row()
+    assert row is not None
+    assert (row["status"], row["ran_on"], row["job_status"]) == ("OFFLINE", "gpu-box-1", "success")
 
 
 def test_a_runner_whose_job_ran_elsewhere_and_that_took_another_is_kept(
