@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
+from fleet_runtime.images.image import ImageRow
 from fleet_runtime.images.rows import ImageRecords
+from fleet_runtime.job import image_reference
+from fleet_runtime.job.image_policy import Bases
 
 _THERE = frozenset({"QUEUED", "BUILDING", "READY"})
 
@@ -16,17 +19,22 @@ class OwnImages:
     """The images that a repository's jobs had built, an entry of the ledger for each repository.
 
     An image counts for every repository that asked for its build, and as long as it is in line, is
-    built or is there. What has gone is struck off when there is room for no more, so nothing has to
-    be told of ends, and none is missed.
+    built or is there, and jobs get it: what an earlier recipe made or a shorter list no longer
+    allows takes nobody's place. What has gone is struck off when there is room for no more, so
+    nothing has to be told of ends, and none is missed.
 
     Attributes:
         ledger: The ledger.
         images: The images' rows.
+        bases: What they may be built on.
+        recipe: Digest of the recipe that they are made by now.
         most: How many images one repository may have, at least 1.
     """
 
     ledger: Ledger
     images: ImageRecords
+    bases: Bases
+    recipe: str
     most: int
 
     def claim(self, tag: str, *, repository: str) -> bool:
@@ -34,11 +42,17 @@ class OwnImages:
         if self._add(tag, repository):
             return True
         tags = texts(self.ledger.get(_entry(repository)), "tags")
-        gone = frozenset(one for one in tags if self.images.find(one).status not in _THERE)
+        gone = frozenset(one for one in tags if not self._is_there(self.images.find(one)))
         if not gone:
             return False
         self.ledger.update(_entry(repository), discard={"tags": gone})
         return self._add(tag, repository)
+
+    def _is_there(self, row: ImageRow) -> bool:
+        is_got = self.bases.have(row.base) and image_reference.is_current(
+            row.tag, base=row.base, recipe=self.recipe, architecture=row.architecture
+        )
+        return row.status in _THERE and is_got
 
     def _add(self, tag: str, repository: str) -> bool:
         added = self.ledger.update(

@@ -104,6 +104,10 @@ class Parts:
             if settings.build_default_image
             else ()
         )
+        bases = Bases(
+            default=settings.default_image_base if settings.build_default_image else "",
+            allowed_images=settings.allowed_images,
+        )
         builder = Builder(
             images=images,
             runners=runners,
@@ -122,12 +126,13 @@ class Parts:
             ),
             registry=registry,
             families=families,
-            bases=Bases(
-                default=settings.default_image_base if settings.build_default_image else "",
-                allowed_images=settings.allowed_images,
-            ),
+            bases=bases,
             own_images=OwnImages(
-                ledger=ledger, images=images, most=settings.max_images_per_repository
+                ledger=ledger,
+                images=images,
+                bases=bases,
+                recipe=settings.image_recipe,
+                most=settings.max_images_per_repository,
             ),
             defaults=frozenset(image.tag for image in defaults),
             lease_seconds=settings.image_build_timeout_seconds,

@@ -17,8 +17,9 @@ from fleet_runtime.images.build_queue import (
     BuildQueue,
 )
 from fleet_runtime.images.rows import RETRY_SECONDS
+from fleet_runtime.job.image_reference import image_tag
 
-from ..aws_stand_in import RUNNER, Aws
+from ..aws_stand_in import ENVIRONMENT, RUNNER, Aws
 from ..builds_stand_in import digest_of
 from ..image_fleet import (
     BASE,
@@ -33,6 +34,8 @@ from ..image_fleet import (
     fleet_aws_error,
     rebuild,
 )
+
+RECIPE = ENVIRONMENT["IMAGE_RECIPE"]
 
 # --- requests -------------------------------------------------------------------------------
 
@@ -153,13 +156,26 @@ def test_an_image_that_another_repository_asked_for_first_does_not_wait_for_its_
     assert "asked_by" not in fleet.row()
 
 
+def chosen(name: str, *, recipe: str = RECIPE) -> dict[str, str]:
+    """The image of a job that chose a base, as dispatch names it."""
+    base = f"public.ecr.aws/docker/library/{name}:1"
+    tag = image_tag(base, recipe=recipe, architecture="X86_64")
+    return {"tag": tag, "image_base": base}
+
+
+def build(fleet: Fleet, runner: str, *, tag: str, image_base: str) -> None:
+    fleet.join(runner, tag=tag)
+    fleet.request(tag, runner, image_base=image_base)
+    fleet(fleet.codebuild.end(tag))
+
+
 def test_a_repository_that_has_as_many_images_as_it_may_gets_no_further_one(
     aws: Aws, fleet: Fleet, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("MAX_IMAGES_PER_REPOSITORY", "3")
-    tags = [f"image-{number:012x}" for number in range(3)]
-    for tag in tags:
-        fleet.build(tag, runner=f"fleet-{tag}")
+    images = [chosen(f"image-{number}") for number in range(3)]
+    for number, image in enumerate(images):
+        build(fleet, f"fleet-{number}-1", **image)
     fleet.join(RUNNER, "fleet-2-1")
     assert fleet.request() == "FAILED"
     assert len(fleet.starts) == 3
@@ -169,7 +185,28 @@ def test_a_repository_that_has_as_many_images_as_it_may_gets_no_further_one(
     assert "octo-org/one has 3 images of its own, as many as one repository may have" in cause
     assert fleet.row()["waiters"] == {"fleet-2-1"}, "it is said to this runner alone"
     assert fleet.request(runner="fleet-2-1", repository="octo-org/two") == "BUILDING"
-    assert fleet.request(tags[0]) == "READY", "what it has it may go on using"
+    assert fleet.request(**images[0]) == "READY", "what it has it may go on using"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"IMAGE_RECIPE": "another"},
+        {"ALLOWED_IMAGES": json.dumps(["public.ecr.aws/docker/library/ubuntu:*"])},
+    ],
+    ids=["recipe", "list"],
+)
+def test_images_that_no_job_gets_since_a_deployment_take_nobodys_place(
+    aws: Aws, environment: pytest.MonkeyPatch, fleet: Fleet, change: dict[str, str]
+) -> None:
+    """Else a repository with as many as it may have would get none for two months."""
+    environment.setenv("MAX_IMAGES_PER_REPOSITORY", "1")
+    build(fleet, "fleet-7-1", **chosen("python"))
+    for name, value in change.items():
+        environment.setenv(name, value)
+    build_image._parts.cache_clear()  # type: ignore[attr-defined]
+    anew = chosen("ubuntu", recipe=change.get("IMAGE_RECIPE", RECIPE))
+    assert fleet.request(**anew) == "BUILDING"
 
 
 @pytest.mark.parametrize("status", ["FAILED", "RETIRED"])
@@ -177,11 +214,12 @@ def test_an_image_that_is_gone_makes_room_for_another(
     fleet: Fleet, environment: pytest.MonkeyPatch, status: str
 ) -> None:
     environment.setenv("MAX_IMAGES_PER_REPOSITORY", "1")
-    fleet.build("image-1")
+    image = chosen("python")
+    build(fleet, RUNNER, **image)
     assert fleet.request() == "FAILED"
     fleet.aws.dynamodb.update_item(
         TableName="images",
-        Key={"image_tag": {"S": "image-1"}},
+        Key={"image_tag": {"S": image["tag"]}},
         UpdateExpression="SET #status = :gone",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues={":gone": {"S": status}},
