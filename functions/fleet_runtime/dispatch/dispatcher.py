@@ -120,7 +120,9 @@ class Dispatcher:
         if ended.status == "FAILED" and causes.is_permanent(ended.error):
             # reconciliation tries again when somebody may have mended it
             self.unserved.tell(ended, error=ended.error, cause=ended.cause, final=False)
-        if ended.error == _RETIRED and ended.runner_version:
+        # that it had a job, which exits as it likes, may have been heard of by now
+        had_job = ended.started_at is not None or ended.hook_started_at is not None
+        if ended.error == _RETIRED and ended.runner_version and not had_job:
             self.news.found_retired(ended.runner_version, image_tag=ended.image_tag)
         self.held_back.note(ended)
         self._note_use(ended)

@@ -128,10 +128,12 @@ def test_a_version_that_github_retired_is_told_of(aws: Aws, dispatch: Any) -> No
         {"error": "Runner.TaskStopped"},
         {"error": "Runner.VersionRetired", "runner_version": ""},
         {"status": "OFFLINE"},
+        {"error": "Runner.VersionRetired", "started_at": 95},
+        {"error": "Runner.VersionRetired", "hook_started_at": 95},
     ],
 )
 def test_otherwise_no_version_is_said_to_be_retired(
-    aws: Aws, dispatch: Any, values: dict[str, str]
+    aws: Aws, dispatch: Any, values: dict[str, Any]
 ) -> None:
     put_ended(aws, **{"status": "FAILED", **values})
     dispatch(ended("FAILED"))
