@@ -158,6 +158,10 @@ def balance(
             no supply unless their own job is: jobs that nobody has listed wait for the others.
             Default: all were listed.
     """
+
+    def is_young(job: Job) -> bool:
+        return queued_at(job) > now - grace
+
     known = {own_runner_id(job, prefix=prefix) for job in queued}
     wanted: dict[str, list[Job]] = defaultdict(list)
     supply: dict[str, list[Runner]] = defaultdict(list)
@@ -175,15 +179,15 @@ def balance(
         jobs, there = wanted[key], supply[key]
         ids = {own_runner_id(job, prefix=prefix) for job in jobs}
         served = {first_runner_id(runner.runner_id) for runner in there}
-        old = [job for job in jobs if queued_at(job) <= now - grace]
-        young_ids = ids - {own_runner_id(job, prefix=prefix) for job in old}
+        young_ids = {own_runner_id(job, prefix=prefix) for job in jobs if is_young(job)}
         # what the young have is theirs: their events have come
-        count = len(old) - (len(there) - len(young_ids & served))
+        old = sum(not is_young(job) for job in jobs)
+        count = old - (len(there) - len(young_ids & served))
         lacking = [job for job in jobs if own_runner_id(job, prefix=prefix) not in served]
         lacking = in_rounds(sorted(lacking, key=queued_at))
-        short = [job for job in lacking if job in old][: max(0, count)]
+        short = [job for job in lacking if not is_young(job)][: max(0, count)]
         missing += short
-        young = [job for job in lacking if job not in old]
+        young = [job for job in lacking if is_young(job)]
         fresh += young[: max(0, len(jobs) - len(there) - len(short))]
 
         # those whose own job is gone before others, the oldest first

@@ -160,7 +160,8 @@ class Repairs:
             The runners whose job is found to be lost now.
         """
         refusals = Refusals()
-        for job in jobs:
+        asked = 0
+        for job in in_rounds(jobs):
             name = job.runner_name or ""
             known = read_name(name)
             if job.status != "in_progress" or known is None or name in live:
@@ -172,7 +173,8 @@ class Repairs:
                 continue
             if self._note_lost(runner, job):
                 yield name
-            if self._may_rerun(runner, attempt=job.run_attempt):
+            if self._may_rerun(runner, attempt=job.run_attempt) and asked < _MOST_LOOKUPS:
+                asked += 1
                 with refusals.of(name):
                     self._cancel(job, runner)
         refusals.tell()

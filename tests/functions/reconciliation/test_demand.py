@@ -167,6 +167,16 @@ def test_hundreds_of_one_repositorys_missing_jobs_keep_no_others_waiting() -> No
     assert len(missing) == 302
 
 
+def test_no_job_is_compared_with_every_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand of one repository would use up the function's time before it has begun."""
+    compared: list[object] = []
+    monkeypatch.setattr(Job, "__eq__", lambda *both: compared.append(both) or False)
+    jobs = [job(number, age=600 if number % 2 else 1) for number in range(1, 101)]
+    found = balance(jobs, [], scopes=SCOPES, prefix="fleet", now=NOW, grace=GRACE)
+    assert (len(found.missing), len(found.fresh)) == (50, 50)
+    assert len(compared) < len(jobs)
+
+
 def test_runners_of_jobs_that_nobody_has_listed_are_no_supply_of_others() -> None:
     """A repository has more runs than are listed at once: those wait in line, and are not seen."""
     unseen = [

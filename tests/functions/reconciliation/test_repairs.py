@@ -490,3 +490,19 @@ def test_lost_jobs_whose_runs_go_on_keep_no_other_from_being_run_again(
         world.reconcile()
     assert job.run.attempt == 2
     assert world.entry("lost")["runners"] == {"SS": ["fleet-0-1"]}
+
+
+def test_of_many_lost_jobs_a_few_runs_are_cancelled_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is several questions to GitHub, and the others' leftovers come after them."""
+    monkeypatch.setattr(repairs, "_MOST_LOOKUPS", 1)
+    world.environment.setenv("RERUN_LOST_JOBS", "on")
+    jobs = [world.job() for _ in range(2)]
+    for number, job in enumerate(jobs, start=1):
+        lose(world, world.runner(f"fleet-{number}-1"), job, f"fleet-{number}-1")
+    report = world.reconcile()
+    assert {"fleet-1-1", "fleet-2-1"} <= set(report["repaired"]), "they are noted all the same"
+    assert [job.status for job in jobs].count("completed") == 1
+    world.reconcile()
+    assert [job.status for job in jobs] == ["completed"] * 2
