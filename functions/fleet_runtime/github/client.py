@@ -157,6 +157,10 @@ class GitHub:
             raise self._unavailable(min(limits, key=lambda limit: limit.until))
         raise refusals[0]
 
+    def quota_left(self, request: Request[Any]) -> int:
+        """How many requests of this kind are left, as far as this process has been told."""
+        return max(caller.left(request) for caller in self._callers)
+
     def pages(self, request: Request[Page[T]], *, most: int = _MOST_PAGES) -> Iterator[Page[T]]:
         """Ask for one page of a list after another, as long as they are taken.
 

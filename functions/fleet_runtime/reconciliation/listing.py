@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.jobs import (
@@ -14,13 +15,16 @@ from fleet_runtime.github.jobs import (
     list_jobs,
     list_runs,
 )
-from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable
+from fleet_runtime.github.message import GitHubRefused, GitHubUnavailable, Request
 from fleet_runtime.job.job import Job
 from fleet_runtime.observability import count, logger
 
 MOST_RUNS = 200
 """Whose jobs are asked for at once.
 One request each; 200 every two minutes would be more than an hour's quota, if they changed."""
+KEPT_QUOTA = 500
+"""Requests an hour that no list uses up, a tenth of the least that there are: runners are removed
+and asked about by the same quota, and whoever has hundreds of runs that change uses it."""
 GONE = (301, 404, 410, 451)
 """What GitHub answers for a repository that was renamed, transferred, removed or taken down, and
 for one that the fleet may not see any more."""
@@ -170,6 +174,7 @@ class JobLister:
         found: dict[int, Run] = {}
         for status in OPEN_RUNS:
             request = list_runs(repository=repository, status=status)
+            self._check_quota(request)
             listed = self._github.items(request, most=MOST_PAGES)
             for run in sorted(listed, key=lambda run: run.run_id):
                 found.setdefault(run.run_id, run)
@@ -177,4 +182,10 @@ class JobLister:
 
     def _jobs(self, run: Run) -> list[Job]:
         request = list_jobs(repository=run.repository, run_id=run.run_id)
+        self._check_quota(request)
         return list(self._github.items(request, most=MOST_PAGES))
+
+    def _check_quota(self, request: Request[Any]) -> None:
+        left = self._github.quota_left(request)
+        if left < KEPT_QUOTA:
+            raise GitHubUnavailable(f"{left} requests are left of GitHub's quota: they are kept")

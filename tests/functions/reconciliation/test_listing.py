@@ -12,7 +12,7 @@ from cdk_runner_fleet.local.twin.faults import ApiFault
 from fleet_runtime.github.client import GitHub
 from fleet_runtime.github.message import GitHubUnavailable, Request, Response
 from fleet_runtime.job.scope import Scope
-from fleet_runtime.reconciliation.listing import JobLister
+from fleet_runtime.reconciliation.listing import KEPT_QUOTA, JobLister
 
 from .conftest import (
     REPOSITORY,
@@ -29,12 +29,17 @@ class Lists(GitHub):
         self.runs = runs
         self.most = most
         self.left = most
+        self.quota = 5000
         self.broken: set[str] = set()
+
+    def quota_left(self, _: Request[Any]) -> int:
+        return self.quota
 
     def ask(self, request: Request[Any]) -> Any:
         if not self.left:
             raise GitHubUnavailable("no time is left to ask GitHub")
         self.left -= 1
+        self.quota -= 1
         if request.repository in self.broken:
             return request.read(Response(status=502, headers={}, body=b""))
         path = urlsplit(request.path)
@@ -68,6 +73,18 @@ def test_where_time_runs_out_the_next_run_goes_on_from_there() -> None:
         ([3, 4], False),
         ([5, 1], False),
     ]
+
+
+def test_no_list_uses_up_the_quota_that_runners_are_removed_by() -> None:
+    """Hundreds of runs that change are as many requests each time."""
+    github = Lists({("o/a", "queued"): list(range(1, 200)), ("o/b", "queued"): [500]})
+    lister = JobLister(github)
+    github.quota = KEPT_QUOTA + 100
+    jobs, is_complete = github.seen(lister, ["o/a", "o/b"])
+    assert (len(jobs), is_complete) == (97, False)
+    assert github.quota == KEPT_QUOTA - 1
+    github.quota = 5000
+    assert github.seen(lister, ["o/a", "o/b"])[0][0] == 500, "the others are next"
 
 
 def test_a_repository_that_takes_all_the_time_does_not_take_it_always() -> None:
