@@ -40,7 +40,7 @@ lint: setup
 	$(BIN)/hadolint runner_image/Dockerfile
 
 types: setup
-	$(BIN)/mypy cdk_runner_fleet app.py
+	$(BIN)/mypy cdk_runner_fleet app.py tests/constructs/mistakes.py
 	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
 
 synth: setup ## write cdk.out

@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdk_runner_fleet.fleet import RunnerFleet
+    from cdk_runner_fleet.rooms.recipe import ImageVariant
     from cdk_runner_fleet.rooms.runner_image import RunnerImage
     from cdk_runner_fleet.stack import RunnerFleetStack
-    from cdk_runner_fleet.values.github import GitHubApp
-    from cdk_runner_fleet.values.runner_class import RunnerClass
+    from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
+    from cdk_runner_fleet.values.runner_class import Architecture, CapacityProvider, RunnerClass
     from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
 __all__ = [
+    "Architecture",
+    "CapacityProvider",
     "GitHubApp",
+    "ImageVariant",
     "LifecycleTimeouts",
+    "RegisterFor",
     "RunnerClass",
     "RunnerFleet",
     "RunnerFleetStack",
@@ -27,8 +32,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Architecture": "cdk_runner_fleet.values.runner_class",
+    "CapacityProvider": "cdk_runner_fleet.values.runner_class",
     "GitHubApp": "cdk_runner_fleet.values.github",
+    "ImageVariant": "cdk_runner_fleet.rooms.recipe",
     "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
+    "RegisterFor": "cdk_runner_fleet.values.github",
     "RunnerClass": "cdk_runner_fleet.values.runner_class",
     "RunnerFleet": "cdk_runner_fleet.fleet",
     "RunnerFleetStack": "cdk_runner_fleet.stack",
@@ -37,7 +46,7 @@ _HOMES = {
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 def __getattr__(name: str) -> object:

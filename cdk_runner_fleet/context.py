@@ -19,8 +19,9 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
+from cdk_runner_fleet.rooms.recipe import ImageVariant
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
-from cdk_runner_fleet.values.github import GitHubApp
+from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
@@ -28,6 +29,8 @@ _NEAR = 0.85
 """How like a setting's name a key has to be, of 1: one letter or two amiss."""
 _OURS = {"fleet", "github", "reconcile", "runner", "runners"}
 """Words of a key that is about a fleet of runners, whoever wrote it."""
+_TEXTS = ("str", "ImageVariant", "RegisterFor")
+"""Annotations of what is a text in ``cdk.json``; whether it is one that may be is checked later."""
 _UNITS = ("_arn", "_minutes", "_seconds", "_usd")
 
 _FLEET_KEYS = {
@@ -89,7 +92,7 @@ class FleetSettings:
     github_enterprise: str | None = None
     github_apps: Sequence[Mapping[str, Any]] = ()
     runner_group: str | None = None
-    register_for: str | None = None
+    register_for: RegisterFor | None = None
     image_runner_group: str | None = None
     webhook_allowed_cidrs: Sequence[str] = ()
     reserved_concurrency: int | None = None
@@ -103,7 +106,7 @@ class FleetSettings:
     assign_public_ip: bool = True
     runner_image: str | None = None
     runner_image_tag: str = "default"
-    runner_image_variant: str = "base"
+    runner_image_variant: ImageVariant = "base"
     runner_image_capabilities: Sequence[str] = ()
     apt_packages: Sequence[str] = ()
     pip_packages: Sequence[str] = ()
@@ -340,7 +343,7 @@ def _plain(name: str) -> str:
 
 def _parse(name: str, given: object, kind: str) -> object:
     """Turn what stands in context into what the setting wants, by its annotation ``kind``."""
-    if kind.startswith("str"):
+    if kind.startswith(_TEXTS):
         if isinstance(given, str):
             return given
         raise _wrong(name, given, "a string")

@@ -30,7 +30,7 @@ from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.rooms.runner_image import RunnerImage
-from cdk_runner_fleet.values.github import GitHubApp, check_choice, served_scope
+from cdk_runner_fleet.values.github import GitHubApp, RegisterFor, check_choice, served_scope
 from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
 from cdk_runner_fleet.values.runner_class import RunnerClass
@@ -150,7 +150,7 @@ class RunnerFleet(Construct):
         github_token: secretsmanager.ISecret | None = None,
         github_apps: Sequence[GitHubApp] = (),
         runner_group: str | None = None,
-        register_for: str | None = None,
+        register_for: RegisterFor | None = None,
         image_runner_group: str | None = None,
         webhook_secret: secretsmanager.ISecret | None = None,
         webhook_allowed_cidrs: Sequence[str] = (),

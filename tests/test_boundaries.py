@@ -164,6 +164,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     "context": {
         "fleet",
+        "rooms.recipe",
         "rooms.runner_image",
         "values.github",
         "values.runner_class",

@@ -5,17 +5,29 @@ from __future__ import annotations
 import pydoc
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 import cdk_runner_fleet
+
+LISTS = {
+    "Architecture": ("X86_64", "ARM64"),
+    "CapacityProvider": ("FARGATE", "FARGATE_SPOT"),
+    "ImageVariant": ("base", "python", "node", "full"),
+    "RegisterFor": ("repository",),
+}
 
 
 def test_all_is_sorted_and_complete() -> None:
     names = cdk_runner_fleet.__all__
     assert names == sorted(names, key=str.casefold)
     for name in names:
-        assert getattr(cdk_runner_fleet, name).__name__ == name
+        offered = getattr(cdk_runner_fleet, name)
+        if name in LISTS:
+            assert get_args(offered) == LISTS[name]
+        else:
+            assert offered.__name__ == name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -29,8 +41,9 @@ def test_importing_the_package_or_its_command_line_does_not_load_aws_cdk() -> No
 
 
 def test_dir_and_help_show_what_there_is() -> None:
-    assert set(cdk_runner_fleet.__all__) <= set(dir(cdk_runner_fleet))
+    public = [name for name in dir(cdk_runner_fleet) if not name.startswith("_")]
+    assert public == sorted(cdk_runner_fleet.__all__)
     shown = pydoc.plain(pydoc.render_doc(cdk_runner_fleet))
     for name in cdk_runner_fleet.__all__:
-        assert f"class {name}(" in shown, name
+        assert (f"\n    {name} = " if name in LISTS else f"class {name}(") in shown, name
     assert "github_repo: The repository to serve" in shown

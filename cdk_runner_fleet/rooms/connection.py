@@ -16,6 +16,7 @@ from cdk_runner_fleet._function import fleet_metric
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.values.github import (
     GitHubApp,
+    RegisterFor,
     check_api_url,
     check_credentials,
     check_registration,
@@ -59,7 +60,7 @@ class GitHubConnection(Construct):
         token: secretsmanager.ISecret | None = None,
         apps: Sequence[GitHubApp] = (),
         runner_group: str | None = None,
-        register_for: str | None = None,
+        register_for: RegisterFor | None = None,
         image_runner_group: str | None = None,
         ca: ssm.IStringParameter | None = None,
     ) -> None:

@@ -9,12 +9,16 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from aws_cdk import Token
 
 from cdk_runner_fleet import _assets
 
-VARIANTS: Mapping[str, Sequence[str]] = {
+ImageVariant = Literal["base", "python", "node", "full"]
+"""What is in a built image besides its base: a target of the Dockerfile."""
+
+VARIANTS: Mapping[ImageVariant, Sequence[str]] = {
     "base": ("shell",),
     "python": ("shell", "python"),
     "node": ("shell", "node"),
@@ -66,7 +70,7 @@ class Recipe:
         ValueError: if a part cannot be built, or is not known before the deployment.
     """
 
-    variant: str
+    variant: ImageVariant
     dockerfile_directory: Path | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     own_base: str | None = None

@@ -15,14 +15,14 @@ from constructs import Construct
 
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
-from cdk_runner_fleet.rooms.recipe import VARIANTS, Recipe, digest
+from cdk_runner_fleet.rooms.recipe import VARIANTS, ImageVariant, Recipe, digest
 from cdk_runner_fleet.values.ecr import repository_arn, shown_form
 from cdk_runner_fleet.values.image_reference import glob_fault, has_registry
 from cdk_runner_fleet.values.types import check_types
 
 _OFFICIAL = "public.ecr.aws/docker/library"
 """AWS's mirror of Docker's official images, where builds log in: it has limits for anybody else."""
-_DEFAULT_BASES: Mapping[str, str] = {
+_DEFAULT_BASES: Mapping[ImageVariant, str] = {
     "base": f"{_OFFICIAL}/ubuntu:24.04",
     "python": f"{_OFFICIAL}/python:3.13-slim-bookworm",
     "node": f"{_OFFICIAL}/node:24-bookworm-slim",
@@ -114,7 +114,7 @@ class RunnerImage(Construct):
         construct_id: str,
         *,
         image_uri: str | None = None,
-        variant: str = "base",
+        variant: ImageVariant = "base",
         base_image: str | None = None,
         dockerfile_directory: str | Path | None = None,
         dockerfile_for_all_bases: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from aws_cdk import Token
 from aws_cdk import aws_kms as kms
@@ -18,8 +19,8 @@ REPOSITORY = re.compile(
 )
 """``owner/name``. Managed users' logins have an underscore (GitHub docs, "About Enterprise Managed
 Users"), and no name ends with ``.git``."""
-FOR_REPOSITORY = "repository"
-"""Runners are registered for the repository of the job that each is started for."""
+RegisterFor = Literal["repository"]
+"""What each runner is registered for: the repository of the job that it is started for."""
 DEFAULT_GROUP = "Default"
 """GitHub's name for the group that every organization and every enterprise has."""
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
@@ -132,15 +133,15 @@ def served_scope(
 
 def check_registration(
     *,
-    register_for: str | None,
+    register_for: RegisterFor | None,
     runner_group: str | None,
     image_runner_group: str | None,
     scope: str,
 ) -> None:
     """Raise ``ValueError`` if runners of the scope cannot be registered like this."""
-    if register_for not in (None, FOR_REPOSITORY):
+    if register_for not in (None, *get_args(RegisterFor)):
         raise ValueError(
-            f"register_for {register_for!r} is unknown, use {FOR_REPOSITORY!r}, or leave it out: "
+            f"register_for {register_for!r} is unknown, use 'repository', or leave it out: "
             "then runners are registered for what the fleet serves"
         )
     groups = {"runner_group": runner_group, "image_runner_group": image_runner_group}
@@ -166,7 +167,7 @@ def check_choice(
     allowed_bases: Sequence[str],
     *,
     is_explicit: bool,
-    register_for: str | None,
+    register_for: RegisterFor | None,
     image_runner_group: str | None,
     scope: str,
 ) -> None:

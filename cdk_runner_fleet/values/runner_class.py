@@ -25,8 +25,11 @@ FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
 """Memory in MiB that Fargate allows for each CPU value (1024 = 1 vCPU), from
 "Task CPU and memory", Amazon ECS developer guide."""
 
-CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
-"""The capacity providers that every Fargate cluster has."""
+CapacityProvider = Literal["FARGATE", "FARGATE_SPOT"]
+"""A capacity provider that every Fargate cluster has."""
+
+CAPACITY_PROVIDERS: Sequence[CapacityProvider] = get_args(CapacityProvider)
+"""All of them."""
 
 Architecture = Literal["X86_64", "ARM64"]
 """A processor architecture under ECS's name for it."""
@@ -77,7 +80,7 @@ class RunnerClass:
     architecture: Architecture = "X86_64"
     labels: Sequence[str] | None = None
     capabilities: Sequence[str] | None = None
-    capacity: Sequence[str] = field(default=("FARGATE",))
+    capacity: Sequence[CapacityProvider] = field(default=("FARGATE",))
     max_runners: int | None = None
     allow_images: bool = True
 

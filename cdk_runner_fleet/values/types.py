@@ -32,7 +32,7 @@ def check_types(constructor: Callable[..., object], values: Mapping[str, object]
     """Hold values to the annotations of the parameters that they are given for.
 
     Args:
-        constructor: Whose parameters they are. ``str``, ``bool``, numbers, literals, classes,
+        constructor: Whose parameters they are. ``str``, ``bool``, numbers, classes, literals,
             jsii's interfaces, and sequences and mappings of them are known; the rest passes.
         values: The values by the parameters' names; others are left out. A token passes: its value
             is not known yet.
@@ -76,8 +76,11 @@ def _check_each(name: str, value: object, hint: Any) -> None:
 
 def _fits(value: object, hint: Any) -> bool:
     """Whether a value is of a plain kind; a sequence or a mapping fits nothing here."""
-    if hint is Any or get_origin(hint) is Literal:
-        return True  # its own check lists what may be chosen
+    if hint is Any:
+        return True
+    if get_origin(hint) is Literal:
+        # which of them may be is said by its own check
+        return isinstance(value, tuple(type(one) for one in get_args(hint)))
     if hint in (int, float) and isinstance(value, bool):
         return False
     if hint is float:
@@ -111,6 +114,8 @@ def is_token(value: object) -> bool:
 
 
 def _kind(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(repr(one) for one in get_args(hint))
     name: str = getattr(hint, "__name__", str(hint))
     example = f", such as {_FOR_EXAMPLE[name]}" if name in _FOR_EXAMPLE else ""
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}{example}"

@@ -60,7 +60,7 @@ def _props(kind: type, make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
     [
         *_props(RunnerFleet, _fleet),
         *_props(RunnerImage, _image),
-        *_props(RunnerClass, _class, but=("architecture",)),
+        *_props(RunnerClass, _class),
         *_props(LifecycleTimeouts, _timeouts),
         *_props(GitHubApp, _app, but=("installation_id",)),
     ],
@@ -77,7 +77,11 @@ def test_a_prop_of_another_kind_is_refused_by_name(
     [
         (_app, {"installation_id": True}, "installation_id True of GitHub App 1 is none, take"),
         (_app, {"installation_id": object()}, "of GitHub App 1 is none, take the number"),
-        (_class, {"architecture": 5}, "architecture 5 is not Fargate's, use one of"),
+        (_class, {"architecture": 5}, "architecture is a int, give 'X86_64' or 'ARM64'"),
+        (_class, {"architecture": "arm64"}, "architecture 'arm64' is not Fargate's, use one of"),
+        (_class, {"capacity": [5]}, r"capacity\[0\] is a int, give 'FARGATE' or"),
+        (_image, {"variant": 5}, "variant is a int, give 'base' or 'python' or"),
+        (_fleet, {"register_for": True}, "register_for is a bool, give 'repository'"),
         (_class, {"labels": ""}, "labels is a str, give a list, each a str"),
         (_class, {"labels": [7]}, r"labels\[0\] is a int, give a str"),
         (_class, {"cpu": 512.0}, "cpu is a float, give an int"),

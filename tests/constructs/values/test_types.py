@@ -82,5 +82,7 @@ def test_what_is_imported_and_what_is_a_token_passes(stack: cdk.Stack) -> None:
 
 def test_a_text_in_place_of_the_capacity_providers_is_refused() -> None:
     capacity: Any = "FARGATE"
-    with pytest.raises(TypeError, match="capacity is a str, give a list, each a str"):
+    with pytest.raises(
+        TypeError, match="capacity is a str, give a list, each 'FARGATE' or 'FARGATE_SPOT'"
+    ):
         RunnerClass(cpu=512, memory=1024, capacity=capacity)

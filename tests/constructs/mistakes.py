@@ -1,0 +1,131 @@
+"""What a user's editor should find: each line is a mistake, and ``make types`` says so.
+
+mypy reads this file as it would a user's. A mistake that it does not find leaves an ignore unused,
+which is an error, and another one than is named would be one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
+
+from cdk_runner_fleet import (
+    Architecture,
+    CapacityProvider,
+    ImageVariant,
+    LifecycleTimeouts,
+    RegisterFor,
+    RunnerClass,
+    RunnerFleet,
+    RunnerFleetStack,
+    RunnerImage,
+)
+
+Mistake = Callable[[cdk.Stack], object]
+
+
+def misspelled_prop(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github_repo="o/r", max_runner=5)  # type: ignore[call-arg]
+
+
+def prop_by_place(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", "o/r")  # type: ignore[call-arg]
+
+
+def number_for_text(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github_repo=5)  # type: ignore[arg-type]
+
+
+def id_for_construct(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github_repo="o/r", vpc="vpc-1")  # type: ignore[arg-type]
+
+
+def value_for_secret(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github_repo="o/r", github_token="t")  # type: ignore[arg-type]
+
+
+def no_such_registration(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github_org="o", register_for="org")  # type: ignore[arg-type]
+
+
+def seconds_for_duration(stack: cdk.Stack) -> object:
+    return LifecycleTimeouts(boot=300)  # type: ignore[arg-type]
+
+
+def mapping_for_class(stack: cdk.Stack) -> object:
+    size = {"cpu": 512, "memory": 1024}
+    return RunnerFleet(
+        stack,
+        "Fleet",
+        github_repo="o/r",
+        runner_classes={"small": size},  # type: ignore[dict-item]
+    )
+
+
+def text_for_number(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu="512", memory=1024)  # type: ignore[arg-type]
+
+
+def no_such_architecture(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512, memory=1024, architecture="arm64")  # type: ignore[arg-type]
+
+
+def no_such_capacity(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512, memory=1024, capacity=["SPOT"])  # type: ignore[list-item]
+
+
+def no_such_variant(stack: cdk.Stack) -> object:
+    return RunnerImage(stack, "Image", variant="pyton")  # type: ignore[arg-type]
+
+
+def misspelled_metric(stack: cdk.Stack) -> object:
+    fleet = RunnerFleet(stack, "Fleet", github_repo="o/r")
+    return fleet.metric_runner_failed()  # type: ignore[attr-defined]
+
+
+def text_for_switch(stack: cdk.Stack) -> object:
+    stack.node.set_context("github_repo", "o/r")
+    return RunnerFleetStack(stack, "Inner", termination_protection="yes")  # type: ignore[arg-type]
+
+
+MISTAKES: Sequence[Mistake] = (
+    misspelled_prop,
+    prop_by_place,
+    number_for_text,
+    id_for_construct,
+    value_for_secret,
+    no_such_registration,
+    seconds_for_duration,
+    mapping_for_class,
+    text_for_number,
+    no_such_architecture,
+    no_such_capacity,
+    no_such_variant,
+    misspelled_metric,
+    text_for_switch,
+)
+
+
+def none(
+    stack: cdk.Stack,
+    *,
+    architecture: Architecture,
+    capacity: Sequence[CapacityProvider],
+    variant: ImageVariant,
+    register_for: RegisterFor,
+) -> RunnerFleet:
+    """What is right, with values that a user's own constructs were given."""
+    fleet = RunnerFleet(
+        stack,
+        "Fleet",
+        github_org="o",
+        register_for=register_for,
+        runner_classes={
+            "one": RunnerClass(cpu=512, memory=1024, architecture=architecture, capacity=capacity)
+        },
+        runner_image=RunnerImage(stack, "Image", variant=variant),
+    )
+    ecr.Repository(stack, "Images").grant_pull(fleet)
+    return fleet
