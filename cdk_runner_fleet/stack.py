@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from aws_cdk import (
     CfnOutput,
     Environment,
+    IPropertyInjector,
     IStackSynthesizer,
     PermissionsBoundary,
     Stack,
@@ -24,12 +27,24 @@ class RunnerFleetStack(Stack):
         construct_id: The stack's name.
         settings: The fleet's settings. Default: they are read from the app's context
             (``cdk.json``, ``-c key=value``).
-        env: Account and region. Default: the stack can be deployed anywhere.
-        stack_name: The stack's name at CloudFormation. Default: as aws-cdk names stacks.
+        analytics_reporting: Whether the template tells AWS which constructs it is made of.
+            Default: as the app does.
+        cross_region_references: Whether stacks of other regions may use what is in this one, by way
+            of a custom resource in both. Default: no.
         description: What the stack is. Default: that it is a fleet.
-        termination_protection: Whether CloudFormation refuses to delete the stack. Default: no.
-        permissions_boundary: Of all roles. Default: none.
+        env: Account and region. Default: the stack can be deployed anywhere.
+        notification_arns: SNS topics that are told of the stack's events. Default: none.
+        permissions_boundary: Of all roles but that of ``cross_region_references``, which aws-cdk
+            makes too late for it. Default: none.
+        property_injectors: What sets others' defaults for constructs in the stack. Default: none.
+        stack_name: The stack's name at CloudFormation. Default: as aws-cdk names stacks.
+        suppress_template_indentation: Whether the template is written without indentation. Default:
+            as the app's context says.
         synthesizer: How it is deployed. Default: as the app is.
+        tags: The stack's own tags, which CloudFormation gives to all that is in it. Default: none.
+        termination_protection: Whether CloudFormation refuses to delete the stack. Default: no.
+
+    What a stack takes has the meaning and the default that :class:`aws_cdk.Stack` gives it.
 
     Raises:
         ValueError: if a setting is missing, unknown or cannot work.
@@ -41,22 +56,34 @@ class RunnerFleetStack(Stack):
         construct_id: str,
         *,
         settings: FleetSettings | None = None,
-        env: Environment | None = None,
-        stack_name: str | None = None,
+        analytics_reporting: bool | None = None,
+        cross_region_references: bool | None = None,
         description: str = "cdk-runner-fleet: GitHub Actions runners on ephemeral Fargate tasks",
-        termination_protection: bool = False,
+        env: Environment | None = None,
+        notification_arns: Sequence[str] | None = None,
         permissions_boundary: PermissionsBoundary | None = None,
+        property_injectors: Sequence[IPropertyInjector] | None = None,
+        stack_name: str | None = None,
+        suppress_template_indentation: bool | None = None,
         synthesizer: IStackSynthesizer | None = None,
+        tags: Mapping[str, str] | None = None,
+        termination_protection: bool | None = None,
     ) -> None:
         super().__init__(
             scope,
             construct_id,
-            env=env,
-            stack_name=stack_name,
+            analytics_reporting=analytics_reporting,
+            cross_region_references=cross_region_references,
             description=description,
-            termination_protection=termination_protection,
+            env=env,
+            notification_arns=notification_arns,
             permissions_boundary=permissions_boundary,
+            property_injectors=property_injectors,
+            stack_name=stack_name,
+            suppress_template_indentation=suppress_template_indentation,
             synthesizer=synthesizer,
+            tags=tags,
+            termination_protection=termination_protection,
         )
         self.fleet = (settings or FleetSettings.from_context(self.node)).make(self, "Fleet")
         self._output(self.fleet)
