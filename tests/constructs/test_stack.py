@@ -12,6 +12,7 @@ import aws_cdk as cdk
 import jsii
 import pytest
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
 
 from cdk_runner_fleet.stack import RunnerFleetStack
 
@@ -139,8 +140,8 @@ def test_what_the_stack_takes_is_handed_on(tmp_path: Path) -> None:
         env=cdk.Environment(account=IN_PARIS.account, region="us-east-1"),
         cross_region_references=True,
     )
-    # refused unless both stacks allow it
-    cdk.CfnOutput(far, "Webhook", value=stack.fleet.api.url)
+    # refused unless the stack that asks allows it
+    cdk.CfnOutput(stack, "Topic", value=sns.Topic(far, "Topic").topic_arn)
     folder = Path(app.synth().directory)
     deployed = json.loads((folder / "manifest.json").read_text())["artifacts"]["Ci"]
     assert deployed["environment"] == "aws://123456789012/eu-west-3"
