@@ -40,6 +40,8 @@ TOGETHER: Mapping[str, str] = {
     "tests/end_to_end/test_explain.py": "tests/end_to_end: one fleet",
     "tests/end_to_end/test_job.py": "tests/end_to_end: one fleet",
     "tests/end_to_end/test_workflow_jobs.py": "tests/end_to_end: one fleet",
+    "tests/local/test_fleet.py": "tests/local: one fleet",
+    "tests/local/test_guard.py": "tests/local: one fleet",
     "tests/statemachines/executed/": "tests/statemachines/executed",
 }
 """Groups of files, by how their paths begin; any other file is a group of its own."""
@@ -56,7 +58,7 @@ SLOWEST_FIRST = (
     "tests/statemachines/executed",
     "tests/end_to_end/test_images.py",
     "tests/local/test_assembly.py",
-    "tests/local/test_fleet.py",
+    "tests/local: one fleet",
     "tests/local/twin/test_runner.py",
     "tests/end_to_end/test_reconciliation.py",
     "tests/end_to_end/test_admission.py",

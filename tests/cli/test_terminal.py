@@ -114,7 +114,7 @@ def hostile(
     functions.answer = lambda name, payload: (
         (200, {}, {"status": evil, "conclusion": evil, "runner_name": evil, "labels": [evil]})
         if "explain" in name
-        else (500, {"x-amzn-errortype": "ServiceException"}, {"Message": evil})
+        else (400, {"x-amzn-errortype": "InvalidRequestContentException"}, {"Message": evil})
     )
 
 
@@ -289,8 +289,8 @@ def test_what_is_printed_goes_by_one_place() -> None:
         if path.name == "output.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            text = ast.unparse(node)
             if isinstance(node, ast.Call):
+                text = ast.unparse(node)
                 called = ast.unparse(node.func)
                 assert called not in {
                     "print", "typer.echo", "typer.secho", "click.echo", "sys.stdout.write",

@@ -18,8 +18,7 @@ from typing import Any
 from cdk_runner_fleet.local.fleet import LocalFleet
 from tests.waiting import PATIENCE_SECONDS
 
-_PROC = Path("/proc")
-_SAMPLE_SECONDS = 0.005
+_SAMPLE_SECONDS = 0.008
 
 
 def forms(secret: str) -> set[bytes]:
@@ -243,6 +242,12 @@ def files(folder: Path, *, except_for: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
+def _read(number: int, file: str) -> bytes:
+    """What the kernel tells of a process; pathlib would take most of the time."""
+    with open(f"/proc/{number}/{file}", "rb", buffering=0) as opened:  # noqa: PTH123
+        return opened.read()
+
+
 class Processes(threading.Thread):
     """What each process shows of itself, looked at every few milliseconds.
 
@@ -257,6 +262,8 @@ class Processes(threading.Thread):
         super().__init__(daemon=True)
         self.command_lines: dict[str, bytes] = {}
         self.environments: dict[tuple[int, str], dict[str, str]] = {}
+        self._lines: dict[int, bytes] = {}
+        self._noted: dict[int, tuple[bytes, bytes]] = {}
         self._over = threading.Event()
 
     def __enter__(self) -> Processes:
@@ -273,17 +280,21 @@ class Processes(threading.Thread):
 
     def _look(self) -> None:
         own = {os.getpid()}
-        for number in sorted(int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()):
-            place = _PROC / str(number)
+        for number in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):  # noqa: PTH208
             with suppress(OSError, ValueError, IndexError):
-                line = (place / "cmdline").read_bytes()
-                self.command_lines[f"command line of {number} {line[:60]!r}"] = line
-                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+                line = _read(number, "cmdline")
+                if self._lines.get(number) != line:
+                    self._lines[number] = line
+                    self.command_lines[f"command line of {number} {line[:60]!r}"] = line
+                parent = int(_read(number, "stat").rpartition(b")")[2].split()[1])
                 if parent in own:
                     own.add(number)
-                    self._note(number, line, (place / "environ").read_bytes())
+                    self._note(number, line, _read(number, "environ"))
 
     def _note(self, number: int, line: bytes, environment: bytes) -> None:
+        if self._noted.get(number) == (line, environment):
+            return
+        self._noted[number] = line, environment
         command = line.replace(b"\0", b" ").decode(errors="replace")[:80]
         told = [entry.decode(errors="replace").partition("=") for entry in environment.split(b"\0")]
         found = {name: value for name, _, value in told if name}

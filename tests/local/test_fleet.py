@@ -7,7 +7,6 @@ import socket
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +17,6 @@ from cdk_runner_fleet.local.errors import SettingsError
 from cdk_runner_fleet.local.fleet import LocalFleet
 from cdk_runner_fleet.local.twin.workflows import read_workflow
 from cdk_runner_fleet.local.watch import RunWatch
-from tests import settings
 from tests.waiting import until
 
 from .session_helpers import left_behind
@@ -31,12 +29,6 @@ jobs:
     steps:
       - run: sleep 60
 """
-
-
-@pytest.fixture(scope="module")
-def fleet() -> Iterator[LocalFleet]:
-    with LocalFleet(context=settings.ROCKETS, webhook_secret="pssst") as fleet:
-        yield fleet
 
 
 def _post(url: str) -> tuple[int, bytes]:
