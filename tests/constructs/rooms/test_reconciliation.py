@@ -6,8 +6,11 @@ import json
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_lambda as lambda_
 
 from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet._function import FunctionOptions
+from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 
 from ..templates import Template, alarm_of, environment, heard_by, rules_of
 
@@ -46,13 +49,24 @@ def test_an_alarm_rings_when_github_knows_the_fleets_scope_by_another_name(
 @pytest.mark.parametrize(
     ("props", "message"),
     [
-        ({"reconcile_every": cdk.Duration.seconds(90)}, "is 90 seconds, .* have whole minutes"),
-        ({"reconcile_every": cdk.Duration.seconds(0)}, "whole minutes"),
-        ({"reconcile_grace": cdk.Duration.seconds(0)}, "is 0 seconds, use at least 1"),
+        ({"every": cdk.Duration.seconds(90)}, "is 90 seconds, .* have whole minutes"),
+        ({"every": cdk.Duration.seconds(0)}, "whole minutes"),
+        ({"grace": cdk.Duration.seconds(0)}, "is 0 seconds, use at least 1"),
     ],
 )
 def test_a_look_that_cannot_be_is_refused_with_the_remedy(
-    props: dict[str, cdk.Duration], message: str, stack: cdk.Stack
+    props: dict[str, cdk.Duration], message: str, minimal_fleet: RunnerFleet, stack: cdk.Stack
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        RunnerFleet(stack, "Fleet", github_repo="o/r", **props)  # type: ignore[arg-type]
+        DemandReconciliation(
+            stack,
+            "Reconciliation",
+            dispatch=minimal_fleet.dispatch,
+            lifecycle=minimal_fleet.lifecycle,
+            cluster=minimal_fleet.cluster,
+            github=minimal_fleet.github,
+            bus=minimal_fleet.bus,
+            webhook_url=minimal_fleet.webhook_url,
+            options=FunctionOptions(tracing=lambda_.Tracing.DISABLED, powertools_layer=None),
+            **props,
+        )
