@@ -20,6 +20,7 @@ from cdk_runner_fleet import (
     RunnerFleetStack,
     RunnerImage,
 )
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.context import FleetSettings
 
 from .fleets import KEY_ARN, READY
@@ -177,7 +178,10 @@ def test_a_layer_that_may_be_of_the_stacks_region_is_taken(env: cdk.Environment 
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=env)
     for number, arn in enumerate((ARN, ARN.replace("eu-west-3", cdk.Aws.REGION))):
         inner = cdk.Stack(stack, f"Inner{number}", env=env)
-        _fleet(inner, powertools_layer=_layer(inner, arn))
+        options = FunctionOptions(
+            tracing=lambda_.Tracing.DISABLED, powertools_layer=_layer(inner, arn)
+        )
+        FleetFunction(inner, "Function", handler="dispatch_event", environment={}, options=options)
 
 
 def deploy(**context: Any) -> RunnerFleetStack:
