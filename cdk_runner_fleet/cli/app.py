@@ -20,7 +20,7 @@ from cdk_runner_fleet.cli.local import local
 from cdk_runner_fleet.cli.output import say_failure
 from cdk_runner_fleet.cli.runners import runners
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 _app = typer.Typer(
     no_args_is_help=True,
@@ -36,12 +36,8 @@ _app.command("list-class-sizes")(list_class_sizes)
 _app.command("explain")(explain_job)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
-
-    Args:
-        arguments: What stands after `runner-fleet`. Default: those of the process.
-    """
+def run(arguments: Sequence[str] | None) -> None:
+    """Run the command that ``arguments`` name, default those of the process, and exit."""
     try:
         _app(arguments, prog_name="runner-fleet")
     except FleetError as error:

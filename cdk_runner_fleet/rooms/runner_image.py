@@ -302,11 +302,19 @@ class RunnerImage(Construct):
         source, repository = self._source, self.repository
         assert source is not None  # noqa: S101 - the caller has seen to it
         assert repository is not None  # noqa: S101 - there is one where images are built
+        # by their ids: the oldest aws-cdk-lib that is allowed has no constants for them
         construct_id, build_image = {
-            "X86_64": ("Builder", codebuild.LinuxBuildImage.AMAZON_LINUX_2023_6),
+            "X86_64": (
+                "Builder",
+                codebuild.LinuxBuildImage.from_code_build_image_id(
+                    "aws/codebuild/amazonlinux-x86_64-standard:6.0"
+                ),
+            ),
             "ARM64": (
                 "Arm64Builder",
-                codebuild.LinuxArmBuildImage.AMAZON_LINUX_2023_STANDARD_4_0,
+                codebuild.LinuxArmBuildImage.from_code_build_image_id(
+                    "aws/codebuild/amazonlinux-aarch64-standard:4.0"
+                ),
             ),
         }[architecture]
         project = codebuild.Project(
