@@ -23,7 +23,7 @@ tests: setup ## every test
 
 test-deep: setup ## all of what `make test` plays a share of, and the long soak
 	TEST_DEEP=on $(RUN) $(BIN)/python -m pytest $(IN_GROUPS) tests/end_to_end/test_crashes.py \
-		tests/properties tests/functions/images $(ARGS)
+		tests/properties tests/functions/images tests/packaging $(ARGS)
 	$(RUN) $(BIN)/python -m benchmarks.soak
 
 test-image: setup ## build every variant of the runner image and run it; needs root and apt-get

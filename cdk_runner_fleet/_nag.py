@@ -12,10 +12,10 @@ from aws_cdk import Stack
 from constructs import IConstruct
 
 _ACKNOWLEDGED = "aws:cdk:acknowledged-rules"
-"""``Validations.ACKNOWLEDGED_RULES_METADATA_KEY`` of aws-cdk-lib 2.257 and newer, where cdk-nag 3 looks.
+"""What `Validations.ACKNOWLEDGED_RULES_METADATA_KEY` is where there is one; cdk-nag 3 looks there.
 
-Written directly: older versions have no ``Validations``, and theirs refuses an ARN with ``::`` in a
-finding up to 2.268.
+Written directly, and harmless where nobody reads it: aws-cdk-lib 2.250 has no `Validations` yet,
+and up to 2.268 they refuse a finding whose ARN has `::` in it.
 """
 
 

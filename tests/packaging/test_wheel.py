@@ -1,20 +1,39 @@
-"""The built wheel in a foreign app: installed in a fresh environment, synthesized elsewhere."""
+"""The built wheel in a foreign app: installed in a fresh environment, synthesized elsewhere.
+
+Everything else runs with the aws-cdk-lib that is pinned for the tools, the newest that is known. So
+`make test` installs it beside the oldest that is allowed; `make test-deep` also beside one in the
+middle and whatever is newest on the day.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from cdk_runner_fleet import cli
+from tests.rotation import DEEP
+
 ROOT = Path(__file__).parent.parent.parent
+CONSTRUCTS = ROOT / "tests" / "constructs"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+OLDEST = tuple(re.sub(r">=([\d.]+),.*", r"==\1", one) for one in PROJECT["dependencies"])
+MIDDLE = ("aws-cdk-lib==2.257.0",)  # has Validations, which refuses an ARN in a finding's id
+NEWEST = ()
+BESIDE = {"oldest": OLDEST, **({"middle": MIDDLE, "newest": NEWEST} if DEEP else {})}
 
 FOREIGN_APP = """
 import aws_cdk as cdk
+import fleets
 from cdk_runner_fleet import RunnerClass, RunnerFleet, RunnerImage
 
 app = cdk.App(outdir="out", analytics_reporting=False)
@@ -28,6 +47,10 @@ fleet = RunnerFleet(
 )
 cdk.aws_s3.Bucket(stack, "Cache").grant_read(fleet)
 app.synth()
+for make in (fleets.minimal, fleets.everything):
+    app = cdk.App(outdir=make.__name__, analytics_reporting=False)
+    make(cdk.Stack(app, "Test"))
+    app.synth()
 """
 
 
@@ -54,16 +77,21 @@ def test_the_wheel_carries_what_the_constructs_deploy(wheel: Path) -> None:
     assert not [name for name in names if name.startswith("tests/")]
 
 
-def test_a_foreign_app_synthesizes_with_it(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
+def test_a_foreign_app_synthesizes_with_it(
+    wheel: Path, beside: tuple[str, ...], tmp_path: Path
+) -> None:
     environment = tmp_path / "venv"
     venv.create(environment)
     python = environment / "bin" / "python"
     # compiled is what the app imports, when it does: all of aws-cdk-lib takes half a minute
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
-    subprocess.run([*pip, wheel], check=True)
+    subprocess.run([*pip, wheel, *beside], check=True)
     app = tmp_path / "theirs"
     app.mkdir()
     (app / "app.py").write_text(FOREIGN_APP)
+    shutil.copy(CONSTRUCTS / "fleets.py", app)
+    shutil.copytree(CONSTRUCTS / "own_image", app / "own_image")
     # a folder of theirs with the same name must not be taken for ours
     (app / "functions").mkdir()
     (app / "image").mkdir()
@@ -83,3 +111,22 @@ def test_a_foreign_app_synthesizes_with_it(wheel: Path, tmp_path: Path) -> None:
     assert [folder for folder in folders if "receive_webhook.py" in folder]
     [recipe] = [folder for folder in folders if "buildspec.yml" in folder]
     assert {"Dockerfile", "build_image.sh", "docker-bake.hcl", "recipe.json", "own"} <= recipe
+    listed = json.loads((CONSTRUCTS / "logical_ids.json").read_text(encoding="utf-8"))
+    for name, by_type in listed.items():
+        resources = json.loads((app / name / "Test.template.json").read_text())["Resources"]
+        there = {(one["Type"], logical_id) for logical_id, one in resources.items()}
+        assert {(kind, one) for kind, ids in by_type.items() for one in ids} <= there
+
+    # the constructs bring none of the command line's libraries, which could be others than theirs
+    command = environment / "bin" / "runner-fleet"
+    told = subprocess.run([command, "--help"], capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert told.stderr == (
+        "boto3, rich, typer not installed: "
+        "the command line needs `pip install 'cdk-runner-fleet[cli]'`\n"
+    )
+
+
+def test_the_extra_of_the_command_line_is_what_it_imports() -> None:
+    extra = {re.split("[>=]", one)[0] for one in PROJECT["optional-dependencies"]["cli"]}
+    assert extra == set(cli._EXTRA)
