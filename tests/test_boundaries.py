@@ -45,6 +45,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "runner_name": {"_runtime"},
     "_delegate": set(),
     "_nag": set(),
+    "_alarm": set(),
     "_logs": set(),
     "_name": set(),
     "_function": {"_assets", "_logs", "_nag", "_name"},
@@ -62,7 +63,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.registry": set(),
     "rooms.catalog": {"values.runner_class"},
     "rooms.api": {"_function", "_logs", "_nag"},
-    "rooms.bus": {"_function", "_nag", "_runtime"},
+    "rooms.bus": {"_alarm", "_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
     "rooms.recipe": {"_assets"},
     "rooms.runner_image": {
@@ -76,6 +77,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.cluster": {"_logs", "_nag", "_name", "rooms.runner_image", "values.runner_class"},
     # who acts
     "rooms.registration": {
+        "_alarm",
         "_function",
         "rooms.api",
         "rooms.cluster",
@@ -117,6 +119,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus", "values.labels"},
     "rooms.dispatch": {
+        "_alarm",
         "_function",
         "rooms.bus",
         "rooms.catalog",
@@ -129,6 +132,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.limits",
     },
     "rooms.reconciliation": {
+        "_alarm",
         "_function",
         "rooms.bus",
         "rooms.cluster",

@@ -47,6 +47,7 @@ def run(arguments: Sequence[str] | None) -> None:
     except KeyboardInterrupt:
         _fail("interrupted", exit_code=130)
     except Exception:
+        # nobody foresaw it: it ends the process as it would have, by way of the terminal's filter
         sys.excepthook = _say_fault
         raise
 

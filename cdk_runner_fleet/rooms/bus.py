@@ -12,6 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from cdk_runner_fleet._alarm import alarm_at_first
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet._runtime import runtime
@@ -61,16 +62,12 @@ class FleetBus(Construct):
             "SQS3",
             "This is the dead-letter queue of the rules and of the functions.",
         )
-        self.failed_events_alarm = cloudwatch.Alarm(
+        self.failed_events_alarm = alarm_at_first(
             self,
             "FailedEventsAlarm",
-            alarm_description="cdk-runner-fleet: events could not be handled and wait in the "
-            "dead-letter queue, see `runner-fleet events list`",
             metric=self.metric_events_failed(),
-            threshold=1,
-            evaluation_periods=1,
-            # an idle queue reports nothing
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            description="events could not be handled and wait in the "
+            "dead-letter queue, see `runner-fleet events list`",
         )
 
     def deliver(

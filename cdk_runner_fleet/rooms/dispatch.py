@@ -10,6 +10,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from constructs import Construct
 
+from cdk_runner_fleet._alarm import alarm_at_first
 from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
@@ -120,17 +121,12 @@ class EventDispatch(Construct):
             pattern=lifecycle.ended("SUCCEEDED", "FAILED"),
         )
 
-        self.foreign_job_alarm = cloudwatch.Alarm(
+        self.foreign_job_alarm = alarm_at_first(
             self,
             "ForeignJobAlarm",
-            alarm_description="cdk-runner-fleet: a job runs in an image that somebody else's job "
-            "chose, see `docs/failure-modes.md`",
             metric=self.metric_foreign_jobs_on_images(),
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            threshold=1,
-            evaluation_periods=1,
-            # nothing is reported until it happens
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            description="a job runs in an image that somebody else's job "
+            "chose, see `docs/failure-modes.md`",
         )
 
     def grant_start(self, function: FleetFunction) -> None:

@@ -7,6 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from constructs import Construct
 
+from cdk_runner_fleet._alarm import alarm_at_first
 from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -100,17 +101,12 @@ class DemandReconciliation(Construct):
             pattern=lifecycle.ended("ABORTED", "TIMED_OUT"),
             max_event_age=Duration.hours(1),
         )
-        self.scope_alarm = cloudwatch.Alarm(
+        self.scope_alarm = alarm_at_first(
             self,
             "ScopeAlarm",
-            alarm_description="cdk-runner-fleet: GitHub does not know what the fleet serves by "
-            "this name, see `docs/github-access.md`",
             metric=self.metric_scope_not_found(),
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            threshold=1,
-            evaluation_periods=1,
-            # as long as GitHub knows it nothing is reported
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            description="GitHub does not know what the fleet serves by "
+            "this name, see `docs/github-access.md`",
         )
 
     def metric_demand_missing(

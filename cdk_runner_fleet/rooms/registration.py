@@ -8,6 +8,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
+from cdk_runner_fleet._alarm import alarm_at_first
 from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -91,17 +92,12 @@ class RunnerRegistration(Construct):
         for function in (self.runner_api, self.check_runner, self.deregister_runner):
             github.grant_ask(function)
 
-        self.repeated_claims_alarm = cloudwatch.Alarm(
+        self.repeated_claims_alarm = alarm_at_first(
             self,
             "RepeatedClaimsAlarm",
-            alarm_description="cdk-runner-fleet: a task claimed its registration twice: an answer "
-            "was lost, or somebody has the task's credentials, see `docs/failure-modes.md`",
             metric=self.metric_claims_repeated(),
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            threshold=1,
-            evaluation_periods=1,
-            # as long as each task claims once nothing is reported
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            description="a task claimed its registration twice: an answer "
+            "was lost, or somebody has the task's credentials, see `docs/failure-modes.md`",
         )
 
     def metric_claims_repeated(

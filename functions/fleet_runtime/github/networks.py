@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 
 class Networks:
@@ -27,16 +24,12 @@ class Networks:
         Raises:
             ValueError: if it is none.
         """
-        from ipaddress import ip_network  # noqa: PLC0415 - a cold start without a list is spared it
-
         return cls(*(ip_network(each) for each in json.loads(text)))
 
     def include(self, address: str) -> bool:
         """Whether a request from ``address`` is let in."""
         if not self._ranges:
             return True
-        from ipaddress import ip_address  # noqa: PLC0415 - as above
-
         try:
             found = ip_address(address)
         except ValueError:

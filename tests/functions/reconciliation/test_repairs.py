@@ -46,7 +46,16 @@ def test_a_runner_hears_that_its_job_has_started(
     assert world.aws.resumed == [(f"token-{name}", "Success", "")]
 
 
-def test_a_job_of_an_earlier_registration_is_no_news_for_this_one(world: World) -> None:
+@pytest.mark.parametrize(
+    "another",
+    [
+        pytest.param({"stopped_tasks": {EARLIER_TASK}}, id="an earlier registration"),
+        pytest.param({"asked_by": "octo-org/other"}, id="a namesake in another repository"),
+    ],
+)
+def test_a_job_that_another_of_its_name_has_is_no_news_of_a_runner(
+    world: World, another: dict[str, Any]
+) -> None:
     job = world.job()
     name = f"fleet-{job.id}-1"
     world.waiting(name)
@@ -55,29 +64,14 @@ def test_a_job_of_an_earlier_registration_is_no_news_for_this_one(world: World) 
     session.receive()
     session.send("started")
     world.until(lambda: job.status == "in_progress")
-    another = {"github_runner_id": 999, "stopped_tasks": {EARLIER_TASK}}
-    world.aws.put_row(**{**(world.aws.row(name) or {}), **another})
+    row = world.aws.row(name) or {}
+    world.aws.put_row(**{**row, "github_runner_id": 999, **another})
     assert world.reconcile()["repaired"] == []
     assert "started_at" not in (world.aws.row(name) or {})
-
-
-def test_a_job_on_a_namesake_of_a_runner_is_no_news_of_it(world: World) -> None:
-    """Another repository's runner, which somebody registered there by the same name."""
-    job = world.job()
-    name = f"fleet-{job.id}-1"
-    world.waiting(name)
-    world.open(name)
-    session = world.runner(name)
-    session.receive()
-    session.send("started")
-    world.until(lambda: job.status == "in_progress")
-    another = {"github_runner_id": 999, "asked_by": "octo-org/other"}
-    world.aws.put_row(**{**(world.aws.row(name) or {}), **another})
-    assert world.reconcile()["repaired"] == []
     session.send("completed", conclusion="success", outputs={}, steps=[])
     world.until(lambda: job.status == "completed")
     assert world.reconcile()["repaired"] == []
-    assert {"started_at", "completed_at"}.isdisjoint(world.aws.row(name) or {})
+    assert "completed_at" not in (world.aws.row(name) or {})
 
 
 def done(world: World, job: Job, *, conclusion: str = "success") -> str:
