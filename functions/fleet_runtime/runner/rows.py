@@ -215,9 +215,14 @@ class Runner:
 
     @property
     def got_no_job(self) -> bool:
-        """Whether it waited for a job until its time was over, and has not failed."""
+        """Whether it waited for a job until its time was over, and has not failed.
+
+        One that said that it had a job is not believed to have had none: GitHub's events may be
+        behind its short life.
+        """
         is_over = self.status == "OFFLINE" and self.released_at is None
-        return is_over and self.claimed_at is not None and self.started_at is None
+        is_idle = self.started_at is None and self.hook_started_at is None
+        return is_over and self.claimed_at is not None and is_idle
 
     def is_foreign(self, job: Job) -> bool:
         """Whether a job runs in an image that somebody else chose: it asked for none such."""
