@@ -15,6 +15,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Keys:
 # that other users of this machine do not know.
 ROOT_KEYS = Keys(access_key_id=ACCOUNT, secret_access_key=secrets.token_urlsafe(30))
 _SESSIONS_KEY = secrets.token_bytes(32)  # without it nobody can tell the keys of a role's session
+_registering = threading.Lock()  # ministack looks through its sessions at each new one
 
 
 def role_session(role_arn: str, *, session_name: str, holder: str = "") -> Keys:
@@ -90,7 +92,7 @@ def role_session(role_arn: str, *, session_name: str, holder: str = "") -> Keys:
         session_token=derived("token"),
     )
     account, name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
-    with request_scope(account, get_region()):
+    with _registering, request_scope(account, get_region()):
         sts.register_session(
             keys.access_key_id,
             {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from cdk_runner_fleet.local.emulator.access import Keys, role_session
 
 from .harness import Emulator
 
@@ -113,3 +117,20 @@ def test_builds_are_started_without_the_overrides_that_are_refused(emulator: Emu
     assert not start(buildspecOverride="version: 0.2")
     assert not start(sourceLocationOverride="bucket/key.zip")
     assert not start(imageOverride="evil.example/image")
+
+
+def test_roles_are_assumed_by_many_at_once(emulator: Emulator) -> None:
+    """Each task, build and invocation does, in a thread of its own."""
+
+    def sessions_of(caller: int) -> list[Keys]:
+        role = "arn:aws:iam::123456789012:role/many"
+        return [role_session(role, session_name=f"{caller}-{turn}") for turn in range(200)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as callers:
+            keys = [one for each in callers.map(sessions_of, range(8)) for one in each]
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({one.access_key_id for one in keys}) == 1600
