@@ -15,8 +15,8 @@ import json
 import logging
 import re
 import secrets
-import threading
 import sys
+import threading
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
