@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from botocore.exceptions import ClientError
+
 from cdk_runner_fleet.local.errors import LocalFleetError
 
 __all__ = ["bootstrap", "deploy"]
@@ -17,6 +19,7 @@ __all__ = ["bootstrap", "deploy"]
 _BUCKET = "cdk-hnb659fds-assets-{account}-{region}"
 _BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 _BOOTSTRAP_VERSION = "30"  # at least what any current template asks for
+_CHANGED_NOTHING = "No updates are to be performed."
 _DEPLOY_SECONDS = 120.0
 _POLL_SECONDS = 0.03
 
@@ -40,7 +43,7 @@ def bootstrap(clients: Clients, *, account: str, region: str) -> None:
 def deploy(
     clients: Clients, assembly: Path, *, stack: str, parameters: Mapping[str, str]
 ) -> dict[str, str]:
-    """Upload the assets of `stack` and create it; returns its outputs.
+    """Upload the assets of `stack` and create it, or update the one of that name.
 
     Args:
         clients: Clients with an administrator's credentials.
@@ -48,30 +51,50 @@ def deploy(
         stack: The stack's name.
         parameters: The template's parameters that have no default.
 
+    Returns:
+        Its outputs.
+
     Raises:
-        LocalFleetError: the stack could not be created; names the resources and reasons.
+        LocalFleetError: the stack could not be created or updated; names the resources and
+            reasons.
     """
     template_url = _upload(clients, assembly, stack=stack)
     cloudformation = clients.client("cloudformation")
-    cloudformation.create_stack(
-        StackName=stack,
-        TemplateURL=template_url,  # as a body it would be longer than CloudFormation takes
-        Parameters=[
-            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-        ],
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-    )
+    there = _described(cloudformation, stack)
+    put = cloudformation.update_stack if there else cloudformation.create_stack
+    try:
+        put(
+            StackName=stack,
+            TemplateURL=template_url,  # as a body it would be longer than CloudFormation takes
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+        )
+    except ClientError as error:
+        if there is None or error.response["Error"]["Message"] != _CHANGED_NOTHING:
+            raise
     deadline = time.monotonic() + _DEPLOY_SECONDS
     while True:
-        found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-        if found["StackStatus"] == "CREATE_COMPLETE":
+        found = _described(cloudformation, stack)
+        status = found["StackStatus"]
+        if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-        if not found["StackStatus"].endswith("IN_PROGRESS") or time.monotonic() > deadline:
+        if not status.endswith("IN_PROGRESS") or time.monotonic() > deadline:
             raise LocalFleetError(
-                f"the stack did not deploy, it is {found['StackStatus']}:\n"
-                + _failures(cloudformation, stack)
+                f"the stack did not deploy, it is {status}:\n" + _failures(cloudformation, stack)
             )
         time.sleep(_POLL_SECONDS)
+
+
+def _described(cloudformation: Any, stack: str) -> Any:
+    """What CloudFormation says of the stack; None if there is none."""
+    try:
+        return cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return None
+        raise
 
 
 def _upload(clients: Clients, assembly: Path, *, stack: str) -> str:
@@ -99,9 +122,13 @@ def _zip(folder: Path) -> bytes:
 
 
 def _failures(cloudformation: Any, stack: str) -> str:
-    events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-    return "\n".join(
-        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
-        for event in reversed(events)
-        if event["ResourceStatus"].endswith("FAILED")
-    )
+    """What failed since the stack was last asked for something."""
+    failures: list[str] = []
+    for event in cloudformation.describe_stack_events(StackName=stack)["StackEvents"]:
+        name, status = event["LogicalResourceId"], event["ResourceStatus"]
+        if name == stack and status in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"):
+            break
+        if status.endswith("FAILED"):
+            reason = event.get("ResourceStatusReason", "no reason given")
+            failures.insert(0, f"{name}: {reason}")
+    return "\n".join(failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -86,8 +87,7 @@ class LocalFleet:
         errors: IO[bytes] | None = None,
         images: Images = "none",
     ) -> None:
-        if "github_api_url" in (context or {}):
-            raise SettingsError("github_api_url is this fleet's own, name a server with github_url")
+        _check(context or {})
         if github_url and urlsplit(github_url).scheme not in ("http", "https"):
             raise SettingsError(
                 f"github_url {github_url!r} is not a URL, use one such as http://127.0.0.1:3000"
@@ -102,6 +102,7 @@ class LocalFleet:
         self.outputs: dict[str, str] = {}
         self.twin: GitHubTwin | None = None
         self._given = context or {}
+        self._deployments = itertools.count()
         self._private_keys: Mapping[str, str] = {}
         self._token = f"ghp_{secrets.token_hex(18)}"
         self._errors = errors
@@ -181,6 +182,20 @@ class LocalFleet:
         )
         return run.id
 
+    def update(self, context: Mapping[str, object]) -> None:
+        """Deploy the fleet anew with other settings, as `cdk deploy` does; its jobs go on.
+
+        Args:
+            context: All of its settings, as for a new fleet.
+
+        Raises:
+            SettingsError: a setting cannot be used.
+            LocalFleetError: the stack was not updated, and is as it was before.
+        """
+        _check(context)
+        with Synthesis(self._next_folder(), settle(_cdk_json_context(), context)) as synthesis:
+            self._deploy(synthesis.result())
+
     def __enter__(self) -> LocalFleet:
         try:
             self._start(self._parts)
@@ -195,7 +210,7 @@ class LocalFleet:
 
     def _start(self, parts: ExitStack) -> None:
         with undisturbed():
-            folder = Path(
+            self._folder = Path(
                 parts.enter_context(
                     tempfile.TemporaryDirectory(prefix="runner-fleet-", ignore_cleanup_errors=True)
                 )
@@ -219,30 +234,34 @@ class LocalFleet:
                 self.twin.board.group_repositories[github.image_group_id] = of_repository
             self.github_url = self.twin.url
         # both may take seconds, so they start side by side
-        synthesis = parts.enter_context(Synthesis(folder, context))
-        self._start_emulator(parts, folder)
+        synthesis = parts.enter_context(Synthesis(self._next_folder(), context))
+        self._start_emulator(parts)
         bootstrap(self, account=ACCOUNT, region=REGION)
-        self.outputs = deploy(
-            self,
-            synthesis.result(),
-            stack=STACK,
-            parameters={GITHUB_URL_PARAMETER: self.github_url.rstrip("/")},
-        )
+        self._deploy(synthesis.result())
         self._fill_secrets()
         if self.twin:
             self.twin.webhook_url = self.webhook_url
 
-    def _start_emulator(self, parts: ExitStack, folder: Path) -> None:
+    def _next_folder(self) -> Path:
+        folder = self._folder / f"deployment-{next(self._deployments)}"
+        folder.mkdir()
+        return folder
+
+    def _deploy(self, assembly: Path) -> None:
+        parameters = {GITHUB_URL_PARAMETER: self.github_url.rstrip("/")}
+        self.outputs = deploy(self, assembly, stack=STACK, parameters=parameters)
+
+    def _start_emulator(self, parts: ExitStack) -> None:
         port = self.endpoint_url.rpartition(":")[2]
         emulator = parts.enter_context(
             child(
                 "cdk_runner_fleet.local.emulator",
                 *("--port", port),
-                *("--tasks-dir", str(folder / "tasks")),
+                *("--tasks-dir", str(self._folder / "tasks")),
                 *("--parent-pid", str(os.getpid())),
                 *("--images", self._images),
                 environment=os.environ,
-                folder=folder,
+                folder=self._folder,
                 errors=self._errors,
             )
         )
@@ -269,6 +288,11 @@ class LocalFleet:
                 manager.put_secret_value(SecretId=self.outputs[output], SecretString=value)
         for name, private_key in self._private_keys.items():
             manager.create_secret(Name=name, SecretString=private_key)
+
+
+def _check(context: Mapping[str, object]) -> None:
+    if "github_api_url" in context:
+        raise SettingsError("github_api_url is this fleet's own, name a server with github_url")
 
 
 def _usable(port: int) -> int:

@@ -12,7 +12,7 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import apigateway, ecs, eventbridge, secretsmanager, ssm
 from ministack.services.cloudformation import provisioners, stacks
 
-from . import upstream
+from . import updates, upstream
 from .events import publish
 from .options import ACCOUNT, REGION
 
@@ -72,7 +72,9 @@ def _create_archive(
     logical_id: str, props: dict[str, Any], stack_name: str
 ) -> tuple[str, dict[str, Any]]:
     """An archive of a bus, from which its events can be replayed."""
-    name = props.get("ArchiveName") or f"{stack_name}-{logical_id}"[:48]
+    name = props.get("ArchiveName") or provisioners._physical_name(
+        stack_name, logical_id, max_len=48
+    )
     pattern = props.get("EventPattern")
     status, _, body = eventbridge._create_archive(
         {
@@ -101,18 +103,37 @@ def _create_api(
     return api_id, {**attributes, "ApiEndpoint": api_url(endpoint, api_id)}
 
 
-def _create_stage(
-    upstream_create: Any, logical_id: str, props: dict[str, Any], stack_name: str
-) -> tuple[str, dict[str, Any]]:
-    """A stage of an HTTP API, which names no route before there is one.
+def _check_stage(props: dict[str, Any]) -> None:
+    """A stage of an HTTP API names no route before there is one.
 
     https://github.com/aws/serverless-application-model/issues/2479
+
+    Raises:
+        ValueError: it does.
     """
     routes = apigateway._routes.get(props["ApiId"], {}).values()
     for key in props.get("RouteSettings") or {}:
         if key not in {route["routeKey"] for route in routes}:
             raise ValueError(f"Unable to find Route by key {key} within the provided RouteSettings")
+
+
+def _create_stage(
+    upstream_create: Any, logical_id: str, props: dict[str, Any], stack_name: str
+) -> tuple[str, dict[str, Any]]:
+    _check_stage(props)
     result: tuple[str, dict[str, Any]] = upstream_create(logical_id, props, stack_name)
+    return result
+
+
+def _update_stage(
+    upstream_update: Any,
+    physical_id: str,
+    old_props: dict[str, Any],
+    new_props: dict[str, Any],
+    *names: str,
+) -> tuple[str, dict[str, Any]]:
+    _check_stage(new_props)
+    result: tuple[str, dict[str, Any]] = upstream_update(physical_id, old_props, new_props, *names)
     return result
 
 
@@ -130,6 +151,17 @@ def _create_secret(
 ) -> tuple[str, dict[str, Any]]:
     """``Ref`` of a secret is its ARN; policies are written with it."""
     _, attributes = upstream_create(logical_id, props, stack_name)
+    return attributes["Arn"], attributes
+
+
+def _update_secret(
+    upstream_update: Any,
+    physical_id: str,
+    old_props: dict[str, Any],
+    new_props: dict[str, Any],
+    *names: str,
+) -> tuple[str, dict[str, Any]]:
+    _, attributes = upstream_update(_secret_name(physical_id), old_props, new_props, *names)
     return attributes["Arn"], attributes
 
 
@@ -225,6 +257,15 @@ def _wrap_create(resource_type: str, hook: Any) -> None:
     )
 
 
+def _wrap_update(resource_type: str, hook: Any) -> None:
+    old = upstream.replace_in_handlers(
+        provisioners._RESOURCE_HANDLERS,
+        resource_type,
+        "update",
+        lambda *resource: hook(old, *resource),
+    )
+
+
 def install(endpoint: str) -> None:
     """Add the missing types, the public parameters and the stack events to ministack."""
     handlers = provisioners._RESOURCE_HANDLERS
@@ -247,6 +288,12 @@ def install(endpoint: str) -> None:
     for resource_type, hook in hooks.items():
         _wrap_create(resource_type, hook)
     upstream.replace_in_handlers(handlers, "AWS::ECS::Cluster", "delete", _delete_cluster)
+    for resource_type, change in {
+        "AWS::ApiGatewayV2::Stage": _update_stage,
+        "AWS::SecretsManager::Secret": _update_secret,
+    }.items():
+        _wrap_update(resource_type, change)
+    updates.install(without_effect=frozenset(_WITHOUT_EFFECT))
     secret_string = upstream.replace(
         provisioners,
         "_sm_secret_string",

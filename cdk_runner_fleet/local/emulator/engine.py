@@ -75,6 +75,7 @@ class Engine:
         self._upstream_stop: Any = None
         self._upstream_create: Any = None
         self._upstream_cfn_create: Any = None
+        self._upstream_cfn_update: Any = None
 
     @property
     def running(self) -> int:
@@ -96,6 +97,18 @@ class Engine:
         if problem:
             raise ValueError(problem)
         return self._upstream_cfn_create(logical_id, props, stack_name)
+
+    def cfn_state_machine_update(
+        self, physical_id: str, old_props: dict[str, Any], new_props: dict[str, Any], *names: str
+    ) -> Any:
+        """Executions that run go on by what they began with.
+
+        https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateStateMachine.html
+        """
+        problem = definition_problem(provisioners._sfn_definition(new_props))
+        if problem:
+            raise ValueError(problem)
+        return self._upstream_cfn_update(physical_id, old_props, new_props, *names)
 
     def stop_execution(self, data: dict[str, Any]) -> Any:
         response = self._upstream_stop(data)
@@ -336,6 +349,12 @@ def install() -> Engine:
         "AWS::StepFunctions::StateMachine",
         "create",
         engine.cfn_state_machine_create,
+    )
+    engine._upstream_cfn_update = upstream.replace_in_handlers(
+        provisioners._RESOURCE_HANDLERS,
+        "AWS::StepFunctions::StateMachine",
+        "update",
+        engine.cfn_state_machine_update,
     )
 
     def add_token(manager: CallbackPoolManager, callback_id: str) -> TokenEndpoint:
