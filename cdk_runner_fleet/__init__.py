@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdk_runner_fleet.fleet import RunnerFleet
-    from cdk_runner_fleet.rooms.recipe import ImageVariant
-    from cdk_runner_fleet.rooms.runner_image import RunnerImage
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
     from cdk_runner_fleet.values.runner_class import Architecture, CapacityProvider, RunnerClass
+    from cdk_runner_fleet.values.runner_image import ImageBuilds, ImageVariant, RunnerImage
     from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
 __all__ = [
     "Architecture",
     "CapacityProvider",
     "GitHubApp",
+    "ImageBuilds",
     "ImageVariant",
     "LifecycleTimeouts",
     "RegisterFor",
@@ -35,13 +35,14 @@ _HOMES = {
     "Architecture": "cdk_runner_fleet.values.runner_class",
     "CapacityProvider": "cdk_runner_fleet.values.runner_class",
     "GitHubApp": "cdk_runner_fleet.values.github",
-    "ImageVariant": "cdk_runner_fleet.rooms.recipe",
+    "ImageBuilds": "cdk_runner_fleet.values.runner_image",
+    "ImageVariant": "cdk_runner_fleet.values.runner_image",
     "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
     "RegisterFor": "cdk_runner_fleet.values.github",
     "RunnerClass": "cdk_runner_fleet.values.runner_class",
     "RunnerFleet": "cdk_runner_fleet.fleet",
     "RunnerFleetStack": "cdk_runner_fleet.stack",
-    "RunnerImage": "cdk_runner_fleet.rooms.runner_image",
+    "RunnerImage": "cdk_runner_fleet.values.runner_image",
 }
 
 

@@ -19,10 +19,9 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
-from cdk_runner_fleet.rooms.recipe import ImageVariant
-from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
 from cdk_runner_fleet.values.runner_class import RunnerClass
+from cdk_runner_fleet.values.runner_image import ImageBuilds, ImageVariant, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 
 _NEAR = 0.85
@@ -45,11 +44,10 @@ _FLEET_KEYS = {
 _IMAGE_KEYS = {
     "allowed_bases": "allowed_images",
     "capabilities": "runner_image_capabilities",
-    "image_uri": "runner_image",
-    "jobs_may_choose": "image_build_project",
     "max_concurrent_builds": "max_image_builds",
     "name": "runner_image_tag",
     "soci": "image_soci",
+    "uri": "runner_image",
     "variant": "runner_image_variant",
 }
 _TIMEOUT_KEYS = {
@@ -167,7 +165,7 @@ class FleetSettings:
             for index, app in enumerate(self.github_apps)
         ]
         classes = _classes(self.runner_class_sizes)
-        image = self._image(scope)
+        image, images = self._image(), self._images()
         timeouts = self._timeouts()
         with _told_by(_FLEET_KEYS):
             return RunnerFleet(
@@ -193,7 +191,8 @@ class FleetSettings:
                 required_labels=self.required_labels,
                 single_labels=self.single_labels,
                 runner_classes=classes,
-                runner_image=image,
+                image=image,
+                images=images,
                 runner_name_prefix=self.runner_name_prefix,
                 event_bus_name=self.event_bus_name,
                 explain_at_github=self.explain_at_github,
@@ -259,25 +258,49 @@ class FleetSettings:
                 job=Duration.seconds(self.runner_ttl_seconds),
             )
 
-    def _image(self, scope: Construct) -> RunnerImage:
+    def _image(self) -> RunnerImage:
+        building = {
+            "runner_image_variant": self.runner_image_variant != "base",
+            "apt_packages": bool(self.apt_packages),
+            "pip_packages": bool(self.pip_packages),
+            "image_soci": self.image_soci,
+        }
+        given = [f"{key} {getattr(self, key)!r}" for key, is_given in building.items() if is_given]
+        if self.runner_image is not None and given:
+            raise ValueError(
+                f"runner_image {self.runner_image!r} is a ready image and {', '.join(given)} would "
+                "build one: leave either out"
+            )
+        with _told_by(_IMAGE_KEYS):
+            if self.runner_image is not None:
+                return RunnerImage.ready(
+                    self.runner_image,
+                    name=self.runner_image_tag,
+                    capabilities=self.runner_image_capabilities,
+                )
+            return RunnerImage.built(
+                variant=self.runner_image_variant,
+                apt_packages=self.apt_packages,
+                pip_packages=self.pip_packages,
+                name=self.runner_image_tag,
+                capabilities=self.runner_image_capabilities,
+                soci=self.image_soci,
+            )
+
+    def _images(self) -> ImageBuilds:
         if not self.image_build_project and self.runner_image is None:
             raise ValueError(
                 "image_build_project is off and no runner_image is given, so no job could have an "
                 "image: name a ready runner_image, or leave image_build_project on"
             )
+        if not self.image_build_project and self.allowed_images is not None:
+            raise ValueError(
+                f"allowed_images {list(self.allowed_images)!r} given and image_build_project is "
+                "off: leave one of them out"
+            )
         with _told_by(_IMAGE_KEYS):
-            return RunnerImage(
-                scope,
-                "RunnerImage",
-                image_uri=self.runner_image,
-                variant=self.runner_image_variant,
-                apt_packages=self.apt_packages,
-                pip_packages=self.pip_packages,
-                allowed_bases=self.allowed_images,
-                jobs_may_choose=self.image_build_project,
-                name=self.runner_image_tag,
-                capabilities=self.runner_image_capabilities,
-                soci=self.image_soci,
+            return ImageBuilds(
+                allowed_bases=self.allowed_images if self.image_build_project else (),
                 max_concurrent_builds=self.max_image_builds,
                 max_images_per_repository=self.max_images_per_repository,
             )

@@ -23,17 +23,18 @@ from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.explanation import JobExplanation
+from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.intake import WebhookIntake
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
-from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.github import GitHubApp, RegisterFor, check_choice, served_scope
 from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
 from cdk_runner_fleet.values.runner_class import RunnerClass
+from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
 
@@ -92,9 +93,10 @@ class RunnerFleet(Construct):
             writes itself: ``{"dependabot": "medium", "code-scanning": "large"}``. Default: none.
         runner_classes: Sizes of runner by name, the first one for jobs that name none. Default:
             ``small`` 512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
-        runner_image: The image for jobs without ``image:``, and what jobs may choose. Default: a
-            small image on Ubuntu is built in the account, started right after the first deployment,
-            and jobs may choose another base.
+        image: The image for jobs without ``image:``. Default: ``RunnerImage.built()``, a small
+            image on Ubuntu, built in the account right after the first deployment.
+        images: What images jobs may have built with ``image:``, and how built images are kept.
+            Default: jobs may choose Docker's official images as the base.
         runner_name_prefix: What the runners' names begin with. Fleets that serve the same
             repositories need one each.
         event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
@@ -160,7 +162,8 @@ class RunnerFleet(Construct):
         required_labels: Sequence[str] = (),
         single_labels: Mapping[str, str] | None = None,
         runner_classes: Mapping[str, RunnerClass] | None = None,
-        runner_image: RunnerImage | None = None,
+        image: RunnerImage | None = None,
+        images: ImageBuilds | None = None,
         runner_name_prefix: str = "fleet",
         event_bus_name: str | None = None,
         vpc: ec2.IVpc | None = None,
@@ -219,18 +222,25 @@ class RunnerFleet(Construct):
         self.label_rules.check_classes(self.catalog.classes)
         self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api")
-        self.runner_image = runner_image or RunnerImage(self, "Image")
+        builds = images or ImageBuilds()
         check_choice(
-            self.runner_image.allowed_bases,
-            is_explicit=self.runner_image.names_bases,
+            builds.globs,
+            is_explicit=builds.allowed_bases is not None,
             register_for=register_for,
             image_runner_group=image_runner_group,
             scope=served,
         )
+        self.image_pipeline = ImagePipeline(
+            self,
+            "Image",
+            image=image or RunnerImage.built(),
+            builds=builds,
+            architectures=self.catalog.architectures,
+        )
         self.cluster = RunnerCluster(
             self,
             "Cluster",
-            image=self.runner_image,
+            images=self.image_pipeline,
             architectures=self.catalog.architectures,
             vpc=vpc,
             availability_zones=availability_zones,
@@ -253,8 +263,7 @@ class RunnerFleet(Construct):
         self.images = ImageService(
             self,
             "Images",
-            image=self.runner_image,
-            catalog=self.catalog,
+            pipeline=self.image_pipeline,
             registry=self.registry,
             cluster=self.cluster,
             github=self.github,

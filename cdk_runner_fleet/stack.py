@@ -118,14 +118,14 @@ class RunnerFleetStack(Stack):
             values["DailyBudgetUsd"] = Tokenization.stringify_number(budget)
         if fleet.github_token:
             values["GithubTokenSecretArn"] = fleet.github_token.secret_arn
-        image = fleet.runner_image
-        if image.repository:
+        images = fleet.image_pipeline
+        if images.repository:
             values |= {
-                "RepositoryUri": image.repository.repository_uri,
-                "RepositoryArn": image.repository.repository_arn,
+                "RepositoryUri": images.repository.repository_uri,
+                "RepositoryArn": images.repository.repository_arn,
             }
         outputs = {"X86_64": "ImageBuildProjectName", "ARM64": "Arm64ImageBuildProjectName"}
-        for architecture, project in image.projects.items():
+        for architecture, project in images.projects.items():
             values[outputs[architecture]] = project.project_name
         for name, value in values.items():
             CfnOutput(self, name, value=value)

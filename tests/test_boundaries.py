@@ -57,6 +57,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.labels": {"values.types"},
     "values.limits": set(),
     "values.runner_class": {"values.labels", "values.types"},
+    "values.runner_image": {"values.ecr", "values.image_reference", "values.types"},
     "values.timeouts": {"values.types"},
     # what is there
     "rooms.launch_failures": set(),
@@ -65,16 +66,15 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.api": {"_function", "_logs", "_nag"},
     "rooms.bus": {"_alarm", "_function", "_nag", "_runtime"},
     "rooms.connection": {"_function", "_nag", "values.github"},
-    "rooms.recipe": {"_assets"},
-    "rooms.runner_image": {
+    "rooms.recipe": {"_assets", "values.runner_image"},
+    "rooms.image_pipeline": {
         "_logs",
         "_nag",
         "rooms.recipe",
         "values.ecr",
-        "values.image_reference",
-        "values.types",
+        "values.runner_image",
     },
-    "rooms.cluster": {"_logs", "_nag", "_name", "rooms.runner_image", "values.runner_class"},
+    "rooms.cluster": {"_logs", "_nag", "_name", "rooms.image_pipeline", "values.runner_class"},
     # who acts
     "rooms.registration": {
         "_alarm",
@@ -96,12 +96,11 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.images": {
         "_function",
         "rooms.bus",
-        "rooms.catalog",
         "rooms.cluster",
         "rooms.connection",
+        "rooms.image_pipeline",
         "rooms.recipe",
         "rooms.registry",
-        "rooms.runner_image",
         "values.timeouts",
     },
     "rooms.lifecycle": {
@@ -152,33 +151,33 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.connection",
         "rooms.dispatch",
         "rooms.explanation",
+        "rooms.image_pipeline",
         "rooms.images",
         "rooms.intake",
         "rooms.lifecycle",
         "rooms.reconciliation",
         "rooms.registration",
         "rooms.registry",
-        "rooms.runner_image",
         "values.github",
         "values.labels",
         "values.limits",
         "values.runner_class",
+        "values.runner_image",
         "values.timeouts",
         "values.types",
     },
     "context": {
         "fleet",
-        "rooms.recipe",
-        "rooms.runner_image",
         "values.github",
         "values.runner_class",
+        "values.runner_image",
         "values.timeouts",
     },
     "stack": {"context", "fleet"},
 }
 """Each module of the constructs and what it imports of the others, all of which stand above it."""
 
-MAKERS: Mapping[str, AbstractSet[str]] = {"fleet": {"*"}, "context": {"RunnerImage"}}
+MAKERS: Mapping[str, AbstractSet[str]] = {"fleet": {"*"}}
 """Who makes rooms. A room is handed others, whose tables, URLs and grants it uses."""
 
 

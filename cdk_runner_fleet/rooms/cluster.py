@@ -18,7 +18,7 @@ from cdk_runner_fleet._nag import (
     acknowledge_pattern,
 )
 from cdk_runner_fleet._name import fleet_name
-from cdk_runner_fleet.rooms.runner_image import RunnerImage
+from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
 
 CONTAINER_NAME = "runner"
@@ -45,8 +45,8 @@ class RunnerCluster(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        image: What the runners are made from. There is a base task definition for each
-            architecture if it is ready, and else one that those of built images are cloned from.
+        images: What the runners are made from. There is a base task definition for each
+            architecture of a ready image, and else one that those of built images are cloned from.
         architectures: Processor architectures of the runners.
         vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
             inbound rule is made, unless ``subnets`` are given.
@@ -71,7 +71,7 @@ class RunnerCluster(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        image: RunnerImage,
+        images: ImagePipeline,
         architectures: Sequence[str] = ("X86_64",),
         vpc: ec2.IVpc | None = None,
         availability_zones: Sequence[str] | None = None,
@@ -133,13 +133,13 @@ class RunnerCluster(Construct):
         )
         """Whose session each runner's task is, named after the task."""
         self._jobs_hold_role = False
-        image.grant_pull(self.execution_role)
+        images.grant_pull(self.execution_role)
         self.family = Names.unique_resource_name(self, max_length=64, separator="-")
         """Family of the base task definition; those made for images are named after it."""
-        self._image = image
+        self._images = images
         self.task_definitions = {
             name: self._task_definition(name)
-            for name in (architectures if image.image_uri else architectures[:1])
+            for name in (architectures if images.ready_uri else architectures[:1])
         }
 
     @property
@@ -315,14 +315,14 @@ class RunnerCluster(Construct):
 
     def _container(self) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
         variables = {}
-        if self._image.capabilities:
+        if capabilities := self._images.image.capabilities:
             # here and not in the image, so that it holds for a ready one as well
-            variables["RUNNER_CAPABILITIES"] = ",".join(self._image.capabilities)
+            variables["RUNNER_CAPABILITIES"] = ",".join(capabilities)
         if self._jobs_hold_role:
             variables["JOBS_HOLD_TASK_ROLE"] = "on"
         return ecs.CfnTaskDefinition.ContainerDefinitionProperty(
             name=CONTAINER_NAME,
-            image=self._image.task_image,
+            image=self._images.task_image,
             essential=True,
             environment=[
                 ecs.CfnTaskDefinition.KeyValuePairProperty(name=name, value=value)

@@ -11,12 +11,11 @@ from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
 from cdk_runner_fleet.rooms.bus import FleetBus
-from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
+from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.recipe import pinned_release
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
-from cdk_runner_fleet.rooms.runner_image import RunnerImage
 from cdk_runner_fleet.values.timeouts import seconds_of
 
 _ALARM_DAYS = 14  # images in use are rebuilt each week: one that lags so far behind was not
@@ -33,17 +32,13 @@ class ImageService(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        image: The fleet's image. If nothing is built of it there is no ``build_image``.
-        catalog: The runner classes, for whose architectures images are built.
+        pipeline: What builds images. If it builds none there is no ``build_image``.
         registry: The rows of the images and of who waits for them, and the ledger.
         cluster: Where images are launched.
         github: Who is asked for versions of the runner.
         bus: Where news of a version travels.
         build_timeout: How long a build may last.
         options: What all functions of the fleet have in common.
-
-    Raises:
-        ValueError: if another fleet has this image.
     """
 
     def __init__(
@@ -51,8 +46,7 @@ class ImageService(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        image: RunnerImage,
-        catalog: RunnerCatalog,
+        pipeline: ImagePipeline,
         registry: RunnerRegistry,
         cluster: RunnerCluster,
         github: GitHubConnection,
@@ -61,15 +55,14 @@ class ImageService(Construct):
         options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
-        image.bind(architectures=catalog.architectures)
-        self._image = image
+        self._pipeline = pipeline
         self._registry = registry
         self._cluster = cluster
         self._bus = bus
         self._options = options
         self.watch_release = self._watch(github)
         self.build_image = (
-            self._builder(build_timeout, serving=github.serving) if image.is_built else None
+            self._builder(build_timeout, serving=github.serving) if pipeline.is_built else None
         )
         self._deliver_news()
         self.runner_version_alarm = cloudwatch.Alarm(
@@ -88,11 +81,11 @@ class ImageService(Construct):
     @property
     def offer(self) -> dict[str, str]:
         """Settings of a function that starts runners: what there is to start them in."""
-        image = self._image
-        ready = self._cluster.task_definitions if image.image_uri else {}
+        image = self._pipeline.image
+        ready = self._cluster.task_definitions if self._pipeline.ready_uri else {}
         return {
             **self._default,
-            "IMAGE_BUILDING": "on" if image.is_built else "off",
+            "IMAGE_BUILDING": "on" if self._pipeline.is_built else "off",
             "DEFAULT_TASK_DEFINITIONS": json.dumps({name: one.ref for name, one in ready.items()}),
             "IMAGE_CAPABILITIES": json.dumps(image.capabilities),
             "DETECTED_CAPABILITIES": json.dumps(image.detected_capabilities),
@@ -102,10 +95,10 @@ class ImageService(Construct):
     def _default(self) -> dict[str, str]:
         return {
             "TASK_FAMILY": self._cluster.task_family,
-            "DEFAULT_IMAGE_BASE": self._image.base_image,
-            "RUNNER_IMAGE_TAG": self._image.name,
-            "IMAGE_RECIPE": self._image.recipe,
-            "ALLOWED_IMAGES": json.dumps(self._image.allowed_bases),
+            "DEFAULT_IMAGE_BASE": self._pipeline.base_image,
+            "RUNNER_IMAGE_TAG": self._pipeline.image.name,
+            "IMAGE_RECIPE": self._pipeline.recipe,
+            "ALLOWED_IMAGES": json.dumps(self._pipeline.builds.globs),
         }
 
     @property
@@ -143,9 +136,9 @@ class ImageService(Construct):
         return function
 
     def _builder(self, timeout: Duration, *, serving: str) -> FleetFunction:
-        image, registry = self._image, self._registry
-        assert image.repository is not None  # noqa: S101 - there is one where images are built
-        projects = {name: project.project_name for name, project in image.projects.items()}
+        pipeline, registry = self._pipeline, self._registry
+        assert pipeline.repository is not None  # noqa: S101 - there is one where images are built
+        projects = {name: project.project_name for name, project in pipeline.projects.items()}
         # apart, as ECS lets nobody do this to the fleet's task definitions alone
         self.define_task = FleetFunction(
             self,
@@ -155,7 +148,7 @@ class ImageService(Construct):
             environment={
                 "FAMILY_PREFIX": self._cluster.family,
                 "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
-                "RUNNER_REPOSITORY_URL": image.repository.repository_uri,
+                "RUNNER_REPOSITORY_URL": pipeline.repository.repository_uri,
             },
         )
         self._cluster.grant_define(self.define_task.execution_role)
@@ -171,19 +164,19 @@ class ImageService(Construct):
                 **self._default,
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "IMAGE_BUILD_PROJECTS": json.dumps(projects),
-                "ECR_REPOSITORY_NAME": image.repository.repository_name,
-                "RUNNER_REPOSITORY_URL": image.repository.repository_uri,
+                "ECR_REPOSITORY_NAME": pipeline.repository.repository_name,
+                "RUNNER_REPOSITORY_URL": pipeline.repository.repository_uri,
                 "DEFINE_TASK_FUNCTION": self.define_task.function_name,
                 "IMAGE_BUILD_TIMEOUT_SECONDS": seconds_of(timeout),
-                "MAX_BUILDS": Tokenization.stringify_number(image.max_concurrent_builds),
+                "MAX_BUILDS": Tokenization.stringify_number(pipeline.builds.max_concurrent_builds),
                 "KEEP_BUILD_TURN": "off" if serving.startswith("repos/") else "on",
                 "MAX_IMAGES_PER_REPOSITORY": Tokenization.stringify_number(
-                    image.max_images_per_repository
+                    pipeline.builds.max_images_per_repository
                 ),
-                "BUILD_DEFAULT_IMAGE": "off" if image.image_uri else "on",
+                "BUILD_DEFAULT_IMAGE": "off" if pipeline.ready_uri else "on",
             },
         )
-        image.grant_build(function)
+        pipeline.grant_build(function)
         function.allow("lambda:InvokeFunction", resources=[self.define_task.function_arn])
         function.allow(
             "dynamodb:GetItem",
@@ -225,7 +218,7 @@ class ImageService(Construct):
             self,
             "Deployments",
             self.watch_release,
-            *(builders if self._image.image_uri is None else []),
+            *(builders if self._pipeline.ready_uri is None else []),
             pattern=events.EventPattern(
                 source=["aws.cloudformation"],
                 detail_type=["CloudFormation Stack Status Change"],

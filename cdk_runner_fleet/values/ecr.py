@@ -45,3 +45,9 @@ def repository_arn(reference: str) -> str | None:
         return None
     region, account, name = found["region"], found["account"], found["name"]
     return f"arn:{Aws.PARTITION}:ecr:{region}:{account}:repository/{name}"
+
+
+def region_of(reference: str) -> str | None:
+    """Name the region of the private ECR that an image is in; None if it is in none."""
+    found = _REFERENCE.match(reference)
+    return found["region"] if found is not None else None

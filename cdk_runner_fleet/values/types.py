@@ -14,7 +14,9 @@ _NONE = type(None)
 _FOR_EXAMPLE = {
     "Duration": "Duration.minutes(5)",
     "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
+    "ImageBuilds": "ImageBuilds(max_concurrent_builds=10)",
     "IKey": "kms.Key.from_key_arn(…)",
+    "IRepository": "ecr.Repository.from_repository_name(…)",
     "ILayerVersion": "lambda_.LayerVersion.from_layer_version_arn(…)",
     "ISecret": 'secretsmanager.Secret.from_secret_name_v2(…, "name")',
     "ISecurityGroup": "ec2.SecurityGroup.from_security_group_id(…)",
@@ -23,7 +25,7 @@ _FOR_EXAMPLE = {
     "IVpc": "ec2.Vpc.from_lookup(…)",
     "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
     "RunnerClass": "RunnerClass(cpu=512, memory=1024)",
-    "RunnerImage": "RunnerImage(…)",
+    "RunnerImage": 'RunnerImage.built(variant="python")',
     "Tracing": "lambda_.Tracing.ACTIVE",
 }
 

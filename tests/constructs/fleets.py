@@ -17,6 +17,7 @@ from aws_cdk import aws_ssm as ssm
 
 from cdk_runner_fleet import (
     GitHubApp,
+    ImageBuilds,
     LifecycleTimeouts,
     RunnerClass,
     RunnerFleet,
@@ -57,21 +58,20 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             ),
             "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64", allow_images=False),
         },
-        runner_image=RunnerImage(
-            stack,
-            "Image",
+        image=RunnerImage.built(
             variant="full",
-            base_image="public.ecr.aws/docker/library/debian:13",
+            base="public.ecr.aws/docker/library/debian:13",
             dockerfile_directory=OWN_IMAGE,
             build_args={"RUNNER_ARCHIVE_URL": "https://mirror.example.com/runner.tar.gz"},
             apt_packages=["libpq-dev"],
             pip_packages=["awscli>=1,<2"],
-            allowed_bases=["ghcr.io/octo-org/*"],
-            jobs_may_choose=True,
-            repository=ecr.Repository.from_repository_name(stack, "Ours", "ours/runners"),
             name="house",
             capabilities=["shell", "python", "postgres"],
             soci=True,
+        ),
+        images=ImageBuilds(
+            allowed_bases=["ghcr.io/octo-org/*"],
+            repository=ecr.Repository.from_repository_name(stack, "Ours", "ours/runners"),
             max_concurrent_builds=3,
             max_images_per_repository=8,
         ),
@@ -124,7 +124,8 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
         ],
         runner_group="builders",
         runner_classes=BOTH,
-        runner_image=RunnerImage(stack, "Image", image_uri=READY, jobs_may_choose=False),
+        image=RunnerImage.ready(READY),
+        images=ImageBuilds(allowed_bases=()),
         subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")],
         security_groups=[ec2.SecurityGroup.from_security_group_id(stack, "G", "sg-1")],
     )
@@ -137,7 +138,7 @@ def enterprise(stack: cdk.Stack) -> RunnerFleet:
         "Fleet",
         github_enterprise="e",
         runner_classes={"arm": BOTH["arm"]},
-        runner_image=RunnerImage(stack, "Image", jobs_may_choose=False),
+        images=ImageBuilds(allowed_bases=()),
     )
 
 
@@ -149,7 +150,7 @@ def beside_ready(stack: cdk.Stack) -> RunnerFleet:
         "Fleet",
         github_repo="o/r",
         runner_classes=BOTH,
-        runner_image=RunnerImage(stack, "Image", image_uri=uri, capabilities=["python"]),
+        image=RunnerImage.ready(uri, capabilities=["python"]),
         tracing=lambda_.Tracing.ACTIVE,
     )
 
@@ -170,11 +171,8 @@ def parameters(stack: cdk.Stack) -> RunnerFleet:
         "Fleet",
         github_repo=text["Repo"],
         github_apps=[GitHubApp(app_id=text["AppId"], kms_key=own_key)],
-        runner_image=RunnerImage(
-            stack,
-            "Image",
-            base_image=text["Base"],
-            name=text["Name"],
+        image=RunnerImage.built(base=text["Base"], name=text["Name"]),
+        images=ImageBuilds(
             allowed_bases=[text["Glob"]],
             max_concurrent_builds=number["Builds"],  # type: ignore[arg-type]
             max_images_per_repository=number["Images"],  # type: ignore[arg-type]

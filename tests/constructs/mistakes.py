@@ -77,7 +77,15 @@ def no_such_capacity(stack: cdk.Stack) -> object:
 
 
 def no_such_variant(stack: cdk.Stack) -> object:
-    return RunnerImage(stack, "Image", variant="pyton")  # type: ignore[arg-type]
+    return RunnerImage.built(variant="pyton")  # type: ignore[arg-type]
+
+
+def packages_in_a_ready_image(stack: cdk.Stack) -> object:
+    return RunnerImage.ready("ghcr.io/o/r:1", apt_packages=["jq"])  # type: ignore[call-arg]
+
+
+def image_of_no_factory(stack: cdk.Stack) -> object:
+    return RunnerImage()  # type: ignore[abstract]
 
 
 def misspelled_metric(stack: cdk.Stack) -> object:
@@ -103,6 +111,8 @@ MISTAKES: Sequence[Mistake] = (
     no_such_architecture,
     no_such_capacity,
     no_such_variant,
+    packages_in_a_ready_image,
+    image_of_no_factory,
     misspelled_metric,
     text_for_switch,
 )
@@ -125,7 +135,7 @@ def none(
         runner_classes={
             "one": RunnerClass(cpu=512, memory=1024, architecture=architecture, capacity=capacity)
         },
-        runner_image=RunnerImage(stack, "Image", variant=variant),
+        image=RunnerImage.built(variant=variant),
     )
     ecr.Repository(stack, "Images").grant_pull(fleet)
     return fleet

@@ -154,7 +154,7 @@ def test_the_keys_of_a_ready_image_reach_the_fleet() -> None:
     assert offer["RUNNER_IMAGE_TAG"] == "house"
     assert offer["ALLOWED_IMAGES"] == "[]"
     assert offer["IMAGE_BUILDING"] == "off"
-    assert stack.fleet.runner_image.image_uri == READY
+    assert stack.fleet.image_pipeline.ready_uri == READY
     assert stack.fleet.images.build_image is None
 
 
@@ -174,14 +174,15 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
             "arm": {"cpu": 256, "memory": 512, "architecture": "ARM64"},
         },
     ).fleet
-    image = fleet.runner_image
-    assert image.capabilities == ["python", "node"]
-    assert (image.max_concurrent_builds, image.max_images_per_repository) == (2, 9)
-    assert set(image.projects) == {"X86_64", "ARM64"}
+    pipeline = fleet.image_pipeline
+    assert pipeline.image.capabilities == ("python", "node")
+    builds = pipeline.builds
+    assert (builds.max_concurrent_builds, builds.max_images_per_repository) == (2, 9)
+    assert set(pipeline.projects) == {"X86_64", "ARM64"}
     assert fleet.dispatch.environment["ALLOWED_IMAGES"] == '["ghcr.io/o/*"]'
-    app = cdk.Stage.of(image)
+    app = cdk.Stage.of(pipeline)
     assert app is not None
-    source = Path(app.asset_outdir, f"runner-image-{image.node.addr}")
+    source = Path(app.asset_outdir, f"runner-image-{pipeline.node.addr}")
     recipe = json.loads((source / "recipe.json").read_text())
     assert recipe["variant"] == "full"
     assert (recipe["apt_packages"], recipe["pip_packages"]) == (["jq"], ["requests"])

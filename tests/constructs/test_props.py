@@ -9,11 +9,13 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 
 from cdk_runner_fleet import (
     GitHubApp,
+    ImageBuilds,
     LifecycleTimeouts,
     RunnerClass,
     RunnerFleet,
@@ -33,7 +35,20 @@ def _fleet(stack: cdk.Stack, **props: Any) -> RunnerFleet:
 
 
 def _image(stack: cdk.Stack, **props: Any) -> RunnerImage:
-    return RunnerImage(stack, "Image", **props)
+    return RunnerImage.built(**props)
+
+
+def _ready(stack: cdk.Stack, **props: Any) -> RunnerImage:
+    return RunnerImage.ready(**{"uri": READY} | props)
+
+
+def _of_repository(stack: cdk.Stack, **props: Any) -> RunnerImage:
+    ours = ecr.Repository.from_repository_name(stack, "Ours", "ours")
+    return RunnerImage.from_ecr_repository(**{"repository": ours} | props)
+
+
+def _builds(stack: cdk.Stack, **props: Any) -> ImageBuilds:
+    return ImageBuilds(**props)
 
 
 def _class(stack: cdk.Stack, **props: Any) -> RunnerClass:
@@ -49,9 +64,9 @@ def _app(stack: cdk.Stack, **props: Any) -> GitHubApp:
     return GitHubApp(**{"app_id": 1, "kms_key": key} | props)
 
 
-def _props(kind: type, make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
-    names = list(inspect.signature(kind.__init__).parameters)
-    own = [name for name in names if name not in ("self", "scope", "construct_id", *but)]
+def _props(kind: Callable[..., object], make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
+    names = list(inspect.signature(kind).parameters)
+    own = [name for name in names if name not in ("scope", "construct_id", *but)]
     return [pytest.param(make, name, id=f"{kind.__name__}-{name}") for name in own]
 
 
@@ -60,7 +75,10 @@ def _props(kind: type, make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
     ("make", "name"),
     [
         *_props(RunnerFleet, _fleet),
-        *_props(RunnerImage, _image),
+        *_props(RunnerImage.built, _image),
+        *_props(RunnerImage.ready, _ready),
+        *_props(RunnerImage.from_ecr_repository, _of_repository),
+        *_props(ImageBuilds, _builds),
         *_props(RunnerClass, _class),
         *_props(LifecycleTimeouts, _timeouts),
         *_props(GitHubApp, _app, but=("installation_id",)),
@@ -90,14 +108,18 @@ def test_a_prop_of_another_kind_is_refused_by_name(
         (_class, {"allow_images": "no"}, "allow_images is a str, give a bool"),
         (_class, {"max_runners": True}, "max_runners is a bool, give an int"),
         (_class, {"capabilities": [7]}, r"capabilities\[0\] is a int, give a str"),
-        (_image, {"image_uri": 5}, "image_uri is a int, give a str"),
+        (_ready, {"uri": 5}, "uri is a int, give a str"),
         (_image, {"apt_packages": "jq"}, "apt_packages is a str, give a list, each a str"),
-        (_image, {"allowed_bases": "*"}, "allowed_bases is a str, give a list, each a str"),
-        (_image, {"allowed_bases": [1]}, r"allowed_bases\[0\] is a int, give a str"),
+        (_builds, {"allowed_bases": "*"}, "allowed_bases is a str, give a list, each a str"),
+        (_builds, {"allowed_bases": [1]}, r"allowed_bases\[0\] is a int, give a str"),
         (_image, {"build_args": {"A": 1}}, r"build_args\['A'\] is a int, give a str"),
         (_image, {"capabilities": "python"}, "capabilities is a str, give a list, each a str"),
-        (_image, {"max_concurrent_builds": True}, "max_concurrent_builds is a bool, give an int"),
-        (_image, {"repository": "runners"}, "repository is a str, give an IRepository"),
+        (_builds, {"max_concurrent_builds": True}, "max_concurrent_builds is a bool, give an int"),
+        (
+            _builds,
+            {"repository": "runners"},
+            "repository is a str, give an IRepository, such as ecr",
+        ),
         (_image, {"dockerfile_directory": ""}, "dockerfile_directory '.' has no Dockerfile"),
         (_image, {"pip_packages": ["awscli boto3"]}, "'awscli boto3' of pip_packages cannot"),
         (_fleet, {"event_bus_name": "a b"}, "event_bus_name 'a b' cannot be a bus of the fleet's"),
@@ -146,7 +168,8 @@ def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -
         required_labels=[text["Label"]],
         single_labels={"dependabot": text["Class"]},
         runner_classes={"a": _class(stack, cpu=number, memory=number, max_runners=number)},
-        runner_image=_image(stack, image_uri=text["Image"], max_concurrent_builds=number),
+        image=_ready(stack, uri=text["Image"]),
+        images=_builds(stack, max_concurrent_builds=number),
         runner_name_prefix=text["Prefix"],
         event_bus_name=text["Bus"],
         timeouts=_timeouts(stack, boot=seconds, idle=seconds, image_build=seconds, job=seconds),
@@ -251,8 +274,8 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
         ({"idle_timeout_seconds": 90000}, "idle_timeout_seconds of 90000 seconds cannot"),
         ({"image_build_timeout_seconds": 90000}, "image_build_timeout_seconds of 90000 seconds"),
         (
-            {"image_build_project": False, "runner_image": READY, "image_soci": True},
-            "image_soci is on and nothing is built: leave it out, or make the index of runner_im",
+            {"runner_image": READY, "image_soci": True},
+            "^runner_image .* and image_soci True would build one: leave either out",
         ),
         ({"max_image_builds": 0}, "max_image_builds 0 would build nothing"),
         ({"max_runners": 0}, "max_runners 0 cannot"),

@@ -43,7 +43,7 @@ fleet = RunnerFleet(
     "Runners",
     github_repo="octo-org/octo-repo",
     runner_classes={"small": RunnerClass(cpu=256, memory=512)},
-    runner_image=RunnerImage(stack, "Image", dockerfile_directory="image"),
+    image=RunnerImage.built(dockerfile_directory="image"),
 )
 cdk.aws_s3.Bucket(stack, "Cache").grant_read(fleet)
 app.synth()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Callable
 from typing import Any
 
 import aws_cdk as cdk
@@ -12,9 +13,9 @@ from aws_cdk import assertions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import ImageBuilds, RunnerFleet, RunnerImage
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
-from cdk_runner_fleet.rooms.runner_image import RunnerImage
+from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 
 from ..fleets import READY
 from ..templates import (
@@ -27,6 +28,17 @@ from ..templates import (
     statements,
     template_of,
 )
+
+
+def pipeline(stack: cdk.Stack, image: RunnerImage, *, builds: bool = False) -> ImagePipeline:
+    """What runners are made from; nothing is built beside a ready image unless asked."""
+    return ImagePipeline(
+        stack,
+        "Image",
+        image=image,
+        builds=ImageBuilds(allowed_bases=None if builds else ()),
+        architectures=["X86_64"],
+    )
 
 
 def test_default_network_has_no_nat_and_no_inbound_rule(minimal: Template) -> None:
@@ -58,9 +70,9 @@ def test_given_subnets_need_no_vpc(organization: Template) -> None:
 
 def test_subnets_alone_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
     subnet = ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")
-    image = RunnerImage(stack, "Image", image_uri=READY, jobs_may_choose=False)
+    images = pipeline(stack, RunnerImage.ready(READY))
     with pytest.raises(ValueError, match="1 subnets are given without security_groups, name"):
-        RunnerCluster(stack, "Cluster", image=image, subnets=[subnet])
+        RunnerCluster(stack, "Cluster", images=images, subnets=[subnet])
 
 
 @pytest.mark.parametrize(
@@ -82,9 +94,9 @@ def test_a_vpc_without_the_subnets_that_are_wanted_is_refused_with_the_remedy(
         )
     else:
         vpc = ec2.Vpc(stack, "Vpc", nat_gateways=0, subnet_configuration=kinds)
-    image = RunnerImage(stack, "Image", image_uri=READY, jobs_may_choose=False)
+    images = pipeline(stack, RunnerImage.ready(READY))
     with pytest.raises(ValueError, match=f"^vpc Test/Vpc has {message}"):
-        RunnerCluster(stack, "Cluster", image=image, vpc=vpc, assign_public_ip=public)
+        RunnerCluster(stack, "Cluster", images=images, vpc=vpc, assign_public_ip=public)
 
 
 def test_jobs_hold_no_credentials_until_something_is_granted(
@@ -190,8 +202,8 @@ PULLING = {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownl
 def test_a_ready_image_in_a_private_ecr_may_be_pulled_from_there(
     uri: str, repository: str, builds: bool, stack: cdk.Stack
 ) -> None:
-    image = RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=builds)
-    RunnerCluster(stack, "Cluster", image=image)
+    images = pipeline(stack, RunnerImage.ready(uri), builds=builds)
+    RunnerCluster(stack, "Cluster", images=images)
     found = pulled(template_of(stack))
     assert found.pop("*") == {"ecr:GetAuthorizationToken"}
     [named] = [actions for resource, actions in found.items() if repository in resource]
@@ -203,15 +215,15 @@ def test_a_ready_image_in_a_private_ecr_may_be_pulled_from_there(
     "uri", ["ghcr.io/octo-org/runner:1", "public.ecr.aws/octo/runner:1", "example.com/ecr/a:1"]
 )
 def test_an_image_elsewhere_needs_no_permission(uri: str, stack: cdk.Stack) -> None:
-    image = RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=False)
-    RunnerCluster(stack, "Cluster", image=image)
+    images = pipeline(stack, RunnerImage.ready(uri))
+    RunnerCluster(stack, "Cluster", images=images)
     assert pulled(template_of(stack)) == {}
 
 
 def test_a_ready_image_named_by_its_repository_construct_may_be_pulled(stack: cdk.Stack) -> None:
     uri = ecr.Repository(stack, "Ours").repository_uri_for_tag("1")
-    image = RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=False)
-    RunnerCluster(stack, "Cluster", image=image)
+    images = pipeline(stack, RunnerImage.ready(uri))
+    RunnerCluster(stack, "Cluster", images=images)
     template = template_of(stack)
     found = pulled(template)
     assert found.pop("*") == {"ecr:GetAuthorizationToken"}
@@ -222,17 +234,77 @@ def test_a_ready_image_named_by_its_repository_construct_may_be_pulled(stack: cd
     assert not assertions.Annotations.from_stack(stack).find_warning("*", UNKNOWN)
 
 
-UNKNOWN = assertions.Match.string_like_regexp("give its repository too")
+UNKNOWN = assertions.Match.string_like_regexp("name it with RunnerImage.from_ecr_repository")
 
 
 def test_a_uri_of_which_nothing_is_known_wants_its_repository(stack: cdk.Stack) -> None:
     uri = cdk.CfnParameter(stack, "Uri").value_as_string
-    ours = ecr.Repository.from_repository_name(stack, "Ours", "ours")
-    RunnerImage(stack, "Given", image_uri=uri, jobs_may_choose=False, repository=ours)
-    assert not assertions.Annotations.from_stack(stack).find_warning("*", UNKNOWN)
-    RunnerImage(stack, "Image", image_uri=uri, jobs_may_choose=False)
+    pipeline(stack, RunnerImage.ready(uri))
     [warning] = assertions.Annotations.from_stack(stack).find_warning("*", UNKNOWN)
     assert warning.id == "/Test/Image"
+
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize("env", [None, cdk.Environment(account="111111111111", region="eu-west-3")])
+@pytest.mark.parametrize(
+    ("found_by", "ending"),
+    [({}, ":latest"), ({"tag": "1.2"}, ":1.2"), ({"digest": DIGEST}, DIGEST)],
+)
+def test_an_image_of_a_repository_is_pulled_whosever_and_wherever_it_is(
+    env: cdk.Environment | None, found_by: dict[str, str], ending: str
+) -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=env)
+    arn = "arn:aws:ecr:us-east-2:999999999999:repository/team/runner"
+    theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
+    images = pipeline(stack, RunnerImage.from_ecr_repository(theirs, **found_by))
+    RunnerCluster(stack, "Cluster", images=images)
+    template = template_of(stack)
+    assert pulled(template) == {arn: PULLING, "*": {"ecr:GetAuthorizationToken"}}
+    [task] = of_type(template, "AWS::ECS::TaskDefinition")
+    named = parts(task["ContainerDefinitions"][0]["Image"])
+    assert "999999999999.dkr.ecr.us-east-2." in named
+    assert named.rstrip('"]}').endswith(ending)
+
+
+def test_a_repository_of_another_account_in_the_same_app_lets_the_runners_in() -> None:
+    app = cdk.App(analytics_reporting=False)
+    theirs = cdk.Stack(
+        app, "Theirs", env=cdk.Environment(account="999999999999", region="us-east-2")
+    )
+    ours = cdk.Stack(app, "Ours", env=cdk.Environment(account="111111111111", region="eu-west-3"))
+    repository = ecr.Repository(theirs, "Runners", repository_name="runners")
+    images = pipeline(ours, RunnerImage.from_ecr_repository(repository, tag="1"))
+    RunnerCluster(ours, "Cluster", images=images)
+    found = pulled(template_of(ours))
+    assert found.pop("*") == {"ecr:GetAuthorizationToken"}
+    [(resource, actions)] = found.items()
+    assert "ecr:us-east-2:999999999999:repository/runners" in resource
+    assert actions == PULLING
+    [made] = of_type(template_of(theirs), "AWS::ECR::Repository")
+    [statement] = made["RepositoryPolicyText"]["Statement"]
+    assert set(statement["Action"]) == PULLING
+    assert "111111111111:root" in parts(statement["Principal"])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        RunnerImage.from_ecr_repository,
+        lambda theirs: RunnerImage.ready("1" * 12 + ".dkr.ecr.cn-north-1.amazonaws.com.cn/a:1"),
+    ],
+    ids=["repository", "uri"],
+)
+def test_an_image_that_no_role_of_this_partition_reaches_is_refused(
+    image: Callable[[ecr.IRepository], RunnerImage],
+) -> None:
+    env = cdk.Environment(account="111111111111", region="eu-west-3")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=env)
+    arn = "arn:aws-cn:ecr:cn-north-1:999999999999:repository/runner"
+    theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
+    with pytest.raises(ValueError, match=r"is in cn-north-1, of partition aws-cn, .* one of aws$"):
+        pipeline(stack, image(theirs))
 
 
 def test_a_task_declares_what_its_image_was_said_to_have(

@@ -9,7 +9,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from cdk_runner_fleet import GitHubApp, RunnerFleet, RunnerImage
+from cdk_runner_fleet import GitHubApp, ImageBuilds, RunnerFleet
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 
@@ -160,8 +160,8 @@ def test_images_may_be_allowed_where_nobody_elses_jobs_run_in_them(
 ) -> None:
     def fleet(name: str, **props: Any) -> RunnerFleet:
         inner = cdk.Stack(stack, name)
-        image = RunnerImage(inner, "Image", allowed_bases=["ghcr.io/acme/*"])
-        return RunnerFleet(inner, "Fleet", runner_image=image, **{scope: "o"}, **props)
+        images = ImageBuilds(allowed_bases=["ghcr.io/acme/*"])
+        return RunnerFleet(inner, "Fleet", images=images, **{scope: "o"}, **props)
 
     with pytest.raises(ValueError, match=r"^allowed_bases \['ghcr.io/acme/\*'\] cannot be had in"):
         fleet("Shared")
@@ -172,11 +172,11 @@ def test_images_may_be_allowed_where_nobody_elses_jobs_run_in_them(
 
 
 def test_a_group_for_images_that_nobody_may_choose_is_refused(stack: cdk.Stack) -> None:
-    image = RunnerImage(stack, "Image", jobs_may_choose=False)
+    images = ImageBuilds(allowed_bases=())
     with pytest.raises(
         ValueError, match=r"^image_runner_group 'g' is given and jobs may choose no"
     ):
-        RunnerFleet(stack, "Fleet", github_org="o", runner_image=image, image_runner_group="g")
+        RunnerFleet(stack, "Fleet", github_org="o", images=images, image_runner_group="g")
 
 
 def test_a_repositorys_runners_have_no_groups(stack: cdk.Stack) -> None:

