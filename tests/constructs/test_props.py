@@ -65,8 +65,10 @@ def _app(stack: cdk.Stack, **props: Any) -> GitHubApp:
 
 
 def _props(kind: Callable[..., object], make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
-    names = list(inspect.signature(kind).parameters)
-    own = [name for name in names if name not in ("scope", "construct_id", *but)]
+    # of a construct jsii's metaclass would be asked
+    maker = kind.__init__ if isinstance(kind, type) else kind
+    names = list(inspect.signature(maker).parameters)
+    own = [name for name in names if name not in ("self", "scope", "construct_id", *but)]
     return [pytest.param(make, name, id=f"{kind.__name__}-{name}") for name in own]
 
 
