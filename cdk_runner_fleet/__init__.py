@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cdk_runner_fleet.alarms import FleetAlarms
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "CapacityProvider",
+    "FleetAlarms",
     "GitHubApp",
     "ImageBuilds",
     "ImageVariant",
@@ -34,6 +36,7 @@ __all__ = [
 _HOMES = {
     "Architecture": "cdk_runner_fleet.values.runner_class",
     "CapacityProvider": "cdk_runner_fleet.values.runner_class",
+    "FleetAlarms": "cdk_runner_fleet.alarms",
     "GitHubApp": "cdk_runner_fleet.values.github",
     "ImageBuilds": "cdk_runner_fleet.values.runner_image",
     "ImageVariant": "cdk_runner_fleet.values.runner_image",

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aws_cdk import Duration, Stack, Token
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
@@ -19,9 +18,6 @@ from cdk_runner_fleet import _assets
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge_any_resource
 from cdk_runner_fleet._name import fleet_name
-
-METRICS_NAMESPACE = "RunnerFleet"
-"""CloudWatch namespace of the functions' own metrics."""
 
 _MOST_ENVIRONMENT = 4096
 """Bytes of all variables together (Lambda Developer Guide, "Lambda quotas")."""
@@ -163,7 +159,6 @@ class FleetFunction(lambda_.Function):
             retry_attempts=2 if on_failure else None,
             environment={
                 "SERVICE_NAME": handler,
-                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "FLEET_NAME": fleet_name(scope),
                 "LOG_LEVEL": "INFO",
                 "TRACING": "on" if is_traced else "off",
@@ -229,30 +224,3 @@ def _published_layer(scope: Construct) -> lambda_.ILayerVersion:
     # looked up at deployment; aws-cdk makes one template parameter of it for the stack
     arn = ssm.StringParameter.value_for_string_parameter(scope, _POWERTOOLS_LAYER)
     return lambda_.LayerVersion.from_layer_version_arn(scope, "PowertoolsLayer", arn)
-
-
-def fleet_metric(
-    room: Construct,
-    name: str,
-    *,
-    period: Duration | None,
-    statistic: str,
-    who: str | None = None,
-) -> cloudwatch.Metric:
-    """A metric that the functions of a fleet write, whichever of them does.
-
-    Args:
-        room: A room of the fleet.
-        name: The metric's name.
-        period: What one data point is made of.
-        statistic: How.
-        who: Whose it is in the fleet. Default: the fleet's.
-    """
-    dimensions = {"fleet": fleet_name(room)} | ({"who": who} if who else {})
-    return cloudwatch.Metric(
-        namespace=METRICS_NAMESPACE,
-        metric_name=name,
-        dimensions_map=dimensions,
-        period=period,
-        statistic=statistic,
-    )

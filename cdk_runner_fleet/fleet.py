@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jsii
 from aws_cdk import Duration, Token
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -14,8 +14,9 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from cdk_runner_fleet._delegate import of
 from cdk_runner_fleet._function import FunctionOptions
+from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
@@ -38,9 +39,14 @@ from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
 
+if TYPE_CHECKING:
+    from aws_cdk import aws_sns as sns
+
+    from cdk_runner_fleet.alarms import FleetAlarms
+
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
-class RunnerFleet(Construct):
+class RunnerFleet(FleetMetrics):
     """GitHub Actions runners: one Fargate task a job, gone when the job is.
 
     They serve one repository, one organization or one enterprise. Point its webhook, or that of a
@@ -339,6 +345,13 @@ class RunnerFleet(Construct):
             options=options,
         )
 
+        # what it is measured by
+        self.fleet_name = fleet_name(self.registry)
+        self.state_machine = self.lifecycle.state_machine
+        self.dead_letter_queue = self.bus.dead_letter_queue
+        self.daily_budget_usd = daily_budget_usd
+        self.github_callers = self.github.callers
+
     @property
     def webhook_url(self) -> str:
         """The URL to enter at GitHub as the webhook's payload URL."""
@@ -369,71 +382,19 @@ class RunnerFleet(Construct):
         """
         return self.cluster.grant_principal
 
-    @property
-    def runner_version_alarm(self) -> cloudwatch.Alarm:
-        """Rings when a runner version in use has 14 days left at GitHub.
+    def add_alarms(
+        self, topic: sns.ITopic | None = None, *, failed_runners: int = 5
+    ) -> FleetAlarms:
+        """Add the fleet's alarms: see :class:`FleetAlarms`.
 
-        It has no action of its own: ``fleet.runner_version_alarm.add_alarm_action(…)``.
+        Args:
+            topic: Who is told when one rings. Default: nobody.
+            failed_runners: Runners that may fail within 15 minutes before one rings.
         """
-        return self.images.runner_version_alarm
+        # only here: what alarms do loads a tenth of a second of modules that a fleet does without
+        from cdk_runner_fleet.alarms import FleetAlarms  # noqa: PLC0415
 
-    @property
-    def scope_alarm(self) -> cloudwatch.Alarm:
-        """Rings while GitHub does not know what the fleet serves by the name that it has here.
-
-        The repository or the organization was renamed, the repository transferred or removed, or
-        the credentials may not see it any more. No job gets a runner then. It has no action of its
-        own: ``fleet.scope_alarm.add_alarm_action(…)``.
-        """
-        return self.reconciliation.scope_alarm
-
-    @property
-    def repeated_claims_alarm(self) -> cloudwatch.Alarm:
-        """Rings when a runner's task claimed its registration twice.
-
-        An answer was lost on its way, or somebody has the task's credentials. The registration is
-        taken back unless a job has it. It has no action of its own:
-        ``fleet.repeated_claims_alarm.add_alarm_action(…)``.
-        """
-        return self.registration.repeated_claims_alarm
-
-    @property
-    def foreign_job_alarm(self) -> cloudwatch.Alarm:
-        """Rings when a job runs in an image that another job chose: it may have told it secrets.
-
-        It has no action of its own: ``fleet.foreign_job_alarm.add_alarm_action(…)``.
-        """
-        return self.dispatch.foreign_job_alarm
-
-    @property
-    def failed_events_alarm(self) -> cloudwatch.Alarm:
-        """Rings while an event that could not be handled waits in the dead-letter queue.
-
-        It has no action of its own: ``fleet.failed_events_alarm.add_alarm_action(…)``.
-        """
-        return self.bus.failed_events_alarm
-
-    metric_runners_started = of("lifecycle", RunnerLifecycle.metric_runners_started)
-    metric_runners_failed = of("lifecycle", RunnerLifecycle.metric_runners_failed)
-    metric_claims_repeated = of("registration", RunnerRegistration.metric_claims_repeated)
-    metric_jobs_refused = of("dispatch", EventDispatch.metric_jobs_refused)
-    metric_foreign_jobs_on_images = of("dispatch", EventDispatch.metric_foreign_jobs_on_images)
-    metric_jobs_in_line = of("dispatch", EventDispatch.metric_jobs_in_line)
-    metric_budget_spent = of("dispatch", EventDispatch.metric_budget_spent)
-    metric_jobs_unserved = of("explanation", JobExplanation.metric_jobs_unserved)
-    metric_demand_missing = of("reconciliation", DemandReconciliation.metric_demand_missing)
-    metric_surplus_released = of("reconciliation", DemandReconciliation.metric_surplus_released)
-    metric_deliveries_redelivered = of(
-        "reconciliation", DemandReconciliation.metric_deliveries_redelivered
-    )
-    metric_runners_swept = of("reconciliation", DemandReconciliation.metric_runners_swept)
-    metric_scope_not_found = of("reconciliation", DemandReconciliation.metric_scope_not_found)
-    metric_jobs_lost = of("reconciliation", DemandReconciliation.metric_jobs_lost)
-    metric_image_builds_started = of("images", ImageService.metric_image_builds_started)
-    metric_image_builds_failed = of("images", ImageService.metric_image_builds_failed)
-    metric_runner_version_days_left = of("images", ImageService.metric_runner_version_days_left)
-    metric_github_quota_left = of("github", GitHubConnection.metric_github_quota_left)
-    metric_events_failed = of("bus", FleetBus.metric_events_failed)
+        return FleetAlarms(self, "Alarms", fleet=self, topic=topic, failed_runners=failed_runners)
 
 
 def _check_concurrency(value: int | None) -> None:

@@ -19,7 +19,6 @@ import pytest
 from aws_cdk import assertions
 
 from cdk_runner_fleet import RunnerFleet
-from cdk_runner_fleet._function import METRICS_NAMESPACE
 from cdk_runner_fleet.rooms import registry
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import environment, observability
@@ -43,9 +42,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "history": set(),
     "_runtime": {"_assets"},
     "runner_name": {"_runtime"},
-    "_delegate": set(),
     "_nag": set(),
-    "_alarm": set(),
     "_logs": set(),
     "_name": set(),
     "_function": {"_assets", "_logs", "_nag", "_name"},
@@ -64,8 +61,8 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.registry": set(),
     "rooms.catalog": {"values.runner_class"},
     "rooms.api": {"_function", "_logs", "_nag"},
-    "rooms.bus": {"_alarm", "_function", "_nag", "_runtime"},
-    "rooms.connection": {"_function", "_nag", "values.github"},
+    "rooms.bus": {"_function", "_nag", "_runtime"},
+    "rooms.connection": {"_nag", "values.github"},
     "rooms.recipe": {"_assets", "values.runner_image"},
     "rooms.image_pipeline": {
         "_logs",
@@ -77,7 +74,6 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.cluster": {"_logs", "_nag", "_name", "rooms.image_pipeline", "values.runner_class"},
     # who acts
     "rooms.registration": {
-        "_alarm",
         "_function",
         "rooms.api",
         "rooms.cluster",
@@ -118,7 +114,6 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus", "values.labels"},
     "rooms.dispatch": {
-        "_alarm",
         "_function",
         "rooms.bus",
         "rooms.catalog",
@@ -131,7 +126,6 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.limits",
     },
     "rooms.reconciliation": {
-        "_alarm",
         "_function",
         "rooms.bus",
         "rooms.cluster",
@@ -141,9 +135,13 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.timeouts",
     },
     # what is composed of them
+    "metrics": {"_runtime"},
+    "alarms": {"metrics"},
     "fleet": {
-        "_delegate",
         "_function",
+        "_name",
+        "alarms",
+        "metrics",
         "rooms.api",
         "rooms.bus",
         "rooms.catalog",
@@ -282,7 +280,7 @@ def test_functions_do_not_import_the_constructs() -> None:
 
 RUNTIME = FUNCTIONS / "fleet_runtime"
 _FLOORS: list[set[str]] = [
-    {"environment"},
+    {"environment", "metrics"},
     {"aws"},
     {"observability"},
     {"job"},
@@ -480,26 +478,6 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     assert isinstance(written, dict)
     # the line adds when a runner joined it, see starts.py
     assert set(written) == read - {"in_line_at"}
-
-
-def test_metrics_of_the_fleet_are_emitted_by_its_functions(fleet: RunnerFleet) -> None:
-    emitted = {
-        node.args[0].value
-        for path in sources(FUNCTIONS)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in ("count", "gauge")
-        and isinstance(node.args[0], ast.Constant)
-    }
-    made = [
-        getattr(fleet, name)(**({"who": "token"} if name == "metric_github_quota_left" else {}))
-        for name in dir(fleet)
-        if name.startswith("metric_")
-    ]
-    named = {metric.metric_name for metric in made if metric.namespace == METRICS_NAMESPACE}
-    assert len(named) > 10
-    assert named <= emitted
 
 
 def test_both_sides_know_the_same_fargate_sizes() -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 
 from aws_cdk import Duration, RemovalPolicy, Token
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from cdk_runner_fleet._alarm import alarm_at_first
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet._runtime import runtime
@@ -26,8 +24,6 @@ EVENT_SOURCE: str = runtime("aws/event_source")["EVENT_SOURCE"]
 
 class FleetBus(Construct):
     """An EventBridge bus of the fleet's own with an archive for replay, and a dead-letter queue.
-
-    An alarm without an action rings while an event waits in the queue.
 
     Args:
         scope: The construct's parent.
@@ -61,13 +57,6 @@ class FleetBus(Construct):
             self.dead_letter_queue,
             "SQS3",
             "This is the dead-letter queue of the rules and of the functions.",
-        )
-        self.failed_events_alarm = alarm_at_first(
-            self,
-            "FailedEventsAlarm",
-            metric=self.metric_events_failed(),
-            description="events could not be handled and wait in the "
-            "dead-letter queue, see `runner-fleet events list`",
         )
 
     def deliver(
@@ -140,17 +129,6 @@ class FleetBus(Construct):
                     "Null": {"events:source": "false", "events:detail-type": "false"},
                 },
             )
-        )
-
-    def metric_events_failed(
-        self, *, period: Duration | None = None, statistic: str = "Maximum"
-    ) -> cloudwatch.Metric:
-        """Events that could not be handled and wait in the dead-letter queue.
-
-        Default: the maximum over 5 minutes.
-        """
-        return self.dead_letter_queue.metric_approximate_number_of_messages_visible(
-            period=period, statistic=statistic
         )
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration, Stack
-from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from cdk_runner_fleet._function import fleet_metric
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.values.github import (
     GitHubApp,
@@ -95,6 +93,11 @@ class GitHubConnection(Construct):
             )
 
     @property
+    def callers(self) -> Sequence[str]:
+        """Who asks GitHub, as the metric of the quota that is left calls them."""
+        return [f"app-{app.to_settings()['app_id']}" for app in self._apps] or ["token"]
+
+    @property
     def runner_scopes(self) -> dict[str, str]:
         """Settings of a function that has to know where runners are registered."""
         return {
@@ -147,15 +150,3 @@ class GitHubConnection(Construct):
                 app.kms_key.grant(grantee, "kms:Sign")
         if self._ca:
             self._ca.grant_read(grantee)
-
-    def metric_github_quota_left(
-        self, *, who: str, period: Duration | None = None, statistic: str = "Minimum"
-    ) -> cloudwatch.Metric:
-        """Requests that GitHub's primary rate limit leaves, the minimum over 5 minutes by default.
-
-        Args:
-            who: ``token``, or ``app-<id>`` for one of the fleet's GitHub Apps.
-            period: What one data point is made of.
-            statistic: How.
-        """
-        return fleet_metric(self, "GitHubQuotaLeft", who=who, period=period, statistic=statistic)

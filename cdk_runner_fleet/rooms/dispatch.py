@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 
-from aws_cdk import Duration, Token
-from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import Token
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._alarm import alarm_at_first
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -121,14 +119,6 @@ class EventDispatch(Construct):
             pattern=lifecycle.ended("SUCCEEDED", "FAILED"),
         )
 
-        self.foreign_job_alarm = alarm_at_first(
-            self,
-            "ForeignJobAlarm",
-            metric=self.metric_foreign_jobs_on_images(),
-            description="a job runs in an image that somebody else's job "
-            "chose, see `docs/failure-modes.md`",
-        )
-
     def grant_start(self, function: FleetFunction) -> None:
         """Let ``function``, which is given ``environment``, start runners and signal them."""
         registry = self._registry
@@ -163,41 +153,6 @@ class EventDispatch(Construct):
         registry = self._registry
         function.allow("dynamodb:BatchGetItem", resources=[registry.runner_table.table_arn])
         function.allow("dynamodb:Scan", resources=[registry.ledger_table.table_arn])
-
-    def metric_jobs_refused(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Jobs that asked for what the fleet does not have. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "JobRefused", period=period, statistic=statistic)
-
-    def metric_foreign_jobs_on_images(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Jobs that ran in an image of another job's choice. Default: the sum over 5 minutes.
-
-        They are of another repository than the job that chose it, or had chosen none.
-        """
-        return fleet_metric(self, "ForeignJobOnImage", period=period, statistic=statistic)
-
-    def metric_jobs_in_line(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Jobs that had to wait for their turn. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "JobInLine", period=period, statistic=statistic)
-
-    def metric_budget_spent(
-        self, *, period: Duration | None = None, statistic: str = "Maximum"
-    ) -> cloudwatch.Metric:
-        """Estimated cost, in US dollars, of the runners that have ended on the day so far, UTC.
-
-        Default: the maximum over 5 minutes.
-        """
-        return fleet_metric(
-            self,
-            "BudgetSpentUsd",
-            period=period,
-            statistic=statistic,
-        )
 
 
 def _check_name_prefix(value: str) -> None:

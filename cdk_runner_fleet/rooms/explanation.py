@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration
-from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -73,9 +71,3 @@ class JobExplanation(Construct):
         catalog.parameter.grant_read(self.explain_job)
         bus.deliver_own(self, "UnservedJobs", self.explain_job, kind="job_unserved")
         bus.deliver_own(self, "ServedJobs", self.explain_job, kind="job_served")
-
-    def metric_jobs_unserved(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Jobs that will have no runner, for whatever reason. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "JobUnserved", period=period, statistic=statistic)

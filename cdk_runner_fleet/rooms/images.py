@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 
 from aws_cdk import Aws, Duration, Stack, Tokenization
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -18,8 +17,6 @@ from cdk_runner_fleet.rooms.recipe import pinned_release
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.values.timeouts import seconds_of
 
-_ALARM_DAYS = 14  # images in use are rebuilt each week: one that lags so far behind was not
-
 
 class ImageService(Construct):
     """Has images built when jobs ask for them, and keeps their runner one that GitHub serves.
@@ -27,7 +24,7 @@ class ImageService(Construct):
     ``build_image`` builds, weekly anew what is in use, and has no credentials for GitHub; the
     task definitions that launch images ``define_task`` makes for it, and takes away.
     ``watch_release`` asks GitHub once a day which runners it supports (every hour while there is
-    none to build with) and builds nothing. An alarm rings two weeks before a version dies.
+    none to build with) and builds nothing.
 
     Args:
         scope: The construct's parent.
@@ -65,18 +62,6 @@ class ImageService(Construct):
             self._builder(build_timeout, serving=github.serving) if pipeline.is_built else None
         )
         self._deliver_news()
-        self.runner_version_alarm = cloudwatch.Alarm(
-            self,
-            "DaysLeftAlarm",
-            alarm_description="cdk-runner-fleet: within two weeks GitHub gives no more jobs to the "
-            "runner version in an image of the fleet, see `docs/runner-images.md`",
-            metric=self.metric_runner_version_days_left(),
-            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
-            threshold=_ALARM_DAYS,
-            evaluation_periods=1,
-            # GitHub names no date while there is no newer version
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
 
     @property
     def offer(self) -> dict[str, str]:
@@ -228,27 +213,4 @@ class ImageService(Construct):
                 },
                 account=[Aws.ACCOUNT_ID],
             ),
-        )
-
-    def metric_image_builds_started(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Builds of runner images that began. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "ImageBuildStarted", period=period, statistic=statistic)
-
-    def metric_image_builds_failed(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Builds of runner images that ended without one. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "ImageBuildFailed", period=period, statistic=statistic)
-
-    def metric_runner_version_days_left(
-        self, *, period: Duration | None = None, statistic: str = "Minimum"
-    ) -> cloudwatch.Metric:
-        """Days until GitHub gives no more jobs to the first runner version in use.
-
-        There is no data as long as GitHub has set no date. Default: the minimum over a day.
-        """
-        return fleet_metric(
-            self, "RunnerVersionDaysLeft", period=period or Duration.days(1), statistic=statistic
         )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack
-from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import ArnFormat, Aws, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -185,18 +184,6 @@ class RunnerLifecycle(Construct):
                 )
             ],
         )
-
-    def metric_runners_started(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Runners whose life began. Default: the sum over 5 minutes."""
-        return self.state_machine.metric_started(period=period, statistic=statistic)
-
-    def metric_runners_failed(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Runners whose life ended in failure. Default: the sum over 5 minutes."""
-        return self.state_machine.metric_failed(period=period, statistic=statistic)
 
     def _allow(self, *actions: str, resources: Sequence[str]) -> None:
         self.state_machine.add_to_role_policy(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._alarm import alarm_at_first
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -101,49 +99,6 @@ class DemandReconciliation(Construct):
             pattern=lifecycle.ended("ABORTED", "TIMED_OUT"),
             max_event_age=Duration.hours(1),
         )
-        self.scope_alarm = alarm_at_first(
-            self,
-            "ScopeAlarm",
-            metric=self.metric_scope_not_found(),
-            description="GitHub does not know what the fleet serves by "
-            "this name, see `docs/github-access.md`",
-        )
-
-    def metric_demand_missing(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Queued jobs that had no runner and were given one. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "DemandMissing", period=period, statistic=statistic)
-
-    def metric_surplus_released(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Runners that no queued job needed. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "SurplusReleased", period=period, statistic=statistic)
-
-    def metric_deliveries_redelivered(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Failed webhook deliveries asked for once more. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "DeliveriesRedelivered", period=period, statistic=statistic)
-
-    def metric_runners_swept(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Runners, tasks and registrations that were left over. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "RunnersSwept", period=period, statistic=statistic)
-
-    def metric_scope_not_found(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Times that GitHub did not know what the fleet serves. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "ScopeNotFound", period=period, statistic=statistic)
-
-    def metric_jobs_lost(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Jobs whose runner was gone before they ended. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "JobLost", period=period, statistic=statistic)
 
 
 def _check(*, every: Duration, grace: Duration) -> None:

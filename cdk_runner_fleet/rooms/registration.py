@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 
-from aws_cdk import Duration
-from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from cdk_runner_fleet._alarm import alarm_at_first
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions, fleet_metric
+from cdk_runner_fleet._function import FleetFunction, FunctionOptions
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -91,17 +88,3 @@ class RunnerRegistration(Construct):
 
         for function in (self.runner_api, self.check_runner, self.deregister_runner):
             github.grant_ask(function)
-
-        self.repeated_claims_alarm = alarm_at_first(
-            self,
-            "RepeatedClaimsAlarm",
-            metric=self.metric_claims_repeated(),
-            description="a task claimed its registration twice: an answer "
-            "was lost, or somebody has the task's credentials, see `docs/failure-modes.md`",
-        )
-
-    def metric_claims_repeated(
-        self, *, period: Duration | None = None, statistic: str = "Sum"
-    ) -> cloudwatch.Metric:
-        """Tasks that claimed their registration twice. Default: the sum over 5 minutes."""
-        return fleet_metric(self, "ClaimRepeated", period=period, statistic=statistic)

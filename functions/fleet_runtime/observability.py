@@ -6,14 +6,15 @@ configurations are never arguments of a log call, and a trace captures no respon
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aws_lambda_powertools import Logger, Tracer
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from fleet_runtime import environment
+from fleet_runtime import environment, metrics
 
 Handler = Callable[[Mapping[str, Any], Any], Any]
 
@@ -23,16 +24,13 @@ class Telemetry:
     """Names that logs and metrics carry.
 
     Attributes:
-        service_name: The function's. Not by the name that Powertools knows: it would be a dimension
-            of every metric then, which no accessor of the fleet's asks for.
-        powertools_metrics_namespace: The metrics'.
+        service_name: The function's.
         fleet_name: Whose the metrics are: an account may have several fleets.
         tracing: Whether X-Ray gets traces.
         aws_xray_daemon_address: Where it does. Lambda names it to every function, traced or not.
     """
 
     service_name: str = "cdk-runner-fleet"
-    powertools_metrics_namespace: str = "RunnerFleet"
     fleet_name: str = "fleet"
     tracing: bool = False
     aws_xray_daemon_address: str = ""
@@ -44,27 +42,24 @@ logger = Logger(service=_TELEMETRY.service_name)
 
 
 def count(name: str) -> None:
-    """Add one to a metric of the fleet's, written as one EMF line, whichever function counts."""
-    gauge(name, 1)
+    """Add one to a metric of the fleet's, whichever function counts."""
+    measure({name: 1})
 
 
-def gauge(name: str, value: float, *, who: str | None = None) -> None:
-    """Write what a metric stands at, as one EMF line.
+def measure(
+    values: Mapping[str, float | None], *, by: Mapping[str, str] | None = None, **said: object
+) -> None:
+    """Write what metrics of the fleet's stand at, in one line of the log.
 
     Args:
-        name: The metric.
-        value: A count.
-        who: Whose it is in the fleet, a dimension beside the fleet's name. Default: the fleet's.
+        values: By the names in ``metrics``. None is not written.
+        by: The values of the dimensions that they have beside the fleet.
+        said: What else the line says, for who asks the log.
     """
-    with single_metric(
-        name=name,
-        unit=MetricUnit.Count,
-        value=value,
-        namespace=_TELEMETRY.powertools_metrics_namespace,
-    ) as metric:
-        metric.add_dimension(name="fleet", value=_TELEMETRY.fleet_name)
-        if who is not None:
-            metric.add_dimension(name="who", value=who)
+    known = {name: value for name, value in values.items() if value is not None}
+    of = {metrics.FLEET: _TELEMETRY.fleet_name, **(by or {})}
+    line = {"service": _TELEMETRY.service_name, **said, **metrics.fields(known, of=of)}
+    sys.stdout.write(json.dumps(line) + "\n")
 
 
 def observed(handler: Handler) -> Handler:

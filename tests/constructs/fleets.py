@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
@@ -100,12 +99,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     )
     fleet.connections.allow_to(ec2.Peer.any_ipv4(), ec2.Port.tcp(443))
     s3.Bucket(stack, "Cache").grant_read(fleet)
-    topic = actions.SnsAction(sns.Topic(stack, "Topic"))
-    fleet.failed_events_alarm.add_alarm_action(topic)
-    fleet.runner_version_alarm.add_alarm_action(topic)
-    fleet.scope_alarm.add_alarm_action(topic)
-    fleet.repeated_claims_alarm.add_alarm_action(topic)
-    fleet.foreign_job_alarm.add_alarm_action(topic)
+    fleet.add_alarms(sns.Topic(stack, "Topic"))
     return fleet
 
 

@@ -93,6 +93,11 @@ def misspelled_metric(stack: cdk.Stack) -> object:
     return fleet.metric_runner_failed()  # type: ignore[attr-defined]
 
 
+def misspelled_option(stack: cdk.Stack) -> object:
+    fleet = RunnerFleet(stack, "Fleet", github_repo="o/r")
+    return fleet.metric_jobs_lost(perod=cdk.Duration.hours(1))  # type: ignore[call-arg]
+
+
 def text_for_switch(stack: cdk.Stack) -> object:
     stack.node.set_context("github_repo", "o/r")
     return RunnerFleetStack(stack, "Inner", termination_protection="yes")  # type: ignore[arg-type]
@@ -114,6 +119,7 @@ MISTAKES: Sequence[Mistake] = (
     packages_in_a_ready_image,
     image_of_no_factory,
     misspelled_metric,
+    misspelled_option,
     text_for_switch,
 )
 

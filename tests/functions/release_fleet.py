@@ -64,7 +64,7 @@ def days_left(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, float]]:
     """The metric, with whose it is."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
     name = "RunnerVersionDaysLeft"
-    return [(line["fleet"], *line[name]) for line in lines if name in line]
+    return [(line["fleet"], line[name]) for line in lines if name in line]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:

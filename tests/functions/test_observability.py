@@ -60,9 +60,9 @@ def test_where_there_is_no_x_ray_a_traced_function_does_its_work(tmp_path: Path)
 
 def test_a_metric_is_the_fleets_whichever_function_counts() -> None:
     code = (
-        "from fleet_runtime.observability import count, gauge\n"
+        "from fleet_runtime.observability import count, measure\n"
         "count('JobRefused')\n"
-        "gauge('GitHubQuotaLeft', 7, who='token')\n"
+        "measure({'GitHubQuotaLeft': 7}, by={'who': 'token'})\n"
     )
     told = []
     for function in ("dispatch_event", "reconcile_demand"):
@@ -82,6 +82,6 @@ def test_a_metric_is_the_fleets_whichever_function_counts() -> None:
         told.append([json.loads(line) for line in done.stdout.splitlines()])
     for refused, left in told:
         assert refused["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["fleet"]]
-        assert (refused["fleet"], refused["JobRefused"]) == ("Ci-Runners", [1])
+        assert (refused["fleet"], refused["JobRefused"]) == ("Ci-Runners", 1)
         assert sorted(left["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == ["fleet", "who"]
         assert (left["fleet"], left["who"]) == ("Ci-Runners", "token")

@@ -13,7 +13,7 @@ from fleet_runtime.admission.line import Line, heads, place_of
 from fleet_runtime.admission.turns import Applicant, NotYet, Turn
 from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.items import Value
-from fleet_runtime.observability import count, gauge, logger
+from fleet_runtime.observability import count, logger, measure
 from fleet_runtime.runner.executions import Executions
 from fleet_runtime.runner.rows import Runner, RunnerRecords, Waiting
 
@@ -160,7 +160,7 @@ class Starts:
             turns = self.entry.leave(runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at)
         else:
             turns = self.entry.leave(runner_id)
-        gauge("BudgetSpentUsd", self.admission.spent_usd(turns))
+        measure({"BudgetSpentUsd": self.admission.spent_usd(turns)})
         if turns.last_in_line:
             self.next_in_line()
         return runner

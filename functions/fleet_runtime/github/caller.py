@@ -11,7 +11,7 @@ from fleet_runtime.github.etags import Etags
 from fleet_runtime.github.message import Request, Response
 from fleet_runtime.github.rate_limits import Allowance, Quota, read_quota
 from fleet_runtime.github.transport import Transport
-from fleet_runtime.observability import gauge
+from fleet_runtime.observability import measure
 
 _REPORT_SECONDS = 60
 """How often a metric says what is left: CloudWatch's own resolution."""
@@ -92,4 +92,4 @@ class Caller:
         now = self._clock()
         if now - self._reported.get(who, float("-inf")) >= _REPORT_SECONDS:
             self._reported[who] = now
-            gauge("GitHubQuotaLeft", quota.left, who=who)
+            measure({"GitHubQuotaLeft": quota.left}, by={"who": who})

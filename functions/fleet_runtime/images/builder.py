@@ -43,7 +43,7 @@ from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
 from fleet_runtime.images.task_definitions import TaskDefinitions
 from fleet_runtime.job.image_policy import Bases
-from fleet_runtime.observability import count, gauge, logger
+from fleet_runtime.observability import count, logger, measure
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -266,7 +266,7 @@ class Builder:
             missed = self._review_all(expired)
             queue, unstarted = self._start_next(owner, unchanged)
             failure = unstarted or failure or missed
-        gauge("BuildsWaiting", queue.waiting)
+        measure({"BuildsWaiting": queue.waiting})
         is_last = not queue.is_any_under_way(self.images.now)
         if failure and (failure.tag == wanted or failure.is_unclear or is_last):
             return BuildNotStarted(

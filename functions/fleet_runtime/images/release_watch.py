@@ -22,7 +22,7 @@ from fleet_runtime.images.image import ImageRow
 from fleet_runtime.images.release_news import ReleaseNews
 from fleet_runtime.images.releases import Release, Releases, ReleasesEntry, is_version
 from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
-from fleet_runtime.observability import gauge, logger
+from fleet_runtime.observability import logger, measure
 
 _LOOK_SECONDS = 22 * 3600
 """How old what is known of releases gets. Less than a day, so that each has its look."""
@@ -178,7 +178,7 @@ class ReleaseWatch:
         in_use = [version for version, is_used in versions.items() if is_used]
         days_left = known.days_left(in_use, now=now)
         if days_left is not None:
-            gauge("RunnerVersionDaysLeft", days_left)
+            measure({"RunnerVersionDaysLeft": days_left})
         retired = known.retired(versions, now=now)
         for version, since in sorted(retired.items()):
             logger.error("runner version retired", version=version, since=since)

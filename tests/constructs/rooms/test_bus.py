@@ -88,27 +88,3 @@ def test_aws_own_events_come_on_the_default_bus(minimal: Template) -> None:
     for rule in of_type(minimal, "AWS::Events::Rule"):
         is_own = rule.get("EventPattern", {}).get("source") == ["cdk-runner-fleet"]
         assert ("EventBusName" in rule) is is_own
-
-
-def test_an_alarm_rings_while_an_event_waits_in_the_dead_letter_queue(minimal: Template) -> None:
-    [alarm] = [
-        each
-        for each in of_type(minimal, "AWS::CloudWatch::Alarm")
-        if each["Namespace"] == "AWS/SQS"
-    ]
-    assert (alarm["Threshold"], alarm["ComparisonOperator"], alarm["Statistic"]) == (
-        1,
-        "GreaterThanOrEqualToThreshold",
-        "Maximum",
-    )
-    assert alarm["TreatMissingData"] == "notBreaching"
-    assert "AlarmActions" not in alarm
-
-
-def test_a_topic_can_be_told_of_failed_events(everything: Template) -> None:
-    [alarm] = [
-        each
-        for each in of_type(everything, "AWS::CloudWatch::Alarm")
-        if each["Namespace"] == "AWS/SQS"
-    ]
-    assert len(alarm["AlarmActions"]) == 1

@@ -10,7 +10,6 @@ import pytest
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet import GitHubApp, ImageBuilds, RunnerFleet
-from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 
 from ..fleets import KEY_ARN, PEM_ARN
@@ -250,13 +249,6 @@ def test_a_private_authority_is_read_by_those_who_ask(organization: Template) ->
     reading = [s for s in statements(organization) if "parameter/github/ca" in parts(s)]
     assert len(reading) == len(ASKING)
     assert all("ssm:GetParameter" in as_list(s["Action"]) for s in reading)
-
-
-def test_the_quota_left_is_a_metric_of_whoever_asks(minimal_fleet: RunnerFleet) -> None:
-    metric = minimal_fleet.metric_github_quota_left(who="app-11")
-    assert (metric.namespace, metric.metric_name) == ("RunnerFleet", "GitHubQuotaLeft")
-    whose = {"fleet": fleet_name(minimal_fleet.github), "who": "app-11"}
-    assert (metric.dimensions, metric.statistic) == (whose, "Minimum")
 
 
 def test_an_apps_numbers_may_be_known_at_deployment() -> None:

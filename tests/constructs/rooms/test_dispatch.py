@@ -7,7 +7,7 @@ import pytest
 
 from cdk_runner_fleet import RunnerFleet
 
-from ..templates import Template, alarm_of, environment, heard_by, policy_of, rules_of
+from ..templates import Template, environment, heard_by, policy_of, rules_of
 
 STARTING = ("dispatch_event", "reconcile_demand")
 
@@ -92,17 +92,3 @@ def test_a_prefix_that_no_runner_can_have_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         RunnerFleet(stack, "Fleet", github_repo="o/r", runner_name_prefix=prefix)
-
-
-def test_an_alarm_rings_when_a_job_runs_in_an_image_of_anothers_choice(
-    minimal: Template, minimal_fleet: RunnerFleet
-) -> None:
-    alarm = alarm_of(minimal, "ForeignJobOnImage")
-    assert (alarm["Threshold"], alarm["ComparisonOperator"], alarm["Statistic"]) == (
-        1,
-        "GreaterThanOrEqualToThreshold",
-        "Sum",
-    )
-    assert alarm["TreatMissingData"] == "notBreaching"
-    assert "AlarmActions" not in alarm
-    assert minimal_fleet.foreign_job_alarm is minimal_fleet.dispatch.foreign_job_alarm

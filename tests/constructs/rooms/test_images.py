@@ -9,7 +9,6 @@ import pytest
 
 from ..templates import (
     Template,
-    alarm_of,
     as_list,
     environment,
     heard_by,
@@ -262,17 +261,3 @@ def test_tokens_are_let_through(parameters: Template, beside_ready: Template) ->
 
 
 # --- the watch over the runner's version
-
-
-def test_an_alarm_rings_two_weeks_before_a_version_dies(minimal: Template) -> None:
-    alarm = alarm_of(minimal, "RunnerVersionDaysLeft")
-    assert alarm["Threshold"] == 14
-    assert alarm["ComparisonOperator"] == "LessThanOrEqualToThreshold"
-    assert (alarm["Statistic"], alarm["Period"]) == ("Minimum", 86400)
-    assert alarm["TreatMissingData"] == "notBreaching"
-    [dimension] = alarm["Dimensions"]
-    assert dimension["Name"] == "fleet"
-
-
-def test_a_topic_can_be_told_of_a_version_that_dies(everything: Template) -> None:
-    assert len(alarm_of(everything, "RunnerVersionDaysLeft")["AlarmActions"]) == 1

@@ -12,7 +12,7 @@ from cdk_runner_fleet import RunnerFleet
 from cdk_runner_fleet._function import FunctionOptions
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 
-from ..templates import Template, alarm_of, environment, heard_by, rules_of
+from ..templates import Template, environment, heard_by, rules_of
 
 
 def test_reconciliation_runs_on_a_schedule(minimal: Template) -> None:
@@ -35,15 +35,6 @@ def test_reconciliation_hears_of_executions_that_ended_badly(minimal: Template) 
     [rule] = [rule for rule in rules_of(minimal, "reconcile_demand") if "EventPattern" in rule]
     assert rule["EventPattern"]["source"] == ["aws.states"]
     assert rule["EventPattern"]["detail"]["status"] == ["ABORTED", "TIMED_OUT"]
-
-
-def test_an_alarm_rings_when_github_knows_the_fleets_scope_by_another_name(
-    minimal: Template, everything: Template
-) -> None:
-    alarm = alarm_of(minimal, "ScopeNotFound")
-    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
-    assert alarm["TreatMissingData"] == "notBreaching"
-    assert len(alarm_of(everything, "ScopeNotFound")["AlarmActions"]) == 1
 
 
 @pytest.mark.parametrize(

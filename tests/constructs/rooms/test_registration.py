@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ..templates import Template, alarm_of, environment, of_type, policy_of
+from ..templates import Template, environment, of_type, policy_of
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,6 @@ def test_aws_says_who_claims_and_which_role_may(minimal: Template) -> None:
     role = of_type(minimal, "AWS::ECS::TaskDefinition")[0]["TaskRoleArn"]["Fn::GetAtt"][0]
     named = environment(minimal, "runner_api")["TASK_ROLES"]
     assert named == {"Fn::Join": ["", ['["', {"Ref": role}, '"]']]}
-
-
-def test_a_task_that_claims_twice_rings(minimal: Template) -> None:
-    alarm = alarm_of(minimal, "ClaimRepeated")
-    assert (alarm["Threshold"], alarm["Statistic"]) == (1, "Sum")
-    assert alarm["TreatMissingData"] == "notBreaching"
 
 
 def test_whoever_is_asked_by_the_lifecycle_only_reads_the_row(minimal: Template) -> None:

@@ -376,7 +376,7 @@ def test_what_is_spent_is_a_metric(
     aws.put_row(runner_id="fleet-7-1", status="OFFLINE", cost_usd=0.75)
     dispatch(ended("fleet-7-1"))
     (line,) = [one for one in capsys.readouterr().out.splitlines() if "BudgetSpentUsd" in one]
-    assert json.loads(line)["BudgetSpentUsd"] == [0.75]
+    assert json.loads(line)["BudgetSpentUsd"] == 0.75
     assert json.loads(line)["fleet"] == "fleet"
 
 

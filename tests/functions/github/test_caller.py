@@ -120,7 +120,7 @@ def test_the_quota_left_is_a_metric_once_a_minute(
     lines = [json.loads(one) for one in capsys.readouterr().out.splitlines() if one[:1] == "{"]
     told = [(one["who"], one["GitHubQuotaLeft"]) for one in lines if "GitHubQuotaLeft" in one]
     assert told == [
-        ("me", [4999.0]),
-        ("me/actions_runner_registration", [9000.0]),
-        ("me", [4000.0]),
+        ("me", 4999),
+        ("me/actions_runner_registration", 9000),
+        ("me", 4000),
     ]
