@@ -463,7 +463,8 @@ def _classes(
 ) -> Mapping[str, RunnerClass] | None:
     if sizes is None:
         return None
-    allowed = {field.name for field in fields(RunnerClass)}
+    timeouts = {f"{name}_seconds": name for name in ("boot_timeout", "idle_timeout", "job_timeout")}
+    allowed = {field.name for field in fields(RunnerClass)} - {*timeouts.values()} | {*timeouts}
     classes = {}
     for name, size in sizes.items():
         place = f"runner_class_sizes[{name!r}]"
@@ -471,7 +472,16 @@ def _classes(
             raise ValueError(
                 f"{place} is {size!r}, give cpu and memory, and of {sorted(allowed)} nothing else"
             )
-        numbers = {key: _number(f"{key} of {place}", size[key], "int") for key in ("cpu", "memory")}
+        numbers = {
+            key: _number(f"{key} of {place}", size[key], "int")
+            for key in ("cpu", "memory", "ephemeral_storage", *timeouts)
+            if key in size
+        }
+        values = {key: value for key, value in size.items() if key not in timeouts}
+        values |= {
+            timeouts.get(key, key): Duration.seconds(value) if key in timeouts else int(value)
+            for key, value in numbers.items()
+        }
         with _told_by({}, place=f"{place}: "):
-            classes[name] = RunnerClass(**{**size, **numbers})
+            classes[name] = RunnerClass(**values)
     return classes

@@ -53,9 +53,9 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.github": {"values.types"},
     "values.labels": {"values.types"},
     "values.limits": set(),
-    "values.runner_class": {"values.labels", "values.types"},
     "values.runner_image": {"values.ecr", "values.image_reference", "values.types"},
     "values.timeouts": {"values.types"},
+    "values.runner_class": {"values.labels", "values.timeouts", "values.types"},
     # what is there
     "rooms.launch_failures": set(),
     "rooms.registry": set(),

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from aws_cdk import Token
+from aws_cdk import Duration, Token
 
 from cdk_runner_fleet.values.labels import check_labels
+from cdk_runner_fleet.values.timeouts import check_timeout
 from cdk_runner_fleet.values.types import check_types
 
 FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
@@ -24,6 +25,10 @@ FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
 }
 """Memory in MiB that Fargate allows for each CPU value (1024 = 1 vCPU), from
 "Task CPU and memory", Amazon ECS developer guide."""
+
+EPHEMERAL_STORAGE_GIB = range(21, 201)
+"""Ephemeral storage in GiB that a task can be given; one that is given none has 20 (ECS API
+reference, ``EphemeralStorage``)."""
 
 CapacityProvider = Literal["FARGATE", "FARGATE_SPOT"]
 """A capacity provider that every Fargate cluster has."""
@@ -67,12 +72,18 @@ class RunnerClass:
         allow_images: Whether a job of this class may choose its image (``image:``). Where it may
             not, no runner in an image of somebody's choice ever has the label ``class:<name>``, so
             jobs with secrets that name the class never run in one. Default: it may.
+        ephemeral_storage: Disk of the runner in GiB, 21 to 200, which holds its image as well.
+            Default: 20, which Fargate does not bill.
+        boot_timeout: From the task's launch to its claim, for example longer for a large image.
+            Default: the fleet's, as the next two.
+        idle_timeout: From registration at GitHub to a job.
+        job_timeout: The longest a job may run.
 
     Raises:
         TypeError: if a value is of another kind.
         ValueError: if Fargate does not know the size, the architecture or a capacity provider is
-            unknown, a job could not ask for a label or a capability, or ``max_runners`` is less
-            than 1.
+            unknown, a job could not ask for a label or a capability, ``max_runners`` is less
+            than 1, or a timeout is one that ``LifecycleTimeouts`` cannot keep.
     """
 
     cpu: int
@@ -83,6 +94,10 @@ class RunnerClass:
     capacity: Sequence[CapacityProvider] = field(default=("FARGATE",))
     max_runners: int | None = None
     allow_images: bool = True
+    ephemeral_storage: int | None = None
+    boot_timeout: Duration | None = None
+    idle_timeout: Duration | None = None
+    job_timeout: Duration | None = None
 
     def __post_init__(self) -> None:
         """Check the size, the labels, the capacity providers and the limit."""
@@ -100,6 +115,19 @@ class RunnerClass:
                 f"max_runners {most!r} of a class cannot be kept, use a whole number of at least "
                 "1, or leave it out for no limit of its own"
             )
+        storage = self.ephemeral_storage
+        if (
+            storage is not None
+            and not Token.is_unresolved(storage)
+            and storage not in EPHEMERAL_STORAGE_GIB
+        ):
+            raise ValueError(
+                f"ephemeral_storage {storage!r} of a class is not Fargate's, use "
+                f"{EPHEMERAL_STORAGE_GIB[0]} to {EPHEMERAL_STORAGE_GIB[-1]} GiB, or leave it out "
+                "for 20"
+            )
+        for name, duration in self._timeouts.items():
+            check_timeout(name, duration, of=" of a class")
         if Token.is_unresolved(self.cpu) or Token.is_unresolved(self.memory):
             return
         if self.cpu not in FARGATE_MEMORY_MIB:
@@ -134,7 +162,16 @@ class RunnerClass:
             entry["max_runners"] = self.max_runners
         if not self.allow_images:
             entry["allow_images"] = False
+        if self.ephemeral_storage is not None:
+            entry["ephemeral_storage"] = self.ephemeral_storage
+        for name, duration in self._timeouts.items():
+            entry[f"{name}_timeout_seconds"] = _whole(duration.to_seconds())
         return entry
+
+    @property
+    def _timeouts(self) -> dict[str, Duration]:
+        own = {"boot": self.boot_timeout, "idle": self.idle_timeout, "job": self.job_timeout}
+        return {name: duration for name, duration in own.items() if duration is not None}
 
     def _check_capabilities(self) -> None:
         given = self.capabilities
@@ -151,6 +188,11 @@ class RunnerClass:
                     f"capability {capability!r} of a class cannot be a label, use letters, digits, "
                     "dots, dashes, underscores and plus signs"
                 )
+
+
+def _whole(seconds: float) -> float:
+    # a token is a number as well, which must stay as it is
+    return seconds if Token.is_unresolved(seconds) else int(seconds)
 
 
 DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {

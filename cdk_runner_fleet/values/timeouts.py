@@ -8,6 +8,10 @@ from aws_cdk import Duration, Tokenization
 
 from cdk_runner_fleet.values.types import check_types
 
+LONGEST_SECONDS = {"boot": 3600, "idle": 86400, "image_build": 28800, "job": 432000}
+"""The most that each may be. Five days is the longest that GitHub lets a job run on a self-hosted
+runner (GitHub docs, "Actions limits"), eight hours the longest that CodeBuild runs a build."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LifecycleTimeouts:
@@ -36,24 +40,25 @@ class LifecycleTimeouts:
     def __post_init__(self) -> None:
         """Check each against its bounds."""
         check_types(LifecycleTimeouts, vars(self))
-        # five days: the longest that GitHub lets a job run on a self-hosted runner
-        # (GitHub docs, "Actions limits"); eight hours: the longest that CodeBuild runs a build
-        limits = {"boot": 3600, "idle": 86400, "image_build": 28800, "job": 432000}
-        for name, most in limits.items():
-            duration: Duration = getattr(self, name)
-            if duration.is_unresolved():
-                check_unit(f"{name} timeout", duration)
-                continue
-            seconds = duration.to_seconds()
-            if not 1 <= seconds <= most:
-                raise ValueError(
-                    f"{name} timeout of {seconds:g} seconds cannot be kept, use 1 to {most}"
-                )
+        for name in LONGEST_SECONDS:
+            check_timeout(name, getattr(self, name))
 
 
 def seconds_of(duration: Duration) -> str:
     """The seconds of a duration as a setting has them. Those of a token are known at deployment."""
     return Tokenization.stringify_number(duration.to_seconds())
+
+
+def check_timeout(name: str, duration: Duration, *, of: str = "") -> None:
+    """Raise ``ValueError`` for a duration that the state called ``name`` cannot wait."""
+    if duration.is_unresolved():
+        check_unit(f"{name} timeout{of}", duration)
+        return
+    seconds, most = duration.to_seconds(), LONGEST_SECONDS[name]
+    if not 1 <= seconds <= most:
+        raise ValueError(
+            f"{name} timeout of {seconds:g} seconds{of} cannot be kept, use 1 to {most}"
+        )
 
 
 def check_unit(name: str, duration: Duration) -> None:

@@ -24,9 +24,9 @@ def test_classes_as_json_are_what_the_parameter_holds(run: Run, fleet: str) -> N
 def test_classes_as_a_table_show_what_a_class_has_by_default(run: Run, fleet: str) -> None:
     lines = run("list-class-sizes").stdout.splitlines()
     small = next(line for line in lines if "small" in line).split()
-    assert small == ["small", "512", "1024", "X86_64", "linux", "x64", "FARGATE"]
+    assert small == ["small", "512", "1024", "20", "X86_64", "linux", "x64", "FARGATE"]
     other = next(line for line in lines if "gpu-less" in line).split()
-    assert other == ["gpu-less", "1024", "2048", "X86_64", "arm", "FARGATE_SPOT", "4"]
+    assert other == ["gpu-less", "1024", "2048", "20", "X86_64", "arm", "FARGATE_SPOT", "4"]
 
 
 def test_classes_as_a_table_show_architecture_and_capabilities(run: Run, fleet: str) -> None:
@@ -35,9 +35,9 @@ def test_classes_as_a_table_show_architecture_and_capabilities(run: Run, fleet: 
         Name="RunnerFleet-classes", Value=json.dumps({"arm": arm}), Overwrite=True
     )
     lines = run("list-class-sizes").stdout.splitlines()
-    assert lines[1].split()[3:6] == ["ARCHITECTURE", "LABELS", "CAPABILITIES"]
+    assert lines[1].split()[4:7] == ["ARCHITECTURE", "LABELS", "CAPABILITIES"]
     row = next(line for line in lines if "512" in line).split()
-    assert row == ["arm", "512", "1024", "ARM64", "linux", "arm64", "python", "Qt", "FARGATE"]
+    assert row == ["arm", "512", "1024", "20", "ARM64", "linux", "arm64", "python", "Qt", "FARGATE"]
 
 
 def test_classes_as_a_table_show_which_refuse_images(run: Run, fleet: str) -> None:

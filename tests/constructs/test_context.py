@@ -171,9 +171,17 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
         max_images_per_repository=9,
         runner_class_sizes={
             "small": {"cpu": 256, "memory": 512},
-            "arm": {"cpu": 256, "memory": 512, "architecture": "ARM64"},
+            "arm": {
+                "cpu": 256,
+                "memory": 512,
+                "architecture": "ARM64",
+                "ephemeral_storage": 60,
+                "job_timeout_seconds": 900,
+            },
         },
     ).fleet
+    written = fleet.catalog.classes["arm"].to_catalog()
+    assert (written["ephemeral_storage"], written["job_timeout_seconds"]) == (60, 900)
     pipeline = fleet.image_pipeline
     assert pipeline.image.capabilities == ("python", "node")
     builds = pipeline.builds

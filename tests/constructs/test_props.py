@@ -294,6 +294,18 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
         ({"runner_class_sizes": {"a": SIZE | {"cpu": 512.5}}}, "is 512.5, give a whole number"),
         ({"runner_class_sizes": {"a": SIZE | {"cpu": True}}}, "is True, give a whole number"),
         (
+            {"runner_class_sizes": {"a": SIZE | {"ephemeral_storage": 20}}},
+            r"^runner_class_sizes\['a'\]: ephemeral_storage 20 of a class is not Fargate's",
+        ),
+        (
+            {"runner_class_sizes": {"a": SIZE | {"job_timeout": 60}}},
+            "give cpu and memory, and of .*'job_timeout_seconds'",
+        ),
+        (
+            {"runner_class_sizes": {"a": SIZE | {"idle_timeout_seconds": "x"}}},
+            r"idle_timeout_seconds of runner_class_sizes\['a'\] is 'x', give a whole number",
+        ),
+        (
             {"runner_class_sizes": {"a": SIZE | {"memory": 1}}},
             r"^runner_class_sizes\['a'\]: memory 1 does not go with cpu 512, use one of",
         ),

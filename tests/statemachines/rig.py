@@ -337,6 +337,7 @@ class Rig:
         family: str = "ready",
         capacity: tuple[str, ...] = ("FARGATE",),
         timeouts: dict[str, str] | None = None,
+        class_timeouts: dict[str, int] | None = None,
         **changes: Any,
     ) -> Life:
         """Start an execution.
@@ -346,6 +347,7 @@ class Rig:
             family: Its task definition; ``ready`` is there.
             capacity: The providers to be tried.
             timeouts: Of the machine, by the placeholders' names, and of ``AwaitCapacity``.
+            class_timeouts: Of the runner's class.
             changes: In its input.
         """
         runner_id = life.runner_id
@@ -369,6 +371,8 @@ class Rig:
                     "class_name": "small",
                     "cpu": "512",
                     "memory": "1024",
+                    "ephemeral_storage": 20,
+                    "timeouts": class_timeouts or {},
                     "architecture": "X86_64",
                     "capabilities": "",
                     "needs": "",

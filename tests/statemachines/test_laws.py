@@ -16,6 +16,7 @@ import botocore.session
 import pytest
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 
+from cdk_runner_fleet.local.emulator.expressions import evaluate
 from tests.local.emulator.test_jsonata_law import VALUES
 from tests.reference_jsonata import ENVIRONMENT, Case, differences, refusals
 
@@ -210,6 +211,40 @@ def test_every_sdk_call_exists_with_these_parameters(machine: State) -> None:
         assert not missing, (name, missing)
         checked.add(call)
     assert len(checked) >= 6
+
+
+def test_a_tasks_overrides_are_parameters_of_run_task(machine: State) -> None:
+    """They are one expression: what a class does not have must not be there."""
+    arguments = machine["States"]["LaunchTask"]["Arguments"]
+    for disk, wanted in ((20, None), (21, {"SizeInGiB": 21})):
+        overrides = _overrides(machine, ephemeral_storage=disk)
+        assert overrides.get("EphemeralStorage") == wanted
+        session = botocore.session.get_session()
+        model = session.get_service_model("ecs").operation_model("RunTask")
+        given = {**arguments, "Overrides": overrides}
+        assert list(_unknown(given, model.input_shape, "LaunchTask")) == []
+
+
+def _overrides(machine: State, **entries: Any) -> State:
+    """What a task is launched with, of an input with some entries of its own."""
+    entry = dict.fromkeys(re.findall(r"\$states\.input\.(\w+)", json.dumps(machine)), "")
+    states = {"input": entry | {"ephemeral_storage": 20, "timeouts": {}} | entries}
+
+    def evaluated(value: Any, variables: State) -> Any:
+        if isinstance(value, dict):
+            return {key: evaluated(part, variables) for key, part in value.items()}
+        if isinstance(value, list):
+            return [evaluated(part, variables) for part in value]
+        if isinstance(value, str) and value.startswith("{%"):
+            return evaluate(value[2:-2].strip(), variables)
+        return value
+
+    text = machine["States"]["LaunchTask"]["Arguments"]["Overrides"]
+    read = set(re.findall(r"\$([a-z_]+)\b(?!\()", text))
+    first = machine["States"][machine["StartAt"]]["Assign"]
+    assigned = {name: value for name, value in first.items() if name in read}
+    overrides: State = evaluated(text, evaluated(assigned, {"states": states}))
+    return overrides
 
 
 def _camel(key: str, shape: Any) -> str:

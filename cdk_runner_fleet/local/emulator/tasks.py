@@ -43,6 +43,7 @@ from .options import Options
 _LOG = logging.getLogger(__name__)
 _CONTAINER = "runner"
 _ZONE_WITHOUT_FARGATE = "us-east-1e"  # some regions have one
+_MOST_OVERRIDES = 8192  # characters, "RunTask", Amazon ECS API reference
 _STOP_TIMEOUT_SECONDS = 30  # ECS's default stopTimeout
 # Should this process be killed without a chance to stop its tasks, Linux tells them.
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
@@ -131,15 +132,9 @@ class Tasks:
                 "permissions and that your IAM user has permissions to pass this role.",
                 400,
             )
-        names = {container["name"] for container in containers}
-        for override in (data.get("overrides") or {}).get("containerOverrides", []):
-            if override.get("name") not in names:
-                return error_response_json(
-                    "InvalidParameterException",
-                    f"Override for container named {override.get('name')} is not a container "
-                    "in the TaskDefinition.",
-                    400,
-                )
+        refused = _override_refusal(data.get("overrides") or {}, containers)
+        if refused is not None:
+            return refused
         network = (data.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
         for subnet in network.get("subnets") or []:
             # of several, ECS may choose any
@@ -385,6 +380,34 @@ class Tasks:
                 else:
                     container["exitCode"] = exit_code
         events.task_state_change(task)
+
+
+def _override_refusal(overrides: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> Any:
+    """The answer to overrides that ECS does not take, or None."""
+    names = {container["name"] for container in containers}
+    for override in overrides.get("containerOverrides", []):
+        if override.get("name") not in names:
+            return error_response_json(
+                "InvalidParameterException",
+                f"Override for container named {override.get('name')} is not a container "
+                "in the TaskDefinition.",
+                400,
+            )
+    storage = overrides.get("ephemeralStorage")
+    if storage is not None and storage.get("sizeInGiB") not in range(21, 201):
+        # its words are not published
+        return error_response_json(
+            "InvalidParameterException",
+            "Ephemeral storage size must be between 21 and 200 GiB.",
+            400,
+        )
+    if len(json.dumps(overrides, separators=(",", ":"))) > _MOST_OVERRIDES:
+        return error_response_json(
+            "InvalidParameterException",
+            f"Container Overrides length must be at most {_MOST_OVERRIDES}",
+            400,
+        )
+    return None
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fleet_runtime.job.labels import Refusal, shown
 
@@ -31,6 +33,13 @@ FARGATE_SIZES: Mapping[int, tuple[int, ...]] = {
     32768: (61440, 122880, 249856),
 }
 
+DEFAULT_STORAGE_GIB = 20
+LARGEST_STORAGE_GIB = 200
+"""A task can be given more than the default, up to this (ECS API, ``EphemeralStorage``)."""
+
+LONGEST_SECONDS = {"boot": 3600, "idle": 86400, "job": 432000}
+"""The most that a class may have a runner wait in each phase, as the fleet's own timeouts."""
+
 
 class CatalogError(Exception):
     """The catalog as a whole cannot be read. Worth another try: somebody may be editing it."""
@@ -51,6 +60,9 @@ class RunnerClass:
         capacity: Capacity providers, in order of preference.
         max_runners: How many there may be at a time; None for no limit of its own.
         allow_images: Whether a job may choose the image that it runs in.
+        ephemeral_storage: Disk, GiB.
+        timeouts: Seconds that a phase of ``LONGEST_SECONDS`` may last, where that is not the
+            fleet's.
     """
 
     name: str
@@ -62,6 +74,8 @@ class RunnerClass:
     capacity: tuple[str, ...]
     max_runners: int | None
     allow_images: bool
+    ephemeral_storage: int
+    timeouts: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,58 +110,113 @@ class Catalog:
         )
 
 
+class _UnusableError(Exception):
+    """Why an entry is no class."""
+
+
 def _read(name: str, entry: object) -> RunnerClass | Refusal:
-    def unusable(why: str) -> Refusal:
+    try:
+        return _runner_class(name, entry)
+    except _UnusableError as why:
         return Refusal(
             reason=f"class {shown(name)} cannot be used, {why}: correct the class sizes parameter"
         )
 
+
+def _runner_class(name: str, entry: object) -> RunnerClass:
     if not isinstance(entry, dict):
-        return unusable(f"it is {shown(entry)} and not an object with cpu and memory")
-    cpu, memory = entry.get("cpu"), entry.get("memory")
-    if not isinstance(cpu, int) or cpu not in FARGATE_SIZES:
-        return unusable(f"cpu is {shown(cpu)}, Fargate has {_listed(tuple(FARGATE_SIZES))}")
-    if not isinstance(memory, int) or memory not in FARGATE_SIZES[cpu]:
-        return unusable(
-            f"memory is {shown(memory)}, with cpu {cpu} Fargate has {_listed(FARGATE_SIZES[cpu])}"
-        )
+        raise _UnusableError(f"it is {shown(entry)} and not an object with cpu and memory")
+    cpu, memory = _size(entry)
     architecture = entry.get("architecture", _DEFAULT_ARCHITECTURE)
     if architecture not in ARCHITECTURES:
-        return unusable(
+        raise _UnusableError(
             f"architecture is {shown(architecture)}, Fargate has {', '.join(ARCHITECTURES)}"
         )
     labels = _texts(entry.get("labels", _DEFAULT_LABELS[architecture]))
     if labels is None:
-        return unusable(f"labels is {shown(entry['labels'])} and not a list of texts")
-    capabilities = _texts(entry.get("capabilities", ()))
-    if capabilities is None or not all(map(_CAPABILITY.fullmatch, capabilities)):
-        return unusable(
-            f"capabilities is {shown(entry['capabilities'])} and not a list of words of letters, "
-            "digits and . _ + -"
-        )
-    capacity = _texts(entry.get("capacity", _DEFAULT_CAPACITY))
-    if not capacity or not set(capacity) <= set(CAPACITIES):
-        return unusable(
-            f"capacity is {shown(entry['capacity'])} and not a list of {' and '.join(CAPACITIES)}"
-        )
-    most = entry.get("max_runners")
-    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-        return unusable(f"max_runners is {shown(most)} and not a whole number of at least 1")
-    allow_images = entry.get("allow_images", True)
-    if not isinstance(allow_images, bool):
-        # a slip must not open what somebody wanted closed
-        return unusable(f"allow_images is {shown(allow_images)} and neither true nor false")
+        raise _UnusableError(f"labels is {shown(entry['labels'])} and not a list of texts")
     return RunnerClass(
         name=name,
         cpu=cpu,
         memory=memory,
         architecture=architecture,
         labels=frozenset(label.lower() for label in labels),
-        capabilities=tuple(dict.fromkeys(word.lower() for word in capabilities)),
-        capacity=capacity,
-        max_runners=most,
-        allow_images=allow_images,
+        capabilities=_capabilities(entry),
+        capacity=_capacity(entry),
+        max_runners=_max_runners(entry),
+        allow_images=_allow_images(entry),
+        ephemeral_storage=_ephemeral_storage(entry),
+        timeouts=_timeouts(entry),
     )
+
+
+def _size(entry: Mapping[str, Any]) -> tuple[int, int]:
+    cpu, memory = entry.get("cpu"), entry.get("memory")
+    if not isinstance(cpu, int) or cpu not in FARGATE_SIZES:
+        raise _UnusableError(f"cpu is {shown(cpu)}, Fargate has {_listed(tuple(FARGATE_SIZES))}")
+    if not isinstance(memory, int) or memory not in FARGATE_SIZES[cpu]:
+        raise _UnusableError(
+            f"memory is {shown(memory)}, with cpu {cpu} Fargate has {_listed(FARGATE_SIZES[cpu])}"
+        )
+    return cpu, memory
+
+
+def _capabilities(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    given = _texts(entry.get("capabilities", ()))
+    if given is None or not all(map(_CAPABILITY.fullmatch, given)):
+        raise _UnusableError(
+            f"capabilities is {shown(entry['capabilities'])} and not a list of words of letters, "
+            "digits and . _ + -"
+        )
+    return tuple(dict.fromkeys(word.lower() for word in given))
+
+
+def _capacity(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    given = _texts(entry.get("capacity", _DEFAULT_CAPACITY))
+    if not given or not set(given) <= set(CAPACITIES):
+        raise _UnusableError(
+            f"capacity is {shown(entry['capacity'])} and not a list of {' and '.join(CAPACITIES)}"
+        )
+    return given
+
+
+def _max_runners(entry: Mapping[str, Any]) -> int | None:
+    most: int | None = entry.get("max_runners")
+    if most is not None and not _is_whole(most, least=1):
+        raise _UnusableError(f"max_runners is {shown(most)} and not a whole number of at least 1")
+    return most
+
+
+def _allow_images(entry: Mapping[str, Any]) -> bool:
+    given = entry.get("allow_images", True)
+    if not isinstance(given, bool):
+        # a slip must not open what somebody wanted closed
+        raise _UnusableError(f"allow_images is {shown(given)} and neither true nor false")
+    return given
+
+
+def _ephemeral_storage(entry: Mapping[str, Any]) -> int:
+    given: int = entry.get("ephemeral_storage", DEFAULT_STORAGE_GIB)
+    if not _is_whole(given, least=DEFAULT_STORAGE_GIB, most=LARGEST_STORAGE_GIB):
+        raise _UnusableError(
+            f"ephemeral_storage is {shown(given)}, Fargate has {DEFAULT_STORAGE_GIB} to "
+            f"{LARGEST_STORAGE_GIB} GiB"
+        )
+    return given
+
+
+def _timeouts(entry: Mapping[str, Any]) -> dict[str, int]:
+    own: dict[str, int] = {}
+    for phase, longest in LONGEST_SECONDS.items():
+        if (key := f"{phase}_timeout_seconds") in entry:
+            if not _is_whole(entry[key], least=1, most=longest):
+                raise _UnusableError(f"{key} is {shown(entry[key])} and not 1 to {longest}")
+            own[phase] = entry[key]
+    return own
+
+
+def _is_whole(value: object, *, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _texts(value: object) -> tuple[str, ...] | None:

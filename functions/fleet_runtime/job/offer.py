@@ -89,6 +89,8 @@ def execution_input(
         "class_name": runner_class.name,
         "cpu": str(runner_class.cpu),
         "memory": str(runner_class.memory),
+        "ephemeral_storage": runner_class.ephemeral_storage,
+        "timeouts": dict(runner_class.timeouts),
         "architecture": runner_class.architecture,
         "capabilities": ",".join(runner_class.capabilities),
         "needs": ",".join(route.needs),
@@ -97,6 +99,7 @@ def execution_input(
             capacity: pricing.usd_per_second(
                 cpu=runner_class.cpu,
                 memory=runner_class.memory,
+                storage=runner_class.ephemeral_storage,
                 architecture=runner_class.architecture,
                 capacity=capacity,
             )

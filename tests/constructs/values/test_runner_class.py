@@ -6,8 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from aws_cdk import CfnParameter, Duration, Stack
 
-from cdk_runner_fleet.values.runner_class import ARCHITECTURES, RunnerClass
+from cdk_runner_fleet.values import timeouts
+from cdk_runner_fleet.values.runner_class import (
+    ARCHITECTURES,
+    EPHEMERAL_STORAGE_GIB,
+    RunnerClass,
+)
 from fleet_runtime.job import catalog
 from fleet_runtime.job.catalog import Catalog
 
@@ -25,6 +31,15 @@ def small(**more: Any) -> RunnerClass:
         ({"labels": []}, set()),
         ({"architecture": "ARM64", "labels": ("mine",)}, {"mine"}),
         ({"capabilities": ["Python", "c++"], "max_runners": 2}, {"linux", "x64"}),
+        ({"ephemeral_storage": 200}, {"linux", "x64"}),
+        (
+            {
+                "boot_timeout": Duration.minutes(15),
+                "idle_timeout": Duration.seconds(60),
+                "job_timeout": Duration.hours(2),
+            },
+            {"linux", "x64"},
+        ),
     ],
 )
 def test_the_functions_read_what_a_class_writes(given: dict[str, Any], labels: set[str]) -> None:
@@ -35,9 +50,15 @@ def test_the_functions_read_what_a_class_writes(given: dict[str, Any], labels: s
     assert found.architecture == given.get("architecture", "X86_64")
     assert found.capabilities == tuple(map(str.lower, given.get("capabilities", ())))
     assert found.max_runners == given.get("max_runners")
+    assert found.ephemeral_storage == given.get("ephemeral_storage", 20)
+    assert found.timeouts == (
+        {"boot": 900, "idle": 60, "job": 7200} if "job_timeout" in given else {}
+    )
 
 
 def test_both_sides_have_the_same_defaults() -> None:
+    assert EPHEMERAL_STORAGE_GIB[0] == catalog.DEFAULT_STORAGE_GIB + 1
+    assert EPHEMERAL_STORAGE_GIB[-1] == catalog.LARGEST_STORAGE_GIB
     assert ARCHITECTURES == catalog.ARCHITECTURES
     for architecture in ARCHITECTURES:
         written = small(architecture=architecture).to_catalog()
@@ -76,6 +97,43 @@ def test_a_class_is_checked_when_it_is_made(given: dict[str, Any], message: str)
 def test_illegal_sizes_are_refused(cpu: int, memory: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RunnerClass(cpu=cpu, memory=memory)
+
+
+@pytest.mark.parametrize("storage", [20, 201, 0, -1])
+def test_a_disk_that_fargate_does_not_have_is_refused(storage: int) -> None:
+    with pytest.raises(ValueError, match=f"ephemeral_storage {storage} of a class .* 21 to 200"):
+        small(ephemeral_storage=storage)
+
+
+@pytest.mark.parametrize(
+    ("name", "duration", "most"),
+    [
+        ("boot", Duration.hours(2), 3600),
+        ("idle", Duration.days(2), 86400),
+        ("job", Duration.days(6), 432000),
+        ("job", Duration.seconds(0), 432000),
+    ],
+)
+def test_a_timeout_of_a_class_has_the_fleets_bounds(
+    name: str, duration: Duration, most: int
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"^{name} timeout of .* of a class cannot be kept, use 1 to {most}"
+    ):
+        small(**{f"{name}_timeout": duration})
+    assert catalog.LONGEST_SECONDS[name] == most == timeouts.LONGEST_SECONDS[name]
+
+
+def test_what_is_known_at_deployment_is_written_then() -> None:
+    stack = Stack()
+    number = {
+        name: CfnParameter(stack, name, type="Number").value_as_number for name in ("Gib", "Ttl")
+    }
+    given = small(
+        ephemeral_storage=number["Gib"], job_timeout=Duration.seconds(number["Ttl"])
+    ).to_catalog()
+    written = stack.resolve(stack.to_json_string(given))["Fn::Join"][1]
+    assert [part["Ref"] for part in written if isinstance(part, dict)] == ["Gib", "Ttl"]
 
 
 def test_unknown_capacity_is_refused() -> None:

@@ -38,6 +38,8 @@ def test_a_queued_job_starts_its_lifecycle(aws: Aws, dispatch: Any) -> None:
         "class_name": "small",
         "cpu": "512",
         "memory": "1024",
+        "ephemeral_storage": 20,
+        "timeouts": {},
         "architecture": "X86_64",
         "capabilities": "",
         "needs": "",

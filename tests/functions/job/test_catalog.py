@@ -39,11 +39,21 @@ def test_what_a_catalog_of_an_older_version_lacks_has_defaults() -> None:
         capacity=("FARGATE",),
         max_runners=None,
         allow_images=True,
+        ephemeral_storage=20,
+        timeouts={},
     )
 
 
 def test_a_class_may_have_a_limit_of_its_own() -> None:
     assert odd(max_runners=3).max_runners == 3
+
+
+def test_a_class_may_have_a_disk_and_timeouts_of_its_own() -> None:
+    assert odd(ephemeral_storage=200).ephemeral_storage == 200
+    assert odd(boot_timeout_seconds=900, job_timeout_seconds=60).timeouts == {
+        "boot": 900,
+        "job": 60,
+    }
 
 
 def test_default_labels_follow_the_architecture() -> None:
@@ -99,6 +109,15 @@ def test_an_unknown_class_is_refused_with_those_there_are() -> None:
         ({"cpu": 512, "memory": 1024, "capacity": []}, "capacity is []"),
         ({"cpu": 512, "memory": 1024, "allow_images": "no"}, "allow_images is 'no' and neither"),
         ({"cpu": 512, "memory": 1024, "capacity": ["EC2"]}, "FARGATE and FARGATE_SPOT"),
+        *(
+            ({"cpu": 512, "memory": 1024, "ephemeral_storage": given}, "Fargate has 20 to 200 GiB")
+            for given in (19, 201, "100", 50.5, True, None)
+        ),
+        *(
+            ({"cpu": 512, "memory": 1024, f"{name}_timeout_seconds": given}, f"and not 1 to {most}")
+            for name, most in (("boot", 3600), ("idle", 86400), ("job", 432000))
+            for given in (0, most + 1, "60", 1.5, True, None)
+        ),
     ],
 )
 def test_an_unusable_class_refuses_only_its_own_jobs(entry: object, reason: str) -> None:
@@ -135,8 +154,17 @@ def test_fargates_sizes_are_those_of_its_documentation() -> None:
 )
 def test_prices_are_aws_own(architecture: str, vcpu: float, gb: float) -> None:
     def hour(capacity: str) -> float:
-        size = {"cpu": 2048, "memory": 6144, "architecture": architecture}
+        size = {"cpu": 2048, "memory": 6144, "storage": 20, "architecture": architecture}
         return usd_per_second(**size, capacity=capacity) * 3600  # type: ignore[arg-type]
 
     assert hour("FARGATE") == pytest.approx(2 * vcpu + 6 * gb, rel=1e-5)
     assert hour("FARGATE_SPOT") == pytest.approx(0.3 * hour("FARGATE"), rel=1e-5)
+
+
+@pytest.mark.parametrize("capacity", ["FARGATE", "FARGATE_SPOT"])
+def test_storage_beyond_twenty_gb_costs_the_same_on_spot(capacity: str) -> None:
+    def hour(storage: int) -> float:
+        size = {"cpu": 512, "memory": 1024, "storage": storage, "architecture": "ARM64"}
+        return usd_per_second(**size, capacity=capacity) * 3600  # type: ignore[arg-type]
+
+    assert hour(200) - hour(20) == pytest.approx(180 * 0.000111, rel=1e-4)

@@ -69,6 +69,18 @@ def test_a_class_of_another_architecture_has_its_own_image_and_price(
     assert arm["usd_per_second"]["FARGATE"] == pytest.approx((0.5 * 0.03238 + 0.00356) / 3600, 1e-4)
 
 
+def test_a_class_has_its_disk_and_its_timeouts_and_pays_for_the_disk(
+    aws: Aws, dispatch: Any
+) -> None:
+    put_classes(small={}, huge={"ephemeral_storage": 120, "job_timeout_seconds": 60})
+    dispatch(job("queued", labels=["self-hosted"], id=998))
+    dispatch(job("queued", labels=["self-hosted", "class:huge"], id=999))
+    small, huge = (json.loads(call["input"]) for call in aws.sfn.named("StartExecution"))
+    assert (huge["ephemeral_storage"], huge["timeouts"]) == (120, {"job": 60})
+    more = huge["usd_per_second"]["FARGATE"] - small["usd_per_second"]["FARGATE"]
+    assert more == pytest.approx(100 * 0.000111 / 3600, rel=1e-4)
+
+
 def test_a_ready_image_has_a_task_definition_for_each_architecture(
     aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,8 @@ class Ecs:
             overrides={
                 "containerOverrides": [
                     {"name": "runner", "environment": [{"name": "SCRIPT", "value": script}]}
-                ]
+                ],
+                **more.pop("overrides", {}),
             },
             **more,
         )
@@ -433,6 +434,20 @@ class TestMachineIntegration:
         assert denied["error"] == "ECS.AccessDeniedException"
         assert f"iam:PassRole on resource: {role}" in denied["cause"]
         assert emulator.run(self.machine(ecs), statements=[run, passing])["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("size", [20, 201])
+def test_a_disk_that_fargate_does_not_have_is_refused(ecs: Ecs, size: int) -> None:
+    with pytest.raises(ClientError) as error:
+        ecs.run(overrides={"ephemeralStorage": {"sizeInGiB": size}})
+    assert refused(error)[0] == "InvalidParameterException"
+    assert ecs.run(overrides={"ephemeralStorage": {"sizeInGiB": 21}})["tasks"]
+
+
+def test_overrides_have_a_length(ecs: Ecs) -> None:
+    with pytest.raises(ClientError) as error:
+        ecs.run("#" * 8192)
+    assert refused(error)[0] == "InvalidParameterException"
 
 
 class TestTaskRole:

@@ -114,7 +114,7 @@ def registration_refused(life: Life) -> None:
 
 
 def boot_too_slow(life: Life) -> None:
-    life.start(timeouts={"BootTimeoutSeconds": "1"})
+    life.start(class_timeouts={"boot": 1})
 
 
 CANNOT_PULL = ("runner", "Runner.TaskStopped", "CannotPullContainerError")
@@ -148,7 +148,7 @@ def started_before_the_wait(life: Life) -> None:
 
 
 def idle_too_long(life: Life) -> None:
-    life.start(timeouts={"IdleTimeoutSeconds": "1"}).succeed("runner")
+    life.start(class_timeouts={"idle": 1}).succeed("runner")
 
 
 def released_while_waiting(life: Life) -> None:

@@ -42,8 +42,10 @@ def test_a_heart_that_beats_does_not_make_a_job_longer(rig: Rig) -> None:
 
 
 def test_a_runner_that_sends_none_is_not_asked_for(rig: Rig) -> None:
-    life = rig.start(timeouts={"RunnerTtlSeconds": "2"}).succeed("runner", "job")
-    assert life.end()["error"] == "Runner.JobTimeout"
+    life = rig.start(class_timeouts={"job": 2}).succeed("runner", "job")
+    ended = life.end()
+    assert ended["error"] == "Runner.JobTimeout"
+    assert ended["cause"].startswith("the job ran longer than 2 seconds: ")
     assert "CheckRunner" not in life.path()
 
 
