@@ -13,39 +13,53 @@ if TYPE_CHECKING:
     from cdk_runner_fleet.alarms import FleetAlarms
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.stack import RunnerFleetStack
-    from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
+    from cdk_runner_fleet.values.functions import FunctionOptions
+    from cdk_runner_fleet.values.github import GitHub, GitHubApp, RegisterFor
+    from cdk_runner_fleet.values.limits import RunnerLimits
+    from cdk_runner_fleet.values.reconciliation import Reconciliation
     from cdk_runner_fleet.values.runner_class import Architecture, CapacityProvider, RunnerClass
     from cdk_runner_fleet.values.runner_image import ImageBuilds, ImageVariant, RunnerImage
     from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+    from cdk_runner_fleet.values.webhook import Webhook
 
 __all__ = [
     "Architecture",
     "CapacityProvider",
     "FleetAlarms",
+    "FunctionOptions",
+    "GitHub",
     "GitHubApp",
     "ImageBuilds",
     "ImageVariant",
     "LifecycleTimeouts",
+    "Reconciliation",
     "RegisterFor",
     "RunnerClass",
     "RunnerFleet",
     "RunnerFleetStack",
     "RunnerImage",
+    "RunnerLimits",
+    "Webhook",
 ]
 
 _HOMES = {
     "Architecture": "cdk_runner_fleet.values.runner_class",
     "CapacityProvider": "cdk_runner_fleet.values.runner_class",
     "FleetAlarms": "cdk_runner_fleet.alarms",
+    "FunctionOptions": "cdk_runner_fleet.values.functions",
+    "GitHub": "cdk_runner_fleet.values.github",
     "GitHubApp": "cdk_runner_fleet.values.github",
     "ImageBuilds": "cdk_runner_fleet.values.runner_image",
     "ImageVariant": "cdk_runner_fleet.values.runner_image",
     "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
+    "Reconciliation": "cdk_runner_fleet.values.reconciliation",
     "RegisterFor": "cdk_runner_fleet.values.github",
     "RunnerClass": "cdk_runner_fleet.values.runner_class",
     "RunnerFleet": "cdk_runner_fleet.fleet",
     "RunnerFleetStack": "cdk_runner_fleet.stack",
     "RunnerImage": "cdk_runner_fleet.values.runner_image",
+    "RunnerLimits": "cdk_runner_fleet.values.limits",
+    "Webhook": "cdk_runner_fleet.values.webhook",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from aws_cdk import Duration, Stack, Token
 from aws_cdk import aws_iam as iam
@@ -18,6 +17,7 @@ from cdk_runner_fleet import _assets
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge_any_resource
 from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet.values.functions import FunctionOptions
 
 _MOST_ENVIRONMENT = 4096
 """Bytes of all variables together (Lambda Developer Guide, "Lambda quotas")."""
@@ -29,7 +29,7 @@ _LAYER_ARN = re.compile(
 _SHORTER = {
     "ALLOWED_IMAGES": "name fewer allowed_bases: a glob such as public.ecr.aws/docker/library/* "
     "stands for many",
-    "GITHUB_APPS": "name fewer github_apps: each adds 5,000 requests an hour or more",
+    "GITHUB_APPS": "name fewer apps: each adds 5,000 requests an hour or more",
 }
 """What to do about a setting that is too long."""
 
@@ -72,20 +72,6 @@ _LAYER_REGIONS = frozenset(
     ]
 )
 """Where the publisher of Powertools writes that parameter."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FunctionOptions:
-    """What all functions of a fleet have in common.
-
-    Args:
-        tracing: Whether X-Ray gets a trace of each invocation.
-        powertools_layer: The layer with Powertools. Default: the one that its publisher's public
-            parameter names in the region at deployment.
-    """
-
-    tracing: lambda_.Tracing
-    powertools_layer: lambda_.ILayerVersion | None = None
 
 
 class FleetFunction(lambda_.Function):

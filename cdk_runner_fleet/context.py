@@ -19,10 +19,14 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
-from cdk_runner_fleet.values.github import GitHubApp, RegisterFor
+from cdk_runner_fleet.values.functions import FunctionOptions
+from cdk_runner_fleet.values.github import GitHub, GitHubApp, RegisterFor
+from cdk_runner_fleet.values.limits import RunnerLimits
+from cdk_runner_fleet.values.reconciliation import Reconciliation
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.runner_image import ImageBuilds, ImageVariant, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+from cdk_runner_fleet.values.webhook import Webhook
 
 _NEAR = 0.85
 """How like a setting's name a key has to be, of 1: one letter or two amiss."""
@@ -30,17 +34,25 @@ _OURS = {"fleet", "github", "reconcile", "runner", "runners"}
 """Words of a key that is about a fleet of runners, whoever wrote it."""
 _TEXTS = ("str", "ImageVariant", "RegisterFor")
 """Annotations of what is a text in ``cdk.json``; whether it is one that may be is checked later."""
+_SERVED = ("github_repo", "github_org", "github_enterprise")
 _UNITS = ("_arn", "_minutes", "_seconds", "_usd")
 
 _FLEET_KEYS = {
     "allowed_bases": "allowed_images",  # the functions' settings have them
-    "github_token": "the secret GithubTokenSecretArn",
+    "classes": "runner_class_sizes",
     "powertools_layer": "powertools_layer_arn",
-    "reconcile_every": "reconcile_minutes",
-    "reconcile_grace": "reconcile_grace_seconds",
-    "runner_classes": "runner_class_sizes",
     "subnets": "subnet_ids",
 }
+_GITHUB_KEYS = {
+    "api_url": "github_api_url",
+    "apps": "github_apps",
+    "enterprise": "github_enterprise",
+    "explain_jobs": "explain_at_github",
+    "organization": "github_org",
+    "repository": "github_repo",
+}
+_RECONCILIATION_KEYS = {"every": "reconcile_minutes", "grace": "reconcile_grace_seconds"}
+_WEBHOOK_KEYS = {"allowed_cidrs": "webhook_allowed_cidrs"}
 _IMAGE_KEYS = {
     "allowed_bases": "allowed_images",
     "capabilities": "runner_image_capabilities",
@@ -59,7 +71,12 @@ _TIMEOUT_KEYS = {
 _APP_KEYS = {"private_key": "private_key_secret", "kms_key": "kms_key_arn"}
 """The keys of ``cdk.json`` by the constructs' own words for the same, where these differ."""
 _BY_PROP = {
-    prop.replace(" ", "_"): key for prop, key in (_FLEET_KEYS | _IMAGE_KEYS | _TIMEOUT_KEYS).items()
+    "github_token": "the secret GithubTokenSecretArn",
+    **{
+        prop.replace(" ", "_"): key
+        for keys in (_FLEET_KEYS, _IMAGE_KEYS, _TIMEOUT_KEYS)
+        for prop, key in keys.items()
+    },
 }
 
 # API references of EC2, Systems Manager, Secrets Manager and KMS
@@ -148,7 +165,7 @@ class FleetSettings:
             if given is None or given == "":
                 continue
             values[field.name] = _parse(field.name, given, str(field.type))
-        if not values.keys() & {"github_repo", "github_org", "github_enterprise"}:
+        if not values.keys() & {*_SERVED}:
             raise ValueError(
                 "github_repo is not set, name the repository in cdk.json or with "
                 "-c github_repo=owner/repo, or what to serve instead: github_org, github_enterprise"
@@ -158,57 +175,47 @@ class FleetSettings:
     def make(self, scope: Construct, construct_id: str) -> RunnerFleet:
         """Make the fleet in ``scope``."""
         self._check_network()
-        if self.github_ca is not None:
-            _check_form("github_ca", self.github_ca, _PARAMETER, like="/github/ca")
-        apps = [
-            _app(scope, f"GithubApp{index}", app, place=f"github_apps[{index}]")
-            for index, app in enumerate(self.github_apps)
-        ]
+        github = self._github(scope)
         classes = _classes(self.runner_class_sizes)
         image, images = self._image(), self._images()
         timeouts = self._timeouts()
+        with _told_by(_WEBHOOK_KEYS):
+            webhook = Webhook(
+                allowed_cidrs=self.webhook_allowed_cidrs,
+                reserved_concurrency=self.reserved_concurrency,
+            )
+        with _told_by(_RECONCILIATION_KEYS):
+            reconciliation = Reconciliation(
+                every=Duration.minutes(self.reconcile_minutes),
+                grace=Duration.seconds(self.reconcile_grace_seconds),
+                rerun_lost_jobs=self.rerun_lost_jobs,
+            )
         with _told_by(_FLEET_KEYS):
             return RunnerFleet(
                 scope,
                 construct_id,
-                github_repo=self.github_repo,
-                github_org=self.github_org,
-                github_enterprise=self.github_enterprise,
-                github_apps=apps,
-                runner_group=self.runner_group,
-                register_for=self.register_for,
-                image_runner_group=self.image_runner_group,
-                webhook_allowed_cidrs=self.webhook_allowed_cidrs,
-                reserved_concurrency=self.reserved_concurrency,
-                github_api_url=self.github_api_url,
-                github_ca=(
-                    ssm.StringParameter.from_string_parameter_name(
-                        scope, "GithubCa", self.github_ca
-                    )
-                    if self.github_ca
-                    else None
-                ),
-                required_labels=self.required_labels,
-                single_labels=self.single_labels,
-                runner_classes=classes,
+                github=github,
+                classes=classes,
                 image=image,
                 images=images,
                 runner_name_prefix=self.runner_name_prefix,
                 event_bus_name=self.event_bus_name,
-                explain_at_github=self.explain_at_github,
-                reconcile_every=Duration.minutes(self.reconcile_minutes),
-                reconcile_grace=Duration.seconds(self.reconcile_grace_seconds),
-                rerun_lost_jobs=self.rerun_lost_jobs,
-                max_runners=self.max_runners,
-                max_runners_per_repository=self.max_runners_per_repository,
-                daily_budget_usd=self.daily_budget_usd,
-                tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
-                powertools_layer=(
-                    lambda_.LayerVersion.from_layer_version_arn(
-                        scope, "PowertoolsLayer", self.powertools_layer_arn
-                    )
-                    if self.powertools_layer_arn
-                    else None
+                limits=RunnerLimits(
+                    max_runners=self.max_runners,
+                    max_runners_per_repository=self.max_runners_per_repository,
+                    daily_budget_usd=self.daily_budget_usd,
+                ),
+                webhook=webhook,
+                reconciliation=reconciliation,
+                functions=FunctionOptions(
+                    tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
+                    powertools_layer=(
+                        lambda_.LayerVersion.from_layer_version_arn(
+                            scope, "PowertoolsLayer", self.powertools_layer_arn
+                        )
+                        if self.powertools_layer_arn
+                        else None
+                    ),
                 ),
                 availability_zones=self.availability_zones,
                 subnets=[
@@ -223,6 +230,64 @@ class FleetSettings:
                 ],
                 assign_public_ip=self.assign_public_ip,
                 timeouts=timeouts,
+            )
+
+    def _github(self, scope: Construct) -> GitHub:
+        served = {key: value for key in _SERVED if (value := getattr(self, key)) is not None}
+        if len(served) != 1:
+            raise ValueError(
+                f"{' and '.join(served) or 'no scope'} given, give exactly one of "
+                f"{', '.join(_SERVED)}: a fleet serves one of them"
+            )
+        if self.github_ca is not None:
+            _check_form("github_ca", self.github_ca, _PARAMETER, like="/github/ca")
+        self._check_served()
+        groups: dict[str, Any] = {
+            "runner_group": self.runner_group,
+            "register_for": self.register_for,
+            "image_runner_group": self.image_runner_group,
+        }
+        apps: dict[str, Any] = {
+            "apps": [
+                _app(scope, f"GithubApp{index}", app, place=f"github_apps[{index}]")
+                for index, app in enumerate(self.github_apps)
+            ]
+        }
+        common: dict[str, Any] = {
+            "api_url": self.github_api_url,
+            "ca": (
+                ssm.StringParameter.from_string_parameter_name(scope, "GithubCa", self.github_ca)
+                if self.github_ca
+                else None
+            ),
+            "required_labels": self.required_labels,
+            "single_labels": self.single_labels,
+            "explain_jobs": self.explain_at_github,
+        }
+        with _told_by(_GITHUB_KEYS):
+            if self.github_repo is not None:
+                return GitHub.repository(self.github_repo, **apps, **common)
+            if self.github_org is not None:
+                return GitHub.organization(self.github_org, **apps, **groups, **common)
+            assert self.github_enterprise is not None  # noqa: S101 - the third of them
+            return GitHub.enterprise(self.github_enterprise, **groups, **common)
+
+    def _check_served(self) -> None:
+        """Refuse what does not go with what is served."""
+        for key in ("runner_group", "image_runner_group", "register_for"):
+            value = getattr(self, key)
+            if value is not None and self.github_repo is not None:
+                raise ValueError(
+                    f"{key} {value!r} and github_repo {self.github_repo!r} do not go together, a "
+                    "repository's runners are its own and have no groups: leave it out, or serve "
+                    "the whole organization with github_org"
+                )
+        if self.github_apps and self.github_enterprise is not None:
+            raise ValueError(
+                "github_apps cannot serve github_enterprise, GitHub lets no App manage an "
+                "enterprise's runners: put a classic token with manage_runners:enterprise into "
+                "the secret GithubTokenSecretArn, or deploy a stack with github_org for each "
+                "organization"
             )
 
     def _check_network(self) -> None:

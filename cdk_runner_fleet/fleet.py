@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jsii
-from aws_cdk import Duration, Token
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from cdk_runner_fleet._function import FunctionOptions
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
@@ -31,13 +27,15 @@ from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
-from cdk_runner_fleet.values.github import GitHubApp, RegisterFor, check_choice, served_scope
-from cdk_runner_fleet.values.labels import LabelRules
-from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
+from cdk_runner_fleet.values.functions import FunctionOptions
+from cdk_runner_fleet.values.github import GitHub
+from cdk_runner_fleet.values.limits import RunnerLimits
+from cdk_runner_fleet.values.reconciliation import Reconciliation
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.webhook import Webhook
 
 if TYPE_CHECKING:
     from aws_cdk import aws_sns as sns
@@ -51,54 +49,15 @@ class RunnerFleet(FleetMetrics):
 
     They serve one repository, one organization or one enterprise. Point its webhook, or that of a
     GitHub App (event ``workflow_job``), at ``webhook_url`` and put a token into ``github_token`` or
-    name the App in ``github_apps``; jobs that run on ``self-hosted`` then find their runner.
+    name the App in ``github``; jobs that run on ``self-hosted`` then find their runner.
 
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        github_repo: The repository to serve, ``owner/repo``. Events of others are answered and
-            ignored, here and below. Exactly one of this and the next two is given.
-        github_org: The organization to serve, its login.
-        github_enterprise: The enterprise to serve, its slug.
-        github_token: Secret whose value is a personal access token that may manage the runners.
-            Default: a secret with a meaningless value is made, to be replaced once, unless there
-            are ``github_apps``.
-        github_apps: GitHub Apps to ask GitHub as, instead of with a token; not for an enterprise.
-            Several share what GitHub lets each ask in an hour. The first is the one whose webhook
-            points here, if an App's does.
-        runner_group: Name of the runner group that the runners join. Default: GitHub's default
-            group, the only one that a repository has.
-        register_for: ``repository`` to register each runner for the repository of the job that it
-            is started for, so that no other repository's job gets it. It needs a permission to
-            administer each repository, see ``docs/github-access.md``. Default: runners are
-            registered for what the fleet serves, which any job in it may get.
-        image_runner_group: Name of the runner group of those whose job chose its image, which only
-            repositories may use that may choose images: that is said at GitHub. Default: in an
-            organization or enterprise a job that chooses an image is refused, unless
-            ``register_for`` is ``repository``.
-        webhook_secret: Secret that GitHub signs its deliveries with. Default: one is made with a
-            random value.
-        webhook_allowed_cidrs: Networks that deliveries may come from, for example those that GitHub
-            lists as ``hooks`` in its ``/meta``. Behind a proxy of your own they are its addresses.
-            Default: everywhere; the signature decides.
-        reserved_concurrency: Invocations at a time that Lambda keeps free for ``receive_webhook``,
-            and as many for ``runner_api``: neither gets more, so that no flood takes what the
-            account's other functions need. 50 serve 1,000 runners. Default: none is reserved,
-            because Lambda refuses what leaves less than 100 to all others, or less than 10 in an
-            account that is new and has no more, and with it the deployment.
-        github_api_url: GitHub's REST API. Default: ``https://api.github.com``; GitHub Enterprise
-            Cloud with data residency has ``https://api.<name>.ghe.com``, a GitHub Enterprise Server
-            ``https://<host>/api/v3``.
-        github_ca: Parameter with the certificate authorities of such a server, in PEM, which are
-            then the only ones trusted. Default: the public ones. The runners trust what their
-            image does.
-        required_labels: What a job has to hold besides ``self-hosted`` to be this fleet's. Jobs
-            without all of them are left alone, for other runners and other fleets of the same
-            organization; name one wherever there are some. Default: none.
-        single_labels: Class names by a label that is a job's only one, as of the jobs that GitHub
-            writes itself: ``{"dependabot": "medium", "code-scanning": "large"}``. Default: none.
-        runner_classes: Sizes of runner by name, the first one for jobs that name none. Default:
-            ``small`` 512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
+        github: What to serve at GitHub, and how to ask GitHub: ``GitHub.repository("owner/name")``,
+            ``GitHub.organization(…)`` or ``GitHub.enterprise(…)``.
+        classes: Sizes of runner by name, the first one for jobs that name none. Default: ``small``
+            512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
         image: The image for jobs without ``image:``. Default: ``RunnerImage.built()``, a small
             image on Ubuntu, built in the account right after the first deployment.
         images: What images jobs may have built with ``image:``, and how built images are kept.
@@ -114,33 +73,16 @@ class RunnerFleet(FleetMetrics):
             with egress if ``assign_public_ip`` is off.
         security_groups: Security groups of the runners. Default: one without an inbound rule.
         assign_public_ip: Whether a runner has a public IPv4 address of its own.
+        limits: What runners are admitted by. Default: 100 at a time, half of them for one
+            repository where several are served, and no budget.
         timeouts: How long each waiting state may last. Default: boot 5 minutes, idle 10 minutes,
             image build 30 minutes, job 6 hours.
-        explain_at_github: Whether the author of a job that cannot be served is told so at the
-            commit, with a check run or a commit status. Default: yes, where the credentials may.
-        reconcile_every: How often GitHub's queued jobs are compared with the runners, in whole
-            minutes. Default: every 2 minutes.
-        reconcile_grace: Jobs and runners younger than this are left alone then; pauses between one
-            job's runners are 10 and 60 times as long. Default: 60 seconds.
-        rerun_lost_jobs: Whether a job whose runner is gone before it reported an end is run again,
-            once, from its beginning. Default: GitHub cancels or fails it.
-        max_runners: Runners of the whole fleet at a time, 1 to 1000; further jobs wait in line.
-            Default: 100, which is how many tasks Fargate launches in one burst.
-        max_runners_per_repository: Runners for the jobs of one repository at a time. Default: half
-            of ``max_runners`` for an organization or enterprise, so that no repository takes what
-            all others need; as many as the fleet may have for a repository that is served alone, or
-            if ``max_runners`` is known at deployment only.
-        daily_budget_usd: Estimated cost of runners and of builds of images on one day, UTC, in US
-            dollars, after which no runner is started until the next day. What a runner or a build
-            costs counts when it has ended, so those that run when the budget is spent come on top.
-            Default: no budget.
-        tracing: Whether X-Ray gets a trace of what the functions do, and with ``ACTIVE`` of each
-            runner's execution. Default: ``DISABLED``. X-Ray bills 5 US dollars for a million traces
-            (AWS X-Ray pricing), and most of a job's would be of its runner's heartbeats.
-        powertools_layer: The layer with Powertools for AWS Lambda, with all of its extras, for
-            Python 3.14 on arm64. Default: the newest that its publisher's public parameter names
-            at deployment. GovCloud, China, me-south-1, me-central-1, ap-southeast-6 and ap-east-2
-            have no such parameter.
+        webhook: Who may call ``webhook_url``, and how much at a time. Default: whoever signs with
+            a secret that is made, from everywhere.
+        reconciliation: When the fleet looks at GitHub for what events have missed. Default: every
+            2 minutes.
+        functions: What all functions have in common. Default: no traces, and the public layer with
+            Powertools for AWS Lambda.
 
     Raises:
         TypeError: if a value is of another kind than its parameter's annotation.
@@ -152,22 +94,8 @@ class RunnerFleet(FleetMetrics):
         scope: Construct,
         construct_id: str,
         *,
-        github_repo: str | None = None,
-        github_org: str | None = None,
-        github_enterprise: str | None = None,
-        github_token: secretsmanager.ISecret | None = None,
-        github_apps: Sequence[GitHubApp] = (),
-        runner_group: str | None = None,
-        register_for: RegisterFor | None = None,
-        image_runner_group: str | None = None,
-        webhook_secret: secretsmanager.ISecret | None = None,
-        webhook_allowed_cidrs: Sequence[str] = (),
-        reserved_concurrency: int | None = None,
-        github_api_url: str = "https://api.github.com",
-        github_ca: ssm.IStringParameter | None = None,
-        required_labels: Sequence[str] = (),
-        single_labels: Mapping[str, str] | None = None,
-        runner_classes: Mapping[str, RunnerClass] | None = None,
+        github: GitHub,
+        classes: Mapping[str, RunnerClass] | None = None,
         image: RunnerImage | None = None,
         images: ImageBuilds | None = None,
         runner_name_prefix: str = "fleet",
@@ -177,65 +105,30 @@ class RunnerFleet(FleetMetrics):
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
+        limits: RunnerLimits | None = None,
         timeouts: LifecycleTimeouts | None = None,
-        explain_at_github: bool = True,
-        reconcile_every: Duration | None = None,
-        reconcile_grace: Duration | None = None,
-        rerun_lost_jobs: bool = False,
-        max_runners: int = 100,
-        max_runners_per_repository: int | None = None,
-        daily_budget_usd: float | None = None,
-        tracing: lambda_.Tracing = lambda_.Tracing.DISABLED,
-        powertools_layer: lambda_.ILayerVersion | None = None,
+        webhook: Webhook | None = None,
+        reconciliation: Reconciliation | None = None,
+        functions: FunctionOptions | None = None,
     ) -> None:
         check_types(RunnerFleet.__init__, locals())
         super().__init__(scope, construct_id)
-        served = served_scope(
-            github_repo=github_repo, github_org=github_org, github_enterprise=github_enterprise
-        )
-        self.limits = RunnerLimits(
-            max_runners=max_runners,
-            max_runners_per_repository=(
-                repository_share(max_runners, serving=served)
-                if max_runners_per_repository is None
-                else max_runners_per_repository
-            ),
-            daily_budget_usd=daily_budget_usd,
-        )
-        self.label_rules = LabelRules(
-            required_labels=required_labels, single_labels=single_labels or {}
-        )
-        _check_concurrency(reserved_concurrency)
+        limits = limits or RunnerLimits()
+        self.limits = limits if github.is_one_repository else limits.among_repositories()
         timeouts = timeouts or LifecycleTimeouts()
-        options = FunctionOptions(tracing=tracing, powertools_layer=powertools_layer)
+        webhook = webhook or Webhook()
+        options = functions or FunctionOptions()
         self.runner_name_prefix = runner_name_prefix
 
         # what is there
-        self.github = GitHubConnection(
-            self,
-            "GitHub",
-            serving=served,
-            api_url=github_api_url,
-            token=github_token,
-            apps=github_apps,
-            runner_group=runner_group,
-            register_for=register_for,
-            image_runner_group=image_runner_group,
-            ca=github_ca,
-        )
+        self.github = GitHubConnection(self, "GitHub", github=github)
         self.registry = RunnerRegistry(self, "Registry")
-        self.catalog = RunnerCatalog(self, "Catalog", classes=runner_classes)
-        self.label_rules.check_classes(self.catalog.classes)
+        self.catalog = RunnerCatalog(self, "Catalog", classes=classes)
+        github.label_rules.check_classes(self.catalog.classes)
         self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api")
         builds = images or ImageBuilds()
-        check_choice(
-            builds.globs,
-            is_explicit=builds.allowed_bases is not None,
-            register_for=register_for,
-            image_runner_group=image_runner_group,
-            scope=served,
-        )
+        github.check_choice(builds.globs, is_explicit=builds.allowed_bases is not None)
         self.image_pipeline = ImagePipeline(
             self,
             "Image",
@@ -264,7 +157,7 @@ class RunnerFleet(FleetMetrics):
             registry=self.registry,
             github=self.github,
             options=options,
-            reserved_concurrency=reserved_concurrency,
+            reserved_concurrency=webhook.reserved_concurrency,
         )
         self.images = ImageService(
             self,
@@ -295,13 +188,10 @@ class RunnerFleet(FleetMetrics):
             "Intake",
             api=self.api,
             bus=self.bus,
-            serving=served,
-            label_rules=self.label_rules,
+            github=github,
+            webhook=webhook,
             runner_name_prefix=runner_name_prefix,
             options=options,
-            secret=webhook_secret,
-            allowed_cidrs=webhook_allowed_cidrs,
-            reserved_concurrency=reserved_concurrency,
         )
         self.dispatch = EventDispatch(
             self,
@@ -314,7 +204,6 @@ class RunnerFleet(FleetMetrics):
             github=self.github,
             bus=self.bus,
             limits=self.limits,
-            label_rules=self.label_rules,
             runner_name_prefix=runner_name_prefix,
             options=options,
         )
@@ -328,9 +217,7 @@ class RunnerFleet(FleetMetrics):
             bus=self.bus,
             webhook_url=self.intake.url,
             options=options,
-            every=reconcile_every,
-            grace=reconcile_grace,
-            rerun_lost_jobs=rerun_lost_jobs,
+            reconciliation=reconciliation or Reconciliation(),
         )
         self.explanation = JobExplanation(
             self,
@@ -338,10 +225,8 @@ class RunnerFleet(FleetMetrics):
             registry=self.registry,
             catalog=self.catalog,
             limits=self.limits,
-            label_rules=self.label_rules,
             github=self.github,
             bus=self.bus,
-            at_github=explain_at_github,
             options=options,
         )
 
@@ -349,7 +234,7 @@ class RunnerFleet(FleetMetrics):
         self.fleet_name = fleet_name(self.registry)
         self.state_machine = self.lifecycle.state_machine
         self.dead_letter_queue = self.bus.dead_letter_queue
-        self.daily_budget_usd = daily_budget_usd
+        self.daily_budget_usd = self.limits.daily_budget_usd
         self.github_callers = self.github.callers
 
     @property
@@ -395,11 +280,3 @@ class RunnerFleet(FleetMetrics):
         from cdk_runner_fleet.alarms import FleetAlarms  # noqa: PLC0415
 
         return FleetAlarms(self, "Alarms", fleet=self, topic=topic, failed_runners=failed_runners)
-
-
-def _check_concurrency(value: int | None) -> None:
-    if value is not None and not Token.is_unresolved(value) and value < 1:
-        raise ValueError(
-            f"reserved_concurrency is {value}, and Lambda would run nothing: use 1 or more, 50 for "
-            "1,000 runners, or leave it out"
-        )

@@ -18,7 +18,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import GitHub, RunnerFleet
 from cdk_runner_fleet.rooms import registry
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEMORY_MIB
 from fleet_runtime import environment, observability
@@ -45,17 +45,20 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_nag": set(),
     "_logs": set(),
     "_name": set(),
-    "_function": {"_assets", "_logs", "_nag", "_name"},
     # what the constructs are told
     "values.ecr": set(),
     "values.image_reference": {"_runtime"},
     "values.types": set(),
-    "values.github": {"values.types"},
+    "values.functions": {"values.types"},
     "values.labels": {"values.types"},
-    "values.limits": set(),
+    "values.github": {"values.labels", "values.types"},
+    "values.limits": {"values.types"},
     "values.runner_image": {"values.ecr", "values.image_reference", "values.types"},
     "values.timeouts": {"values.types"},
     "values.runner_class": {"values.labels", "values.timeouts", "values.types"},
+    "values.reconciliation": {"values.timeouts", "values.types"},
+    "values.webhook": {"values.types"},
+    "_function": {"_assets", "_logs", "_nag", "_name", "values.functions"},
     # what is there
     "rooms.launch_failures": set(),
     "rooms.registry": set(),
@@ -79,6 +82,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.cluster",
         "rooms.connection",
         "rooms.registry",
+        "values.functions",
     },
     "rooms.explanation": {
         "_function",
@@ -86,7 +90,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.catalog",
         "rooms.connection",
         "rooms.registry",
-        "values.labels",
+        "values.functions",
         "values.limits",
     },
     "rooms.images": {
@@ -97,6 +101,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.image_pipeline",
         "rooms.recipe",
         "rooms.registry",
+        "values.functions",
         "values.timeouts",
     },
     "rooms.lifecycle": {
@@ -110,9 +115,18 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.launch_failures",
         "rooms.registration",
         "rooms.registry",
+        "values.functions",
         "values.timeouts",
     },
-    "rooms.intake": {"_function", "_nag", "rooms.api", "rooms.bus", "values.labels"},
+    "rooms.intake": {
+        "_function",
+        "_nag",
+        "rooms.api",
+        "rooms.bus",
+        "values.functions",
+        "values.github",
+        "values.webhook",
+    },
     "rooms.dispatch": {
         "_function",
         "rooms.bus",
@@ -122,7 +136,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.images",
         "rooms.lifecycle",
         "rooms.registry",
-        "values.labels",
+        "values.functions",
         "values.limits",
     },
     "rooms.reconciliation": {
@@ -132,13 +146,14 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.connection",
         "rooms.dispatch",
         "rooms.lifecycle",
+        "values.functions",
+        "values.reconciliation",
         "values.timeouts",
     },
     # what is composed of them
     "metrics": {"_runtime"},
     "alarms": {"metrics"},
     "fleet": {
-        "_function",
         "_name",
         "alarms",
         "metrics",
@@ -156,20 +171,26 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.reconciliation",
         "rooms.registration",
         "rooms.registry",
+        "values.functions",
         "values.github",
-        "values.labels",
         "values.limits",
+        "values.reconciliation",
         "values.runner_class",
         "values.runner_image",
         "values.timeouts",
         "values.types",
+        "values.webhook",
     },
     "context": {
         "fleet",
+        "values.functions",
         "values.github",
+        "values.limits",
+        "values.reconciliation",
         "values.runner_class",
         "values.runner_image",
         "values.timeouts",
+        "values.webhook",
     },
     "stack": {"context", "fleet"},
 }
@@ -401,7 +422,7 @@ def _has_default(settings: type, name: str) -> bool:
 def fleet() -> RunnerFleet:
     app = cdk.App(analytics_reporting=False, builtin_cloud_formation_validation=False)
     stack = cdk.Stack(app, "Test")
-    return RunnerFleet(stack, "Fleet", github_repo="o/r")
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"))
 
 
 @pytest.fixture(scope="module")

@@ -46,4 +46,4 @@ def test_dir_and_help_show_what_there_is() -> None:
     shown = pydoc.plain(pydoc.render_doc(cdk_runner_fleet))
     for name in cdk_runner_fleet.__all__:
         assert (f"\n    {name} = " if name in LISTS else f"class {name}(") in shown, name
-    assert "github_repo: The repository to serve" in shown
+    assert "github: What to serve at GitHub" in shown

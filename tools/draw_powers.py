@@ -224,10 +224,10 @@ def _template() -> dict[str, Any]:
     import aws_cdk as cdk  # noqa: PLC0415 - a test brings the template along
     from aws_cdk import assertions  # noqa: PLC0415
 
-    from cdk_runner_fleet import RunnerFleet  # noqa: PLC0415
+    from cdk_runner_fleet import GitHub, RunnerFleet  # noqa: PLC0415
 
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
-    RunnerFleet(stack, "Fleet", github_repo="octo-org/octo-repo")
+    RunnerFleet(stack, "Fleet", github=GitHub.repository("octo-org/octo-repo"))
     found: dict[str, Any] = assertions.Template.from_stack(stack).to_json()
     return found
 

@@ -50,12 +50,12 @@ class RunnerCatalog(Construct):
         super().__init__(scope, construct_id)
         self.classes = DEFAULT_RUNNER_CLASSES if classes is None else classes
         if not self.classes:
-            raise ValueError("runner_classes is empty, name at least one class or leave it out")
+            raise ValueError("classes is empty, name at least one class or leave it out")
         catalog = {_checked(name): size.to_catalog() for name, size in self.classes.items()}
         size = len(json.dumps(catalog, separators=(",", ":")).encode())
         if size > _MOST_BYTES:
             raise ValueError(
-                f"{len(catalog)} runner_classes are {size} bytes of JSON, and an SSM parameter "
+                f"classes has {len(catalog)}, which are {size} bytes of JSON, and an SSM parameter "
                 f"holds {_MOST_BYTES}: name fewer, or with fewer labels and capabilities"
             )
         self.parameter = ssm.StringParameter(
@@ -78,7 +78,7 @@ class RunnerCatalog(Construct):
 def _checked(name: str) -> str:
     if not _CLASS_NAME.fullmatch(name):
         raise ValueError(
-            f"runner_classes has the name {name!r}, which cannot be a label, "
+            f"classes has the name {name!r}, which cannot be a label, "
             "use lower-case letters, digits, dots, dashes and underscores"
         )
     return name

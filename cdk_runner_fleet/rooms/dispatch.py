@@ -9,7 +9,7 @@ from aws_cdk import Token
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -23,7 +23,7 @@ from cdk_runner_fleet.rooms.registry import (
     WAITING_INDEX,
     RunnerRegistry,
 )
-from cdk_runner_fleet.values.labels import LabelRules
+from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.limits import RunnerLimits
 
 # a runner's name at GitHub has at most 64 characters; job id and attempt take up to 32 of them
@@ -41,10 +41,9 @@ class EventDispatch(Construct):
         cluster: Whose tasks are heard of.
         images: What there is to start runners in.
         lifecycle: What is started, and whose ends are heard of.
-        github: Where runners are registered.
+        github: Where runners are registered, and which jobs are the fleet's.
         bus: Where jobs' events come from.
         limits: What runners are admitted by.
-        label_rules: Which jobs are the fleet's.
         runner_name_prefix: What the runners' names begin with.
         options: What all functions of the fleet have in common.
 
@@ -65,7 +64,6 @@ class EventDispatch(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         limits: RunnerLimits,
-        label_rules: LabelRules,
         runner_name_prefix: str,
         options: FunctionOptions,
     ) -> None:
@@ -79,7 +77,7 @@ class EventDispatch(Construct):
         self.environment = {
             **images.offer,
             **limits.to_settings(),
-            **label_rules.to_settings(),
+            **github.served.label_rules.to_settings(),
             **github.runner_scopes,
             "RUNNER_TABLE": registry.runner_table.table_name,
             "IMAGE_TABLE": registry.image_table.table_name,

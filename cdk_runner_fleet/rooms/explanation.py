@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
-from cdk_runner_fleet.values.labels import LabelRules
+from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.limits import RunnerLimits
 
 
@@ -22,10 +22,8 @@ class JobExplanation(Construct):
         registry: The runners' rows, and who holds a turn.
         catalog: The sizes of runner, of which there may be so many.
         limits: What else those in line wait for.
-        label_rules: Which jobs are left alone.
-        github: Where it is said.
+        github: Where it is said, unless authors are not to be told, and which jobs are left alone.
         bus: Where it is heard of such jobs.
-        at_github: Whether authors are told at the commit.
         options: What all functions of the fleet have in common.
     """
 
@@ -37,10 +35,8 @@ class JobExplanation(Construct):
         registry: RunnerRegistry,
         catalog: RunnerCatalog,
         limits: RunnerLimits,
-        label_rules: LabelRules,
         github: GitHubConnection,
         bus: FleetBus,
-        at_github: bool,
         options: FunctionOptions,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -52,13 +48,13 @@ class JobExplanation(Construct):
             on_failure=bus.dead_letter_queue,
             environment={
                 **limits.to_settings(),
-                **label_rules.to_settings(),
+                **github.served.label_rules.to_settings(),
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "LEDGER_TABLE": registry.ledger_table.table_name,
                 "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,
                 **github.runner_scopes,
                 **github.environment(runners="read", of_served=True, also={"actions": "read"}),
-                "EXPLAIN_AT_GITHUB": "on" if at_github else "off",
+                "EXPLAIN_AT_GITHUB": "on" if github.served.explain_jobs else "off",
             },
         )
         github.grant_ask(self.explain_job)

@@ -8,13 +8,14 @@ from aws_cdk import Aws, Duration, Stack, Tokenization
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.recipe import pinned_release
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.timeouts import seconds_of
 
 
@@ -59,7 +60,9 @@ class ImageService(Construct):
         self._options = options
         self.watch_release = self._watch(github)
         self.build_image = (
-            self._builder(build_timeout, serving=github.serving) if pipeline.is_built else None
+            self._builder(build_timeout, is_shared=not github.served.is_one_repository)
+            if pipeline.is_built
+            else None
         )
         self._deliver_news()
 
@@ -120,7 +123,7 @@ class ImageService(Construct):
         self._bus.deliver(self, "Hours", function, schedule=every_hour)
         return function
 
-    def _builder(self, timeout: Duration, *, serving: str) -> FleetFunction:
+    def _builder(self, timeout: Duration, *, is_shared: bool) -> FleetFunction:
         pipeline, registry = self._pipeline, self._registry
         assert pipeline.repository is not None  # noqa: S101 - there is one where images are built
         projects = {name: project.project_name for name, project in pipeline.projects.items()}
@@ -154,7 +157,7 @@ class ImageService(Construct):
                 "DEFINE_TASK_FUNCTION": self.define_task.function_name,
                 "IMAGE_BUILD_TIMEOUT_SECONDS": seconds_of(timeout),
                 "MAX_BUILDS": Tokenization.stringify_number(pipeline.builds.max_concurrent_builds),
-                "KEEP_BUILD_TURN": "off" if serving.startswith("repos/") else "on",
+                "KEEP_BUILD_TURN": "on" if is_shared else "off",
                 "MAX_IMAGES_PER_REPOSITORY": Tokenization.stringify_number(
                     pipeline.builds.max_images_per_repository
                 ),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from ipaddress import ip_network
-
-from aws_cdk import Duration, Stack, Token
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.bus import FleetBus
-from cdk_runner_fleet.values.labels import LabelRules
+from cdk_runner_fleet.values.functions import FunctionOptions
+from cdk_runner_fleet.values.github import GitHub
+from cdk_runner_fleet.values.webhook import Webhook
 
 _PATH = "/webhook"
 _THROTTLE = Throttle(rate=50, burst=1000)
@@ -29,17 +28,11 @@ class WebhookIntake(Construct):
         construct_id: The construct's id in it.
         api: Where they come in.
         bus: Where they go.
-        serving: What is served, ``repos/owner/name`` and so on: other deliveries are ignored.
-        label_rules: Which jobs of these.
+        github: What is served, and which jobs of these: other deliveries are ignored.
+        webhook: Who may call, and how much at a time.
         runner_name_prefix: What the runners' names begin with: what happens on one of them comes in
             whatever the job's labels.
         options: What all functions of the fleet have in common.
-        secret: Secret that GitHub signs with. Default: one is made with a random value.
-        allowed_cidrs: Networks that deliveries may come from. Default: everywhere.
-        reserved_concurrency: Deliveries that are handled at a time. Default: no limit of its own.
-
-    Raises:
-        ValueError: if one of the networks is none.
     """
 
     def __init__(
@@ -49,17 +42,13 @@ class WebhookIntake(Construct):
         *,
         api: FleetApi,
         bus: FleetBus,
-        serving: str,
-        label_rules: LabelRules,
+        github: GitHub,
+        webhook: Webhook,
         runner_name_prefix: str,
         options: FunctionOptions,
-        secret: secretsmanager.ISecret | None = None,
-        allowed_cidrs: Sequence[str] = (),
-        reserved_concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        _check_cidrs(allowed_cidrs)
-        self.secret = secret or secretsmanager.Secret(
+        self.secret = webhook.secret or secretsmanager.Secret(
             self,
             "Secret",
             description="cdk-runner-fleet: GitHub signs its deliveries with this",
@@ -83,29 +72,16 @@ class WebhookIntake(Construct):
             timeout=Duration.seconds(9),  # GitHub waits ten
             memory_size=1024,  # its cold start is what GitHub waits for
             powertools=False,
-            reserved_concurrency=reserved_concurrency,
+            reserved_concurrency=webhook.reserved_concurrency,
             environment={
                 "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
                 "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
-                "GITHUB_SCOPE": serving,
+                "GITHUB_SCOPE": github.scope,
                 "RUNNER_NAME_PREFIX": runner_name_prefix,
-                "WEBHOOK_ALLOWED_CIDRS": Stack.of(self).to_json_string(list(allowed_cidrs)),
-                **label_rules.to_settings(),
+                "WEBHOOK_ALLOWED_CIDRS": Stack.of(self).to_json_string(list(webhook.allowed_cidrs)),
+                **github.label_rules.to_settings(),
             },
         )
         self.secret.grant_read(self.receive_webhook)
         bus.grant_put(self.receive_webhook, "workflow_job")
         api.serve(self.receive_webhook, _PATH, throttle=_THROTTLE)
-
-
-def _check_cidrs(cidrs: Sequence[str]) -> None:
-    for cidr in cidrs:
-        if Token.is_unresolved(cidr):
-            continue
-        try:
-            ip_network(cidr)
-        except ValueError as error:
-            raise ValueError(
-                f"webhook_allowed_cidrs has {cidr!r}, which is no network ({error}): use CIDR "
-                'blocks such as "192.30.252.0/22", those that GitHub lists as `hooks` in its /meta'
-            ) from error

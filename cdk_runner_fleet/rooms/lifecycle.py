@@ -12,7 +12,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import (
     acknowledge,
@@ -25,6 +25,7 @@ from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import ROW_LIFETIME, RunnerRegistry
+from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts, seconds_of
 
 

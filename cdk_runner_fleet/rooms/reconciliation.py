@@ -6,13 +6,15 @@ from aws_cdk import Duration
 from aws_cdk import aws_events as events
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
-from cdk_runner_fleet.values.timeouts import check_unit, seconds_of
+from cdk_runner_fleet.values.functions import FunctionOptions
+from cdk_runner_fleet.values.reconciliation import Reconciliation
+from cdk_runner_fleet.values.timeouts import seconds_of
 
 MAX_REPLACEMENTS = 3
 """Runners that may follow a job's first one that ended without a job; then its author is told."""
@@ -33,12 +35,7 @@ class DemandReconciliation(Construct):
         bus: Where events go that could not be handled.
         webhook_url: Where GitHub's deliveries come in: failed ones are asked for once more.
         options: What all functions of the fleet have in common.
-        every: How often. Default: every 2 minutes.
-        grace: Jobs and runners younger than this are left alone. Default: 60 seconds.
-        rerun_lost_jobs: Whether a job whose runner is gone is run again.
-
-    Raises:
-        ValueError: if EventBridge has no such schedule, or there is no grace.
+        reconciliation: How often, and what is done then.
     """
 
     def __init__(
@@ -53,15 +50,10 @@ class DemandReconciliation(Construct):
         bus: FleetBus,
         webhook_url: str,
         options: FunctionOptions,
-        every: Duration | None = None,
-        grace: Duration | None = None,
-        rerun_lost_jobs: bool = False,
+        reconciliation: Reconciliation,
     ) -> None:
         super().__init__(scope, construct_id)
-        every = every or Duration.minutes(2)
-        grace = grace or Duration.seconds(60)
-        _check(every=every, grace=grace)
-        actions = "write" if rerun_lost_jobs else "read"
+        actions = "write" if reconciliation.rerun_lost_jobs else "read"
         self.reconcile_demand = FleetFunction(
             self,
             "ReconcileDemand",
@@ -74,9 +66,9 @@ class DemandReconciliation(Construct):
                 **github.environment(runners="write", also={"actions": actions}),
                 "CLUSTER_ARN": cluster.cluster_arn,
                 "WEBHOOK_URL": webhook_url,
-                "RECONCILE_GRACE_SECONDS": seconds_of(grace),
+                "RECONCILE_GRACE_SECONDS": seconds_of(reconciliation.grace),
                 "MAX_REPLACEMENTS": str(MAX_REPLACEMENTS),
-                "RERUN_LOST_JOBS": "on" if rerun_lost_jobs else "off",
+                "RERUN_LOST_JOBS": "on" if reconciliation.rerun_lost_jobs else "off",
             },
         )
         dispatch.grant_start(self.reconcile_demand)
@@ -89,7 +81,7 @@ class DemandReconciliation(Construct):
             self,
             "Schedule",
             self.reconcile_demand,
-            schedule=events.Schedule.rate(every),
+            schedule=events.Schedule.rate(reconciliation.every),
             max_event_age=Duration.hours(1),
         )
         bus.deliver(
@@ -98,20 +90,4 @@ class DemandReconciliation(Construct):
             self.reconcile_demand,
             pattern=lifecycle.ended("ABORTED", "TIMED_OUT"),
             max_event_age=Duration.hours(1),
-        )
-
-
-def _check(*, every: Duration, grace: Duration) -> None:
-    if not every.is_unresolved():
-        seconds = every.to_seconds()
-        if seconds < 60 or seconds % 60:
-            raise ValueError(
-                f"reconcile_every is {seconds:g} seconds, EventBridge's schedules have whole "
-                "minutes, 1 at the least"
-            )
-    check_unit("reconcile_grace", grace)
-    if not grace.is_unresolved() and not grace.to_seconds() >= 1:
-        raise ValueError(
-            f"reconcile_grace is {grace.to_seconds():g} seconds, use at least 1: what began just "
-            "now has to be left alone"
         )

@@ -6,11 +6,12 @@ import json
 
 from constructs import Construct
 
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.values.functions import FunctionOptions
 
 _CLAIMS = Throttle(rate=50, burst=200)
 """Fargate launches 100 tasks in one burst and 20 a second after it ("Fargate throttling quotas"); a

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from aws_cdk import Token
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 
+from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.types import check_types, is_token
 
 REPOSITORY = re.compile(
@@ -21,6 +23,7 @@ REPOSITORY = re.compile(
 Users"), and no name ends with ``.git``."""
 RegisterFor = Literal["repository"]
 """What each runner is registered for: the repository of the job that it is started for."""
+PUBLIC_API = "https://api.github.com"
 DEFAULT_GROUP = "Default"
 """GitHub's name for the group that every organization and every enterprise has."""
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
@@ -85,60 +88,257 @@ class GitHubApp:
         return {"app_id": str(self.app_id), **key, **installation}
 
 
-def served_scope(
-    *, github_repo: str | None, github_org: str | None, github_enterprise: str | None
-) -> str:
-    """Return what is served, as the REST API's paths name it: ``repos/owner/name``.
+@dataclass(frozen=True, kw_only=True)
+class GitHub:
+    """What a fleet serves at GitHub, and how it asks GitHub about that.
 
-    Raises:
-        ValueError: unless exactly one is given, and can be one.
+    One of three is served, and each takes what goes with it: :meth:`repository`,
+    :meth:`organization`, :meth:`enterprise`.
+
+    Attributes:
+        scope: What is served, as the REST API's paths name it: ``repos/owner/name``.
+        token: Secret with a personal access token. None if there are ``apps``, or one is made.
+        apps: GitHub Apps to ask as, instead of with a token.
+        api_url: The REST API.
+        ca: The certificate authorities of a private server. None: the public ones.
+        runner_group: Name of the group that runners join. None: GitHub's default group.
+        register_for: What each runner is registered for. None: for what is served.
+        image_runner_group: Name of the group of the runners whose job chose their image.
+        label_rules: Which jobs are the fleet's.
+        explain_jobs: Whether authors are told at the commit of jobs that cannot be served.
     """
-    given = {
-        name: value
-        for name, value in {
-            "github_repo": github_repo,
-            "github_org": github_org,
-            "github_enterprise": github_enterprise,
-        }.items()
-        if value is not None
-    }
-    if len(given) != 1:
-        raise ValueError(
-            f"{' and '.join(given) or 'no scope'} given, give exactly one of github_repo, "
-            "github_org and github_enterprise: a fleet serves one of them"
+
+    scope: str
+    token: secretsmanager.ISecret | None = None
+    apps: Sequence[GitHubApp] = ()
+    api_url: str = PUBLIC_API
+    ca: ssm.IStringParameter | None = None
+    runner_group: str | None = None
+    register_for: RegisterFor | None = None
+    image_runner_group: str | None = None
+    label_rules: LabelRules = field(default_factory=LabelRules)
+    explain_jobs: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what holds for each of the three."""
+        _check_credentials(self.apps, has_token=self.token is not None)
+        _check_registration(
+            register_for=self.register_for,
+            runner_group=self.runner_group,
+            image_runner_group=self.image_runner_group,
         )
-    [(name, value)] = given.items()
-    kind, pattern, advice = {
-        "github_repo": (
-            "repos",
-            REPOSITORY,
-            "is not a repository, give it as owner/repo without .git, for example "
-            "octo-org/octo-repo",
-        ),
-        "github_org": (
-            "orgs",
-            _LOGIN,
-            "is not an organization, give its login as in https://github.com/<login>",
-        ),
-        "github_enterprise": (
-            "enterprises",
-            _SLUG,
-            "is not an enterprise, give its slug as in https://github.com/enterprises/<slug>",
-        ),
-    }[name]
-    if not Token.is_unresolved(value) and not pattern.fullmatch(value):
-        raise ValueError(f"{name} {value!r} {advice}")
-    return f"{kind}/{value}"
+        _check_api_url(self.api_url)
+
+    @staticmethod
+    def repository(
+        repository: str,
+        *,
+        token: secretsmanager.ISecret | None = None,
+        apps: Sequence[GitHubApp] = (),
+        api_url: str = PUBLIC_API,
+        ca: ssm.IStringParameter | None = None,
+        required_labels: Sequence[str] = (),
+        single_labels: Mapping[str, str] | None = None,
+        explain_jobs: bool = True,
+    ) -> GitHub:
+        """Serve one repository, whose runners have no groups.
+
+        Args:
+            repository: The repository, ``owner/name``. Events of others are answered and ignored.
+            token: Secret whose value is a personal access token that may manage the runners.
+                Default: a secret with a meaningless value is made, to be replaced once, unless
+                there are ``apps``.
+            apps: GitHub Apps to ask GitHub as, instead of with a token. Several share what GitHub
+                lets each ask in an hour. The first is the one whose webhook points to the fleet,
+                if an App's does.
+            api_url: GitHub's REST API. Default: ``https://api.github.com``; GitHub Enterprise Cloud
+                with data residency has ``https://api.<name>.ghe.com``, a GitHub Enterprise Server
+                ``https://<host>/api/v3``.
+            ca: Parameter with the certificate authorities of such a server, in PEM, which are then
+                the only ones trusted. Default: the public ones. The runners trust what their image
+                does.
+            required_labels: What a job has to hold besides ``self-hosted`` to be this fleet's. Jobs
+                without all of them are left alone, for other runners and other fleets; name one
+                wherever there are some. Default: none.
+            single_labels: Class names by a label that is a job's only one, as of the jobs that
+                GitHub writes itself: ``{"dependabot": "medium", "code-scanning": "large"}``.
+                Default: none.
+            explain_jobs: Whether the author of a job that cannot be served is told so at the
+                commit, with a check run or a commit status. Default: yes, where the credentials
+                may.
+
+        Raises:
+            TypeError: if a value is of another kind than its parameter's annotation.
+            ValueError: if a value cannot work; the message says what would.
+        """
+        check_types(GitHub.repository, locals())
+        if not Token.is_unresolved(repository) and not REPOSITORY.fullmatch(repository):
+            raise ValueError(
+                f"repository {repository!r} is none, give it as owner/name without .git, for "
+                "example octo-org/octo-repo"
+            )
+        return GitHub(
+            scope=f"repos/{repository}",
+            token=token,
+            apps=apps,
+            api_url=api_url,
+            ca=ca,
+            label_rules=LabelRules(
+                required_labels=required_labels, single_labels=single_labels or {}
+            ),
+            explain_jobs=explain_jobs,
+        )
+
+    @staticmethod
+    def organization(
+        organization: str,
+        *,
+        token: secretsmanager.ISecret | None = None,
+        apps: Sequence[GitHubApp] = (),
+        runner_group: str | None = None,
+        register_for: RegisterFor | None = None,
+        image_runner_group: str | None = None,
+        api_url: str = PUBLIC_API,
+        ca: ssm.IStringParameter | None = None,
+        required_labels: Sequence[str] = (),
+        single_labels: Mapping[str, str] | None = None,
+        explain_jobs: bool = True,
+    ) -> GitHub:
+        """Serve all repositories of an organization.
+
+        Args:
+            organization: The organization's login.
+            token: As for :meth:`repository`.
+            apps: As for :meth:`repository`.
+            runner_group: Name of the runner group that the runners join. Default: GitHub's default
+                group.
+            register_for: ``repository`` to register each runner for the repository of the job that
+                it is started for, so that no other repository's job gets it. It needs a permission
+                to administer each repository, see ``docs/github-access.md``, and runners of a
+                repository have no group. Default: runners are registered for the organization,
+                and any job in it may get one.
+            image_runner_group: Name of the runner group of those whose job chose its image, which
+                only repositories may use that may choose images: that is said at GitHub. Default:
+                a job that chooses an image is refused, unless ``register_for`` is ``repository``.
+            api_url: As for :meth:`repository`.
+            ca: As for :meth:`repository`.
+            required_labels: As for :meth:`repository`.
+            single_labels: As for :meth:`repository`.
+            explain_jobs: As for :meth:`repository`.
+
+        Raises:
+            TypeError: if a value is of another kind than its parameter's annotation.
+            ValueError: if a value cannot work; the message says what would.
+        """
+        check_types(GitHub.organization, locals())
+        if not Token.is_unresolved(organization) and not _LOGIN.fullmatch(organization):
+            raise ValueError(
+                f"organization {organization!r} is none, give its login as in "
+                "https://github.com/<login>"
+            )
+        return GitHub(
+            scope=f"orgs/{organization}",
+            token=token,
+            apps=apps,
+            api_url=api_url,
+            ca=ca,
+            runner_group=runner_group,
+            register_for=register_for,
+            image_runner_group=image_runner_group,
+            label_rules=LabelRules(
+                required_labels=required_labels, single_labels=single_labels or {}
+            ),
+            explain_jobs=explain_jobs,
+        )
+
+    @staticmethod
+    def enterprise(
+        enterprise: str,
+        *,
+        token: secretsmanager.ISecret | None = None,
+        runner_group: str | None = None,
+        register_for: RegisterFor | None = None,
+        image_runner_group: str | None = None,
+        api_url: str = PUBLIC_API,
+        ca: ssm.IStringParameter | None = None,
+        required_labels: Sequence[str] = (),
+        single_labels: Mapping[str, str] | None = None,
+        explain_jobs: bool = True,
+    ) -> GitHub:
+        """Serve all organizations of an enterprise, with a token.
+
+        GitHub lets no App manage an enterprise's runners (GitHub docs, "REST API endpoints for
+        self-hosted runners"): a fleet for each organization can have Apps.
+
+        Args:
+            enterprise: The enterprise's slug.
+            token: Secret whose value is a classic token with ``manage_runners:enterprise``.
+                Default: a secret with a meaningless value is made, to be replaced once.
+            runner_group: As for :meth:`organization`.
+            register_for: As for :meth:`organization`.
+            image_runner_group: As for :meth:`organization`.
+            api_url: As for :meth:`repository`.
+            ca: As for :meth:`repository`.
+            required_labels: As for :meth:`repository`.
+            single_labels: As for :meth:`repository`.
+            explain_jobs: As for :meth:`repository`.
+
+        Raises:
+            TypeError: if a value is of another kind than its parameter's annotation.
+            ValueError: if a value cannot work; the message says what would.
+        """
+        check_types(GitHub.enterprise, locals())
+        if not Token.is_unresolved(enterprise) and not _SLUG.fullmatch(enterprise):
+            raise ValueError(
+                f"enterprise {enterprise!r} is none, give its slug as in "
+                "https://github.com/enterprises/<slug>"
+            )
+        return GitHub(
+            scope=f"enterprises/{enterprise}",
+            token=token,
+            api_url=api_url,
+            ca=ca,
+            runner_group=runner_group,
+            register_for=register_for,
+            image_runner_group=image_runner_group,
+            label_rules=LabelRules(
+                required_labels=required_labels, single_labels=single_labels or {}
+            ),
+            explain_jobs=explain_jobs,
+        )
+
+    @property
+    def is_one_repository(self) -> bool:
+        """Whether what is served is a repository alone, which shares with nobody."""
+        return self.scope.startswith("repos/")
+
+    def check_choice(self, allowed_bases: Sequence[str], *, is_explicit: bool) -> None:
+        """Raise ``ValueError`` if jobs are to choose images that others' would run in, or none.
+
+        Args:
+            allowed_bases: What they may choose.
+            is_explicit: Whether somebody wrote that down. The default is not refused: only the jobs
+                that choose an image then are.
+        """
+        if self.image_runner_group is not None and not allowed_bases:
+            raise ValueError(
+                f"image_runner_group {self.image_runner_group!r} is given and jobs may choose no "
+                "image: leave it out, or let them"
+            )
+        is_shared = not self.is_one_repository and self.register_for is None
+        if is_explicit and allowed_bases and is_shared and self.image_runner_group is None:
+            raise ValueError(
+                f"allowed_bases {list(allowed_bases)!r} cannot be had in {self.scope}: GitHub may "
+                "give a runner in an image of one job's choice the jobs of other repositories. "
+                'Give register_for="repository", or an image_runner_group that only repositories '
+                "may use which may choose images, or leave allowed_bases out: then jobs with "
+                "image: are refused"
+            )
 
 
-def check_registration(
-    *,
-    register_for: RegisterFor | None,
-    runner_group: str | None,
-    image_runner_group: str | None,
-    scope: str,
+def _check_registration(
+    *, register_for: RegisterFor | None, runner_group: str | None, image_runner_group: str | None
 ) -> None:
-    """Raise ``ValueError`` if runners of the scope cannot be registered like this."""
     if register_for not in (None, *get_args(RegisterFor)):
         raise ValueError(
             f"register_for {register_for!r} is unknown, use 'repository', or leave it out: "
@@ -146,11 +346,6 @@ def check_registration(
         )
     groups = {"runner_group": runner_group, "image_runner_group": image_runner_group}
     for name, value in groups.items():
-        if value is not None and scope.startswith("repos/"):
-            raise ValueError(
-                f"{name} {value!r} cannot be kept, a repository's runners have no groups: leave "
-                "it out, or serve the whole organization with github_org"
-            )
         if value is not None and register_for is not None:
             raise ValueError(
                 f"{name} {value!r} and register_for {register_for!r} do not go together, a "
@@ -163,58 +358,15 @@ def check_registration(
         )
 
 
-def check_choice(
-    allowed_bases: Sequence[str],
-    *,
-    is_explicit: bool,
-    register_for: RegisterFor | None,
-    image_runner_group: str | None,
-    scope: str,
-) -> None:
-    """Raise ``ValueError`` if jobs are to choose images that others' jobs would run in, or none.
-
-    Args:
-        allowed_bases: What they may choose.
-        is_explicit: Whether somebody wrote that down. The default is not refused: only the jobs
-            that choose an image then are.
-        register_for: Where runners are registered.
-        image_runner_group: The group of the runners in such images.
-        scope: What is served.
-    """
-    if image_runner_group is not None and not allowed_bases:
-        raise ValueError(
-            f"image_runner_group {image_runner_group!r} is given and jobs may choose no image: "
-            "leave it out, or let them"
-        )
-    is_shared = not scope.startswith("repos/") and register_for is None
-    if is_explicit and allowed_bases and is_shared and image_runner_group is None:
-        raise ValueError(
-            f"allowed_bases {list(allowed_bases)!r} cannot be had in {scope}: GitHub may give a "
-            "runner in an image of one job's choice the jobs of other repositories. Give "
-            'register_for="repository", or an image_runner_group that only repositories may use '
-            "which may choose images, or leave allowed_bases out: then jobs with image: are refused"
-        )
-
-
-def check_credentials(apps: Sequence[GitHubApp], *, has_token: bool, scope: str) -> None:
-    """Raise ``ValueError`` if the credentials do not go together, or not with the scope."""
+def _check_credentials(apps: Sequence[GitHubApp], *, has_token: bool) -> None:
     if apps and has_token:
-        raise ValueError(
-            "github_token and github_apps given, give one of them: GitHub Apps need no token"
-        )
-    if apps and scope.startswith("enterprises/"):
-        # GitHub docs, "REST API endpoints for self-hosted runners", enterprises
-        raise ValueError(
-            "github_apps cannot serve github_enterprise, GitHub lets no App manage an enterprise's "
-            "runners: use github_token with a classic token that has manage_runners:enterprise, or "
-            "a fleet with github_org for each organization"
-        )
+        raise ValueError("token and apps given, give one of them: GitHub Apps need no token")
     ids = [str(app.app_id) for app in apps]
     if len(set(ids)) < len(ids):
-        raise ValueError(f"github_apps {ids} names an App twice, name each once")
+        raise ValueError(f"apps {ids} names an App twice, name each once")
 
 
-def check_api_url(value: str) -> None:
+def _check_api_url(value: str) -> None:
     """Raise ``ValueError`` unless ``value`` can be the URL of a REST API.
 
     A server's own is at ``/api/v3``, with subdomain isolation too (GitHub docs, "Getting started
@@ -226,22 +378,22 @@ def check_api_url(value: str) -> None:
     match = re.fullmatch(r"https?://([^\s/?#:]+)(:\d+)?(/[^\s?#]*)?", value)
     if match is None:
         raise ValueError(
-            f"github_api_url {value!r} is not a URL, use https://api.github.com, "
+            f"api_url {value!r} is not a URL, use https://api.github.com, "
             "https://api.<name>.ghe.com or https://<host>/api/v3"
         )
     host = match[1].lower()
     if host == "github.com" or (host.endswith(".ghe.com") and not host.startswith("api.")):
         raise ValueError(
-            f"github_api_url {value!r} is where people look, the REST API is at https://api.{host}"
+            f"api_url {value!r} is where people look, the REST API is at https://api.{host}"
         )
     path = (match[3] or "").rstrip("/")
     if host == "api.github.com" or host.endswith(".ghe.com"):
         if path:
             raise ValueError(
-                f"github_api_url {value!r} has a path, and there is no REST API: use https://{host}"
+                f"api_url {value!r} has a path, and there is no REST API: use https://{host}"
             )
     elif not host.startswith(("api.", "localhost", "127.")) and not path.endswith("/api/v3"):
         raise ValueError(
-            f"github_api_url {value!r} is no REST API, a GitHub Enterprise Server has it at "
+            f"api_url {value!r} is no REST API, a GitHub Enterprise Server has it at "
             f"/api/v3: use https://{match[1]}{match[2] or ''}/api/v3"
         )

@@ -75,8 +75,8 @@ class LabelRules:
         check_labels(list(self.single_labels), of="single_labels")
         if "self-hosted" in map(str.lower, self.single_labels):
             raise ValueError(
-                "single_labels names self-hosted, which is every job's: the first of "
-                "runner_classes serves who asks for nothing more"
+                "single_labels names self-hosted, which is every job's: leave it out, the first "
+                "class serves who asks for nothing more"
             )
 
     def check_classes(self, names: Collection[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aws_cdk import Token, Tokenization
+
+from cdk_runner_fleet.values.types import check_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,13 +17,17 @@ class RunnerLimits:
     Args:
         max_runners: Runners of the whole fleet at a time, 1 to 1000. Default: 100, which is how
             many tasks Fargate launches in one burst.
-        max_runners_per_repository: Runners for the jobs of one repository at a time. Default: as
-            many as the fleet may have.
-        daily_budget_usd: Estimated cost of the runners and builds of images that have ended on a
-            day, UTC, in US dollars, after which no runner is started until the next. Default: no
-            budget.
+        max_runners_per_repository: Runners for the jobs of one repository at a time. Default: half
+            of ``max_runners`` for an organization or enterprise, so that no repository takes what
+            all others need; as many as the fleet may have for a repository that is served alone, or
+            if ``max_runners`` is known at deployment only.
+        daily_budget_usd: Estimated cost of runners and of builds of images on one day, UTC, in US
+            dollars, after which no runner is started until the next day. What a runner or a build
+            costs counts when it has ended, so those that run when the budget is spent come on top.
+            Default: no budget.
 
     Raises:
+        TypeError: if a limit is no number.
         ValueError: if a number cannot be kept.
     """
 
@@ -31,10 +37,21 @@ class RunnerLimits:
 
     def __post_init__(self) -> None:
         """Check each number."""
+        check_types(RunnerLimits, vars(self))
         _check_runners("max_runners", self.max_runners)
         if self.max_runners_per_repository is not None:
             _check_runners("max_runners_per_repository", self.max_runners_per_repository)
         _check_budget(self.daily_budget_usd)
+
+    def among_repositories(self) -> RunnerLimits:
+        """The same limits where several repositories share them, and nobody said how much is one's.
+
+        Whoever may push to one repository then never takes more than half of what all have. A
+        number that is known at deployment only cannot be halved.
+        """
+        if self.max_runners_per_repository is not None or Token.is_unresolved(self.max_runners):
+            return self
+        return replace(self, max_runners_per_repository=max(1, self.max_runners // 2))
 
     def to_settings(self) -> dict[str, str]:
         """The limits as they stand in the functions' settings: no text for no limit."""
@@ -45,30 +62,11 @@ class RunnerLimits:
         }
 
 
-def repository_share(max_runners: int, *, serving: str) -> int | None:
-    """Return how many runners one repository may have where nobody says: half of the fleet's.
-
-    So whoever may push to one repository never takes more than half of what an organization has. A
-    repository that is served alone shares with nobody, and a number that is known at deployment
-    only cannot be halved.
-
-    Args:
-        max_runners: Runners of the whole fleet at a time.
-        serving: What is served, as the REST API's paths name it.
-
-    Returns:
-        The share, at least 1; None for no limit.
-    """
-    if serving.startswith("repos/") or Token.is_unresolved(max_runners):
-        return None
-    return max(1, max_runners // 2)
-
-
 def _check_runners(name: str, value: int) -> None:
     if Token.is_unresolved(value):
         return
     # reconciliation looks at 2,000 running tasks a run, and a runner may have two
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+    if not 1 <= value <= 1000:
         raise ValueError(
             f"{name} {value!r} cannot be kept, use a whole number from 1 to 1000, "
             "or several fleets, each with required_labels and a runner_name_prefix of its own"
@@ -79,7 +77,7 @@ def _check_budget(value: float | None) -> None:
     # jsii, which knows what a token is, ends at numbers that JSON does not have
     if value is None or (math.isfinite(value) and Token.is_unresolved(value)):
         return
-    if isinstance(value, bool) or not 0 < value < math.inf:
+    if not 0 < value < math.inf:
         raise ValueError(
             f"daily_budget_usd {value!r} is no budget, use US dollars above 0, "
             "or leave it out for no limit"

@@ -13,6 +13,8 @@ from aws_cdk import Token
 _NONE = type(None)
 _FOR_EXAMPLE = {
     "Duration": "Duration.minutes(5)",
+    "FunctionOptions": "FunctionOptions(tracing=lambda_.Tracing.ACTIVE)",
+    "GitHub": 'GitHub.repository("owner/name")',
     "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
     "ImageBuilds": "ImageBuilds(max_concurrent_builds=10)",
     "IKey": "kms.Key.from_key_arn(…)",
@@ -24,9 +26,12 @@ _FOR_EXAMPLE = {
     "ISubnet": "ec2.Subnet.from_subnet_id(…)",
     "IVpc": "ec2.Vpc.from_lookup(…)",
     "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
+    "Reconciliation": "Reconciliation(every=Duration.minutes(5))",
     "RunnerClass": "RunnerClass(cpu=512, memory=1024)",
     "RunnerImage": 'RunnerImage.built(variant="python")',
+    "RunnerLimits": "RunnerLimits(max_runners=50)",
     "Tracing": "lambda_.Tracing.ACTIVE",
+    "Webhook": 'Webhook(allowed_cidrs=["192.30.252.0/22"])',
 }
 
 

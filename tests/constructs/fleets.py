@@ -15,12 +15,17 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_ssm as ssm
 
 from cdk_runner_fleet import (
+    FunctionOptions,
+    GitHub,
     GitHubApp,
     ImageBuilds,
     LifecycleTimeouts,
+    Reconciliation,
     RunnerClass,
     RunnerFleet,
     RunnerImage,
+    RunnerLimits,
+    Webhook,
 )
 
 OWN_IMAGE = Path(__file__).parent / "own_image"
@@ -35,7 +40,7 @@ BOTH = {
 
 def minimal(stack: cdk.Stack) -> RunnerFleet:
     """Nothing but a repository."""
-    return RunnerFleet(stack, "Fleet", github_repo="octo-org/octo-repo")
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("octo-org/octo-repo"))
 
 
 def everything(stack: cdk.Stack) -> RunnerFleet:
@@ -43,11 +48,15 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     fleet = RunnerFleet(
         stack,
         "Fleet",
-        github_repo="octo-org/octo-repo",
-        github_api_url="https://github.example.com/api/v3/",
-        github_token=secretsmanager.Secret.from_secret_name_v2(stack, "Token", "token"),
-        webhook_secret=secretsmanager.Secret.from_secret_name_v2(stack, "Hook", "hook"),
-        runner_classes={
+        github=GitHub.repository(
+            "octo-org/octo-repo",
+            api_url="https://github.example.com/api/v3/",
+            token=secretsmanager.Secret.from_secret_name_v2(stack, "Token", "token"),
+            required_labels=["octo-prod"],
+            single_labels={"dependabot": "spot", "code-scanning": "arm"},
+            explain_jobs=False,
+        ),
+        classes={
             "spot": RunnerClass(
                 cpu=256,
                 memory=512,
@@ -74,28 +83,28 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             max_concurrent_builds=3,
             max_images_per_repository=8,
         ),
-        webhook_allowed_cidrs=["192.30.252.0/22", "2a0a:a440::/29"],
-        reserved_concurrency=50,
-        required_labels=["octo-prod"],
-        single_labels={"dependabot": "spot", "code-scanning": "arm"},
+        webhook=Webhook(
+            secret=secretsmanager.Secret.from_secret_name_v2(stack, "Hook", "hook"),
+            allowed_cidrs=["192.30.252.0/22", "2a0a:a440::/29"],
+            reserved_concurrency=50,
+        ),
         runner_name_prefix="octo",
         event_bus_name="runner-control-plane",
         vpc=ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2),
         assign_public_ip=False,
-        max_runners=50,
-        max_runners_per_repository=10,
-        daily_budget_usd=25.5,
+        limits=RunnerLimits(max_runners=50, max_runners_per_repository=10, daily_budget_usd=25.5),
         timeouts=LifecycleTimeouts(
             boot=cdk.Duration.minutes(2),
             idle=cdk.Duration.minutes(3),
             image_build=cdk.Duration.minutes(20),
             job=cdk.Duration.hours(1),
         ),
-        explain_at_github=False,
-        reconcile_every=cdk.Duration.minutes(5),
-        reconcile_grace=cdk.Duration.seconds(30),
-        rerun_lost_jobs=True,
-        tracing=lambda_.Tracing.ACTIVE,
+        reconciliation=Reconciliation(
+            every=cdk.Duration.minutes(5),
+            grace=cdk.Duration.seconds(30),
+            rerun_lost_jobs=True,
+        ),
+        functions=FunctionOptions(tracing=lambda_.Tracing.ACTIVE),
     )
     fleet.connections.allow_to(ec2.Peer.any_ipv4(), ec2.Port.tcp(443))
     s3.Bucket(stack, "Cache").grant_read(fleet)
@@ -109,15 +118,17 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
     return RunnerFleet(
         stack,
         "Fleet",
-        github_org="o",
-        github_api_url="https://ghes.example.com/api/v3",
-        github_ca=ssm.StringParameter.from_string_parameter_name(stack, "Ca", "/github/ca"),
-        github_apps=[
-            GitHubApp(app_id=11, private_key=private_key, installation_id=7),
-            GitHubApp(app_id="22", kms_key=kms.Key.from_key_arn(stack, "AppKey", KEY_ARN)),
-        ],
-        runner_group="builders",
-        runner_classes=BOTH,
+        github=GitHub.organization(
+            "o",
+            api_url="https://ghes.example.com/api/v3",
+            ca=ssm.StringParameter.from_string_parameter_name(stack, "Ca", "/github/ca"),
+            apps=[
+                GitHubApp(app_id=11, private_key=private_key, installation_id=7),
+                GitHubApp(app_id="22", kms_key=kms.Key.from_key_arn(stack, "AppKey", KEY_ARN)),
+            ],
+            runner_group="builders",
+        ),
+        classes=BOTH,
         image=RunnerImage.ready(READY),
         images=ImageBuilds(allowed_bases=()),
         subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")],
@@ -130,8 +141,8 @@ def enterprise(stack: cdk.Stack) -> RunnerFleet:
     return RunnerFleet(
         stack,
         "Fleet",
-        github_enterprise="e",
-        runner_classes={"arm": BOTH["arm"]},
+        github=GitHub.enterprise("e"),
+        classes={"arm": BOTH["arm"]},
         images=ImageBuilds(allowed_bases=()),
     )
 
@@ -142,10 +153,10 @@ def beside_ready(stack: cdk.Stack) -> RunnerFleet:
     return RunnerFleet(
         stack,
         "Fleet",
-        github_repo="o/r",
-        runner_classes=BOTH,
+        github=GitHub.repository("o/r"),
+        classes=BOTH,
         image=RunnerImage.ready(uri, capabilities=["python"]),
-        tracing=lambda_.Tracing.ACTIVE,
+        functions=FunctionOptions(tracing=lambda_.Tracing.ACTIVE),
     )
 
 
@@ -163,15 +174,18 @@ def parameters(stack: cdk.Stack) -> RunnerFleet:
     return RunnerFleet(
         stack,
         "Fleet",
-        github_repo=text["Repo"],
-        github_apps=[GitHubApp(app_id=text["AppId"], kms_key=own_key)],
+        github=GitHub.repository(
+            text["Repo"], apps=[GitHubApp(app_id=text["AppId"], kms_key=own_key)]
+        ),
         image=RunnerImage.built(base=text["Base"], name=text["Name"]),
         images=ImageBuilds(
             allowed_bases=[text["Glob"]],
             max_concurrent_builds=number["Builds"],  # type: ignore[arg-type]
             max_images_per_repository=number["Images"],  # type: ignore[arg-type]
         ),
-        max_runners=number["Most"],  # type: ignore[arg-type]
-        max_runners_per_repository=number["Each"],  # type: ignore[arg-type]
-        daily_budget_usd=number["Usd"],
+        limits=RunnerLimits(
+            max_runners=number["Most"],  # type: ignore[arg-type]
+            max_runners_per_repository=number["Each"],  # type: ignore[arg-type]
+            daily_budget_usd=number["Usd"],
+        ),
     )

@@ -14,6 +14,7 @@ from aws_cdk import aws_ecr as ecr
 from cdk_runner_fleet import (
     Architecture,
     CapacityProvider,
+    GitHub,
     ImageVariant,
     LifecycleTimeouts,
     RegisterFor,
@@ -27,27 +28,39 @@ Mistake = Callable[[cdk.Stack], object]
 
 
 def misspelled_prop(stack: cdk.Stack) -> object:
-    return RunnerFleet(stack, "Fleet", github_repo="o/r", max_runner=5)  # type: ignore[call-arg]
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), max_runner=5)  # type: ignore[call-arg]
 
 
 def prop_by_place(stack: cdk.Stack) -> object:
-    return RunnerFleet(stack, "Fleet", "o/r")  # type: ignore[call-arg]
+    return RunnerFleet(stack, "Fleet", GitHub.repository("o/r"))  # type: ignore[call-arg]
 
 
 def number_for_text(stack: cdk.Stack) -> object:
-    return RunnerFleet(stack, "Fleet", github_repo=5)  # type: ignore[arg-type]
+    return GitHub.repository(5)  # type: ignore[arg-type]
 
 
 def id_for_construct(stack: cdk.Stack) -> object:
-    return RunnerFleet(stack, "Fleet", github_repo="o/r", vpc="vpc-1")  # type: ignore[arg-type]
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), vpc="vpc-1")  # type: ignore[arg-type]
 
 
 def value_for_secret(stack: cdk.Stack) -> object:
-    return RunnerFleet(stack, "Fleet", github_repo="o/r", github_token="t")  # type: ignore[arg-type]
+    return GitHub.repository("o/r", token="t")  # type: ignore[arg-type]
 
 
 def no_such_registration(stack: cdk.Stack) -> object:
-    return RunnerFleet(stack, "Fleet", github_org="o", register_for="org")  # type: ignore[arg-type]
+    return GitHub.organization("o", register_for="org")  # type: ignore[arg-type]
+
+
+def group_of_a_repository(stack: cdk.Stack) -> object:
+    return GitHub.repository("o/r", runner_group="g")  # type: ignore[call-arg]
+
+
+def app_for_an_enterprise(stack: cdk.Stack) -> object:
+    return GitHub.enterprise("e", apps=[])  # type: ignore[call-arg]
+
+
+def repository_for_github(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github="o/r")  # type: ignore[arg-type]
 
 
 def seconds_for_duration(stack: cdk.Stack) -> object:
@@ -59,8 +72,8 @@ def mapping_for_class(stack: cdk.Stack) -> object:
     return RunnerFleet(
         stack,
         "Fleet",
-        github_repo="o/r",
-        runner_classes={"small": size},  # type: ignore[dict-item]
+        github=GitHub.repository("o/r"),
+        classes={"small": size},  # type: ignore[dict-item]
     )
 
 
@@ -89,12 +102,12 @@ def image_of_no_factory(stack: cdk.Stack) -> object:
 
 
 def misspelled_metric(stack: cdk.Stack) -> object:
-    fleet = RunnerFleet(stack, "Fleet", github_repo="o/r")
+    fleet = RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"))
     return fleet.metric_runner_failed()  # type: ignore[attr-defined]
 
 
 def misspelled_option(stack: cdk.Stack) -> object:
-    fleet = RunnerFleet(stack, "Fleet", github_repo="o/r")
+    fleet = RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"))
     return fleet.metric_jobs_lost(perod=cdk.Duration.hours(1))  # type: ignore[call-arg]
 
 
@@ -110,6 +123,9 @@ MISTAKES: Sequence[Mistake] = (
     id_for_construct,
     value_for_secret,
     no_such_registration,
+    group_of_a_repository,
+    app_for_an_enterprise,
+    repository_for_github,
     seconds_for_duration,
     mapping_for_class,
     text_for_number,
@@ -136,9 +152,8 @@ def none(
     fleet = RunnerFleet(
         stack,
         "Fleet",
-        github_org="o",
-        register_for=register_for,
-        runner_classes={
+        github=GitHub.organization("o", register_for=register_for),
+        classes={
             "one": RunnerClass(cpu=512, memory=1024, architecture=architecture, capacity=capacity)
         },
         image=RunnerImage.built(variant=variant),

@@ -7,7 +7,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from cdk_runner_fleet import RunnerFleet, RunnerFleetStack, RunnerImage, _assets
+from cdk_runner_fleet import GitHub, ImageBuilds, RunnerFleet, RunnerFleetStack, _assets
 
 from .templates import Template, as_list, of_type, statements, template_of
 
@@ -87,7 +87,7 @@ def test_a_region_without_the_public_layer_is_refused_with_the_remedy(region: st
     with pytest.raises(
         ValueError, match=f"region '{region}' has no public .* give powertools_layer:"
     ):
-        RunnerFleet(_located(region), "Fleet", github_repo="o/r")
+        RunnerFleet(_located(region), "Fleet", github=GitHub.repository("o/r"))
 
 
 def test_such_a_region_takes_a_layer_that_is_given() -> None:
@@ -112,13 +112,13 @@ def test_the_public_layer_is_looked_up_where_it_is_or_may_be(minimal: Template) 
 
 def test_settings_that_lambda_does_not_take_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
     bases = [f"public.ecr.aws/docker/library/some-image-{n}:*" for n in range(90)]
-    image = RunnerImage(stack, "Image", allowed_bases=bases)
+    images = ImageBuilds(allowed_bases=bases)
     told = r"of build_image are \d+ bytes, .* takes 4096 .*: ALLOWED_IMAGES alone .* a glob"
     with pytest.raises(ValueError, match=told):
-        RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)
+        RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), images=images)
 
 
 def test_settings_whose_tokens_alone_are_long_are_taken(stack: cdk.Stack) -> None:
     bases = [cdk.CfnParameter(stack, f"Base{n}").value_as_string for n in range(90)]
-    image = RunnerImage(stack, "Image", allowed_bases=bases)
-    RunnerFleet(stack, "Fleet", github_repo="o/r", runner_image=image)
+    images = ImageBuilds(allowed_bases=bases)
+    RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), images=images)

@@ -11,7 +11,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import GitHub, RunnerFleet
 from cdk_runner_fleet._assets import FUNCTIONS
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics, MetricOptions
@@ -119,7 +119,10 @@ def test_the_options_are_those_of_cdk() -> None:
 
 
 def test_metrics_of_two_fleets_are_two(stack: cdk.Stack) -> None:
-    both = [RunnerFleet(stack, name, github_repo="octo-org/octo-repo") for name in ("One", "Two")]
+    both = [
+        RunnerFleet(stack, name, github=GitHub.repository("octo-org/octo-repo"))
+        for name in ("One", "Two")
+    ]
     for name in ACCESSORS:
         one, two = (stack.resolve(accessor(each, name).dimensions) for each in both)
         assert one != two, name

@@ -14,15 +14,20 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 
 from cdk_runner_fleet import (
+    FunctionOptions,
+    GitHub,
     GitHubApp,
     ImageBuilds,
     LifecycleTimeouts,
+    Reconciliation,
     RunnerClass,
     RunnerFleet,
     RunnerFleetStack,
     RunnerImage,
+    RunnerLimits,
+    Webhook,
 )
-from cdk_runner_fleet._function import FleetFunction, FunctionOptions
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.context import FleetSettings
 
 from .fleets import KEY_ARN, READY
@@ -31,7 +36,35 @@ Make = Callable[..., object]
 
 
 def _fleet(stack: cdk.Stack, **props: Any) -> RunnerFleet:
-    return RunnerFleet(stack, "Fleet", **{"github_repo": "o/r"} | props)
+    return RunnerFleet(stack, "Fleet", **{"github": GitHub.repository("o/r")} | props)
+
+
+def _repository(stack: cdk.Stack, **props: Any) -> GitHub:
+    return GitHub.repository(**{"repository": "o/r"} | props)
+
+
+def _organization(stack: cdk.Stack, **props: Any) -> GitHub:
+    return GitHub.organization(**{"organization": "o"} | props)
+
+
+def _enterprise(stack: cdk.Stack, **props: Any) -> GitHub:
+    return GitHub.enterprise(**{"enterprise": "e"} | props)
+
+
+def _limits(stack: cdk.Stack, **props: Any) -> RunnerLimits:
+    return RunnerLimits(**props)
+
+
+def _webhook(stack: cdk.Stack, **props: Any) -> Webhook:
+    return Webhook(**props)
+
+
+def _reconciliation(stack: cdk.Stack, **props: Any) -> Reconciliation:
+    return Reconciliation(**props)
+
+
+def _functions(stack: cdk.Stack, **props: Any) -> FunctionOptions:
+    return FunctionOptions(**props)
 
 
 def _image(stack: cdk.Stack, **props: Any) -> RunnerImage:
@@ -77,6 +110,13 @@ def _props(kind: Callable[..., object], make: Make, *, but: tuple[str, ...] = ()
     ("make", "name"),
     [
         *_props(RunnerFleet, _fleet),
+        *_props(GitHub.repository, _repository),
+        *_props(GitHub.organization, _organization),
+        *_props(GitHub.enterprise, _enterprise),
+        *_props(RunnerLimits, _limits),
+        *_props(Webhook, _webhook),
+        *_props(Reconciliation, _reconciliation),
+        *_props(FunctionOptions, _functions),
         *_props(RunnerImage.built, _image),
         *_props(RunnerImage.ready, _ready),
         *_props(RunnerImage.from_ecr_repository, _of_repository),
@@ -102,7 +142,7 @@ def test_a_prop_of_another_kind_is_refused_by_name(
         (_class, {"architecture": "arm64"}, "architecture 'arm64' is not Fargate's, use one of"),
         (_class, {"capacity": [5]}, r"capacity\[0\] is a int, give 'FARGATE' or"),
         (_image, {"variant": 5}, "variant is a int, give 'base' or 'python' or"),
-        (_fleet, {"register_for": True}, "register_for is a bool, give 'repository'"),
+        (_organization, {"register_for": True}, "register_for is a bool, give 'repository'"),
         (_class, {"labels": ""}, "labels is a str, give a list, each a str"),
         (_class, {"labels": [7]}, r"labels\[0\] is a int, give a str"),
         (_class, {"cpu": 512.0}, "cpu is a float, give an int"),
@@ -161,22 +201,23 @@ def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -
     seconds = cdk.Duration.seconds(number)
     _fleet(
         stack,
-        github_repo=None,
-        github_org=text["Org"],
-        github_apps=[_app(stack, installation_id=number)],
-        runner_group=text["Group"],
-        image_runner_group=text["Images"],
-        github_api_url=text["Url"],
-        required_labels=[text["Label"]],
-        single_labels={"dependabot": text["Class"]},
-        runner_classes={"a": _class(stack, cpu=number, memory=number, max_runners=number)},
+        github=GitHub.organization(
+            text["Org"],
+            apps=[_app(stack, installation_id=number)],
+            runner_group=text["Group"],
+            image_runner_group=text["Images"],
+            api_url=text["Url"],
+            required_labels=[text["Label"]],
+            single_labels={"dependabot": text["Class"]},
+        ),
+        classes={"a": _class(stack, cpu=number, memory=number, max_runners=number)},
         image=_ready(stack, uri=text["Image"]),
         images=_builds(stack, max_concurrent_builds=number),
         runner_name_prefix=text["Prefix"],
         event_bus_name=text["Bus"],
         timeouts=_timeouts(stack, boot=seconds, idle=seconds, image_build=seconds, job=seconds),
-        reconcile_grace=seconds,
-        powertools_layer=_layer(stack, text["Layer"]),
+        reconciliation=Reconciliation(grace=seconds),
+        functions=FunctionOptions(powertools_layer=_layer(stack, text["Layer"])),
     )
 
 
@@ -195,7 +236,7 @@ IN_PARIS = cdk.Environment(account="123456789012", region="eu-west-3")
 def test_a_layer_that_no_function_could_have_is_refused(arn: str, message: str) -> None:
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=IN_PARIS)
     with pytest.raises(ValueError, match=f"^powertools_layer '{arn}' {message}"):
-        _fleet(stack, powertools_layer=_layer(stack, arn))
+        _fleet(stack, functions=FunctionOptions(powertools_layer=_layer(stack, arn)))
 
 
 @pytest.mark.parametrize("env", [None, IN_PARIS], ids=["anywhere", "here"])
@@ -203,9 +244,7 @@ def test_a_layer_that_may_be_of_the_stacks_region_is_taken(env: cdk.Environment 
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=env)
     for number, arn in enumerate((ARN, ARN.replace("eu-west-3", cdk.Aws.REGION))):
         inner = cdk.Stack(stack, f"Inner{number}", env=env)
-        options = FunctionOptions(
-            tracing=lambda_.Tracing.DISABLED, powertools_layer=_layer(inner, arn)
-        )
+        options = FunctionOptions(powertools_layer=_layer(inner, arn))
         FleetFunction(inner, "Function", handler="dispatch_event", environment={}, options=options)
 
 
@@ -267,8 +306,26 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
             {"github_repo": "", "github_org": "o", "runner_group": "a", "image_runner_group": "a"},
             "^image_runner_group 'a' is the group of all other runners too",
         ),
-        ({"image_runner_group": "a"}, "^image_runner_group 'a' cannot be kept, a repository's"),
-        ({"register_for": "org"}, "^register_for 'org' is unknown, use 'repository'"),
+        (
+            {"image_runner_group": "a"},
+            "^image_runner_group 'a' and github_repo 'o/r' do not go together, a repository's run",
+        ),
+        (
+            {"register_for": "repository"},
+            "^register_for 'repository' and github_repo 'o/r' do not go together, .* github_org$",
+        ),
+        (
+            {"github_repo": "", "github_org": "o", "register_for": "org"},
+            "^register_for 'org' is unknown, use 'repository'",
+        ),
+        ({"github_org": "o"}, "^github_repo and github_org given, give exactly one of github_rep"),
+        (
+            {"github_repo": "", "github_enterprise": "e", "github_apps": [APP]},
+            "^github_apps cannot serve github_enterprise, GitHub lets no App manage an enterprise",
+        ),
+        ({"github_repo": "octo"}, "^github_repo 'octo' is none, give it as owner/name"),
+        ({"github_repo": "", "github_org": "o/r"}, "^github_org 'o/r' is none, give its login"),
+        ({"github_apps": [APP, APP]}, r"^github_apps \['1', '1'\] names an App twice"),
         (
             {"runner_class_sizes": {"a": SIZE | {"allow_images": "no"}}},
             r"^runner_class_sizes\['a'\]: allow_images is a str, give a bool",
@@ -333,7 +390,7 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
             NETWORK | {"subnet_ids": ["subnet-1"] * 17},
             "^subnet_ids has 17, and a task .* leave out 1",
         ),
-        ({"single_labels": {"self-hosted": "small"}}, "the first of runner_class_sizes serves"),
+        ({"single_labels": {"self-hosted": "small"}}, "leave it out, the first class serves"),
         ({"webhook_allowed_cidrs": ["a"]}, "webhook_allowed_cidrs has 'a', which is no network"),
     ],
 )

@@ -34,15 +34,15 @@ BESIDE = {"oldest": OLDEST, **({"middle": MIDDLE, "newest": NEWEST} if DEEP else
 FOREIGN_APP = """
 import aws_cdk as cdk
 import fleets
-from cdk_runner_fleet import RunnerClass, RunnerFleet, RunnerImage
+from cdk_runner_fleet import GitHub, RunnerClass, RunnerFleet, RunnerImage
 
 app = cdk.App(outdir="out", analytics_reporting=False)
 stack = cdk.Stack(app, "Theirs")
 fleet = RunnerFleet(
     stack,
     "Runners",
-    github_repo="octo-org/octo-repo",
-    runner_classes={"small": RunnerClass(cpu=256, memory=512)},
+    github=GitHub.repository("octo-org/octo-repo"),
+    classes={"small": RunnerClass(cpu=256, memory=512)},
     image=RunnerImage.built(dockerfile_directory="image"),
 )
 cdk.aws_s3.Bucket(stack, "Cache").grant_read(fleet)

@@ -7,7 +7,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import GitHub, RunnerFleet, Webhook
 
 from ..templates import Template, environment, of_type
 
@@ -63,9 +63,9 @@ def test_nothing_is_reserved_where_lambda_might_refuse_the_deployment(minimal: T
 
 
 @pytest.mark.parametrize("value", [0, -1])
-def test_a_concurrency_that_runs_nothing_is_refused(stack: cdk.Stack, value: int) -> None:
+def test_a_concurrency_that_runs_nothing_is_refused(value: int) -> None:
     with pytest.raises(ValueError, match="Lambda would run nothing: use 1 or more"):
-        RunnerFleet(stack, "Fleet", github_repo="o/r", reserved_concurrency=value)
+        Webhook(reserved_concurrency=value)
 
 
 def test_the_networks_that_deliveries_may_come_from_reach_the_function(
@@ -78,4 +78,5 @@ def test_the_networks_that_deliveries_may_come_from_reach_the_function(
 
 def test_a_network_may_be_known_at_deployment_only(stack: cdk.Stack) -> None:
     parameter = cdk.CfnParameter(stack, "Cidr").value_as_string
-    RunnerFleet(stack, "Fleet", github_repo="o/r", webhook_allowed_cidrs=[parameter])
+    webhook = Webhook(allowed_cidrs=[parameter])
+    RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), webhook=webhook)

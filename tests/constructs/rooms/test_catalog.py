@@ -63,7 +63,9 @@ def test_a_catalog_that_a_standard_parameter_does_not_hold_becomes_an_advanced_o
 
 
 def test_a_catalog_that_no_parameter_holds_is_refused_with_the_remedy(stack: cdk.Stack) -> None:
-    with pytest.raises(ValueError, match=r"100 runner_classes are \d+ bytes .* holds 8192: name"):
+    with pytest.raises(
+        ValueError, match=r"classes has 100, which are \d+ bytes .* holds 8192: name"
+    ):
         RunnerCatalog(stack, "Catalog", classes=many(100))
 
 

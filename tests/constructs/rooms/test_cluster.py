@@ -13,7 +13,7 @@ from aws_cdk import assertions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 
-from cdk_runner_fleet import ImageBuilds, RunnerFleet, RunnerImage
+from cdk_runner_fleet import GitHub, ImageBuilds, RunnerFleet, RunnerImage
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 
@@ -320,7 +320,7 @@ def test_a_task_declares_what_its_image_was_said_to_have(
 def test_tags_reach_the_tasks_definition_beside_the_fleets_name() -> None:
     app = cdk.App(analytics_reporting=False)
     stack = cdk.Stack(app, "Ci")
-    RunnerFleet(stack, "Runners", github_repo="octo-org/octo-repo")
+    RunnerFleet(stack, "Runners", github=GitHub.repository("octo-org/octo-repo"))
     cdk.Tags.of(app).add("team", "a")
     [definition] = of_type(template_of(stack), "AWS::ECS::TaskDefinition")
     tags = {tag["Key"]: tag["Value"] for tag in definition["Tags"]}
@@ -387,7 +387,7 @@ def test_only_fargates_families_may_be_registered_and_on_whatever_resource(
 
 
 def fleet_in(stack: cdk.Stack, **network: Any) -> RunnerFleet:
-    return RunnerFleet(stack, "Fleet", github_repo="o/r", **network)
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), **network)
 
 
 def group(stack: cdk.Stack, number: int = 1) -> ec2.ISecurityGroup:
@@ -422,7 +422,13 @@ def test_more_than_a_task_can_have_is_refused(stack: cdk.Stack) -> None:
     with pytest.raises(ValueError, match=r"subnets has 17, and .* takes 16: leave out 1"):
         fleet_in(stack, subnets=subnets, security_groups=groups[:1])
     with pytest.raises(ValueError, match=r"security_groups has 6, .* takes 5"):
-        RunnerFleet(stack, "Other", github_repo="o/r", subnets=subnets[:1], security_groups=groups)
+        RunnerFleet(
+            stack,
+            "Other",
+            github=GitHub.repository("o/r"),
+            subnets=subnets[:1],
+            security_groups=groups,
+        )
 
 
 def test_subnets_without_a_way_out_are_refused_or_warned_of(stack: cdk.Stack) -> None:
@@ -436,8 +442,16 @@ def test_subnets_without_a_way_out_are_refused_or_warned_of(stack: cdk.Stack) ->
     with pytest.raises(ValueError, match="is public and assign_public_ip is off"):
         fleet_in(stack, subnets=vpc.public_subnets, security_groups=groups, assign_public_ip=False)
     with pytest.raises(ValueError, match=r"is of Test/Other, and vpc is Test/Vpc"):
-        RunnerFleet(stack, "B", github_repo="o/r", vpc=vpc, subnets=other.public_subnets)
-    RunnerFleet(stack, "C", github_repo="o/r", subnets=vpc.isolated_subnets, security_groups=groups)
+        RunnerFleet(
+            stack, "B", github=GitHub.repository("o/r"), vpc=vpc, subnets=other.public_subnets
+        )
+    RunnerFleet(
+        stack,
+        "C",
+        github=GitHub.repository("o/r"),
+        subnets=vpc.isolated_subnets,
+        security_groups=groups,
+    )
     assertions.Annotations.from_stack(stack).has_warning(
         "*", assertions.Match.string_like_regexp("is isolated: unless a route")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 import pytest
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import GitHub, RunnerFleet, RunnerLimits
 
 from ..templates import Template, environment, heard_by, policy_of, rules_of
 
@@ -65,7 +65,10 @@ def test_no_repository_of_an_organization_takes_all_runners_unless_it_may(
 ) -> None:
     stack = cdk.Stack(cdk.App(), "Stack")
     fleet = RunnerFleet(
-        stack, "Fleet", github_org="o", max_runners=10, max_runners_per_repository=said
+        stack,
+        "Fleet",
+        github=GitHub.organization("o"),
+        limits=RunnerLimits(max_runners=10, max_runners_per_repository=said),
     )
     assert fleet.limits.max_runners_per_repository == kept
 
@@ -91,4 +94,4 @@ def test_a_prefix_that_no_runner_can_have_is_refused(
     prefix: str, message: str, stack: cdk.Stack
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        RunnerFleet(stack, "Fleet", github_repo="o/r", runner_name_prefix=prefix)
+        RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), runner_name_prefix=prefix)

@@ -6,11 +6,8 @@ import json
 
 import aws_cdk as cdk
 import pytest
-from aws_cdk import aws_lambda as lambda_
 
-from cdk_runner_fleet import RunnerFleet
-from cdk_runner_fleet._function import FunctionOptions
-from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
+from cdk_runner_fleet import Reconciliation
 
 from ..templates import Template, environment, heard_by, rules_of
 
@@ -46,18 +43,7 @@ def test_reconciliation_hears_of_executions_that_ended_badly(minimal: Template) 
     ],
 )
 def test_a_look_that_cannot_be_is_refused_with_the_remedy(
-    props: dict[str, cdk.Duration], message: str, minimal_fleet: RunnerFleet, stack: cdk.Stack
+    props: dict[str, cdk.Duration], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        DemandReconciliation(
-            stack,
-            "Reconciliation",
-            dispatch=minimal_fleet.dispatch,
-            lifecycle=minimal_fleet.lifecycle,
-            cluster=minimal_fleet.cluster,
-            github=minimal_fleet.github,
-            bus=minimal_fleet.bus,
-            webhook_url=minimal_fleet.webhook_url,
-            options=FunctionOptions(tracing=lambda_.Tracing.DISABLED, powertools_layer=None),
-            **props,
-        )
+        Reconciliation(**props)

@@ -7,7 +7,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet import GitHub, RunnerFleet
 from cdk_runner_fleet.values.labels import LabelRules
 
 
@@ -33,4 +33,5 @@ def test_labels_of_another_kind_are_refused() -> None:
 
 def test_a_single_label_stands_for_a_class_that_there_is(stack: cdk.Stack) -> None:
     with pytest.raises(ValueError, match=r"'dependabot' the class 'huge', which is none of"):
-        RunnerFleet(stack, "F", github_repo="o/r", single_labels={"dependabot": "huge"})
+        github = GitHub.repository("o/r", single_labels={"dependabot": "huge"})
+        RunnerFleet(stack, "F", github=github)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aws_cdk import Token
 
-from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
+from cdk_runner_fleet.values.limits import RunnerLimits
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,6 @@ from cdk_runner_fleet.values.limits import RunnerLimits, repository_share
     [
         ({"max_runners": 0}, "max_runners 0 cannot be kept, use a whole number from 1 to 1000"),
         ({"max_runners": 1001}, "several fleets"),
-        ({"max_runners": True}, "max_runners True"),
         ({"max_runners_per_repository": 0}, "max_runners_per_repository 0"),
         ({"daily_budget_usd": 0}, "daily_budget_usd 0 is no budget"),
         ({"daily_budget_usd": float("inf")}, "leave it out for no limit"),
@@ -35,16 +34,19 @@ def test_no_limit_is_no_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("serving", "most", "share"),
+    ("most", "said", "share"),
     [
-        ("orgs/o", 100, 50),
-        ("enterprises/e", 5, 2),
-        ("orgs/o", 1, 1),
-        ("repos/o/r", 100, None),
-        pytest.param("orgs/o", Token.as_number({"Ref": "Most"}), None, id="token"),
+        (100, None, 50),
+        (5, None, 2),
+        (1, None, 1),
+        (100, 80, 80),
+        pytest.param(Token.as_number({"Ref": "Most"}), None, None, id="token"),
     ],
 )
 def test_where_nobody_says_one_repository_has_half_of_what_several_share(
-    serving: str, most: int, share: int | None
+    most: int, said: int | None, share: int | None
 ) -> None:
-    assert repository_share(most, serving=serving) == share
+    limits = RunnerLimits(max_runners=most, max_runners_per_repository=said, daily_budget_usd=5)
+    shared = limits.among_repositories()
+    assert shared.max_runners_per_repository == share
+    assert (shared.max_runners, shared.daily_budget_usd) == (most, 5)

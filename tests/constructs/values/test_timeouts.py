@@ -8,8 +8,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import Duration
 
-from cdk_runner_fleet import RunnerFleet
-from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+from cdk_runner_fleet import GitHub, LifecycleTimeouts, Reconciliation, RunnerFleet
 
 from ..templates import environment, of_type, synthesize
 
@@ -30,10 +29,11 @@ def test_durations_of_parameters_are_known_at_deployment() -> None:
         return RunnerFleet(
             stack,
             "Fleet",
-            github_repo="o/r",
+            github=GitHub.repository("o/r"),
             timeouts=LifecycleTimeouts(job=given["Job"], boot=given["Boot"], image_build=build),
-            reconcile_every=Duration.minutes(number(stack, "Every")),
-            reconcile_grace=given["Grace"],
+            reconciliation=Reconciliation(
+                every=Duration.minutes(number(stack, "Every")), grace=given["Grace"]
+            ),
         )
 
     template = synthesize(fleet)
@@ -56,8 +56,8 @@ def test_a_token_that_cannot_be_converted_is_refused_with_the_remedy(stack: cdk.
     minutes = Duration.minutes(number(stack, "Minutes"))
     with pytest.raises(ValueError, match=r"idle timeout is a token in minutes, .*seconds\(…\)"):
         LifecycleTimeouts(idle=minutes)
-    with pytest.raises(ValueError, match="reconcile_grace is a token in minutes"):
-        RunnerFleet(stack, "Fleet", github_repo="o/r", reconcile_grace=minutes)
+    with pytest.raises(ValueError, match="grace is a token in minutes"):
+        Reconciliation(grace=minutes)
 
 
 def test_what_is_no_duration_is_refused() -> None:

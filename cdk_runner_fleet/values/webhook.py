@@ -1,0 +1,62 @@
+"""How GitHub's deliveries are let in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from aws_cdk import Token
+from aws_cdk import aws_secretsmanager as secretsmanager
+
+from cdk_runner_fleet.values.types import check_types
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """The URL that GitHub's webhook is pointed at: who may call it, and how much at a time.
+
+    Args:
+        secret: Secret that GitHub signs its deliveries with. Default: one is made with a random
+            value.
+        allowed_cidrs: Networks that deliveries may come from, for example those that GitHub lists
+            as ``hooks`` in its ``/meta``. Behind a proxy of your own they are its addresses.
+            Default: everywhere; the signature decides.
+        reserved_concurrency: Invocations at a time that Lambda keeps free for ``receive_webhook``,
+            and as many for ``runner_api``: neither gets more, so that no flood takes what the
+            account's other functions need. 50 serve 1,000 runners. Default: none is reserved,
+            because Lambda refuses what leaves less than 100 to all others, or less than 10 in an
+            account that is new and has no more, and with it the deployment.
+
+    Raises:
+        TypeError: if a value is of another kind.
+        ValueError: if one of the networks is none, or nothing could run.
+    """
+
+    secret: secretsmanager.ISecret | None = None
+    allowed_cidrs: Sequence[str] = ()
+    reserved_concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the networks and the number."""
+        check_types(Webhook, vars(self))
+        for cidr in self.allowed_cidrs:
+            _check_cidr(cidr)
+        most = self.reserved_concurrency
+        if most is not None and not Token.is_unresolved(most) and most < 1:
+            raise ValueError(
+                f"reserved_concurrency is {most}, and Lambda would run nothing: use 1 or more, 50 "
+                "for 1,000 runners, or leave it out"
+            )
+
+
+def _check_cidr(cidr: str) -> None:
+    if Token.is_unresolved(cidr):
+        return
+    try:
+        ip_network(cidr)
+    except ValueError as error:
+        raise ValueError(
+            f"allowed_cidrs has {cidr!r}, which is no network ({error}): use CIDR blocks such as "
+            '"192.30.252.0/22", those that GitHub lists as `hooks` in its /meta'
+        ) from error
