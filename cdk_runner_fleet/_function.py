@@ -14,7 +14,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
-from cdk_runner_fleet._logs import log_group
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._nag import acknowledge_any_resource
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.values.functions import FunctionOptions
@@ -83,6 +83,7 @@ class FleetFunction(lambda_.Function):
         handler: Name of the module in ``functions/`` whose ``handler`` runs.
         environment: The function's settings.
         options: What all functions of the fleet have in common.
+        at_rest: How its settings and logs are kept, and what it handles.
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
         powertools: Whether the Powertools layer is attached. Default: it is.
@@ -105,6 +106,7 @@ class FleetFunction(lambda_.Function):
         handler: str,
         environment: Mapping[str, str],
         options: FunctionOptions,
+        at_rest: DataAtRest,
         timeout: Duration | None = None,
         memory_size: int = 512,
         powertools: bool = True,
@@ -116,13 +118,14 @@ class FleetFunction(lambda_.Function):
             _check_layer(scope, options.powertools_layer)
         is_traced = options.tracing != lambda_.Tracing.DISABLED
         # beside the function: it has no children before it is made, and is made of these
-        logs = log_group(scope, f"{construct_id}Logs")
+        logs = at_rest.log_group(scope, f"{construct_id}Logs")
         self.execution_role = iam.Role(
             scope,
             f"{construct_id}Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         )
         logs.grant_write(self.execution_role)
+        self._at_rest = at_rest
         super().__init__(
             scope,
             construct_id,
@@ -143,6 +146,7 @@ class FleetFunction(lambda_.Function):
             tracing=options.tracing,
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
             retry_attempts=2 if on_failure else None,
+            environment_encryption=at_rest.encryption_key,
             environment={
                 "SERVICE_NAME": handler,
                 "FLEET_NAME": fleet_name(scope),
@@ -153,6 +157,11 @@ class FleetFunction(lambda_.Function):
         )
         if powertools:
             self.add_layers(options.powertools_layer or _published_layer(self))
+        # beside the grant that Lambda makes on the key for the role that there is then, and which
+        # one of the same name that is made anew does not have
+        at_rest.grant_use(self, "lambda")
+        if on_failure:
+            at_rest.grant_use(self, "sqs", also=["kms:GenerateDataKey"])
         if is_traced:
             acknowledge_any_resource(
                 self.execution_role, actions="xray:PutTraceSegments, xray:PutTelemetryRecords"
@@ -163,6 +172,8 @@ class FleetFunction(lambda_.Function):
         self.add_to_role_policy(
             iam.PolicyStatement(actions=list(actions), resources=list(resources))
         )
+        if any(action.startswith("dynamodb:") for action in actions):
+            self._at_rest.grant_use(self, "dynamodb")
 
 
 def _check_size(handler: str, environment: Mapping[str, str]) -> None:

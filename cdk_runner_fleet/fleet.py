@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import jsii
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
@@ -73,6 +76,12 @@ class RunnerFleet(FleetMetrics):
             with egress if ``assign_public_ip`` is off.
         security_groups: Security groups of the runners. Default: one without an inbound rule.
         assign_public_ip: Whether a runner has a public IPv4 address of its own.
+        encryption_key: Key for all that the fleet keeps: its tables, logs, queue, bus, executions,
+            images, the secrets that it makes, its functions' settings and its tasks' disks. A
+            symmetric key of one region; what an imported one's policy has to say, and what does not
+            take a key, stands in ``docs/own-resources.md``. Another key for a fleet that is there
+            replaces its repository, with all images in it. Default: each service's own.
+        log_retention: How long all logs are kept. Default: 30 days.
         limits: What runners are admitted by. Default: 100 at a time, half of them for one
             repository where several are served, and no budget.
         timeouts: How long each waiting state may last. Default: boot 5 minutes, idle 10 minutes,
@@ -105,6 +114,8 @@ class RunnerFleet(FleetMetrics):
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
+        encryption_key: kms.IKey | None = None,
+        log_retention: logs.RetentionDays | None = None,
         limits: RunnerLimits | None = None,
         timeouts: LifecycleTimeouts | None = None,
         webhook: Webhook | None = None,
@@ -118,15 +129,16 @@ class RunnerFleet(FleetMetrics):
         timeouts = timeouts or LifecycleTimeouts()
         webhook = webhook or Webhook()
         options = functions or FunctionOptions()
+        at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
         self.runner_name_prefix = runner_name_prefix
 
         # what is there
-        self.github = GitHubConnection(self, "GitHub", github=github)
-        self.registry = RunnerRegistry(self, "Registry")
+        self.github = GitHubConnection(self, "GitHub", github=github, at_rest=at_rest)
+        self.registry = RunnerRegistry(self, "Registry", at_rest=at_rest)
         self.catalog = RunnerCatalog(self, "Catalog", classes=classes)
         github.label_rules.check_classes(self.catalog.classes)
-        self.bus = FleetBus(self, "EventBus", event_bus_name=event_bus_name)
-        self.api = FleetApi(self, "Api")
+        self.bus = FleetBus(self, "EventBus", at_rest=at_rest, event_bus_name=event_bus_name)
+        self.api = FleetApi(self, "Api", at_rest=at_rest)
         builds = images or ImageBuilds()
         github.check_choice(builds.globs, is_explicit=builds.allowed_bases is not None)
         self.image_pipeline = ImagePipeline(
@@ -135,11 +147,13 @@ class RunnerFleet(FleetMetrics):
             image=image or RunnerImage.built(),
             builds=builds,
             architectures=self.catalog.architectures,
+            at_rest=at_rest,
         )
         self.cluster = RunnerCluster(
             self,
             "Cluster",
             images=self.image_pipeline,
+            at_rest=at_rest,
             architectures=self.catalog.architectures,
             vpc=vpc,
             availability_zones=availability_zones,
@@ -157,6 +171,7 @@ class RunnerFleet(FleetMetrics):
             registry=self.registry,
             github=self.github,
             options=options,
+            at_rest=at_rest,
             reserved_concurrency=webhook.reserved_concurrency,
         )
         self.images = ImageService(
@@ -169,6 +184,7 @@ class RunnerFleet(FleetMetrics):
             bus=self.bus,
             build_timeout=timeouts.image_build,
             options=options,
+            at_rest=at_rest,
         )
         self.lifecycle = RunnerLifecycle(
             self,
@@ -180,6 +196,7 @@ class RunnerFleet(FleetMetrics):
             images=self.images,
             timeouts=timeouts,
             options=options,
+            at_rest=at_rest,
         )
 
         # who starts runners, and tells of jobs
@@ -192,6 +209,7 @@ class RunnerFleet(FleetMetrics):
             webhook=webhook,
             runner_name_prefix=runner_name_prefix,
             options=options,
+            at_rest=at_rest,
         )
         self.dispatch = EventDispatch(
             self,
@@ -206,6 +224,7 @@ class RunnerFleet(FleetMetrics):
             limits=self.limits,
             runner_name_prefix=runner_name_prefix,
             options=options,
+            at_rest=at_rest,
         )
         self.reconciliation = DemandReconciliation(
             self,
@@ -217,6 +236,7 @@ class RunnerFleet(FleetMetrics):
             bus=self.bus,
             webhook_url=self.intake.url,
             options=options,
+            at_rest=at_rest,
             reconciliation=reconciliation or Reconciliation(),
         )
         self.explanation = JobExplanation(
@@ -228,6 +248,7 @@ class RunnerFleet(FleetMetrics):
             github=self.github,
             bus=self.bus,
             options=options,
+            at_rest=at_rest,
         )
 
         # what it is measured by

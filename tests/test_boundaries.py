@@ -43,7 +43,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_runtime": {"_assets"},
     "runner_name": {"_runtime"},
     "_nag": set(),
-    "_logs": set(),
+    "_at_rest": set(),
     "_name": set(),
     # what the constructs are told
     "values.ecr": set(),
@@ -58,25 +58,26 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.runner_class": {"values.labels", "values.timeouts", "values.types"},
     "values.reconciliation": {"values.timeouts", "values.types"},
     "values.webhook": {"values.types"},
-    "_function": {"_assets", "_logs", "_nag", "_name", "values.functions"},
+    "_function": {"_assets", "_at_rest", "_nag", "_name", "values.functions"},
     # what is there
     "rooms.launch_failures": set(),
-    "rooms.registry": set(),
+    "rooms.registry": {"_at_rest"},
     "rooms.catalog": {"values.runner_class"},
-    "rooms.api": {"_function", "_logs", "_nag"},
-    "rooms.bus": {"_function", "_nag", "_runtime"},
-    "rooms.connection": {"_nag", "values.github"},
+    "rooms.api": {"_function", "_at_rest", "_nag"},
+    "rooms.bus": {"_at_rest", "_function", "_nag", "_runtime"},
+    "rooms.connection": {"_at_rest", "_nag", "values.github"},
     "rooms.recipe": {"_assets", "values.runner_image"},
     "rooms.image_pipeline": {
-        "_logs",
+        "_at_rest",
         "_nag",
         "rooms.recipe",
         "values.ecr",
         "values.runner_image",
     },
-    "rooms.cluster": {"_logs", "_nag", "_name", "rooms.image_pipeline", "values.runner_class"},
+    "rooms.cluster": {"_at_rest", "_nag", "_name", "rooms.image_pipeline", "values.runner_class"},
     # who acts
     "rooms.registration": {
+        "_at_rest",
         "_function",
         "rooms.api",
         "rooms.cluster",
@@ -85,6 +86,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.functions",
     },
     "rooms.explanation": {
+        "_at_rest",
         "_function",
         "rooms.bus",
         "rooms.catalog",
@@ -94,6 +96,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.limits",
     },
     "rooms.images": {
+        "_at_rest",
         "_function",
         "rooms.bus",
         "rooms.cluster",
@@ -107,7 +110,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.lifecycle": {
         "_assets",
         "_function",
-        "_logs",
+        "_at_rest",
         "_nag",
         "rooms.api",
         "rooms.cluster",
@@ -119,6 +122,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.timeouts",
     },
     "rooms.intake": {
+        "_at_rest",
         "_function",
         "_nag",
         "rooms.api",
@@ -128,6 +132,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.webhook",
     },
     "rooms.dispatch": {
+        "_at_rest",
         "_function",
         "rooms.bus",
         "rooms.catalog",
@@ -140,6 +145,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.limits",
     },
     "rooms.reconciliation": {
+        "_at_rest",
         "_function",
         "rooms.bus",
         "rooms.cluster",
@@ -154,6 +160,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "metrics": {"_runtime"},
     "alarms": {"metrics"},
     "fleet": {
+        "_at_rest",
         "_name",
         "alarms",
         "metrics",

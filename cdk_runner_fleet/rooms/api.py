@@ -12,8 +12,8 @@ from aws_cdk import aws_apigatewayv2_integrations as integrations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
-from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import acknowledge, acknowledge_pattern
 
 _ACCESS_LOG = {
@@ -47,12 +47,17 @@ class FleetApi(Construct):
     Each caller shows what it has. A runner's task has a role: it signs its claim, and IAM's
     authorizer says who it is; what it reports later carries a token. GitHub proves itself with a
     signature over the raw body, which an authorizer never sees.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        at_rest: How the access logs are kept.
     """
 
-    def __init__(self, scope: Construct, construct_id: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, at_rest: DataAtRest) -> None:
         super().__init__(scope, construct_id)
         self.http_api = apigateway.HttpApi(self, "HttpApi", create_default_stage=False)
-        self.log_group = log_group(self, "AccessLogs", vended_by="apis")
+        self.log_group = at_rest.log_group(self, "AccessLogs", vended_by="apis")
         self._stage = apigateway.HttpStage(
             self, "Stage", http_api=self.http_api, stage_name="$default", auto_deploy=True
         )

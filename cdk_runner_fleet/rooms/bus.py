@@ -11,6 +11,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet._runtime import runtime
@@ -28,6 +29,7 @@ class FleetBus(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
+        at_rest: How events are encrypted while they wait.
         event_bus_name: Name of the bus. Default: a name is made that is unique in the account.
 
     Raises:
@@ -35,7 +37,12 @@ class FleetBus(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, event_bus_name: str | None = None
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        at_rest: DataAtRest,
+        event_bus_name: str | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         _check_name(event_bus_name)
@@ -49,14 +56,66 @@ class FleetBus(Construct):
             self,
             "FailedEvents",
             enforce_ssl=True,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            encryption=(
+                sqs.QueueEncryption.KMS
+                if at_rest.encryption_key
+                else sqs.QueueEncryption.SQS_MANAGED
+            ),
+            encryption_master_key=at_rest.encryption_key,
             retention_period=Duration.days(14),
             removal_policy=RemovalPolicy.DESTROY,
         )
+        self.failed_events: sqs.IQueue = self.dead_letter_queue
+        """The same, for functions: what they need of its key is granted where they are made."""
+        if at_rest.encryption_key:
+            self._encrypt(at_rest)
+            self.failed_events = sqs.Queue.from_queue_arn(
+                self, "FailedEventsOfFunctions", self.dead_letter_queue.queue_arn
+            )
         acknowledge(
             self.dead_letter_queue,
             "SQS3",
             "This is the dead-letter queue of the rules and of the functions.",
+        )
+
+    def _encrypt(self, at_rest: DataAtRest) -> None:
+        # not by aws-cdk's props: its statement for an archive names the bus, which has the key
+        bus, archive = self.event_bus.node.default_child, self.archive.node.default_child
+        assert isinstance(bus, events.CfnEventBus)  # noqa: S101 - narrows the type
+        assert isinstance(archive, events.CfnArchive)  # noqa: S101 - narrows the type
+        bus.kms_key_identifier = archive.kms_key_identifier = at_rest.key_arn
+        # where events go that cannot be encrypted or decrypted, "DLQs for encrypted events" there
+        queue = self.dead_letter_queue
+        bus.dead_letter_config = events.CfnEventBus.DeadLetterConfigProperty(arn=queue.queue_arn)
+        queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[queue.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": self.event_bus.event_bus_arn}},
+            )
+        )
+        # "Authorizing EventBridge to use a customer managed key", EventBridge User Guide
+        at_rest.allow_service("events.amazonaws.com", "kms:DescribeKey")
+        at_rest.allow_service(
+            "events.amazonaws.com",
+            "kms:Decrypt",
+            "kms:GenerateDataKey",
+            "kms:ReEncrypt*",
+            conditions={
+                "ArnLike": {
+                    "kms:EncryptionContext:aws:events:event-bus:arn": at_rest.arn(
+                        "events", "event-bus/*"
+                    )
+                }
+            },
+        )
+        # what a rule gives up goes to the queue; "Encryption at rest in Amazon SQS" has its context
+        at_rest.allow_service(
+            "events.amazonaws.com",
+            "kms:Decrypt",
+            "kms:GenerateDataKey",
+            conditions={"ArnLike": {"kms:EncryptionContext:aws:sqs:arn": at_rest.arn("sqs", "*")}},
         )
 
     def deliver(

@@ -11,7 +11,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from cdk_runner_fleet._logs import log_group
+from cdk_runner_fleet._at_rest import DataAtRest, is_multi_region
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
@@ -47,6 +47,7 @@ class RunnerCluster(Construct):
         construct_id: The construct's id in it.
         images: What the runners are made from. There is a base task definition for each
             architecture of a ready image, and else one that those of built images are cloned from.
+        at_rest: How the tasks' disks and logs are encrypted.
         architectures: Processor architectures of the runners.
         vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
             inbound rule is made, unless ``subnets`` are given.
@@ -72,6 +73,7 @@ class RunnerCluster(Construct):
         construct_id: str,
         *,
         images: ImagePipeline,
+        at_rest: DataAtRest,
         architectures: Sequence[str] = ("X86_64",),
         vpc: ec2.IVpc | None = None,
         availability_zones: Sequence[str] | None = None,
@@ -98,6 +100,7 @@ class RunnerCluster(Construct):
         self._connections = ec2.Connections(security_groups=self.security_groups)
 
         self.cluster = ecs.CfnCluster(self, "Cluster")
+        _encrypt_disks(self.cluster, at_rest)
         # not in the cluster itself: an account's first one makes the service-linked role of ECS,
         # which the providers need at once (cloudformation-coverage-roadmap#818)
         self.capacity_providers = ecs.CfnClusterCapacityProviderAssociations(
@@ -113,7 +116,7 @@ class RunnerCluster(Construct):
             "Container Insights is billed by task and would cost more than short jobs do; each "
             "runner's times and cost stand on its row.",
         )
-        self.log_group = log_group(self, "Logs")
+        self.log_group = at_rest.log_group(self, "Logs")
         self.execution_role = iam.Role(
             self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
         )
@@ -339,6 +342,37 @@ class RunnerCluster(Construct):
                 },
             ),
         )
+
+
+def _encrypt_disks(cluster: ecs.CfnCluster, at_rest: DataAtRest) -> None:
+    key = at_rest.encryption_key
+    if key is None:
+        return
+    if is_multi_region(key):
+        raise ValueError(
+            f"encryption_key {key.node.path} is a multi-Region key, and Fargate encrypts no task's "
+            "disk with one: give a key of this region alone"
+        )
+    cluster.configuration = ecs.CfnCluster.ClusterConfigurationProperty(
+        managed_storage_configuration=ecs.CfnCluster.ManagedStorageConfigurationProperty(
+            fargate_ephemeral_storage_kms_key_id=key.key_arn
+        )
+    )
+    # "Create an encryption key for Fargate ephemeral storage", Amazon ECS developer guide
+    account = {"kms:EncryptionContext:aws:ecs:clusterAccount": [Stack.of(cluster).account]}
+    at_rest.allow_service(
+        "fargate.amazonaws.com",
+        "kms:GenerateDataKeyWithoutPlaintext",
+        conditions={"StringEquals": account},
+    )
+    at_rest.allow_service(
+        "fargate.amazonaws.com",
+        "kms:CreateGrant",
+        conditions={
+            "StringEquals": account,
+            "ForAllValues:StringEquals": {"kms:GrantOperations": ["Decrypt"]},
+        },
+    )
 
 
 def _allow(

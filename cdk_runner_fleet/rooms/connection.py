@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.values.github import GitHub
 
@@ -25,15 +26,22 @@ class GitHubConnection(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         github: What is served, and how GitHub is asked.
+        at_rest: How a token is kept that is made.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, github: GitHub) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, github: GitHub, at_rest: DataAtRest
+    ) -> None:
         super().__init__(scope, construct_id)
         self.served = github
+        self._at_rest = at_rest
         token = github.token
         if token is None and not github.apps:
             token = secretsmanager.Secret(
-                self, "Token", description="cdk-runner-fleet: put a GitHub token here"
+                self,
+                "Token",
+                description="cdk-runner-fleet: put a GitHub token here",
+                encryption_key=at_rest.encryption_key,
             )
         self.token = token
         if token:
@@ -97,10 +105,10 @@ class GitHubConnection(Construct):
     def grant_ask(self, grantee: iam.IGrantable) -> None:
         """Let ``grantee`` use the credentials."""
         if self.token:
-            self.token.grant_read(grantee)
+            self._at_rest.grant_read(self.token, grantee)
         for app in self.served.apps:
             if app.private_key:
-                app.private_key.grant_read(grantee)
+                self._at_rest.grant_read(app.private_key, grantee)
             if app.kms_key:
                 app.kms_key.grant(grantee, "kms:Sign")
         if self.served.ca:

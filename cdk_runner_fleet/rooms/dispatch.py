@@ -9,6 +9,7 @@ from aws_cdk import Token
 from aws_cdk import aws_events as events
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
@@ -46,6 +47,7 @@ class EventDispatch(Construct):
         limits: What runners are admitted by.
         runner_name_prefix: What the runners' names begin with.
         options: What all functions of the fleet have in common.
+        at_rest: How what they hold and handle is kept.
 
     Raises:
         ValueError: if no runner can be named with the prefix.
@@ -66,6 +68,7 @@ class EventDispatch(Construct):
         limits: RunnerLimits,
         runner_name_prefix: str,
         options: FunctionOptions,
+        at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
         _check_name_prefix(runner_name_prefix)
@@ -94,7 +97,8 @@ class EventDispatch(Construct):
             "DispatchEvent",
             handler="dispatch_event",
             options=options,
-            on_failure=bus.dead_letter_queue,
+            at_rest=at_rest,
+            on_failure=bus.failed_events,
             environment=self.environment,
         )
         self.grant_start(self.dispatch_event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
@@ -25,6 +26,7 @@ class JobExplanation(Construct):
         github: Where it is said, unless authors are not to be told, and which jobs are left alone.
         bus: Where it is heard of such jobs.
         options: What all functions of the fleet have in common.
+        at_rest: How what they hold and handle is kept.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class JobExplanation(Construct):
         github: GitHubConnection,
         bus: FleetBus,
         options: FunctionOptions,
+        at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
         self.explain_job = FleetFunction(
@@ -45,7 +48,8 @@ class JobExplanation(Construct):
             "ExplainJob",
             handler="explain_job",
             options=options,
-            on_failure=bus.dead_letter_queue,
+            at_rest=at_rest,
+            on_failure=bus.failed_events,
             environment={
                 **limits.to_settings(),
                 **github.served.label_rules.to_settings(),

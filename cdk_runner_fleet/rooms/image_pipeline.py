@@ -13,7 +13,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk.region_info import RegionInfo
 from constructs import Construct
 
-from cdk_runner_fleet._logs import log_group
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
 from cdk_runner_fleet.rooms.recipe import digest, stage
 from cdk_runner_fleet.values.ecr import region_of, repository_arn
@@ -40,6 +40,7 @@ class ImagePipeline(Construct):
             nothing added if it is ready.
         builds: What jobs may choose, and how images are kept.
         architectures: Those that images are built for, by ECS's names.
+        at_rest: How images and the logs of builds are kept.
 
     Raises:
         ValueError: if nothing is ever built and there is a repository for it, or if one is in
@@ -54,10 +55,12 @@ class ImagePipeline(Construct):
         image: RunnerImage,
         builds: ImageBuilds,
         architectures: Sequence[str],
+        at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
         self.image = image
         self.builds = builds
+        self._at_rest = at_rest
         self._ready = image if isinstance(image, ReadyImage) else None
         self._built = image if isinstance(image, BuiltImage) else RunnerImage.built()
         self.repository: ecr.IRepository | None = None
@@ -77,9 +80,9 @@ class ImagePipeline(Construct):
         _warn_of_unknown_bases(self, bases)
         if builds.repository is not None:
             _check_partition(self, "repository of images", builds.repository.env.region)
-        self.repository = builds.repository or _repository(self)
+        self.repository = builds.repository or _repository(self, at_rest)
         self._source = self._stage(self._built)
-        self.log_group = log_group(self, "Logs")
+        self.log_group = at_rest.log_group(self, "Logs")
         self.projects = {name: self._project(name) for name in architectures}
 
     @property
@@ -224,6 +227,7 @@ class ImagePipeline(Construct):
                 cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=self.log_group)
             ),
         )
+        self._encrypt(project)
         repository.grant_pull_push(project)
         _allow(project, "ecr:DescribeImages", resource=repository.repository_arn)
         stack = Stack.of(self)
@@ -265,8 +269,19 @@ class ImagePipeline(Construct):
         )
         return project
 
+    def _encrypt(self, project: codebuild.Project) -> None:
+        key_arn = self._at_rest.key_arn
+        if key_arn is None:
+            return
+        # not by aws-cdk's prop, which grants whatever begins like what is needed: builds write no
+        # artifacts, and what CodeBuild itself keeps of one it keeps in S3
+        resource = project.node.default_child
+        assert isinstance(resource, codebuild.CfnProject)  # noqa: S101 - narrows the type
+        resource.encryption_key = key_arn
+        self._at_rest.grant_use(project, "s3", also=["kms:Encrypt", "kms:GenerateDataKey"])
 
-def _repository(scope: Construct) -> ecr.Repository:
+
+def _repository(scope: Construct, at_rest: DataAtRest) -> ecr.Repository:
     return ecr.Repository(
         scope,
         "Repository",
@@ -289,7 +304,13 @@ def _repository(scope: Construct) -> ecr.Repository:
                 max_image_age=Duration.days(1),
             ),
         ],
-        encryption=ecr.RepositoryEncryption.AES_256,
+        # to give it another key is to replace it, with all images: CloudFormation makes it anew
+        encryption=(
+            ecr.RepositoryEncryption.KMS
+            if at_rest.encryption_key
+            else ecr.RepositoryEncryption.AES_256
+        ),
+        encryption_key=at_rest.encryption_key,
         empty_on_delete=True,
         removal_policy=RemovalPolicy.DESTROY,
     )

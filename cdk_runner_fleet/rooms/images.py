@@ -8,6 +8,7 @@ from aws_cdk import Aws, Duration, Stack, Tokenization
 from aws_cdk import aws_events as events
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -37,6 +38,7 @@ class ImageService(Construct):
         bus: Where news of a version travels.
         build_timeout: How long a build may last.
         options: What all functions of the fleet have in common.
+        at_rest: How what they hold and handle is kept.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ImageService(Construct):
         bus: FleetBus,
         build_timeout: Duration,
         options: FunctionOptions,
+        at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
         self._pipeline = pipeline
@@ -58,6 +61,7 @@ class ImageService(Construct):
         self._cluster = cluster
         self._bus = bus
         self._options = options
+        self._at_rest = at_rest
         self.watch_release = self._watch(github)
         self.build_image = (
             self._builder(build_timeout, is_shared=not github.served.is_one_repository)
@@ -103,8 +107,9 @@ class ImageService(Construct):
             "WatchRelease",
             handler="watch_release",
             options=self._options,
+            at_rest=self._at_rest,
             timeout=Duration.minutes(1),
-            on_failure=self._bus.dead_letter_queue,
+            on_failure=self._bus.failed_events,
             environment={
                 **self._release,
                 **github.environment(of_served=True),
@@ -133,6 +138,7 @@ class ImageService(Construct):
             "DefineTask",
             handler="define_task",
             options=self._options,
+            at_rest=self._at_rest,
             environment={
                 "FAMILY_PREFIX": self._cluster.family,
                 "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
@@ -145,8 +151,9 @@ class ImageService(Construct):
             "BuildImage",
             handler="build_image",
             options=self._options,
+            at_rest=self._at_rest,
             timeout=Duration.minutes(1),
-            on_failure=self._bus.dead_letter_queue,
+            on_failure=self._bus.failed_events,
             environment={
                 **self._release,
                 **self._default,

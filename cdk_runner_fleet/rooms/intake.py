@@ -6,6 +6,7 @@ from aws_cdk import Duration, Stack
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
@@ -33,6 +34,7 @@ class WebhookIntake(Construct):
         runner_name_prefix: What the runners' names begin with: what happens on one of them comes in
             whatever the job's labels.
         options: What all functions of the fleet have in common.
+        at_rest: How what they hold and handle is kept.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class WebhookIntake(Construct):
         webhook: Webhook,
         runner_name_prefix: str,
         options: FunctionOptions,
+        at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
         self.secret = webhook.secret or secretsmanager.Secret(
             self,
             "Secret",
             description="cdk-runner-fleet: GitHub signs its deliveries with this",
+            encryption_key=at_rest.encryption_key,
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 password_length=40, exclude_punctuation=True
             ),
@@ -69,6 +73,7 @@ class WebhookIntake(Construct):
             "ReceiveWebhook",
             handler="receive_webhook",
             options=options,
+            at_rest=at_rest,
             timeout=Duration.seconds(9),  # GitHub waits ten
             memory_size=1024,  # its cold start is what GitHub waits for
             powertools=False,
@@ -82,6 +87,6 @@ class WebhookIntake(Construct):
                 **github.label_rules.to_settings(),
             },
         )
-        self.secret.grant_read(self.receive_webhook)
+        at_rest.grant_read(self.secret, self.receive_webhook)
         bus.grant_put(self.receive_webhook, "workflow_job")
         api.serve(self.receive_webhook, _PATH, throttle=_THROTTLE)

@@ -12,8 +12,8 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
-from cdk_runner_fleet._logs import log_group
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
@@ -42,6 +42,7 @@ class RunnerLifecycle(Construct):
         images: Has images built. If it builds none, a launch that finds no task definition fails.
         timeouts: How long each waiting state may last.
         options: What all functions of the fleet have in common.
+        at_rest: How executions and their logs are kept.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class RunnerLifecycle(Construct):
         images: ImageService,
         timeouts: LifecycleTimeouts,
         options: FunctionOptions,
+        at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._at_rest = at_rest
         deregister, check = registration.deregister_runner, registration.check_runner
         build = images.build_image
-        self.log_group = log_group(self, "Logs", vended_by="states")
+        self.log_group = at_rest.log_group(self, "Logs", vended_by="states")
         self.state_machine = sfn.StateMachine(
             self,
             "StateMachine",
@@ -113,6 +116,7 @@ class RunnerLifecycle(Construct):
             self.state_machine.role,
             actions="log delivery for Step Functions, and X-Ray's, if that is on",
         )
+        self._encrypt()
         # made after them, and deleted before: a launch without them fails for good
         self.state_machine.node.add_dependency(cluster.capacity_providers)
         cluster.grant_run(self.state_machine.role)
@@ -131,6 +135,48 @@ class RunnerLifecycle(Construct):
             if answering:
                 self.grant_resume(answering)
 
+    def _encrypt(self) -> None:
+        key_arn = self._at_rest.key_arn
+        if key_arn is None:
+            return
+        # not by aws-cdk's prop: it names the machine where that has no name yet
+        resource = self.state_machine.node.default_child
+        assert isinstance(resource, sfn.CfnStateMachine)  # noqa: S101 - narrows the type
+        resource.encryption_configuration = sfn.CfnStateMachine.EncryptionConfigurationProperty(
+            type="CUSTOMER_MANAGED_KMS_KEY",
+            kms_key_id=key_arn,
+            kms_data_key_reuse_period_seconds=300,
+        )
+        # "Data at rest encryption in Step Functions", developer guide: the machine's own role
+        # encrypts, so that whoever ends what it waits for needs nothing of the key
+        machines, log_groups = (
+            self._at_rest.arn("states", "stateMachine:*"),
+            self._at_rest.arn("logs", "*"),
+        )
+        self.state_machine.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                resources=[key_arn],
+                conditions={
+                    "ArnLike": {"kms:EncryptionContext:aws:states:stateMachineArn": machines}
+                },
+            )
+        )
+        # "Encrypting data at rest" there, for logs
+        self.state_machine.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["kms:GenerateDataKey"],
+                resources=[key_arn],
+                conditions={"StringLike": {"kms:EncryptionContext:SourceArn": log_groups}},
+            )
+        )
+        self._at_rest.allow_service(
+            "delivery.logs.amazonaws.com",
+            "kms:Decrypt*",
+            conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
+        )
+        self._at_rest.grant_use(self.state_machine, "dynamodb")
+
     def ended(self, *statuses: str) -> events.EventPattern:
         """The events of executions that ended with one of ``statuses``."""
         return events.EventPattern(
@@ -146,6 +192,7 @@ class RunnerLifecycle(Construct):
         """Let ``function`` begin the life of a runner, and of another one like it."""
         self.state_machine.grant_start_execution(function)
         self.state_machine.grant_execution(function, "states:DescribeExecution")
+        self._at_rest.grant_use(function, "states")
         # the name as aws-cdk's grant_execution takes it from the ARN
         machine = Fn.select(6, Fn.split(":", self.state_machine.state_machine_arn))
         acknowledge_pattern(

@@ -6,6 +6,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_events as events
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -35,6 +36,7 @@ class DemandReconciliation(Construct):
         bus: Where events go that could not be handled.
         webhook_url: Where GitHub's deliveries come in: failed ones are asked for once more.
         options: What all functions of the fleet have in common.
+        at_rest: How what they hold and handle is kept.
         reconciliation: How often, and what is done then.
     """
 
@@ -50,6 +52,7 @@ class DemandReconciliation(Construct):
         bus: FleetBus,
         webhook_url: str,
         options: FunctionOptions,
+        at_rest: DataAtRest,
         reconciliation: Reconciliation,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -59,8 +62,9 @@ class DemandReconciliation(Construct):
             "ReconcileDemand",
             handler="reconcile_demand",
             options=options,
+            at_rest=at_rest,
             timeout=_TIMEOUT,
-            on_failure=bus.dead_letter_queue,
+            on_failure=bus.failed_events,
             environment={
                 **dispatch.environment,
                 **github.environment(runners="write", also={"actions": actions}),

@@ -6,6 +6,7 @@ import json
 
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
@@ -31,6 +32,7 @@ class RunnerRegistration(Construct):
         registry: The runners' rows.
         github: Where runners are registered.
         options: What all functions of the fleet have in common.
+        at_rest: How what they hold and handle is kept.
         reserved_concurrency: Requests of runners that are handled at a time. Default: no limit of
             its own.
     """
@@ -45,6 +47,7 @@ class RunnerRegistration(Construct):
         registry: RunnerRegistry,
         github: GitHubConnection,
         options: FunctionOptions,
+        at_rest: DataAtRest,
         reserved_concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -56,6 +59,7 @@ class RunnerRegistration(Construct):
             "RunnerApi",
             handler="runner_api",
             options=options,
+            at_rest=at_rest,
             reserved_concurrency=reserved_concurrency,
             environment={
                 **table,
@@ -74,6 +78,7 @@ class RunnerRegistration(Construct):
             "CheckRunner",
             handler="check_runner",
             options=options,
+            at_rest=at_rest,
             environment={**table, **github.environment(runners="read", also={"actions": "read"})},
         )
         self.check_runner.allow("dynamodb:GetItem", resources=rows)
@@ -83,6 +88,7 @@ class RunnerRegistration(Construct):
             "DeregisterRunner",
             handler="deregister_runner",
             options=options,
+            at_rest=at_rest,
             environment={**table, **github.environment(runners="write")},
         )
         self.deregister_runner.allow("dynamodb:GetItem", resources=rows)

@@ -6,6 +6,8 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
+from cdk_runner_fleet._at_rest import DataAtRest
+
 WAITING_INDEX = "waiting-index"
 """Sparse index of the runners that wait for a job, by their labels."""
 
@@ -30,9 +32,14 @@ class RunnerRegistry(Construct):
     leases of reconciliation. Beside a runner's row is an item with its last heartbeat. The tables
     are apart so that whoever reads the runners finds nothing else there. All hold the traces of
     things that are gone, so they go with the stack.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        at_rest: How the tables are encrypted.
     """
 
-    def __init__(self, scope: Construct, construct_id: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, at_rest: DataAtRest) -> None:
         super().__init__(scope, construct_id)
         recovery = dynamodb.PointInTimeRecoverySpecification(point_in_time_recovery_enabled=True)
         self.runner_table = dynamodb.TableV2(
@@ -81,6 +88,18 @@ class RunnerRegistry(Construct):
             point_in_time_recovery_specification=recovery,
             removal_policy=RemovalPolicy.DESTROY,
         )
+
+        if at_rest.key_arn:
+            for table in (self.runner_table, self.image_table, self.ledger_table):
+                _encrypt(table, at_rest.key_arn)
+
+
+def _encrypt(table: dynamodb.TableV2, key_arn: str) -> None:
+    # not by aws-cdk's prop: it asks for a stack whose region is known
+    resource = table.node.default_child
+    assert isinstance(resource, dynamodb.CfnGlobalTable)  # noqa: S101 - narrows the type
+    resource.add_property_override("SSESpecification", {"SSEEnabled": True, "SSEType": "KMS"})
+    resource.add_property_override("Replicas.0.SSESpecification.KMSMasterKeyId", key_arn)
 
 
 def _string(name: str) -> dynamodb.Attribute:

@@ -27,6 +27,7 @@ _FOR_EXAMPLE = {
     "IVpc": "ec2.Vpc.from_lookup(…)",
     "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
     "Reconciliation": "Reconciliation(every=Duration.minutes(5))",
+    "RetentionDays": "logs.RetentionDays.ONE_YEAR",
     "RunnerClass": "RunnerClass(cpu=512, memory=1024)",
     "RunnerImage": 'RunnerImage.built(variant="python")',
     "RunnerLimits": "RunnerLimits(max_runners=50)",

@@ -29,6 +29,11 @@ def everything() -> Template:
 
 
 @pytest.fixture(scope="session")
+def encrypted() -> Template:
+    return synthesize(fleets.encrypted)
+
+
+@pytest.fixture(scope="session")
 def organization() -> Template:
     return synthesize(fleets.organization)
 

@@ -9,6 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
@@ -110,6 +111,17 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     s3.Bucket(stack, "Cache").grant_read(fleet)
     fleet.add_alarms(sns.Topic(stack, "Topic"))
     return fleet
+
+
+def encrypted(stack: cdk.Stack) -> RunnerFleet:
+    """All that takes a key has one, and logs are kept for a year."""
+    return RunnerFleet(
+        stack,
+        "Fleet",
+        github=GitHub.repository("octo-org/octo-repo"),
+        encryption_key=kms.Key(stack, "Key", enable_key_rotation=True),
+        log_retention=logs.RetentionDays.ONE_YEAR,
+    )
 
 
 def organization(stack: cdk.Stack) -> RunnerFleet:

@@ -12,6 +12,7 @@ import pytest
 
 import cdk_runner_fleet
 from cdk_runner_fleet import RunnerFleet
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.bus import FleetBus
 
 from . import fleets
@@ -75,7 +76,7 @@ def _elsewhere(stack: cdk.Stack) -> RunnerFleet:
 
 
 @pytest.mark.parametrize(
-    "make", [fleets.minimal, fleets.organization, fleets.beside_ready, _elsewhere]
+    "make", [fleets.minimal, fleets.encrypted, fleets.organization, fleets.beside_ready, _elsewhere]
 )
 def test_cdk_nag_aws_solutions_passes(make: Callable[[cdk.Stack], RunnerFleet]) -> None:
     app = cdk.App(analytics_reporting=False)
@@ -87,7 +88,7 @@ def test_cdk_nag_aws_solutions_passes(make: Callable[[cdk.Stack], RunnerFleet]) 
 def test_cdk_nag_would_fail_on_what_is_not_acknowledged() -> None:
     app = cdk.App(analytics_reporting=False)
     stack = cdk.Stack(app, "Test")
-    FleetBus(stack, "Bus")
+    FleetBus(stack, "Bus", at_rest=DataAtRest(stack))
     cdk.aws_sqs.Queue(stack, "Plain")
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks())
     with pytest.raises(Exception, match="ValidationFailed"):

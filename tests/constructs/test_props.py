@@ -27,6 +27,7 @@ from cdk_runner_fleet import (
     RunnerLimits,
     Webhook,
 )
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.context import FleetSettings
 
@@ -245,7 +246,14 @@ def test_a_layer_that_may_be_of_the_stacks_region_is_taken(env: cdk.Environment 
     for number, arn in enumerate((ARN, ARN.replace("eu-west-3", cdk.Aws.REGION))):
         inner = cdk.Stack(stack, f"Inner{number}", env=env)
         options = FunctionOptions(powertools_layer=_layer(inner, arn))
-        FleetFunction(inner, "Function", handler="dispatch_event", environment={}, options=options)
+        FleetFunction(
+            inner,
+            "Function",
+            handler="dispatch_event",
+            environment={},
+            options=options,
+            at_rest=DataAtRest(inner),
+        )
 
 
 def deploy(**context: Any) -> RunnerFleetStack:

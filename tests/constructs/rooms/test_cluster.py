@@ -14,6 +14,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 
 from cdk_runner_fleet import GitHub, ImageBuilds, RunnerFleet, RunnerImage
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 
@@ -38,6 +39,7 @@ def pipeline(stack: cdk.Stack, image: RunnerImage, *, builds: bool = False) -> I
         image=image,
         builds=ImageBuilds(allowed_bases=None if builds else ()),
         architectures=["X86_64"],
+        at_rest=DataAtRest(stack),
     )
 
 
@@ -72,7 +74,7 @@ def test_subnets_alone_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
     subnet = ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")
     images = pipeline(stack, RunnerImage.ready(READY))
     with pytest.raises(ValueError, match="1 subnets are given without security_groups, name"):
-        RunnerCluster(stack, "Cluster", images=images, subnets=[subnet])
+        RunnerCluster(stack, "Cluster", images=images, at_rest=DataAtRest(stack), subnets=[subnet])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,14 @@ def test_a_vpc_without_the_subnets_that_are_wanted_is_refused_with_the_remedy(
         vpc = ec2.Vpc(stack, "Vpc", nat_gateways=0, subnet_configuration=kinds)
     images = pipeline(stack, RunnerImage.ready(READY))
     with pytest.raises(ValueError, match=f"^vpc Test/Vpc has {message}"):
-        RunnerCluster(stack, "Cluster", images=images, vpc=vpc, assign_public_ip=public)
+        RunnerCluster(
+            stack,
+            "Cluster",
+            images=images,
+            at_rest=DataAtRest(stack),
+            vpc=vpc,
+            assign_public_ip=public,
+        )
 
 
 def test_jobs_hold_no_credentials_until_something_is_granted(
@@ -203,7 +212,7 @@ def test_a_ready_image_in_a_private_ecr_may_be_pulled_from_there(
     uri: str, repository: str, builds: bool, stack: cdk.Stack
 ) -> None:
     images = pipeline(stack, RunnerImage.ready(uri), builds=builds)
-    RunnerCluster(stack, "Cluster", images=images)
+    RunnerCluster(stack, "Cluster", images=images, at_rest=DataAtRest(stack))
     found = pulled(template_of(stack))
     assert found.pop("*") == {"ecr:GetAuthorizationToken"}
     [named] = [actions for resource, actions in found.items() if repository in resource]
@@ -216,14 +225,14 @@ def test_a_ready_image_in_a_private_ecr_may_be_pulled_from_there(
 )
 def test_an_image_elsewhere_needs_no_permission(uri: str, stack: cdk.Stack) -> None:
     images = pipeline(stack, RunnerImage.ready(uri))
-    RunnerCluster(stack, "Cluster", images=images)
+    RunnerCluster(stack, "Cluster", images=images, at_rest=DataAtRest(stack))
     assert pulled(template_of(stack)) == {}
 
 
 def test_a_ready_image_named_by_its_repository_construct_may_be_pulled(stack: cdk.Stack) -> None:
     uri = ecr.Repository(stack, "Ours").repository_uri_for_tag("1")
     images = pipeline(stack, RunnerImage.ready(uri))
-    RunnerCluster(stack, "Cluster", images=images)
+    RunnerCluster(stack, "Cluster", images=images, at_rest=DataAtRest(stack))
     template = template_of(stack)
     found = pulled(template)
     assert found.pop("*") == {"ecr:GetAuthorizationToken"}
@@ -259,7 +268,7 @@ def test_an_image_of_a_repository_is_pulled_whosever_and_wherever_it_is(
     arn = "arn:aws:ecr:us-east-2:999999999999:repository/team/runner"
     theirs = ecr.Repository.from_repository_arn(stack, "Theirs", arn)
     images = pipeline(stack, RunnerImage.from_ecr_repository(theirs, **found_by))
-    RunnerCluster(stack, "Cluster", images=images)
+    RunnerCluster(stack, "Cluster", images=images, at_rest=DataAtRest(stack))
     template = template_of(stack)
     assert pulled(template) == {arn: PULLING, "*": {"ecr:GetAuthorizationToken"}}
     [task] = of_type(template, "AWS::ECS::TaskDefinition")
@@ -276,7 +285,7 @@ def test_a_repository_of_another_account_in_the_same_app_lets_the_runners_in() -
     ours = cdk.Stack(app, "Ours", env=cdk.Environment(account="111111111111", region="eu-west-3"))
     repository = ecr.Repository(theirs, "Runners", repository_name="runners")
     images = pipeline(ours, RunnerImage.from_ecr_repository(repository, tag="1"))
-    RunnerCluster(ours, "Cluster", images=images)
+    RunnerCluster(ours, "Cluster", images=images, at_rest=DataAtRest(ours))
     found = pulled(template_of(ours))
     assert found.pop("*") == {"ecr:GetAuthorizationToken"}
     [(resource, actions)] = found.items()

@@ -10,6 +10,7 @@ import pytest
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet import GitHub, GitHubApp, ImageBuilds, RunnerFleet
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 
 from ..fleets import KEY_ARN, PEM_ARN
@@ -46,7 +47,7 @@ def test_each_scope_is_served(
 def test_whoever_manages_runners_needs_what_github_calls_it(
     served: GitHub, permissions: dict[str, str], stack: cdk.Stack
 ) -> None:
-    made = GitHubConnection(stack, "GitHub", github=served)
+    made = GitHubConnection(stack, "GitHub", github=served, at_rest=DataAtRest(stack))
     given = made.environment(runners="write", also={"actions": "read"})
     assert json.loads(given["GITHUB_PERMISSIONS"]) == {"actions": "read", **permissions}
     nothing = made.environment(also={"checks": "write"})
@@ -65,7 +66,9 @@ def test_whoever_manages_runners_needs_what_github_calls_it(
     ],
 )
 def test_every_form_of_the_apis_url_is_taken(url: str, stack: cdk.Stack) -> None:
-    made = GitHubConnection(stack, "GitHub", github=GitHub.organization("o", api_url=url))
+    made = GitHubConnection(
+        stack, "GitHub", github=GitHub.organization("o", api_url=url), at_rest=DataAtRest(stack)
+    )
     assert made.environment()["GITHUB_API_URL"] == url.rstrip("/")
 
 
@@ -80,7 +83,7 @@ def test_every_form_of_the_apis_url_is_taken(url: str, stack: cdk.Stack) -> None
 def test_runners_of_a_repository_are_managed_with_its_administration(
     served: GitHub, stack: cdk.Stack
 ) -> None:
-    made = GitHubConnection(stack, "GitHub", github=served)
+    made = GitHubConnection(stack, "GitHub", github=served, at_rest=DataAtRest(stack))
     assert made.runner_scopes["REGISTER_FOR"] == "repository"
     manage = json.loads(made.environment(runners="write")["GITHUB_PERMISSIONS"])
     assert manage == {"administration": "write"}

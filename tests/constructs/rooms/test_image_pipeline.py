@@ -11,6 +11,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_s3_assets as s3_assets
 
 from cdk_runner_fleet import ImageBuilds, RunnerFleet, RunnerImage
+from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 
 from ..fleets import OWN_IMAGE, READY
@@ -30,6 +31,7 @@ def pipeline(
         image=image or RunnerImage.built(),
         builds=builds or ImageBuilds(),
         architectures=["X86_64"],
+        at_rest=DataAtRest(stack),
     )
 
 
