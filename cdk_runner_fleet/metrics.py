@@ -91,6 +91,14 @@ class FleetMetrics(Construct):
         """Jobs that asked for what the fleet does not have. Default: the sum over 5 minutes."""
         return self._metric("JobRefused", options)
 
+    def metric_catalog_refused(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Looks at the runner classes that found an edit wrong. Default: the sum over 5 minutes.
+
+        Each function that needs them looks every minute. What was in force before the edit is so
+        still, and the log says what is wrong.
+        """
+        return self._metric("CatalogRefused", options)
+
     def metric_jobs_unserved(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Jobs that will have no runner, for whatever reason. Default: the sum over 5 minutes."""
         return self._metric("JobUnserved", options)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from aws_cdk import (
     CfnOutput,
     Environment,
+    Fn,
     IPropertyInjector,
     IStackSynthesizer,
     PermissionsBoundary,
@@ -110,7 +111,9 @@ class RunnerFleetStack(Stack):
             "TaskFamily": fleet.cluster.family,
             "ExecutionRoleArn": fleet.cluster.execution_role.role_arn,
             "LogGroupName": fleet.cluster.log_group.log_group_name,
-            "ClassSizesParameterName": fleet.catalog.parameter.parameter_name,
+            "ClassSizesParameterNames": Fn.join(
+                ",", [one.parameter_name for one in fleet.catalog.parameters]
+            ),
             "WebhookSecretArn": fleet.webhook_secret.secret_arn,
         }
         budget = fleet.limits.daily_budget_usd

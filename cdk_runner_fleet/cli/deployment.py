@@ -21,7 +21,7 @@ DEFAULT_STACK = "RunnerFleet"
 """The stack that `app.py` deploys."""
 
 _RUNNER_TABLE = ("RUNNER_TABLE", "RUNNER_STATE_TABLE")
-_CLASS_SIZES = ("CLASS_SIZES_PARAM",)
+_CLASS_SIZES = ("CLASS_SIZES_PARAMS",)
 # a person waits for the answer: rather an error after seconds than silence for minutes
 _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard"})
 
@@ -30,7 +30,7 @@ _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard"
 class Deployment:
     """One fleet, on AWS or, with `AWS_ENDPOINT_URL` set, on this machine.
 
-    Names come from the environment (`RUNNER_TABLE`, `CLASS_SIZES_PARAM`) or from the outputs of
+    Names come from the environment (`RUNNER_TABLE`, `CLASS_SIZES_PARAMS`) or from the outputs of
     its stack. A stack that is named outdoes the environment.
 
     Args:
@@ -70,9 +70,9 @@ class Deployment:
         return self._named(_RUNNER_TABLE, output="RunnerTableName")
 
     @property
-    def class_sizes_parameter(self) -> str:
-        """Name of the SSM parameter of runner classes; raises FleetError."""
-        return self._named(_CLASS_SIZES, output="ClassSizesParameterName")
+    def class_sizes_parameters(self) -> list[str]:
+        """Names of the SSM parameters of runner classes; raises FleetError."""
+        return self._named(_CLASS_SIZES, output="ClassSizesParameterNames").split(",")
 
     @property
     def runner_name_prefix(self) -> str:

@@ -23,7 +23,7 @@ Stack = Annotated[
     str | None,
     typer.Option(
         help="Stack whose outputs name the fleet's parts. Default: RUNNER_TABLE and "
-        f"CLASS_SIZES_PARAM of the environment, then {DEFAULT_STACK}.",
+        f"CLASS_SIZES_PARAMS of the environment, then {DEFAULT_STACK}.",
         show_default=False,
     ),
 ]

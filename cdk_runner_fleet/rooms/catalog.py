@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from aws_cdk import Stack
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.values.runner_class import (
     ARCHITECTURES,
     DEFAULT_RUNNER_CLASSES,
@@ -20,14 +22,28 @@ from cdk_runner_fleet.values.runner_class import (
 _MOST_BYTES = 8192
 """The most that an advanced parameter holds (Systems Manager user guide, "Managing parameter
 tiers"), billed at 5 cents a month from 4,096 bytes on."""
+_PART_BYTES = 6144
+"""Of classes in a part of a catalog that one parameter does not hold: a quarter is left for what
+is added by hand."""
+_MOST_PARTS = 10
+"""Names that one ``GetParameters`` takes (Systems Manager API reference)."""
+_PART = "$part"
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+_Entries = Mapping[str, Mapping[str, object]]
 
 
 class RunnerCatalog(Construct):
-    """An SSM parameter with the fleet's runner classes as JSON.
+    """SSM parameters with the fleet's runner classes as JSON: one, or as many as it takes.
 
-    The functions read it again every minute, so a class can be changed or added without a
-    deployment; the next deployment that changes the classes writes its own again.
+    The functions read them again every minute, so a class can be changed or added without a
+    deployment; the next deployment that changes the classes writes its own again. An edit that
+    cannot be used is refused, with a log and ``CatalogRefused``, and what was in force before it
+    stays so: of each class its last version that can be used.
+
+    Several parameters hold whole classes each, so that each can be edited by itself. They also
+    say which classes are where: while a deployment has written some of them, and divides the
+    classes among them in another way than before, all stay in force as they were before it.
 
     Args:
         scope: The construct's parent.
@@ -36,8 +52,8 @@ class RunnerCatalog(Construct):
             512/1024, ``medium`` 1024/2048 and ``large`` 2048/4096 (CPU units/MiB).
 
     Raises:
-        ValueError: if there is no class, a name that cannot stand in a label, or more than an SSM
-            parameter holds.
+        ValueError: if there is no class, a name that cannot stand in a label, labels by which a
+            class can never be chosen, or more than ten SSM parameters hold.
     """
 
     def __init__(
@@ -51,28 +67,69 @@ class RunnerCatalog(Construct):
         self.classes = DEFAULT_RUNNER_CLASSES if classes is None else classes
         if not self.classes:
             raise ValueError("classes is empty, name at least one class or leave it out")
-        catalog = {_checked(name): size.to_catalog() for name, size in self.classes.items()}
-        size = len(json.dumps(catalog, separators=(",", ":")).encode())
-        if size > _MOST_BYTES:
-            raise ValueError(
-                f"classes has {len(catalog)}, which are {size} bytes of JSON, and an SSM parameter "
-                f"holds {_MOST_BYTES}: name fewer, or with fewer labels and capabilities"
+        parts = _divided({_checked(name): size.to_catalog() for name, size in self.classes.items()})
+        self.parameters = [
+            ssm.StringParameter(
+                self,
+                f"ClassSizes{number if number > 1 else ''}",
+                description=f"cdk-runner-fleet: runner classes, {number} of {len(parts)}",
+                # with the numbers of tokens, which json does not know
+                string_value=Stack.of(self).to_json_string(part),
+                # what is over 4,096 bytes becomes an advanced parameter
+                tier=ssm.ParameterTier.INTELLIGENT_TIERING,
             )
-        self.parameter = ssm.StringParameter(
-            self,
-            "ClassSizes",
-            description="cdk-runner-fleet: runner classes",
-            # with the numbers of tokens, which json does not know
-            string_value=Stack.of(self).to_json_string(catalog),
-            # what is over 4,096 bytes becomes an advanced parameter, and no larger one is refused
-            tier=ssm.ParameterTier.INTELLIGENT_TIERING,
-        )
+            for number, part in enumerate(parts, start=1)
+        ]
 
     @property
     def architectures(self) -> list[Architecture]:
         """The processor architectures that classes have."""
         used = {size.architecture for size in self.classes.values()}
         return [architecture for architecture in ARCHITECTURES if architecture in used]
+
+    def to_setting(self) -> str:
+        """The parameters' names as they stand in the functions' settings."""
+        return json.dumps([parameter.parameter_name for parameter in self.parameters])
+
+    def grant_read(self, function: FleetFunction) -> None:
+        """Let ``function`` read the classes, and what they were before."""
+        function.allow(
+            "ssm:GetParameters",
+            "ssm:GetParameterHistory",
+            resources=[parameter.parameter_arn for parameter in self.parameters],
+        )
+
+
+def _divided(entries: _Entries) -> list[dict[str, object]]:
+    if _size(entries) <= _MOST_BYTES:
+        return [dict(entries)]
+    parts: list[dict[str, object]] = [{}]
+    for name, entry in entries.items():
+        alone = _size({name: entry})
+        if alone > _PART_BYTES:
+            raise ValueError(
+                f"classes[{name!r}] is {alone} bytes of JSON, and an SSM parameter holds "
+                f"{_PART_BYTES} of a class: give it fewer or shorter values"
+            )
+        if _size(parts[-1]) + alone > _PART_BYTES:
+            parts.append({})
+        parts[-1][name] = entry
+    if len(parts) > _MOST_PARTS:
+        raise ValueError(
+            f"classes has {len(entries)}, which are {_size(entries)} bytes of JSON, and the "
+            f"{_MOST_PARTS} SSM parameters that are read at once hold {_PART_BYTES} each: name "
+            "fewer, or with fewer labels and capabilities"
+        )
+    homes = json.dumps([list(part) for part in parts])
+    layout = hashlib.sha256(homes.encode()).hexdigest()[:8]
+    return [
+        {_PART: f"{number} of {len(parts)}, {layout}", **part}
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+def _size(entries: Mapping[str, object]) -> int:
+    return len(json.dumps(entries, separators=(",", ":")).encode())
 
 
 def _checked(name: str) -> str:

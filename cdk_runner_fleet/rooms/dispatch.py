@@ -87,7 +87,7 @@ class EventDispatch(Construct):
             "LEDGER_TABLE": registry.ledger_table.table_name,
             "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
             "STATE_MACHINE_ARN": machine_arn,
-            "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,
+            "CLASS_SIZES_PARAMS": catalog.to_setting(),
             "ARCHITECTURES": json.dumps(catalog.architectures),
             "RUNNER_NAME_PREFIX": runner_name_prefix,
             "ROW_TTL_SECONDS": str(int(ROW_LIFETIME.to_seconds())),
@@ -124,7 +124,7 @@ class EventDispatch(Construct):
     def grant_start(self, function: FleetFunction) -> None:
         """Let ``function``, which is given ``environment``, start runners and signal them."""
         registry = self._registry
-        self._catalog.parameter.grant_read(function)
+        self._catalog.grant_read(function)
         self._lifecycle.grant_start(function)
         self._lifecycle.grant_resume(function)
         self._bus.grant_put(function, "job_unserved", "job_served", "retired_runner_found")

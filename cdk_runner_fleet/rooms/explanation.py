@@ -55,7 +55,7 @@ class JobExplanation(Construct):
                 **github.served.label_rules.to_settings(),
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "LEDGER_TABLE": registry.ledger_table.table_name,
-                "CLASS_SIZES_PARAM": catalog.parameter.parameter_name,
+                "CLASS_SIZES_PARAMS": catalog.to_setting(),
                 **github.runner_scopes,
                 **github.environment(runners="read", of_served=True, also={"actions": "read"}),
                 "EXPLAIN_AT_GITHUB": "on" if github.served.explain_jobs else "off",
@@ -68,6 +68,6 @@ class JobExplanation(Construct):
             resources=[registry.runner_table.table_arn],
         )
         self.explain_job.allow("dynamodb:GetItem", resources=[registry.ledger_table.table_arn])
-        catalog.parameter.grant_read(self.explain_job)
+        catalog.grant_read(self.explain_job)
         bus.deliver_own(self, "UnservedJobs", self.explain_job, kind="job_unserved")
         bus.deliver_own(self, "ServedJobs", self.explain_job, kind="job_served")

@@ -40,6 +40,8 @@ METRICS: Mapping[str, Metric] = {
     "JobRefused": COUNT,
     "JobRerun": COUNT,
     "JobUnserved": COUNT,
+    # classes
+    "CatalogRefused": COUNT,
     # runners
     "CapabilityMissing": COUNT,
     "ClaimRepeated": COUNT,

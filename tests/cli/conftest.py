@@ -139,7 +139,7 @@ def cloudformation_url() -> Iterator[str]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, cloudformation_url: str) -> Iterator[None]:
-    for name in ("RUNNER_TABLE", "RUNNER_STATE_TABLE", "CLASS_SIZES_PARAM", "AWS_PROFILE"):
+    for name in ("RUNNER_TABLE", "RUNNER_STATE_TABLE", "CLASS_SIZES_PARAMS", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", cloudformation_url)
@@ -160,7 +160,7 @@ def deploy(stack: str, *, outputs: bool = True) -> None:
     boto3.client("ecs").create_cluster(clusterName=f"{stack}-cluster")
     names = {
         "RunnerTableName": f"{stack}-runners",
-        "ClassSizesParameterName": f"{stack}-classes",
+        "ClassSizesParameterNames": f"{stack}-classes",
         "ClusterName": f"{stack}-cluster",
         "RunnerNamePrefix": "fleet",
         "LedgerTableName": f"{stack}-ledger",

@@ -17,8 +17,40 @@ from .conftest import CLASSES, CloudFormation, Result, put_runner
 Run = Callable[..., Result]
 
 
-def test_classes_as_json_are_what_the_parameter_holds(run: Run, fleet: str) -> None:
-    assert run("list-class-sizes", "--output", "json").json == CLASSES
+def edit(value: object) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    boto3.client("ssm").put_parameter(Name="RunnerFleet-classes", Value=text, Overwrite=True)
+
+
+def test_classes_as_json_are_what_is_in_force(run: Run, fleet: str) -> None:
+    listed = run("list-class-sizes", "--output", "json").json
+    assert list(listed) == list(CLASSES)
+    for name, size in CLASSES.items():
+        assert listed[name].items() >= size.items()
+    assert listed["small"]["labels"] == ["linux", "x64"], "a default is told, too"
+
+
+@pytest.mark.parametrize("spoilt", ["{ being edited", {"small": {"cpu": 513, "memory": 1024}}])
+def test_an_edit_that_cannot_be_used_is_told_beside_what_is_in_force(
+    run: Run, fleet: str, spoilt: object
+) -> None:
+    before = run("list-class-sizes", "--output", "json").json
+    edit(spoilt)
+    result = run("list-class-sizes", "--output", "json")
+    assert result.exit_code == 1
+    assert result.json["small"] == before["small"]
+    assert "version 2 of RunnerFleet-classes: " in result.stderr
+    assert "Version 1 " in result.stderr
+
+
+def test_a_catalog_in_several_parameters_is_one_list(
+    run: Run, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name in enumerate(("one", "two"), start=1):
+        part = {"$part": f"{place} of 2, abc", name: {"cpu": 512, "memory": 1024}}
+        boto3.client("ssm").put_parameter(Name=name, Type="String", Value=json.dumps(part))
+    monkeypatch.setenv("CLASS_SIZES_PARAMS", "one,two")
+    assert list(run("list-class-sizes", "--output", "json").json) == ["one", "two"]
 
 
 def test_classes_as_a_table_show_what_a_class_has_by_default(run: Run, fleet: str) -> None:
@@ -31,38 +63,37 @@ def test_classes_as_a_table_show_what_a_class_has_by_default(run: Run, fleet: st
 
 def test_classes_as_a_table_show_architecture_and_capabilities(run: Run, fleet: str) -> None:
     arm = {"cpu": 512, "memory": 1024, "architecture": "ARM64", "capabilities": ["python", "Qt"]}
-    boto3.client("ssm").put_parameter(
-        Name="RunnerFleet-classes", Value=json.dumps({"arm": arm}), Overwrite=True
-    )
+    edit({"arm": arm})
     lines = run("list-class-sizes").stdout.splitlines()
     assert lines[1].split()[4:7] == ["ARCHITECTURE", "LABELS", "CAPABILITIES"]
     row = next(line for line in lines if "512" in line).split()
-    assert row == ["arm", "512", "1024", "20", "ARM64", "linux", "arm64", "python", "Qt", "FARGATE"]
+    assert row == ["arm", "512", "1024", "20", "ARM64", "arm64", "linux", "python", "qt", "FARGATE"]
 
 
 def test_classes_as_a_table_show_which_refuse_images(run: Run, fleet: str) -> None:
     size = {"cpu": 512, "memory": 1024}
     classes = {"deploy": {**size, "allow_images": False}, "small": size}
-    boto3.client("ssm").put_parameter(
-        Name="RunnerFleet-classes", Value=json.dumps(classes), Overwrite=True
-    )
+    edit(classes)
     deploy, small = run("list-class-sizes").stdout.splitlines()[-3:-1]
     assert (deploy.split()[-1], small.split()[-1]) == ("refused", "FARGATE")
 
 
-@pytest.mark.parametrize("value", ["not json", '["small"]', '{"small": 5}'])
-def test_a_parameter_that_holds_something_else(run: Run, fleet: str, value: str) -> None:
-    boto3.client("ssm").put_parameter(Name="RunnerFleet-classes", Value=value, Overwrite=True)
+@pytest.mark.parametrize("value", ["not json", '["small"]'])
+def test_a_parameter_that_has_never_held_classes(
+    run: Run, aws: None, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    boto3.client("ssm").put_parameter(Name="mine", Type="String", Value=value)
+    monkeypatch.setenv("CLASS_SIZES_PARAMS", "mine")
     result = run("list-class-sizes")
     assert result.exit_code == 1
-    assert value in result.stderr
-    assert "write JSON such as" in result.stderr
+    assert "the class catalog is " in result.stderr
+    assert "Write JSON such as" in result.stderr
 
 
 def test_a_parameter_that_does_not_exist(
     run: Run, aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CLASS_SIZES_PARAM", "/no/such")
+    monkeypatch.setenv("CLASS_SIZES_PARAMS", "/no/such")
     result = run("list-class-sizes")
     assert result.exit_code == 1
     assert "no SSM parameter '/no/such'" in result.stderr

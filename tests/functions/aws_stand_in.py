@@ -188,7 +188,7 @@ ENVIRONMENT = {
     "MAX_RUNNERS_PER_REPOSITORY": "",
     "DAILY_BUDGET_USD": "",
     "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:123456789012:stateMachine:lifecycle",
-    "CLASS_SIZES_PARAM": "/fleet/class-sizes",
+    "CLASS_SIZES_PARAMS": json.dumps(["/fleet/class-sizes"]),
     "RUNNER_NAME_PREFIX": "fleet",
     "REQUIRED_LABELS": "[]",
     "SINGLE_LABELS": "{}",

@@ -41,10 +41,17 @@ def test_settings_that_cannot_be_read_lose_no_job(
 
 
 def test_a_catalog_that_cannot_be_read_loses_no_job(aws: Aws, dispatch: Any) -> None:
-    client("ssm").put_parameter(Name="/fleet/class-sizes", Value="{", Overwrite=True)
+    client("ssm").delete_parameter(Name="/fleet/class-sizes")
+    client("ssm").put_parameter(Name="/fleet/class-sizes", Value="{", Type="String")
     with pytest.raises(CatalogError):
         dispatch(sample("queued"))
     assert aws.row() is None
+
+
+def test_an_edit_that_cannot_be_read_holds_no_job_up(aws: Aws, dispatch: Any) -> None:
+    client("ssm").put_parameter(Name="/fleet/class-sizes", Value="{", Overwrite=True)
+    dispatch(sample("queued"))
+    assert len(aws.sfn.named("StartExecution")) == 1
 
 
 def test_tasks_that_are_no_runners_or_not_stopped_are_nothing(aws: Aws, dispatch: Any) -> None:

@@ -22,7 +22,7 @@ class Settings:
 
     runner_table: str
     ledger_table: str
-    class_sizes_param: str
+    class_sizes_params: tuple[str, ...]
     limits: Limits
 
 
@@ -52,7 +52,7 @@ class Waits:
             admission=Admission(
                 entry=TurnsEntry(ledger),
                 breaker=Breaker(ledger=ledger, records=records),
-                catalog=CatalogReader(ssm=client("ssm"), parameter=settings.class_sizes_param),
+                catalog=CatalogReader(ssm=client("ssm"), parameters=settings.class_sizes_params),
                 limits=settings.limits,
             ),
         )

@@ -30,7 +30,7 @@ class Settings:
 
     Attributes:
         row_ttl_seconds: How long a runner's row stays.
-        class_sizes_param: Where the classes are kept.
+        class_sizes_params: Where the classes are kept.
     """
 
     runner_table: str
@@ -38,7 +38,7 @@ class Settings:
     image_table: str
     event_bus_name: str
     state_machine_arn: str
-    class_sizes_param: str
+    class_sizes_params: tuple[str, ...]
     row_ttl_seconds: int
     offer: Offer
     limits: Limits
@@ -64,7 +64,7 @@ class Parts:
         events = client("events")
         records = RunnerRecords(dynamodb=dynamodb, table=settings.runner_table)
         ledger = Ledger(dynamodb=dynamodb, table=settings.ledger_table)
-        catalog = CatalogReader(ssm=client("ssm"), parameter=settings.class_sizes_param)
+        catalog = CatalogReader(ssm=client("ssm"), parameters=settings.class_sizes_params)
         breaker, entry = Breaker(ledger=ledger, records=records), TurnsEntry(ledger)
         signals = Signals(records=records, stepfunctions=stepfunctions)
         executions = Executions(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from fleet_runtime.job.labels import Refusal, shown
+from fleet_runtime.job.labels import Refusal, shown, tag_fault
 
 CAPACITIES = ("FARGATE", "FARGATE_SPOT")
 _DEFAULT_CAPACITY = ("FARGATE",)
@@ -18,6 +20,7 @@ ARCHITECTURES = ("X86_64", "ARM64")
 _DEFAULT_ARCHITECTURE = "X86_64"
 _DEFAULT_LABELS = {"X86_64": ("linux", "x64"), "ARM64": ("linux", "arm64")}
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # they are joined by commas on the way to the container, and asked for with labels
 _CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 
@@ -43,6 +46,24 @@ LONGEST_SECONDS = {"boot": 3600, "idle": 86400, "job": 432000}
 
 class CatalogError(Exception):
     """The catalog as a whole cannot be read. Worth another try: somebody may be editing it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What was once written into a parameter of the catalog's.
+
+    Attributes:
+        parameter: The parameter's name.
+        number: The version's, one more with each edit.
+        text: What was written.
+    """
+
+    parameter: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.parameter}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,27 +101,71 @@ class RunnerClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """Runner classes by lower-cased name; one that cannot be used stands with its reason."""
+    """Runner classes by lower-cased name; one that cannot be used stands with its reason.
+
+    Attributes:
+        classes: They.
+        faults: What is wrong with the last edits, and what is in force instead.
+    """
 
     classes: Mapping[str, RunnerClass | Refusal]
+    faults: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Catalog:
         """Read the catalog's JSON.
 
         Raises:
-            CatalogError: if it is not a JSON object with at least one class. A class that cannot
-                be used is no error: only the jobs that ask for it are refused.
+            CatalogError: if it is not a JSON object with at least one class, or names one twice. A
+                class that cannot be used is no error: only the jobs that ask for it are refused.
         """
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise CatalogError(f"the class catalog is not JSON, correct it: {error}") from error
-        if not isinstance(document, dict) or not document:
-            raise CatalogError(
-                f"the class catalog is {shown(text)}, it must be an object with at least one class"
-            )
-        return cls(classes={name.lower(): _read(name, entry) for name, entry in document.items()})
+        return cls(classes=_classes(_document(text)))
+
+    @classmethod
+    def in_force(cls, parts: Sequence[Sequence[Version]]) -> Catalog:
+        """Find what is in force: of each class what was last written of it that can be used.
+
+        An edit that cannot be read changes nothing. One that spoils a class leaves the class as it
+        was before. One that takes a class out does so. Parts that a deployment has divided the
+        classes among in another way than the rest are half of an edit: they count as soon as all
+        parts are so.
+
+        Args:
+            parts: The versions of each of the catalog's parameters, the newest first.
+
+        Raises:
+            CatalogError: if no version can be read.
+        """
+        read = [
+            [_Part.read(version, place=place, of=len(parts)) for version in versions]
+            for place, versions in enumerate(parts, start=1)
+        ]
+        layout = _common_layout(read)
+        classes: dict[str, RunnerClass | Refusal] = {}
+        homes: dict[str, Version] = {}
+        faults: list[str] = []
+        for versions in read:
+            newest, *older = [each for each in versions if each.layout == layout]
+            if versions[0] is not newest:
+                why = versions[0].fault or "it is of another deployment than the other parts"
+                faults.append(f"{versions[0].version}: {why}. Version {newest.number} is in force")
+            for name, found in newest.classes.items():
+                if name in classes:
+                    faults.append(
+                        f"class {shown(name)} is in {homes[name]}, which counts, and in "
+                        f"{newest.version}: take it out of one"
+                    )
+                    continue
+                homes[name] = newest.version
+                classes[name] = found
+                if isinstance(found, Refusal):
+                    before = _last_usable(name, older)
+                    instead = "No earlier version of it can be used"
+                    if before is not None:
+                        classes[name] = before.classes[name]
+                        instead = f"Version {before.number} of it is in force"
+                    faults.append(f"{newest.version}: {found.reason}. {instead}")
+        return cls(classes=classes, faults=tuple(faults))
 
     def find(self, name: str) -> RunnerClass | Refusal:
         """Find a class by its lower-cased name."""
@@ -108,6 +173,105 @@ class Catalog:
             reason=f"class {shown(name)} is not in the catalog, use one of "
             f"{', '.join(self.classes)}, or add it to the class sizes parameter"
         )
+
+
+PART = "$part"
+"""What a part of the catalog says of itself, where no class can stand: ``2 of 3, <layout>``. A
+catalog in one part has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A version of a part, read.
+
+    Attributes:
+        version: It.
+        classes: What it has.
+        layout: Digest of which classes are in which part; empty for a catalog in one part, None
+            if the version cannot be read.
+        fault: Why it cannot.
+    """
+
+    version: Version
+    classes: Mapping[str, RunnerClass | Refusal]
+    layout: str | None
+    fault: str = ""
+
+    @classmethod
+    def read(cls, version: Version, *, place: int, of: int) -> _Part:
+        """Read a version of the part at a place among so many."""
+        try:
+            document = _document(version.text)
+            mark = document.pop(PART, "")
+            expected = f"{place} of {of}, " if of > 1 else ""
+            if not isinstance(mark, str) or not mark.startswith(expected) or (mark and of == 1):
+                raise CatalogError(
+                    f"the class catalog has {PART} {shown(mark)} and is number {place} of {of}, "
+                    "leave that as the deployment wrote it"
+                )
+            layout = mark.removeprefix(expected)
+            return cls(version=version, classes=_classes(document), layout=layout)
+        except CatalogError as error:
+            return cls(version=version, classes={}, layout=None, fault=str(error))
+
+    @property
+    def number(self) -> int:
+        """The version's."""
+        return self.version.number
+
+
+def _common_layout(parts: Sequence[Sequence[_Part]]) -> str:
+    newest_first = (each for versions in zip_longest(*parts) for each in versions if each)
+    for layout in dict.fromkeys(each.layout for each in newest_first):
+        if layout is not None and all(
+            any(each.layout == layout for each in versions) for versions in parts
+        ):
+            return layout
+    faults = [versions[0].fault for versions in parts if versions and versions[0].fault]
+    raise CatalogError("; ".join(faults) or "the parts of the class catalog do not go together")
+
+
+def _last_usable(name: str, older: Sequence[_Part]) -> _Part | None:
+    for part in older:
+        found = part.classes.get(name)
+        if isinstance(found, RunnerClass):
+            return part
+        if found is None:
+            # it was not there before the edit that spoilt it
+            return None
+    return None
+
+
+def _document(text: str) -> dict[str, object]:
+    try:
+        document = json.loads(text, object_pairs_hook=_once_each)
+    except ValueError as error:
+        raise CatalogError(f"the class catalog is not JSON, correct it: {error}") from error
+    if not isinstance(document, dict) or not document.keys() - {PART}:
+        raise CatalogError(
+            f"the class catalog is {shown(text)}, it must be an object with at least one class"
+        )
+    return document
+
+
+def _once_each(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1:
+            # JSON's readers keep the last one, and nobody knows which was meant
+            raise CatalogError(f"the class catalog has {shown(name)} {times} times, keep one")
+    return dict(pairs)
+
+
+def _classes(document: Mapping[str, object]) -> dict[str, RunnerClass | Refusal]:
+    classes: dict[str, RunnerClass | Refusal] = {}
+    for name, entry in document.items():
+        if name.lower() in classes:
+            raise CatalogError(
+                f"the class catalog has {shown(name)} in two spellings, which are one class to "
+                "jobs, keep one"
+            )
+        classes[name.lower()] = _read(name, entry)
+    return classes
 
 
 class _UnusableError(Exception):
@@ -124,6 +288,8 @@ def _read(name: str, entry: object) -> RunnerClass | Refusal:
 
 
 def _runner_class(name: str, entry: object) -> RunnerClass:
+    if not _NAME.fullmatch(name):
+        raise _UnusableError("its name cannot be asked for, use letters, digits and . _ -")
     if not isinstance(entry, dict):
         raise _UnusableError(f"it is {shown(entry)} and not an object with cpu and memory")
     cpu, memory = _size(entry)
@@ -135,6 +301,8 @@ def _runner_class(name: str, entry: object) -> RunnerClass:
     labels = _texts(entry.get("labels", _DEFAULT_LABELS[architecture]))
     if labels is None:
         raise _UnusableError(f"labels is {shown(entry['labels'])} and not a list of texts")
+    if fault := next(filter(None, map(tag_fault, labels)), None):
+        raise _UnusableError(fault)
     return RunnerClass(
         name=name,
         cpu=cpu,

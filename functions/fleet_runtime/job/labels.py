@@ -98,6 +98,15 @@ def read(labels: Sequence[object]) -> RunnerRequest | Refusal:
     )
 
 
+def tag_fault(label: str) -> str | None:
+    """Say why no job could ask a class for a label; None if one could."""
+    if fault := _fault(label):
+        return fault
+    if label.lower().startswith(("class:", _IMAGE)):
+        return f"label {shown(label)} cannot be had, class: and image: choose a size and an image"
+    return None
+
+
 def chosen_images(labels: Sequence[object]) -> frozenset[str]:
     """The labels that choose an image, lower-cased; none for the fleet's own."""
     texts = (label.lower() for label in labels if isinstance(label, str))

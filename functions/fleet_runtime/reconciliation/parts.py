@@ -55,6 +55,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
     return Reconciliation(
         records=parts.records,
         ledger=parts.ledger,
+        catalog=parts.dispatcher.catalog,
         github=github,
         github_hooks=github_hooks,
         etags=etags,

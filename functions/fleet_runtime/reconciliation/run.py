@@ -16,6 +16,7 @@ from functools import cache, partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fleet_runtime.admission.catalog_reader import CatalogReader
 from fleet_runtime.admission.starts import Starts, read_line
 from fleet_runtime.aws.announcements import EventNotTakenError
 from fleet_runtime.aws.items import texts
@@ -121,6 +122,7 @@ class Reconciliation:
     Args:
         records: The runners.
         ledger: The fleet's ledger.
+        catalog: The classes.
         github: GitHub.
         github_hooks: The same with what the redelivery may do.
         etags: What either said last.
@@ -142,6 +144,7 @@ class Reconciliation:
         *,
         records: RunnerRecords,
         ledger: Ledger,
+        catalog: CatalogReader,
         github: GitHub,
         github_hooks: GitHub,
         etags: Etags,
@@ -159,6 +162,7 @@ class Reconciliation:
     ) -> None:
         self._records = records
         self._ledger = ledger
+        self._catalog = catalog
         self._github = github
         self._github_hooks = github_hooks
         self._etags = etags
@@ -229,6 +233,9 @@ class Reconciliation:
         if not listing.is_complete:
             done.failed.setdefault("jobs", "GitHub did not list all jobs: nothing is released")
             count("ListingIncomplete")
+        with _step("classes", done):
+            # whoever has edited them hears soon of what is wrong, whether a job asks or none
+            self._catalog.catalog()
         with _step("deliveries", done), self._github_hooks.within(_HOOKS_SECONDS):
             due = self._redelivery.due()
         return _View(

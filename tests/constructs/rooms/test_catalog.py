@@ -11,6 +11,7 @@ import pytest
 
 from cdk_runner_fleet import RunnerClass
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
+from fleet_runtime.job.catalog import Catalog, Version
 
 from ..templates import Template, of_type, template_of
 
@@ -52,6 +53,12 @@ def many(count: int) -> dict[str, RunnerClass]:
     return {f"size-{n}": RunnerClass(cpu=512, memory=1024) for n in range(count)}
 
 
+def parts_of(stack: cdk.Stack) -> list[str]:
+    parameters = of_type(template_of(stack), "AWS::SSM::Parameter")
+    values = [parameter["Value"] for parameter in parameters]
+    return sorted(values, key=lambda value: json.loads(value).get("$part", ""))
+
+
 def test_a_catalog_that_a_standard_parameter_does_not_hold_becomes_an_advanced_one(
     stack: cdk.Stack,
 ) -> None:
@@ -62,11 +69,57 @@ def test_a_catalog_that_a_standard_parameter_does_not_hold_becomes_an_advanced_o
     assert len(json.loads(parameter["Value"])) == 60
 
 
-def test_a_catalog_that_no_parameter_holds_is_refused_with_the_remedy(stack: cdk.Stack) -> None:
-    with pytest.raises(
-        ValueError, match=r"classes has 100, which are \d+ bytes .* holds 8192: name"
-    ):
-        RunnerCatalog(stack, "Catalog", classes=many(100))
+def test_hundreds_of_classes_are_in_several_parameters_that_the_functions_read_as_one(
+    stack: cdk.Stack,
+) -> None:
+    classes = many(300)
+    room = RunnerCatalog(stack, "Catalog", classes=classes)
+    parts = parts_of(stack)
+    assert 1 < len(parts) <= 10
+    assert len(room.parameters) == len(parts)
+    for part in parts:
+        assert len(part) <= 8192 - 1024, "there is room for what is added by hand"
+    versions = [
+        [Version(parameter=f"p{number}", number=1, text=text)] for number, text in enumerate(parts)
+    ]
+    catalog = Catalog.in_force(versions)
+    assert list(catalog.classes) == list(classes), "in their order"
+    assert catalog.faults == ()
+
+
+def test_parts_say_which_classes_are_where_and_a_changed_size_moves_none() -> None:
+    def layouts(classes: dict[str, RunnerClass]) -> set[str]:
+        stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
+        RunnerCatalog(stack, "Catalog", classes=classes)
+        marks = [json.loads(part)["$part"] for part in parts_of(stack)]
+        assert [mark.split(",")[0] for mark in marks] == [
+            f"{place} of {len(marks)}" for place in range(1, len(marks) + 1)
+        ]
+        return {mark.split(", ")[1] for mark in marks}
+
+    before = layouts(many(100))
+    changed = layouts(many(100) | {"size-3": RunnerClass(cpu=256, memory=512)})
+    more = layouts({"first": RunnerClass(cpu=256, memory=512)} | many(100))
+    assert len(before) == len(more) == 1
+    assert changed == before
+    assert more != before
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (many(600), r"classes has 600, which are \d+ bytes .* hold 6144 each: name fewer, or"),
+        (
+            {"long": RunnerClass(cpu=256, memory=512, labels=[f"{n:0250}" for n in range(40)])},
+            r"classes\['long'\] is \d+ bytes of JSON, .* give it fewer or shorter values",
+        ),
+    ],
+)
+def test_a_catalog_that_the_parameters_do_not_hold_is_refused_with_the_remedy(
+    stack: cdk.Stack, classes: dict[str, RunnerClass], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunnerCatalog(stack, "Catalog", classes=classes)
 
 
 def test_a_number_of_a_parameter_is_known_at_deployment(stack: cdk.Stack) -> None:

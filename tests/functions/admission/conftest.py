@@ -81,7 +81,7 @@ class Fleet:
             entry=self.entry,
             breaker=breaker,
             catalog=CatalogReader(
-                ssm=client("ssm"), parameter="/fleet/class-sizes", clock=lambda: self.now
+                ssm=client("ssm"), parameters=["/fleet/class-sizes"], clock=lambda: self.now
             ),
             limits=self.limits,
         )

@@ -13,6 +13,7 @@ import reconcile_demand
 from cdk_runner_fleet.local.twin.faults import ApiFault, WebhookFault
 from fleet_runtime.admission.line import place_of
 from fleet_runtime.admission.starts import Starts
+from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.reconciliation.listing import JobLister, Listing
 from fleet_runtime.reconciliation.supply import Supply
@@ -51,6 +52,16 @@ def test_idle_it_only_asks_whether_anything_has_changed(world: World) -> None:
     assert world.twin.requests_served - used <= 4
     after = world.twin.askers.find(f"Bearer {TOKEN}").hour.used  # type: ignore[union-attr]
     assert after == quota, "a 304 costs nothing"
+
+
+def test_an_edit_of_the_classes_that_cannot_be_used_is_counted_while_no_job_asks(
+    world: World, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client("ssm").put_parameter(Name="/fleet/class-sizes", Value="{", Overwrite=True)
+    assert world.reconcile()["failed"] == {}
+    [refused] = [vars(each) for each in caplog.records if each.message == "catalog refused"]
+    assert "the class catalog is not JSON" in refused["faults"][0]
+    assert '"CatalogRefused": 1' in capsys.readouterr().out
 
 
 def test_everything_is_looked_at_every_fifteen_minutes(
