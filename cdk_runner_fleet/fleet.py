@@ -14,6 +14,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
+from cdk_runner_fleet._function import with_network
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
@@ -128,7 +129,7 @@ class RunnerFleet(FleetMetrics):
         self.limits = limits if github.is_one_repository else limits.among_repositories()
         timeouts = timeouts or LifecycleTimeouts()
         webhook = webhook or Webhook()
-        options = functions or FunctionOptions()
+        options = with_network(self, functions or FunctionOptions())
         at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
         self.runner_name_prefix = runner_name_prefix
 

@@ -161,6 +161,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "alarms": {"metrics"},
     "fleet": {
         "_at_rest",
+        "_function",
         "_name",
         "alarms",
         "metrics",

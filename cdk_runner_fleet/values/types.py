@@ -31,6 +31,7 @@ _FOR_EXAMPLE = {
     "RunnerClass": "RunnerClass(cpu=512, memory=1024)",
     "RunnerImage": 'RunnerImage.built(variant="python")',
     "RunnerLimits": "RunnerLimits(max_runners=50)",
+    "SubnetSelection": "ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)",
     "Tracing": "lambda_.Tracing.ACTIVE",
     "Webhook": 'Webhook(allowed_cidrs=["192.30.252.0/22"])',
 }
