@@ -23,7 +23,6 @@ _FOR_EXAMPLE = {
     "ISecret": 'secretsmanager.Secret.from_secret_name_v2(…, "name")',
     "ISecurityGroup": "ec2.SecurityGroup.from_security_group_id(…)",
     "IStringParameter": "ssm.StringParameter.from_string_parameter_name(…)",
-    "ISubnet": "ec2.Subnet.from_subnet_id(…)",
     "IVpc": "ec2.Vpc.from_lookup(…)",
     "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
     "Reconciliation": "Reconciliation(every=Duration.minutes(5))",

@@ -151,7 +151,9 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
         classes=BOTH,
         image=RunnerImage.ready(READY),
         images=ImageBuilds(allowed_bases=()),
-        subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")],
+        vpc_subnets=ec2.SubnetSelection(
+            subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")]
+        ),
         security_groups=[ec2.SecurityGroup.from_security_group_id(stack, "G", "sg-1")],
         functions=FunctionOptions(vpc=private),
     )
