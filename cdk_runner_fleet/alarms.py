@@ -19,6 +19,8 @@ RUNBOOK = "docs/runbook.md"
 """Where it stands what to do; an alarm's description names the section."""
 
 _VERSION_DAYS = 14  # images in use are rebuilt each week: one that lags so far behind was not
+_REJECTED = 10
+"""Deliveries an hour: anybody can send one, and a wrong secret rejects them all."""
 _QUOTA_LEFT = 500
 """A tenth of an hour's 5,000, the least that GitHub gives anybody who manages runners."""
 _BUDGET_SPENT = "spent / 0.8"  # of a metric, as the budget may be a number of the deployment's
@@ -36,6 +38,7 @@ class FleetAlarms(Construct):
         fleet: The fleet, made here or imported.
         topic: Who is told when one rings. Default: nobody by a topic.
         alarm_actions: What else is done when one rings. Default: nothing.
+        longest_wait: How long a job may wait for its runner to be there. Default: 30 minutes.
         failed_runners: Runners that may fail within 15 minutes before it rings. Default: 5.
 
     Attributes:
@@ -45,6 +48,11 @@ class FleetAlarms(Construct):
         scope_not_found: Rings while GitHub does not know what the fleet serves by the name that it
             has here: it was renamed, transferred or removed, or the credentials may not see it any
             more. No job gets a runner then.
+        webhooks_rejected: Rings when ten deliveries within an hour were not signed with the
+            webhook's secret, or could not be read.
+        catalog_refused: Rings while an edit of the runner classes is wrong, and what was in force
+            before is so still.
+        waiting_jobs: Rings when a job has waited for too long for its runner to be there.
         registrations_refused: Rings when GitHub will not register a runner.
         runners_failing: Rings when more runners fail than now and then.
         runners_held: Rings when starts of a class and image are held back after one failure upon
@@ -74,6 +82,7 @@ class FleetAlarms(Construct):
         fleet: FleetMetrics,
         topic: sns.ITopic | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
+        longest_wait: Duration | None = None,
         failed_runners: int = 5,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -94,6 +103,23 @@ class FleetAlarms(Construct):
             "ScopeNotFound",
             fleet.metric_scope_not_found(),
             "GitHub does not know what the fleet serves by this name",
+        )
+        self.webhooks_rejected = self._alarm(
+            "WebhooksRejected",
+            fleet.metric_webhooks_rejected(period=Duration.hours(1)),
+            "deliveries are not signed with the webhook's secret, or cannot be read",
+            threshold=_REJECTED,
+        )
+        self.catalog_refused = self._alarm(
+            "CatalogRefused",
+            fleet.metric_catalog_refused(),
+            "an edit of the runner classes is wrong, and is not in force",
+        )
+        self.waiting_jobs = self._alarm(
+            "WaitingJobs",
+            fleet.metric_longest_wait(),
+            "a job waits for its runner for too long",
+            threshold=(longest_wait or Duration.minutes(30)).to_seconds(),
         )
         self.registrations_refused = self._alarm(
             "RegistrationsRefused",

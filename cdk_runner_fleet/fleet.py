@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jsii
+from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -14,7 +15,6 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._function import with_network
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
@@ -28,7 +28,6 @@ from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.intake import WebhookIntake
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
-from cdk_runner_fleet.rooms.network import RunnerNetwork
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
@@ -71,12 +70,11 @@ class RunnerFleet(FleetMetrics):
             repositories need one each.
         event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
         vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
-            rule is made, unless ``vpc_subnets`` names subnets. Fargate is not in every zone of some
-            regions: give a VPC there.
-        vpc_subnets: Subnets of the runners: some of ``vpc``, or those of
-            ``ec2.SubnetSelection(subnets=[…])``, which need ``security_groups``. Default: the
-            public subnets of ``vpc``, or its private ones with egress if ``assign_public_ip`` is
-            off.
+            rule is made, unless ``subnets`` are given.
+        availability_zones: Names of the zones that this VPC is made in. Fargate is not in every
+            zone of some regions. Default: the region's first two.
+        subnets: Subnets of the runners. Default: the public subnets of ``vpc``, or its private ones
+            with egress if ``assign_public_ip`` is off.
         security_groups: Security groups of the runners. Default: one without an inbound rule.
         assign_public_ip: Whether a runner has a public IPv4 address of its own.
         encryption_key: Key for all that the fleet keeps: its tables, logs, queue, bus, executions,
@@ -113,7 +111,8 @@ class RunnerFleet(FleetMetrics):
         runner_name_prefix: str = "fleet",
         event_bus_name: str | None = None,
         vpc: ec2.IVpc | None = None,
-        vpc_subnets: ec2.SubnetSelection | None = None,
+        availability_zones: Sequence[str] | None = None,
+        subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
         encryption_key: kms.IKey | None = None,
@@ -130,7 +129,7 @@ class RunnerFleet(FleetMetrics):
         self.limits = limits if github.is_one_repository else limits.among_repositories()
         timeouts = timeouts or LifecycleTimeouts()
         webhook = webhook or Webhook()
-        options = with_network(self, functions or FunctionOptions())
+        options = functions or FunctionOptions()
         at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
         self.runner_name_prefix = runner_name_prefix
 
@@ -151,20 +150,17 @@ class RunnerFleet(FleetMetrics):
             architectures=self.catalog.architectures,
             at_rest=at_rest,
         )
-        self.network = RunnerNetwork(
-            self,
-            "Network",
-            vpc=vpc,
-            vpc_subnets=vpc_subnets,
-            security_groups=security_groups,
-            assign_public_ip=assign_public_ip,
-        )
         self.cluster = RunnerCluster(
             self,
             "Cluster",
             images=self.image_pipeline,
             at_rest=at_rest,
             architectures=self.catalog.architectures,
+            vpc=vpc,
+            availability_zones=availability_zones,
+            subnets=subnets,
+            security_groups=security_groups,
+            assign_public_ip=assign_public_ip,
         )
 
         # whom the lifecycle calls
@@ -195,7 +191,6 @@ class RunnerFleet(FleetMetrics):
             self,
             "Lifecycle",
             cluster=self.cluster,
-            network=self.network,
             registry=self.registry,
             api=self.api,
             registration=self.registration,
@@ -280,14 +275,9 @@ class RunnerFleet(FleetMetrics):
         return self.github.token
 
     @property
-    def vpc(self) -> ec2.IVpc | None:
-        """The runners' VPC, given or made; None if subnets of an unknown one were given."""
-        return self.network.vpc
-
-    @property
     def connections(self) -> ec2.Connections:
         """The runners' network connections."""
-        return self.network.connections
+        return self.cluster.connections
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
@@ -300,15 +290,27 @@ class RunnerFleet(FleetMetrics):
         return self.cluster.grant_principal
 
     def add_alarms(
-        self, topic: sns.ITopic | None = None, *, failed_runners: int = 5
+        self,
+        topic: sns.ITopic | None = None,
+        *,
+        longest_wait: Duration | None = None,
+        failed_runners: int = 5,
     ) -> FleetAlarms:
         """Add the fleet's alarms: see :class:`FleetAlarms`.
 
         Args:
             topic: Who is told when one rings. Default: nobody.
+            longest_wait: How long a job may wait for its runner to be there. Default: 30 minutes.
             failed_runners: Runners that may fail within 15 minutes before one rings.
         """
         # only here: what alarms do loads a tenth of a second of modules that a fleet does without
         from cdk_runner_fleet.alarms import FleetAlarms  # noqa: PLC0415
 
-        return FleetAlarms(self, "Alarms", fleet=self, topic=topic, failed_runners=failed_runners)
+        return FleetAlarms(
+            self,
+            "Alarms",
+            fleet=self,
+            topic=topic,
+            longest_wait=longest_wait,
+            failed_runners=failed_runners,
+        )

@@ -87,6 +87,41 @@ class FleetMetrics(Construct):
 
     # jobs
 
+    def metric_queue_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds that a job was queued until it started on a runner of the fleet's.
+
+        They are GitHub's times. A job that waited for an approval has that in it.
+
+        Default: the median over 5 minutes.
+        """
+        return self._metric("QueueSeconds", options, statistic="p50")
+
+    def metric_longest_wait(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds that the oldest job has waited whose runner is not there yet.
+
+        Default: the maximum over 5 minutes.
+        """
+        return self._metric("LongestWaitSeconds", options, statistic=cloudwatch.Stats.MAXIMUM)
+
+    def metric_jobs_queued(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Queued jobs at GitHub that are the fleet's, as reconciliation sees them.
+
+        Default: the maximum over 5 minutes.
+        """
+        return self._metric("JobsQueued", options, statistic=cloudwatch.Stats.MAXIMUM)
+
+    def metric_jobs_ended(
+        self, *, conclusion: str, **options: Unpack[MetricOptions]
+    ) -> cloudwatch.Metric:
+        """Jobs that ended, whether they had a runner or not. Default: the sum over 5 minutes.
+
+        Args:
+            conclusion: ``success``, ``failure``, ``cancelled``, ``timed_out``, ``skipped``
+                or ``other``.
+            options: CDK's.
+        """
+        return self._metric("JobEnded", options, by=conclusion)
+
     def metric_jobs_refused(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Jobs that asked for what the fleet does not have. Default: the sum over 5 minutes."""
         return self._metric("JobRefused", options)
@@ -124,7 +159,64 @@ class FleetMetrics(Construct):
         """
         return self._metric("ForeignJobOnImage", options)
 
-    # runners
+    # runners, and how long their start takes
+
+    def metric_admission_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds from a job's queueing until its runner's life began: deliveries and turns.
+
+        Default: the median over 5 minutes.
+        """
+        return self._metric("AdmissionSeconds", options, statistic="p50")
+
+    def metric_launch_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds from then until ECS took the task: capacity, and the image's build.
+
+        Default: the median over 5 minutes.
+        """
+        return self._metric("LaunchSeconds", options, statistic="p50")
+
+    def metric_boot_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds from then until the runner claimed its registration: the pull and the boot.
+
+        Default: the median over 5 minutes.
+        """
+        return self._metric("BootSeconds", options, statistic="p50")
+
+    def metric_assignment_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds from then until GitHub had a job start on it.
+
+        Default: the median over 5 minutes.
+        """
+        return self._metric("AssignmentSeconds", options, statistic="p50")
+
+    def metric_runners_waiting(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Runners that wait for their turn, for capacity or for their image.
+
+        Default: the maximum over 5 minutes.
+        """
+        return self._metric("RunnersWaiting", options, statistic=cloudwatch.Stats.MAXIMUM)
+
+    def metric_runners_starting(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Runners whose task boots. Default: the maximum over 5 minutes."""
+        return self._metric("RunnersStarting", options, statistic=cloudwatch.Stats.MAXIMUM)
+
+    def metric_runners_idle(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Runners that are registered and have no job. Default: the maximum over 5 minutes."""
+        return self._metric("RunnersIdle", options, statistic=cloudwatch.Stats.MAXIMUM)
+
+    def metric_runners_running(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Runners at a job. Default: the maximum over 5 minutes."""
+        return self._metric("RunnersRunning", options, statistic=cloudwatch.Stats.MAXIMUM)
+
+    def metric_failures(self, *, error: str, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Runners whose life ended in failure, by its cause. Default: the sum over 5 minutes.
+
+        Args:
+            error: The error's name, such as ``Runner.BootTimeout``; ``DynamoDB``, ``DynamoDb``,
+                ``Ecs`` or ``Lambda`` for whatever these answered, ``Other`` for the rest.
+            options: CDK's.
+        """
+        return self._metric("RunnerFailed", options, by=error)
 
     def metric_runners_started(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners whose life began. Default: the sum over 5 minutes."""
@@ -184,6 +276,24 @@ class FleetMetrics(Construct):
         return self._metric("SignalTooLate", options)
 
     # money
+
+    def metric_runner_cost(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Estimated cost, in US dollars, of the runners that ended.
+
+        Default: the sum over 5 minutes.
+        """
+        return self._metric("RunnerUsd", options)
+
+    def metric_idle_cost(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """What of it was paid while no job ran: boot, waiting, and the rest of the first minute.
+
+        Default: the sum over 5 minutes.
+        """
+        return self._metric("IdleUsd", options)
+
+    def metric_idle_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Seconds that were paid while no job ran. Default: the sum over 5 minutes."""
+        return self._metric("IdleSeconds", options)
 
     def metric_budget_spent(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Estimated cost, in US dollars, of the runners that have ended on the day so far, UTC.
@@ -270,6 +380,13 @@ class FleetMetrics(Construct):
         """
         options.setdefault("statistic", cloudwatch.Stats.MAXIMUM)
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(**options)
+
+    def metric_webhooks_rejected(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Deliveries that were rejected: not signed with the secret, from elsewhere, or unreadable.
+
+        Default: the sum over 5 minutes.
+        """
+        return self._metric("WebhookRejected", options)
 
     def metric_deliveries_redelivered(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Failed webhook deliveries asked for once more. Default: the sum over 5 minutes."""

@@ -32,7 +32,9 @@ def _intake() -> Intake:
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
     """Lambda's entry point for ``POST /webhook``."""
-    reply = _intake().receive(event)
+    intake = _intake()
+    reply = intake.receive(event)
+    measured = intake.measured(reply)
     delivery = header(event, "x-github-delivery")
-    log("INFO", delivery, status=reply["statusCode"], answer=reply["body"])
+    log("INFO", delivery, status=reply["statusCode"], answer=reply["body"], **measured)
     return reply

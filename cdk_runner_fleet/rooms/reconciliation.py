@@ -61,7 +61,6 @@ class DemandReconciliation(Construct):
             self,
             "ReconcileDemand",
             handler="reconcile_demand",
-            asks_github=True,
             options=options,
             at_rest=at_rest,
             timeout=_TIMEOUT,

@@ -31,27 +31,46 @@ class Metric(NamedTuple):
 
 
 COUNT = Metric()
+SECONDS = Metric(unit="Seconds")
+USD = Metric(unit="None")
+"""US dollars, of which CloudWatch has no unit."""
 
 METRICS: Mapping[str, Metric] = {
     # jobs
     "ForeignJobOnImage": COUNT,
+    "JobEnded": Metric(by="conclusion"),
     "JobInLine": COUNT,
     "JobLost": COUNT,
     "JobRefused": COUNT,
     "JobRerun": COUNT,
     "JobUnserved": COUNT,
+    "JobsQueued": COUNT,
+    "LongestWaitSeconds": SECONDS,
+    "QueueSeconds": SECONDS,
     # classes
     "CatalogRefused": COUNT,
     # runners
+    "AdmissionSeconds": SECONDS,
+    "AssignmentSeconds": SECONDS,
+    "BootSeconds": SECONDS,
     "CapabilityMissing": COUNT,
     "ClaimRepeated": COUNT,
     "HeartbeatLost": COUNT,
+    "LaunchSeconds": SECONDS,
     "RegistrationRefused": COUNT,
+    "RunnerFailed": Metric(by="error"),
     "RunnerReplaced": COUNT,
     "RunnersHeld": COUNT,
+    "RunnersIdle": COUNT,
+    "RunnersRunning": COUNT,
+    "RunnersStarting": COUNT,
+    "RunnersWaiting": COUNT,
     "SignalTooLate": COUNT,
-    # money, in US dollars, which are no unit of CloudWatch's
-    "BudgetSpentUsd": Metric(unit="None"),
+    # money
+    "BudgetSpentUsd": USD,
+    "IdleSeconds": SECONDS,
+    "IdleUsd": USD,
+    "RunnerUsd": USD,
     # images
     "BuildsWaiting": COUNT,
     "ImageBuildFailed": COUNT,
@@ -64,7 +83,7 @@ METRICS: Mapping[str, Metric] = {
     "GitHubQuotaLeft": Metric(by="who"),
     "GitHubUnavailable": COUNT,
     "ScopeNotFound": COUNT,
-    # reconciliation
+    # deliveries, and what reconciliation makes up for
     "DeliveriesRedelivered": COUNT,
     "DeliveriesRefused": COUNT,
     "DemandMissing": COUNT,
@@ -73,6 +92,7 @@ METRICS: Mapping[str, Metric] = {
     "ReconcileStepFailed": COUNT,
     "RunnersSwept": COUNT,
     "SurplusReleased": COUNT,
+    "WebhookRejected": COUNT,
 }
 
 

@@ -57,7 +57,9 @@ def measure(
         said: What else the line says, for who asks the log.
     """
     known = {name: value for name, value in values.items() if value is not None}
-    of = {metrics.FLEET: _TELEMETRY.fleet_name, **(by or {})}
+    used = {metrics.METRICS[name].by for name in known}
+    of = {key: value for key, value in (by or {}).items() if key in used}
+    of[metrics.FLEET] = _TELEMETRY.fleet_name
     line = {"service": _TELEMETRY.service_name, **said, **metrics.fields(known, of=of)}
     sys.stdout.write(json.dumps(line) + "\n")
 

@@ -71,6 +71,8 @@ def test_everyone_is_told(everything: Template) -> None:
         ("scope-not-found", (1, "GreaterThanOrEqualToThreshold", "Sum", 300)),
         ("claims-repeated", (1, "GreaterThanOrEqualToThreshold", "Sum", 300)),
         ("foreign-job", (1, "GreaterThanOrEqualToThreshold", "Sum", 300)),
+        ("webhooks-rejected", (10, "GreaterThanOrEqualToThreshold", "Sum", 3600)),
+        ("waiting-jobs", (1800, "GreaterThanOrEqualToThreshold", "Maximum", 300)),
         ("runners-failing", (5, "GreaterThanOrEqualToThreshold", "Sum", 900)),
         ("runner-version", (14, "LessThanOrEqualToThreshold", "Minimum", 86400)),
         ("quota", (500, "LessThanOrEqualToThreshold", "Minimum", 300)),

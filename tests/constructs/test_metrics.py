@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -17,6 +19,7 @@ from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics, MetricOptions
 from fleet_runtime import metrics
 
+ROOT = Path(__file__).parents[2]
 ACCESSORS = sorted(name for name in dir(FleetMetrics) if name.startswith("metric_"))
 """Of all metrics, the functions' and AWS's own."""
 
@@ -44,10 +47,10 @@ def written() -> Iterator[tuple[str, frozenset[str]]]:
             given = {each.arg: each.value for each in node.keywords}
             if node.func.id == "count":
                 yield ast.literal_eval(node.args[0]), frozenset({"fleet"})
-            elif node.func.id in ("measure", "measured"):
+            elif node.func.id in ("measure", "fields"):
                 names = _keys(node.args[0])
                 assert names, f"{path.name}:{node.lineno} hides what it measures"
-                by = _keys(given["by"]) if "by" in given else set()
+                by = set() if "by" not in given else _keys(given["by"])
                 dimensions = {metrics.METRICS[name].by for name in names} - {""}
                 assert dimensions == by, f"{path.name}:{node.lineno}"
                 yield from ((n, frozenset({"fleet", metrics.METRICS[n].by} - {""})) for n in names)
@@ -111,6 +114,19 @@ def test_an_accessor_says_what_it_is_and_takes_what_cdks_own_take(
     assert metric.period.to_seconds() == 60
     for option in given.keys() - {"period"}:
         assert getattr(metric, option) == given[option], option
+
+
+def test_the_runbook_has_each_metric(minimal_fleet: RunnerFleet) -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(metric_\w+)` \| (\w+) \| `?(\w*)`? \| ",
+        (ROOT / "docs/runbook.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    named = {name: accessor(minimal_fleet, name).metric_name for name in ACCESSORS}
+    assert {(named[method], unit, by) for _, method, unit, by in rows} == {
+        (name, metric.unit, metric.by) for name, metric in metrics.METRICS.items()
+    }
+    assert all(named[method] == name for name, method, _, _ in rows)
 
 
 def test_the_options_are_those_of_cdk() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from . import light_aws
 from .aws_stand_in import ENVIRONMENT
 from .events import WEBHOOK_SECRET, delivery, sample
 from .light_aws import LightAws, post
+from .lines import lines, measured
 
 light = light_aws.light
 
@@ -23,9 +25,9 @@ def test_no_credential_reaches_the_log(light: LightAws, capsys: pytest.CaptureFi
     assert post(delivery(sample("queued")))[0] == 503
     assert post(delivery(sample("queued"), secret="wrong"))[0] == 401
     printed = capsys.readouterr().out
-    lines = [json.loads(line) for line in printed.splitlines()]
-    assert [line.get("status") for line in lines] == [None, 503, 401]
-    assert all(line["delivery"] for line in lines)
+    told = [json.loads(line) for line in printed.splitlines()]
+    assert [line.get("status") for line in told] == [None, 503, 401]
+    assert all(line["delivery"] for line in told)
     for secret in (
         WEBHOOK_SECRET,
         ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
@@ -33,6 +35,27 @@ def test_no_credential_reaches_the_log(light: LightAws, capsys: pytest.CaptureFi
         delivery(sample("queued"))["headers"]["x-hub-signature-256"],
     ):
         assert secret not in printed
+
+
+@pytest.mark.parametrize(
+    ("request_", "rejected"),
+    [
+        (delivery(sample("queued")), False),
+        (delivery({"zen": "x"}, event="ping"), False),
+        (delivery(sample("queued"), secret="another"), True),
+        (delivery(b"no JSON"), True),
+    ],
+)
+def test_a_rejected_delivery_is_a_metric_on_the_line_that_tells_of_it(
+    request_: dict[str, Any],
+    rejected: bool,
+    light: LightAws,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = post(request_)[0]
+    [line] = lines(capsys.readouterr().out)
+    assert line["status"] == status
+    assert measured(line) == ({"WebhookRejected": (1, ("fleet",))} if rejected else {})
 
 
 def test_the_hot_path_loads_what_it_needs_and_nothing_else() -> None:

@@ -15,6 +15,7 @@ from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.aws.items import Value
 from fleet_runtime.observability import count, logger, measure
 from fleet_runtime.runner.executions import Executions
+from fleet_runtime.runner.measures import Waste, label
 from fleet_runtime.runner.rows import Runner, RunnerRecords, Waiting
 
 _MOST_READ = 1000
@@ -158,9 +159,10 @@ class Starts:
         if runner and runner.has_ended:
             self.breaker.runner_ended(runner)
             turns = self.entry.leave(runner_id, cost_usd=runner.cost_usd, ended_at=runner.ended_at)
+            _measure_end(runner, spent_usd=self.admission.spent_usd(turns))
         else:
             turns = self.entry.leave(runner_id)
-        measure({"BudgetSpentUsd": self.admission.spent_usd(turns)})
+            measure({"BudgetSpentUsd": self.admission.spent_usd(turns)})
         if turns.last_in_line:
             self.next_in_line()
         return runner
@@ -250,6 +252,27 @@ class Starts:
 def read_line(records: RunnerRecords) -> Sequence[Waiting]:
     """Read of each repository the runners in line with the oldest jobs."""
     return heads(lambda after: records.in_line(after=after, most=_MOST_READ), most=_MOST_READ)
+
+
+def _measure_end(runner: Runner, *, spent_usd: float) -> None:
+    waste, has_failed = Waste.of(runner), runner.status == "FAILED"
+    measure(
+        {
+            "BudgetSpentUsd": spent_usd,
+            "IdleSeconds": waste.seconds if waste else None,
+            "IdleUsd": waste.usd if waste else None,
+            "RunnerFailed": 1 if has_failed else None,
+            "RunnerUsd": runner.cost_usd,
+        },
+        by={"error": label(runner.error)},
+        message="runner ended",
+        runner_id=runner.runner_id,
+        repository=runner.repository,
+        class_name=runner.class_name,
+        image_tag=runner.image_tag,
+        status=runner.status,
+        cause=f"{runner.error}: {runner.cause}" if has_failed else "",
+    )
 
 
 def _refused(runner: Waiting, full: Mapping[str, NotYet]) -> NotYet | None:

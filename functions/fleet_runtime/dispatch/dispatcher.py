@@ -22,8 +22,9 @@ from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.labels import Refusal
 from fleet_runtime.job.offer import Offer, execution_input
 from fleet_runtime.job.runner_name import first_runner_id, next_runner_id, own_runner_id, read_name
-from fleet_runtime.observability import count, logger
+from fleet_runtime.observability import count, logger, measure
 from fleet_runtime.runner.executions import Executions, read_input
+from fleet_runtime.runner.measures import Start, between
 from fleet_runtime.runner.rows import REFUSED, Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
 
@@ -31,6 +32,9 @@ _CANCELLED = "the job was cancelled before a runner had it"
 _TAKEN = "the job has another runner"
 _DONE = "the task before this one has done the job"
 _RETIRED = "Runner.VersionRetired"
+
+_CONCLUSIONS = ("success", "failure", "cancelled", "timed_out", "skipped")
+"""What becomes of jobs now and then; GitHub has a few more words (REST API, "Workflow jobs")."""
 
 _USE_SECONDS = 3600
 """How often one process writes down that an image is in use: whoever asks, asks for days."""
@@ -82,6 +86,8 @@ class Dispatcher:
             )
             if runner is None:
                 self._leave_to_another(event)
+            else:
+                _measure_start(job, runner)
             self._make_up_for(job, runner)
             self._take_back(job, runner)
             self._note_foreign(job, runner)
@@ -98,6 +104,11 @@ class Dispatcher:
                 self._release_ended(event, cause=_DONE)
             elif runner is None:
                 self._leave_to_another(event)
+            elif runner.in_progress_received_at is None:
+                # its start, should that come later, is old news
+                _measure_start(job, runner)
+            if runner or job.runner_name == self.own_runner_id(job):
+                _measure_end(job)
             # once more: this event may be the first of the two to come
             self._make_up_for(job, runner)
             self._take_back(job, runner)
@@ -105,6 +116,7 @@ class Dispatcher:
             if runner:
                 self._call_next(Place.of_job(job), runner)
         elif event.action == "completed":
+            _measure_end(job)
             self._release_ended(event, cause=_CANCELLED)
             self.held_back.forget(job, own_id=self.own_runner_id(job))
 
@@ -404,6 +416,39 @@ class Dispatcher:
             "runner_labels": ",".join(texts)[: labels.MAX_TOTAL_LENGTH],
             "expires_at": now + self.row_ttl_seconds,
         }
+
+
+def _measure_start(job: Job, runner: Runner) -> None:
+    """Tell how long a job waited, and its runner's start took."""
+    start = Start.of(runner)
+    since = runner.queued_at if job.created_at is None else job.created_at
+    measure(
+        {
+            "QueueSeconds": between(since, job.started_at or runner.started_at),
+            "AdmissionSeconds": start.admission,
+            "LaunchSeconds": start.launch,
+            "BootSeconds": start.boot,
+            "AssignmentSeconds": start.assignment,
+        },
+        message="job started",
+        runner_id=runner.runner_id,
+        repository=job.repository,
+        job_id=job.job_id,
+        class_name=runner.class_name,
+        image_tag=runner.image_tag,
+    )
+
+
+def _measure_end(job: Job) -> None:
+    """Tell what has become of a job of the fleet's, whether it had a runner or not."""
+    measure(
+        {"JobEnded": 1},
+        by={"conclusion": job.conclusion if job.conclusion in _CONCLUSIONS else "other"},
+        message="job ended",
+        runner_id=job.runner_name or "",
+        repository=job.repository,
+        job_id=job.job_id,
+    )
 
 
 def _lowered(runner: Runner) -> frozenset[str]:

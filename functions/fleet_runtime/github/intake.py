@@ -37,7 +37,8 @@ _SECRET_SECONDS = 300
 """A secret that matches is read again after this: who has replaced it waits no longer."""
 _FORGERY_SECONDS = 10
 """A secret that did not match is read again after this, so that forgeries cost no calls."""
-
+_REJECTED = 400
+"""The first status that is a refusal."""
 
 _EVERYWHERE = Networks()
 
@@ -53,6 +54,7 @@ class Settings:
     label_rules: LabelRules
     aws: AwsAccess
     webhook_allowed_cidrs: Networks = _EVERYWHERE
+    fleet_name: str = "fleet"
 
 
 class Intake:
@@ -108,6 +110,15 @@ class Intake:
             log("ERROR", header(event, "x-github-delivery"), error=str(error))
             return _message(503, "the event could not be kept, redeliver it")
         return _message(202, "accepted")
+
+    def measured(self, reply: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log's line says besides, if a delivery was rejected: that is a metric."""
+        if reply["statusCode"] < _REJECTED:
+            return {}
+        # only here: deliveries that are taken do without the table of metrics
+        from fleet_runtime.metrics import FLEET, fields  # noqa: PLC0415
+
+        return fields({"WebhookRejected": 1}, of={FLEET: self._settings.fleet_name})
 
     def _is_ours(self, body: bytes, signature: str) -> bool:
         now = time.time()

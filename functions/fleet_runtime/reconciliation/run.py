@@ -30,12 +30,13 @@ from fleet_runtime.job.catalog import CatalogError
 from fleet_runtime.job.job import Job
 from fleet_runtime.job.label_rules import LabelRules
 from fleet_runtime.job.runner_scope import RunnerScopes
-from fleet_runtime.observability import count, logger
+from fleet_runtime.observability import count, logger, measure
 from fleet_runtime.reconciliation.demand import GiveUp, Legs, Start, balance, leg_key, legs_of_runs
 from fleet_runtime.reconciliation.listing import GONE, JobLister, Listing
 from fleet_runtime.reconciliation.redelivery import Due, Redelivery
 from fleet_runtime.reconciliation.repairs import Repairs
 from fleet_runtime.reconciliation.rounds import in_rounds
+from fleet_runtime.reconciliation.standing import Standing
 from fleet_runtime.reconciliation.supply import Supply
 from fleet_runtime.reconciliation.sweeps import Sweeps
 from fleet_runtime.runner.rows import Runner, RunnerRecords
@@ -178,6 +179,7 @@ class Reconciliation:
         self._grace = grace
         self._clock = clock
         self._gone: frozenset[str] = frozenset()
+        self._was_quiet = False
         self._full_at = float("-inf")
         self._busy_until = float("-inf")
 
@@ -211,6 +213,7 @@ class Reconciliation:
                 if not done.skipped:
                     self._act_alone(view, done, owner=owner, ends_at=ends_at, is_full=is_full)
             finally:
+                self._measure(view)
                 logger.info("reconciled", report=vars(done))
         return done
 
@@ -221,6 +224,24 @@ class Reconciliation:
             done.swept += self._sweeps.execution(runner_id)
         logger.info("cleaned up", runner_id=runner_id, report=vars(done))
         return done
+
+    def _measure(self, view: _View) -> None:
+        """Tell how the fleet stands; once while it is at rest: metrics are billed by the hour."""
+        stands = Standing.of(view.live.values(), now=view.now)
+        if stands.is_quiet and self._was_quiet:
+            return
+        self._was_quiet = stands.is_quiet
+        queued = sum(job.status == "queued" for job in view.fleets_jobs)
+        measure(
+            {
+                "JobsQueued": queued if view.is_complete else None,
+                "LongestWaitSeconds": stands.longest_wait,
+                "RunnersIdle": stands.idle,
+                "RunnersRunning": stands.running,
+                "RunnersStarting": stands.starting,
+                "RunnersWaiting": stands.waiting,
+            }
+        )
 
     def _look(self, done: Done) -> _View:
         # what comes up while GitHub is asked is younger than the list

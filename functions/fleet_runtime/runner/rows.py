@@ -102,6 +102,7 @@ class Runner:
     claimed_at: int | None
     hook_started_at: int | None
     started_at: int | None
+    in_progress_received_at: int | None
     completed_at: int | None
     released_at: int | None
     queued_at: int | None
@@ -155,6 +156,7 @@ class Runner:
             claimed_at=number(item, "claimed_at"),
             hook_started_at=number(item, "hook_started_at"),
             started_at=number(item, "started_at"),
+            in_progress_received_at=number(item, "in_progress_received_at"),
             completed_at=number(item, "completed_at"),
             released_at=number(item, "released_at"),
             queued_at=number(item, "queued_at"),

@@ -14,6 +14,7 @@ from fleet_runtime.admission.turns_entry import LINE_REST_SECONDS, TurnsEntry
 
 from ..aws_stand_in import RUNNER, Aws
 from ..events import bus_event, job, sample
+from ..lines import lines, measured
 from .conftest import NOON, Make, ended
 
 
@@ -375,9 +376,33 @@ def test_what_is_spent_is_a_metric(
 ) -> None:
     aws.put_row(runner_id="fleet-7-1", status="OFFLINE", cost_usd=0.75)
     dispatch(ended("fleet-7-1"))
-    (line,) = [one for one in capsys.readouterr().out.splitlines() if "BudgetSpentUsd" in one]
-    assert json.loads(line)["BudgetSpentUsd"] == 0.75
-    assert json.loads(line)["fleet"] == "fleet"
+    [line] = [one for one in lines(capsys.readouterr().out) if "BudgetSpentUsd" in one]
+    assert measured(line) == {
+        "BudgetSpentUsd": (0.75, ("fleet",)),
+        "RunnerUsd": (0.75, ("fleet",)),
+    }
+    assert "error" not in line
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("error", "counted"), [("Runner.BootTimeout", "Runner.BootTimeout"), ("Ecs.Strange", "Ecs")]
+)
+def test_a_failure_counts_by_its_cause_and_what_it_wasted(
+    error: str, counted: str, aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"launched_at": 100, "ended_at": 200, "cost_usd": 0.5, "class_name": "small"}
+    aws.put_row(runner_id="fleet-7-1", status="FAILED", error=error, cause="why", **row)
+    dispatch(ended("fleet-7-1", "FAILED"))
+    [line] = [one for one in lines(capsys.readouterr().out) if "RunnerUsd" in one]
+    assert measured(line) == {
+        "BudgetSpentUsd": (0, ("fleet",)),  # it ended on another day
+        "IdleSeconds": (100, ("fleet",)),
+        "IdleUsd": (0.5, ("fleet",)),
+        "RunnerFailed": (1, ("fleet", counted)),
+        "RunnerUsd": (0.5, ("fleet",)),
+    }
+    assert (line["message"], line["cause"]) == ("runner ended", f"{error}: why")
 
 
 @pytest.mark.parametrize(

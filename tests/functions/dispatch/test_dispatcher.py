@@ -12,6 +12,7 @@ from fleet_runtime.runner.signals import Signals
 from ..aws_stand_in import EARLIER_TASK, RUNNER, Aws
 from ..entry_points import started_input, told, unserved, waiting_for_a_job
 from ..events import job, sample
+from ..lines import lines, measured
 
 JOB = 2832853555
 
@@ -146,6 +147,75 @@ def test_signals_go_by_the_runners_name(aws: Aws, dispatch: Any) -> None:
     assert row is not None
     assert (row["job_id"], row["run_id"], row["job_name"]) == (999, 888, "another")
     assert aws.resumed == [("token-job", "Success", "")]
+
+
+def told_of(printed: str, message: str) -> list[dict[str, Any]]:
+    return [line for line in lines(printed) if line.get("message") == message]
+
+
+def test_a_start_says_how_long_its_phases_took(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"queued_at": 1781551340, "timestamp": 1781551343, "launched_at": 1781551350}
+    aws.park("job", class_name="small", **times | {"claimed_at": 1781551370})
+    dispatch(job("in_progress", started_at="2026-06-15T19:22:55Z"))
+    [line] = told_of(capsys.readouterr().out, "job started")
+    assert measured(line) == {
+        "QueueSeconds": (35, ("fleet",)),
+        "AdmissionSeconds": (3, ("fleet",)),
+        "LaunchSeconds": (7, ("fleet",)),
+        "BootSeconds": (20, ("fleet",)),
+        "AssignmentSeconds": (5, ("fleet",)),
+    }
+    assert (line["runner_id"], line["class_name"], line["job_id"]) == (RUNNER, "small", JOB)
+
+
+def test_a_start_that_is_heard_of_with_the_end_is_told_then_and_once(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.park("job", queued_at=1781551340)
+    dispatch(sample("completed"))
+    dispatch(sample("in_progress"))
+    printed = capsys.readouterr().out
+    assert len(told_of(printed, "job started")) == 1
+    assert len(told_of(printed, "job ended")) == 1
+
+
+def test_a_start_that_was_heard_of_is_not_told_again_with_the_end(
+    aws: Aws, dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.park("job", queued_at=1781551340)
+    dispatch(sample("in_progress"))
+    dispatch(sample("completed"))
+    printed = capsys.readouterr().out
+    assert len(told_of(printed, "job started")) == 1
+    [ended] = told_of(printed, "job ended")
+    assert measured(ended) == {"JobEnded": (1, ("fleet", "success"))}
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "counted"),
+    [("failure", "failure"), ("skipped", "skipped"), ("stale", "other"), (None, "other")],
+)
+def test_a_job_that_had_no_runner_counts_by_what_became_of_it(
+    conclusion: str | None,
+    counted: str,
+    aws: Aws,
+    dispatch: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dispatch(job("completed_cancelled", conclusion=conclusion))
+    [ended] = told_of(capsys.readouterr().out, "job ended")
+    assert measured(ended) == {"JobEnded": (1, ("fleet", counted))}
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_job_that_ran_on_somebody_elses_runner_is_not_the_fleets(
+    dispatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dispatch(job("in_progress", runner_name="theirs"))
+    dispatch(job("completed", runner_name="theirs"))
+    assert not [line for line in lines(capsys.readouterr().out) if "_aws" in line]
 
 
 @pytest.mark.parametrize("name", ["in_progress", "completed"])
@@ -494,7 +564,7 @@ CHOSEN = {"runner_labels": "self-hosted,linux,image:python:3.13", "asked_by": "o
 
 
 def foreign(out: str) -> int:
-    return out.count('"ForeignJobOnImage":[1.0]')
+    return out.count('"ForeignJobOnImage": 1')
 
 
 @pytest.mark.parametrize("name", ["in_progress", "completed"])

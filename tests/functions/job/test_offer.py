@@ -224,7 +224,7 @@ def test_a_job_that_cannot_be_served_fails_with_its_reason(
     assert (row["job_id"], row["job_name"], row["cost_usd"]) == (2832853555, "test (3.12)", 0)
     assert row["expires_at"] == row["timestamp"] + 2592000
     assert aws.sfn.calls == []
-    assert '"JobRefused":[1.0]' in capsys.readouterr().out.replace(" ", "")
+    assert '"JobRefused":1' in capsys.readouterr().out.replace(" ", "")
 
 
 def test_without_building_or_a_ready_image_jobs_are_refused(

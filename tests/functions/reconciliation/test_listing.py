@@ -170,7 +170,7 @@ def test_it_counts_and_says_what_to_do_where_what_is_served_has_another_name(
     assert step in world.reconcile()["failed"]
     (remedy,) = [said for record in caplog.records if (said := getattr(record, "remedy", ""))]
     assert "renamed or transferred, deploy again with its new name" in remedy
-    assert '"ScopeNotFound":[1.0]' in capsys.readouterr().out.replace(" ", "")
+    assert '"ScopeNotFound":1' in capsys.readouterr().out.replace(" ", "")
 
 
 def test_what_is_known_is_looked_at_where_the_organization_is_not_listed(world: World) -> None:

@@ -21,6 +21,7 @@ from fleet_runtime.runner.rows import RunnerRecords
 
 from ..aws_stand_in import TASK
 from ..github_stand_in import TOKEN
+from ..lines import lines, measured
 from .conftest import (
     REPOSITORY,
     World,
@@ -89,6 +90,44 @@ def test_it_looks_on_until_what_is_left_over_has_come_of_age(
     later = time.monotonic() + 360
     monkeypatch.setattr(reconcile_demand._reconciliation(), "_clock", lambda: later)
     assert world.reconcile()["skipped"] == "nothing to do"
+
+
+def stands(capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
+    said = [measured(line) for line in lines(capsys.readouterr().out)]
+    return [{name: at for name, (at, _) in one.items()} for one in said if "RunnersIdle" in one]
+
+
+def test_it_says_how_the_fleet_stands(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.job()
+    world.waiting("fleet-7-1")
+    world.row("fleet-8-1", waiting_for="capacity", queued_at=int(time.time()) - 1200)
+    world.reconcile()
+    [told] = stands(capsys)
+    assert 1200 <= told.pop("LongestWaitSeconds") < 1300
+    assert told == {
+        "JobsQueued": 1,
+        "RunnersIdle": 1,
+        "RunnersRunning": 0,
+        "RunnersStarting": 0,
+        "RunnersWaiting": 1,
+    }
+
+
+def test_what_github_did_not_list_is_not_said_to_be_all(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.waiting("fleet-7-1")
+    world.twin.api_faults.add(ApiFault(status=500, path="*/actions/runs"))
+    world.reconcile()
+    [told] = stands(capsys)
+    assert "JobsQueued" not in told
+
+
+def test_a_fleet_at_rest_says_so_once(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        world.reconcile()
+    [told] = stands(capsys)
+    assert set(told.values()) == {0}
 
 
 def test_one_run_at_a_time(world: World) -> None:
