@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from aws_cdk import Duration, Stack, Token
+from aws_cdk import ArnFormat, Duration, Stack, Token
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
@@ -15,7 +17,7 @@ from constructs import Construct
 
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._nag import acknowledge_any_resource
+from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.values.functions import FunctionOptions
 
@@ -33,6 +35,16 @@ _SHORTER = {
 }
 """What to do about a setting that is too long."""
 
+_MOST_SUBNETS = 16
+"""Lambda API reference, ``VpcConfig``."""
+_NETWORK = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
 _POWERTOOLS_LAYER = "/aws/service/powertools/python/arm64/python3.14/latest"
 
 
@@ -87,6 +99,8 @@ class FleetFunction(lambda_.Function):
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
         powertools: Whether the Powertools layer is attached. Default: it is.
+        asks_github: Whether it asks GitHub, so that it belongs into the network that is given for
+            that. Default: it does not.
         reserved_concurrency: How many invocations there may be at a time, kept free for it by
             Lambda. Default: what the account has left, shared with all other functions.
         on_failure: Queue that keeps events whose asynchronous invocation failed three times.
@@ -110,6 +124,7 @@ class FleetFunction(lambda_.Function):
         timeout: Duration | None = None,
         memory_size: int = 512,
         powertools: bool = True,
+        asks_github: bool = False,
         reserved_concurrency: int | None = None,
         on_failure: sqs.IQueue | None = None,
     ) -> None:
@@ -126,6 +141,9 @@ class FleetFunction(lambda_.Function):
         )
         logs.grant_write(self.execution_role)
         self._at_rest = at_rest
+        vpc = options.vpc if asks_github else None
+        if vpc:
+            _grant_network(self.execution_role)
         super().__init__(
             scope,
             construct_id,
@@ -144,6 +162,9 @@ class FleetFunction(lambda_.Function):
             # failures and timeouts is WARN (Lambda Developer Guide, "Log-level filtering")
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             tracing=options.tracing,
+            vpc=vpc,
+            vpc_subnets=options.vpc_subnets if vpc else None,
+            security_groups=options.security_groups if vpc else None,
             on_failure=destinations.SqsDestination(on_failure) if on_failure else None,
             retry_attempts=2 if on_failure else None,
             environment_encryption=at_rest.encryption_key,
@@ -174,6 +195,78 @@ class FleetFunction(lambda_.Function):
         )
         if any(action.startswith("dynamodb:") for action in actions):
             self._at_rest.grant_use(self, "dynamodb")
+
+
+def with_network(scope: Construct, options: FunctionOptions) -> FunctionOptions:
+    """Return the options with a security group for their network, one for all functions.
+
+    Raises:
+        ValueError: if a function could reach nothing from there, or has more subnets than Lambda
+            takes.
+    """
+    if options.vpc is None:
+        return options
+    wanted = options.vpc_subnets or ec2.SubnetSelection()
+    subnets = options.vpc.select_subnets(
+        availability_zones=wanted.availability_zones,
+        one_per_az=wanted.one_per_az,
+        subnet_filters=wanted.subnet_filters,
+        subnet_group_name=wanted.subnet_group_name,
+        subnets=wanted.subnets,
+        subnet_type=wanted.subnet_type,
+    )
+    if subnets.has_public:
+        raise ValueError(
+            f"functions are in public subnets of vpc {options.vpc.node.path}, where they reach "
+            "nothing, for they have no public address: give vpc_subnets with a NAT gateway, or "
+            "with a way of their own to GitHub and to AWS"
+        )
+    most = len(subnets.subnet_ids)
+    if most > _MOST_SUBNETS:
+        raise ValueError(
+            f"functions are in {most} subnets, and a function takes {_MOST_SUBNETS}: name fewer in "
+            "vpc_subnets"
+        )
+    if options.security_groups:
+        return options
+    group = ec2.SecurityGroup(
+        scope,
+        "FunctionsSecurityGroup",
+        vpc=options.vpc,
+        description="cdk-runner-fleet: functions reach out, nothing reaches them",
+    )
+    return replace(options, security_groups=[group])
+
+
+def _grant_network(role: iam.Role) -> None:
+    # "Giving Lambda functions access to resources in an Amazon VPC", Lambda Developer Guide: Lambda
+    # attaches its interfaces as the role, and looks for the permission on everything
+    role.add_to_policy(iam.PolicyStatement(actions=list(_NETWORK), resources=["*"]))
+    # and there, "Security best practices": the function's own code may not
+    role.add_to_policy(
+        iam.PolicyStatement(
+            effect=iam.Effect.DENY,
+            actions=list(_NETWORK),
+            resources=["*"],
+            conditions={
+                "ArnLike": {
+                    "lambda:SourceFunctionArn": Stack.of(role).format_arn(
+                        service="lambda",
+                        resource="function",
+                        resource_name="*",
+                        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+                    )
+                }
+            },
+        )
+    )
+    acknowledge(
+        role,
+        "IAM5[Resource::*]",
+        "Lambda attaches the function's network interfaces as its role, and looks for the "
+        "permission on everything; the function's own code is denied it. "
+        "Evidence: tests/constructs/test_function.py.",
+    )
 
 
 def _check_size(handler: str, environment: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
 
 from cdk_runner_fleet.fleet import RunnerFleet
+from cdk_runner_fleet.rooms.network import small_vpc
 from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.github import GitHub, GitHubApp, RegisterFor
 from cdk_runner_fleet.values.limits import RunnerLimits
@@ -41,7 +42,7 @@ _FLEET_KEYS = {
     "allowed_bases": "allowed_images",  # the functions' settings have them
     "classes": "runner_class_sizes",
     "powertools_layer": "powertools_layer_arn",
-    "subnets": "subnet_ids",
+    "vpc_subnets": "subnet_ids",
 }
 _GITHUB_KEYS = {
     "api_url": "github_api_url",
@@ -217,11 +218,21 @@ class FleetSettings:
                         else None
                     ),
                 ),
-                availability_zones=self.availability_zones,
-                subnets=[
-                    ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
-                    for index, subnet_id in enumerate(self.subnet_ids)
-                ],
+                vpc=(
+                    small_vpc(scope, "Vpc", availability_zones=self.availability_zones)
+                    if self.availability_zones
+                    else None
+                ),
+                vpc_subnets=(
+                    ec2.SubnetSelection(
+                        subnets=[
+                            ec2.Subnet.from_subnet_id(scope, f"Subnet{index}", subnet_id)
+                            for index, subnet_id in enumerate(self.subnet_ids)
+                        ]
+                    )
+                    if self.subnet_ids
+                    else None
+                ),
                 security_groups=[
                     ec2.SecurityGroup.from_security_group_id(
                         scope, f"SecurityGroup{index}", group_id

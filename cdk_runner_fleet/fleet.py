@@ -15,6 +15,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
+from cdk_runner_fleet._function import with_network
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
@@ -28,6 +29,7 @@ from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.intake import WebhookIntake
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
+from cdk_runner_fleet.rooms.network import RunnerNetwork
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
@@ -70,11 +72,12 @@ class RunnerFleet(FleetMetrics):
             repositories need one each.
         event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
         vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
-            rule is made, unless ``subnets`` are given.
-        availability_zones: Names of the zones that this VPC is made in. Fargate is not in every
-            zone of some regions. Default: the region's first two.
-        subnets: Subnets of the runners. Default: the public subnets of ``vpc``, or its private ones
-            with egress if ``assign_public_ip`` is off.
+            rule is made, unless ``vpc_subnets`` names subnets. Fargate is not in every zone of some
+            regions: give a VPC there.
+        vpc_subnets: Subnets of the runners: some of ``vpc``, or those of
+            ``ec2.SubnetSelection(subnets=[…])``, which need ``security_groups``. Default: the
+            public subnets of ``vpc``, or its private ones with egress if ``assign_public_ip`` is
+            off.
         security_groups: Security groups of the runners. Default: one without an inbound rule.
         assign_public_ip: Whether a runner has a public IPv4 address of its own.
         encryption_key: Key for all that the fleet keeps: its tables, logs, queue, bus, executions,
@@ -111,8 +114,7 @@ class RunnerFleet(FleetMetrics):
         runner_name_prefix: str = "fleet",
         event_bus_name: str | None = None,
         vpc: ec2.IVpc | None = None,
-        availability_zones: Sequence[str] | None = None,
-        subnets: Sequence[ec2.ISubnet] | None = None,
+        vpc_subnets: ec2.SubnetSelection | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         assign_public_ip: bool = True,
         encryption_key: kms.IKey | None = None,
@@ -129,7 +131,7 @@ class RunnerFleet(FleetMetrics):
         self.limits = limits if github.is_one_repository else limits.among_repositories()
         timeouts = timeouts or LifecycleTimeouts()
         webhook = webhook or Webhook()
-        options = functions or FunctionOptions()
+        options = with_network(self, functions or FunctionOptions())
         at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
         self.runner_name_prefix = runner_name_prefix
 
@@ -150,17 +152,20 @@ class RunnerFleet(FleetMetrics):
             architectures=self.catalog.architectures,
             at_rest=at_rest,
         )
+        self.network = RunnerNetwork(
+            self,
+            "Network",
+            vpc=vpc,
+            vpc_subnets=vpc_subnets,
+            security_groups=security_groups,
+            assign_public_ip=assign_public_ip,
+        )
         self.cluster = RunnerCluster(
             self,
             "Cluster",
             images=self.image_pipeline,
             at_rest=at_rest,
             architectures=self.catalog.architectures,
-            vpc=vpc,
-            availability_zones=availability_zones,
-            subnets=subnets,
-            security_groups=security_groups,
-            assign_public_ip=assign_public_ip,
         )
 
         # whom the lifecycle calls
@@ -191,6 +196,7 @@ class RunnerFleet(FleetMetrics):
             self,
             "Lifecycle",
             cluster=self.cluster,
+            network=self.network,
             registry=self.registry,
             api=self.api,
             registration=self.registration,
@@ -275,9 +281,14 @@ class RunnerFleet(FleetMetrics):
         return self.github.token
 
     @property
+    def vpc(self) -> ec2.IVpc | None:
+        """The runners' VPC, given or made; None if subnets of an unknown one were given."""
+        return self.network.vpc
+
+    @property
     def connections(self) -> ec2.Connections:
         """The runners' network connections."""
-        return self.cluster.connections
+        return self.network.connections
 
     @property
     def grant_principal(self) -> iam.IPrincipal:

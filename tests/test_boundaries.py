@@ -66,6 +66,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.api": {"_function", "_at_rest", "_nag"},
     "rooms.bus": {"_at_rest", "_function", "_nag", "_runtime"},
     "rooms.connection": {"_at_rest", "_nag", "values.github"},
+    "rooms.network": {"_nag"},
     "rooms.recipe": {"_assets", "values.runner_image"},
     "rooms.image_pipeline": {
         "_at_rest",
@@ -116,6 +117,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.cluster",
         "rooms.images",
         "rooms.launch_failures",
+        "rooms.network",
         "rooms.registration",
         "rooms.registry",
         "values.functions",
@@ -161,6 +163,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "alarms": {"metrics"},
     "fleet": {
         "_at_rest",
+        "_function",
         "_name",
         "alarms",
         "metrics",
@@ -175,6 +178,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.images",
         "rooms.intake",
         "rooms.lifecycle",
+        "rooms.network",
         "rooms.reconciliation",
         "rooms.registration",
         "rooms.registry",
@@ -190,6 +194,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     "context": {
         "fleet",
+        "rooms.network",
         "values.functions",
         "values.github",
         "values.limits",

@@ -1,12 +1,11 @@
-"""Where runners run: the cluster, the task they are made from, their network and logs."""
+"""Where runners run: the cluster, the task they are made from, and their logs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import jsii
-from aws_cdk import Annotations, ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack
-from aws_cdk import aws_ec2 as ec2
+from aws_cdk import ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -33,12 +32,10 @@ _NOT_KNOWN_YET = (
     "Each image has a task definition family of its own under the fleet's prefix, and each runner "
     "a task of its own in the fleet's cluster; neither is known at deployment."
 )
-_MOST_SUBNETS, _MOST_SECURITY_GROUPS = 16, 5
-"""ECS API reference, ``AwsVpcConfiguration``."""
 _STOP_TIMEOUT = Duration.seconds(120)  # the most Fargate gives, and what a Spot interruption leaves
 
 
-@jsii.implements(ec2.IConnectable, iam.IGrantable)
+@jsii.implements(iam.IGrantable)
 class RunnerCluster(Construct):
     """An ECS cluster for Fargate tasks and the task definition that every runner is made from.
 
@@ -49,22 +46,6 @@ class RunnerCluster(Construct):
             architecture of a ready image, and else one that those of built images are cloned from.
         at_rest: How the tasks' disks and logs are encrypted.
         architectures: Processor architectures of the runners.
-        vpc: VPC of the runners. Default: a VPC with two public subnets, no NAT gateway and no
-            inbound rule is made, unless ``subnets`` are given.
-        availability_zones: Names of the zones that the VPC is made in, where one is made. Fargate
-            is not in every zone of some regions (ECS Developer Guide, "Supported Regions for Amazon
-            ECS on AWS Fargate"). Default: the region's first two.
-        subnets: Subnets of the tasks. Default: the public subnets of ``vpc`` if
-            ``assign_public_ip``, else its private subnets with egress.
-        security_groups: Security groups of the tasks. Default: one without an inbound rule is made.
-        assign_public_ip: Whether a task has a public IPv4 address. Without one its subnets need a
-            NAT gateway or the like to reach GitHub.
-
-    Raises:
-        ValueError: if no task could start in such a network: ``subnets`` or ``security_groups``
-            that lack the other or a ``vpc``, more of them than a task can have, subnets of another
-            VPC or without a way out, a ``vpc`` without the subnets that are wanted of it; or if
-            ``availability_zones`` are given where no VPC is made.
     """
 
     def __init__(
@@ -75,30 +56,8 @@ class RunnerCluster(Construct):
         images: ImagePipeline,
         at_rest: DataAtRest,
         architectures: Sequence[str] = ("X86_64",),
-        vpc: ec2.IVpc | None = None,
-        availability_zones: Sequence[str] | None = None,
-        subnets: Sequence[ec2.ISubnet] | None = None,
-        security_groups: Sequence[ec2.ISecurityGroup] | None = None,
-        assign_public_ip: bool = True,
     ) -> None:
         super().__init__(scope, construct_id)
-        _check_network(self, vpc, subnets or (), security_groups or (), public=assign_public_ip)
-        if vpc is None and not subnets:
-            vpc = _small_vpc(self, availability_zones or ())
-        elif availability_zones:
-            raise ValueError(
-                f"availability_zones are {list(availability_zones)} and the network is given, "
-                "which has zones of its own: leave them out, or leave vpc and subnets out"
-            )
-        self.assign_public_ip = assign_public_ip
-        self.subnet_ids = (
-            [subnet.subnet_id for subnet in subnets]
-            if subnets
-            else _subnets_of(vpc, assign_public_ip=assign_public_ip)
-        )
-        self.security_groups = list(security_groups or [self._security_group(vpc)])
-        self._connections = ec2.Connections(security_groups=self.security_groups)
-
         self.cluster = ecs.CfnCluster(self, "Cluster")
         _encrypt_disks(self.cluster, at_rest)
         # not in the cluster itself: an account's first one makes the service-linked role of ECS,
@@ -144,11 +103,6 @@ class RunnerCluster(Construct):
             name: self._task_definition(name)
             for name in (architectures if images.ready_uri else architectures[:1])
         }
-
-    @property
-    def connections(self) -> ec2.Connections:
-        """The runners' network connections."""
-        return self._connections
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
@@ -278,15 +232,6 @@ class RunnerCluster(Construct):
             arn_format=ArnFormat.SLASH_RESOURCE_NAME,
         )
 
-    def _security_group(self, vpc: ec2.IVpc | None) -> ec2.SecurityGroup:
-        assert vpc is not None  # noqa: S101 - the constructor has seen to it
-        return ec2.SecurityGroup(
-            self,
-            "SecurityGroup",
-            vpc=vpc,
-            description="cdk-runner-fleet: runners reach out, nothing reaches them",
-        )
-
     def _task_definition(self, architecture: str) -> ecs.CfnTaskDefinition:
         construct_id, family = {
             "X86_64": ("TaskDefinition", self.family),
@@ -395,118 +340,3 @@ def _grant_pass_role(launcher: iam.IRole, role: iam.IRole) -> None:
             conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         )
     )
-
-
-def _small_vpc(scope: Construct, availability_zones: Sequence[str]) -> ec2.Vpc:
-    # a NAT gateway costs more than 33,000 five-minute jobs a month; runners only reach out, so a
-    # public address without an inbound rule serves them
-    vpc = ec2.Vpc(
-        scope,
-        "Vpc",
-        availability_zones=list(availability_zones) or None,
-        max_azs=None if availability_zones else 2,
-        nat_gateways=0,
-        restrict_default_security_group=False,
-        subnet_configuration=[
-            ec2.SubnetConfiguration(name="Runners", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20)
-        ],
-    )
-    acknowledge(
-        vpc,
-        "VPC7",
-        "The VPC made by default holds nothing but runners without an inbound rule; flow logs are "
-        "billed by volume. Pass a vpc that has them where they are wanted.",
-    )
-    return vpc
-
-
-def _check_network(
-    scope: Construct,
-    vpc: ec2.IVpc | None,
-    subnets: Sequence[ec2.ISubnet],
-    security_groups: Sequence[ec2.ISecurityGroup],
-    *,
-    public: bool,
-) -> None:
-    """Raise ``ValueError`` for a network in which no task could start, or reach GitHub."""
-    if subnets and not security_groups and vpc is None:
-        raise ValueError(
-            f"{len(subnets)} subnets are given without security_groups, name at least one "
-            "security group of the subnets' VPC, or give vpc so that one can be made"
-        )
-    if security_groups and not subnets and vpc is None:
-        raise ValueError(
-            f"{len(security_groups)} security_groups are given without subnets and without vpc, "
-            "and the VPC that would be made has none of them: give the vpc that they are of"
-        )
-    if not public and not subnets and vpc is None:
-        raise ValueError(
-            "assign_public_ip is off and neither vpc nor subnets are given, and the VPC that would "
-            "be made has no other way out: give a vpc with a NAT gateway, or leave it on"
-        )
-    for name, given, most in (
-        ("subnets", subnets, _MOST_SUBNETS),
-        ("security_groups", security_groups, _MOST_SECURITY_GROUPS),
-    ):
-        if len(given) > most:
-            raise ValueError(
-                f"{name} has {len(given)}, and a task of Fargate takes {most}: leave out "
-                f"{len(given) - most}"
-            )
-    for subnet in subnets:
-        _check_subnet(scope, subnet, vpc, public=public)
-
-
-def _check_subnet(
-    scope: Construct, subnet: ec2.ISubnet, vpc: ec2.IVpc | None, *, public: bool
-) -> None:
-    path, parent = subnet.node.path, subnet.node.scope
-    if isinstance(parent, ec2.Vpc):
-        if vpc is not None and vpc.node.path != parent.node.path:
-            raise ValueError(
-                f"subnet {path} is of {parent.node.path}, and vpc is {vpc.node.path}: give subnets "
-                "of that VPC, or leave vpc out and give security_groups of theirs"
-            )
-        vpc = parent
-    if vpc is None:
-        return
-    if not public and path in {one.node.path for one in vpc.public_subnets}:
-        raise ValueError(
-            f"subnet {path} is public and assign_public_ip is off, so that nothing of a task in it "
-            "reaches GitHub: give private subnets with a NAT gateway, or leave assign_public_ip on"
-        )
-    if path in {one.node.path for one in vpc.isolated_subnets}:
-        # no error: a way by a transit gateway is none that the CDK knows of
-        Annotations.of(scope).add_warning_v2(
-            "cdk-runner-fleet:isolatedSubnet",
-            f"Subnet {path} is isolated: unless a route of your own leads from there to GitHub, no "
-            "runner will register. Give subnets with egress.",
-        )
-
-
-def _subnets_of(vpc: ec2.IVpc | None, *, assign_public_ip: bool) -> list[str]:
-    assert vpc is not None  # noqa: S101 - the constructor has seen to it
-    wanted, other = vpc.public_subnets, vpc.private_subnets
-    kind, lacks, remedy = (
-        ec2.SubnetType.PUBLIC,
-        "no public subnets and assign_public_ip is on",
-        "turn assign_public_ip off, runners then take the VPC's private subnets with egress",
-    )
-    if not assign_public_ip:
-        wanted, other = other, wanted
-        kind, lacks, remedy = (
-            ec2.SubnetType.PRIVATE_WITH_EGRESS,
-            "no private subnets with egress and assign_public_ip is off",
-            "leave assign_public_ip on, runners then take the VPC's public subnets, or give a vpc "
-            "with a NAT gateway",
-        )
-    if not wanted:
-        no_way = (
-            "give a vpc with public subnets or a NAT gateway; if a route of your own leads to "
-            "GitHub, name the subnets (subnets=vpc.isolated_subnets, assign_public_ip=False)"
-        )
-        raise ValueError(
-            f"vpc {vpc.node.path} has {lacks}, so that no runner could start: "
-            f"{remedy if other else no_way}"
-        )
-    return list(vpc.select_subnets(subnet_type=kind).subnet_ids)

@@ -47,6 +47,7 @@ class JobExplanation(Construct):
             self,
             "ExplainJob",
             handler="explain_job",
+            asks_github=True,
             options=options,
             at_rest=at_rest,
             on_failure=bus.failed_events,

@@ -106,6 +106,7 @@ class ImageService(Construct):
             self,
             "WatchRelease",
             handler="watch_release",
+            asks_github=True,
             options=self._options,
             at_rest=self._at_rest,
             timeout=Duration.minutes(1),

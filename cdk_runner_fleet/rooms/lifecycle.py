@@ -23,6 +23,7 @@ from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
+from cdk_runner_fleet.rooms.network import RunnerNetwork
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import ROW_LIFETIME, RunnerRegistry
 from cdk_runner_fleet.values.functions import FunctionOptions
@@ -36,6 +37,7 @@ class RunnerLifecycle(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         cluster: Where the tasks run.
+        network: What they are in.
         registry: The rows of the runners and of their images.
         api: Where tasks claim their registration.
         registration: Registers them, asks GitHub whether it still hears one, and takes it away.
@@ -51,6 +53,7 @@ class RunnerLifecycle(Construct):
         construct_id: str,
         *,
         cluster: RunnerCluster,
+        network: RunnerNetwork,
         registry: RunnerRegistry,
         api: FleetApi,
         registration: RunnerRegistration,
@@ -76,9 +79,9 @@ class RunnerLifecycle(Construct):
                 "RunnerTableName": registry.runner_table.table_name,
                 "ImageTableName": registry.image_table.table_name,
                 "ClusterArn": cluster.cluster_arn,
-                "SubnetIds": Fn.join(",", cluster.subnet_ids),
-                "SecurityGroupIds": ",".join(g.security_group_id for g in cluster.security_groups),
-                "AssignPublicIp": "ENABLED" if cluster.assign_public_ip else "DISABLED",
+                "SubnetIds": Fn.join(",", network.subnet_ids),
+                "SecurityGroupIds": ",".join(g.security_group_id for g in network.security_groups),
+                "AssignPublicIp": "ENABLED" if network.assign_public_ip else "DISABLED",
                 "RunnerApiUrl": api.url,
                 "Region": Aws.REGION,
                 "BuildImageFunctionArn": (build or deregister).function_arn,

@@ -61,6 +61,7 @@ class DemandReconciliation(Construct):
             self,
             "ReconcileDemand",
             handler="reconcile_demand",
+            asks_github=True,
             options=options,
             at_rest=at_rest,
             timeout=_TIMEOUT,

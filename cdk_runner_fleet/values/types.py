@@ -23,7 +23,6 @@ _FOR_EXAMPLE = {
     "ISecret": 'secretsmanager.Secret.from_secret_name_v2(…, "name")',
     "ISecurityGroup": "ec2.SecurityGroup.from_security_group_id(…)",
     "IStringParameter": "ssm.StringParameter.from_string_parameter_name(…)",
-    "ISubnet": "ec2.Subnet.from_subnet_id(…)",
     "IVpc": "ec2.Vpc.from_lookup(…)",
     "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
     "Reconciliation": "Reconciliation(every=Duration.minutes(5))",
@@ -31,6 +30,7 @@ _FOR_EXAMPLE = {
     "RunnerClass": "RunnerClass(cpu=512, memory=1024)",
     "RunnerImage": 'RunnerImage.built(variant="python")',
     "RunnerLimits": "RunnerLimits(max_runners=50)",
+    "SubnetSelection": "ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)",
     "Tracing": "lambda_.Tracing.ACTIVE",
     "Webhook": 'Webhook(allowed_cidrs=["192.30.252.0/22"])',
 }

@@ -125,8 +125,16 @@ def encrypted(stack: cdk.Stack) -> RunnerFleet:
 
 
 def organization(stack: cdk.Stack) -> RunnerFleet:
-    """An organization on a private server, asked as Apps; a ready image alone, a given network."""
+    """An organization on a private server, asked as Apps from its network; a ready image alone, a
+    given network."""
     private_key = secretsmanager.Secret.from_secret_complete_arn(stack, "Pem", PEM_ARN)
+    private = ec2.Vpc.from_vpc_attributes(
+        stack,
+        "Private",
+        vpc_id="vpc-1",
+        availability_zones=["a", "b"],
+        private_subnet_ids=["subnet-8", "subnet-9"],
+    )
     return RunnerFleet(
         stack,
         "Fleet",
@@ -143,8 +151,11 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
         classes=BOTH,
         image=RunnerImage.ready(READY),
         images=ImageBuilds(allowed_bases=()),
-        subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")],
+        vpc_subnets=ec2.SubnetSelection(
+            subnets=[ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")]
+        ),
         security_groups=[ec2.SecurityGroup.from_security_group_id(stack, "G", "sg-1")],
+        functions=FunctionOptions(vpc=private),
     )
 
 

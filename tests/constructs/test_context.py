@@ -8,6 +8,7 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_ec2 as ec2
 
 from cdk_runner_fleet.context import FleetSettings
 from cdk_runner_fleet.stack import RunnerFleetStack
@@ -141,6 +142,14 @@ def test_context_has_all_of_github() -> None:
     assert given["GITHUB_API_URL"] == "https://ghes.example.com/api/v3"
     text = json.dumps(given["GITHUB_APPS"])
     assert all(part in text for part in (":secret:pem", ":secret:x-AbCdEf", KEY_ARN))
+
+
+def test_the_zones_are_those_of_a_network_that_is_made() -> None:
+    stack = deployed(github_repo="o/r", availability_zones=["us-west-1a", "us-west-1c"])
+    vpc = stack.fleet.vpc
+    assert vpc is stack.node.find_child("Vpc")
+    assert isinstance(vpc, ec2.Vpc)
+    assert [each.availability_zone for each in vpc.public_subnets] == ["us-west-1a", "us-west-1c"]
 
 
 def test_the_keys_of_a_ready_image_reach_the_fleet() -> None:

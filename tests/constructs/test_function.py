@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_ec2 as ec2
 
-from cdk_runner_fleet import GitHub, ImageBuilds, RunnerFleet, RunnerFleetStack, _assets
+from cdk_runner_fleet import (
+    FunctionOptions,
+    GitHub,
+    ImageBuilds,
+    RunnerFleet,
+    RunnerFleetStack,
+    _assets,
+)
+from cdk_runner_fleet._function import with_network
 
 from .templates import Template, as_list, of_type, statements, template_of
 
@@ -122,3 +133,119 @@ def test_settings_whose_tokens_alone_are_long_are_taken(stack: cdk.Stack) -> Non
     bases = [cdk.CfnParameter(stack, f"Base{n}").value_as_string for n in range(90)]
     images = ImageBuilds(allowed_bases=bases)
     RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), images=images)
+
+
+def test_functions_that_ask_github_are_in_the_network_that_is_given_for_that(
+    organization: Template, minimal: Template
+) -> None:
+    asking = {
+        each["Handler"]
+        for each in functions(organization)
+        if "GITHUB_APPS" in each["Environment"]["Variables"]
+    }
+    inside = [each for each in functions(organization) if "VpcConfig" in each]
+    assert {each["Handler"] for each in inside} == asking
+    [group] = of_type(organization, "AWS::EC2::SecurityGroup")
+    assert "SecurityGroupIngress" not in group
+    for each in inside:
+        assert each["VpcConfig"]["SubnetIds"] == ["subnet-8", "subnet-9"]
+        assert len(each["VpcConfig"]["SecurityGroupIds"]) == 1
+    assert not [each for each in functions(minimal) if "VpcConfig" in each]
+
+
+NETWORK = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+}
+
+
+def test_lambda_may_attach_their_interfaces_and_their_own_code_may_not(
+    organization: Template,
+) -> None:
+    roles = {
+        each["Role"]["Fn::GetAtt"][0] for each in functions(organization) if "VpcConfig" in each
+    }
+    said = [
+        (role["Ref"], statement["Effect"], set(as_list(statement["Action"])))
+        for policy in of_type(organization, "AWS::IAM::Policy")
+        for role in policy["Roles"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "ec2:" in str(statement["Action"])
+    ]
+    assert len(said) == 2 * len(roles)
+    assert all(actions == NETWORK for _, _, actions in said)
+    assert {(role, effect) for role, effect, _ in said} == {
+        (role, effect) for role in roles for effect in ("Allow", "Deny")
+    }
+    denied = [one for one in statements(organization) if one["Effect"] == "Deny"]
+    assert all(":function:*" in str(one["Condition"]) for one in denied)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"vpc_subnets": ec2.SubnetSelection()}, "functions has vpc_subnets and no vpc that they"),
+        ({"security_groups": [5]}, r"security_groups\[0\] is a int, give an ISecurityGroup"),
+    ],
+)
+def test_a_network_of_functions_needs_a_vpc(given: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        FunctionOptions(**given)
+
+
+def _network(stack: cdk.Stack, **subnets: list[str]) -> ec2.IVpc:
+    zones = ["a"] * max(map(len, subnets.values()))
+    return ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="vpc-1", availability_zones=zones, **subnets
+    )
+
+
+def test_more_security_groups_than_a_function_takes_are_refused(stack: cdk.Stack) -> None:
+    groups = [
+        ec2.SecurityGroup.from_security_group_id(stack, f"G{number}", f"sg-{number}")
+        for number in range(6)
+    ]
+    vpc = _network(stack, private_subnet_ids=["subnet-1"])
+    with pytest.raises(ValueError, match=r"^security_groups of functions has 6, .* leave out 1"):
+        FunctionOptions(vpc=vpc, security_groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("subnets", "message"),
+    [
+        ({"public_subnet_ids": ["subnet-1"]}, "functions are in public subnets of vpc Test/Vpc"),
+        (
+            {"private_subnet_ids": [f"subnet-{number}" for number in range(17)]},
+            "functions are in 17 subnets, and a function takes 16: name fewer in vpc_subnets",
+        ),
+    ],
+)
+def test_a_network_that_functions_could_do_nothing_in_is_refused(
+    subnets: dict[str, list[str]], message: str, stack: cdk.Stack
+) -> None:
+    options = FunctionOptions(vpc=_network(stack, **subnets))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        with_network(stack, options)
+
+
+def test_the_page_says_what_has_to_be_reached_from_that_network(organization: Template) -> None:
+    roles = {
+        each["Role"]["Fn::GetAtt"][0] for each in functions(organization) if "VpcConfig" in each
+    }
+    called = {
+        action.partition(":")[0]
+        for policy in of_type(organization, "AWS::IAM::Policy")
+        if roles & {role["Ref"] for role in policy["Roles"]}
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in as_list(statement["Action"])
+    }
+    # Lambda itself writes logs, attaches interfaces and hands on what has failed
+    called -= {"logs", "ec2", "sqs"}
+    page = (Path(__file__).parents[2] / "docs" / "own-resources.md").read_text(encoding="utf-8")
+    section = page.split("## A network for functions")[1].split("\n## ")[0]
+    named = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert named == called | {"xray"}

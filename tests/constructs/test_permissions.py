@@ -20,6 +20,13 @@ from .templates import Template, as_list, of_type, statements
 
 # Actions without a resource level, by the Service Authorization Reference.
 WITHOUT_RESOURCE_LEVEL = {
+    # what Lambda attaches interfaces with; it looks for the permission on * (_function.py)
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
     "ecr-public:GetAuthorizationToken",
     "ecr:GetAuthorizationToken",
     "ecs:DeregisterTaskDefinition",

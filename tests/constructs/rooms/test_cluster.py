@@ -1,16 +1,14 @@
-"""Where runners run: their network, what their tasks hold, and who reaches them."""
+"""Where runners run: what their tasks hold, and who reaches them."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Callable
-from typing import Any
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 
 from cdk_runner_fleet import GitHub, ImageBuilds, RunnerFleet, RunnerImage
@@ -41,71 +39,6 @@ def pipeline(stack: cdk.Stack, image: RunnerImage, *, builds: bool = False) -> I
         architectures=["X86_64"],
         at_rest=DataAtRest(stack),
     )
-
-
-def test_default_network_has_no_nat_and_no_inbound_rule(minimal: Template) -> None:
-    assert len(of_type(minimal, "AWS::EC2::Subnet")) == 2
-    assert of_type(minimal, "AWS::EC2::NatGateway") == []
-    [group] = of_type(minimal, "AWS::EC2::SecurityGroup")
-    assert "SecurityGroupIngress" not in group
-    assert of_type(minimal, "AWS::EC2::SecurityGroupIngress") == []
-
-
-def test_the_network_is_made_in_the_zones_that_are_named(stack: cdk.Stack) -> None:
-    fleet_in(stack, availability_zones=["us-west-1a", "us-west-1c"])
-    subnets = of_type(template_of(stack), "AWS::EC2::Subnet")
-    assert [one["AvailabilityZone"] for one in subnets] == ["us-west-1a", "us-west-1c"]
-
-
-def test_zones_of_a_network_that_is_given_are_refused(stack: cdk.Stack) -> None:
-    vpc = ec2.Vpc(stack, "Vpc", max_azs=1, nat_gateways=0)
-    with pytest.raises(ValueError, match=r"availability_zones are \['a'\] .* leave them out"):
-        fleet_in(stack, vpc=vpc, availability_zones=["a"])
-
-
-def test_given_subnets_need_no_vpc(organization: Template) -> None:
-    assert of_type(organization, "AWS::EC2::VPC") == []
-    [machine] = of_type(organization, "AWS::StepFunctions::StateMachine")
-    assert machine["DefinitionSubstitutions"]["SubnetIds"] == "subnet-1"
-    assert machine["DefinitionSubstitutions"]["SecurityGroupIds"] == "sg-1"
-
-
-def test_subnets_alone_are_refused_with_the_remedy(stack: cdk.Stack) -> None:
-    subnet = ec2.Subnet.from_subnet_id(stack, "S", "subnet-1")
-    images = pipeline(stack, RunnerImage.ready(READY))
-    with pytest.raises(ValueError, match="1 subnets are given without security_groups, name"):
-        RunnerCluster(stack, "Cluster", images=images, at_rest=DataAtRest(stack), subnets=[subnet])
-
-
-@pytest.mark.parametrize(
-    ("has", "public", "message"),
-    [
-        (ec2.SubnetType.PRIVATE_ISOLATED, True, "no public subnets .* give a vpc with public sub"),
-        (ec2.SubnetType.PRIVATE_ISOLATED, False, "no private subnets with egress .* a route of y"),
-        (ec2.SubnetType.PRIVATE_WITH_EGRESS, True, "no public subnets .*: turn assign_public_ip"),
-        (ec2.SubnetType.PUBLIC, False, "no private subnets .*: leave assign_public_ip on"),
-    ],
-)
-def test_a_vpc_without_the_subnets_that_are_wanted_is_refused_with_the_remedy(
-    has: ec2.SubnetType, public: bool, message: str, stack: cdk.Stack
-) -> None:
-    kinds = [ec2.SubnetConfiguration(name="Only", subnet_type=has)]
-    if has == ec2.SubnetType.PRIVATE_WITH_EGRESS:
-        vpc = ec2.Vpc.from_vpc_attributes(
-            stack, "Vpc", vpc_id="v", availability_zones=["a"], private_subnet_ids=["s"]
-        )
-    else:
-        vpc = ec2.Vpc(stack, "Vpc", nat_gateways=0, subnet_configuration=kinds)
-    images = pipeline(stack, RunnerImage.ready(READY))
-    with pytest.raises(ValueError, match=f"^vpc Test/Vpc has {message}"):
-        RunnerCluster(
-            stack,
-            "Cluster",
-            images=images,
-            at_rest=DataAtRest(stack),
-            vpc=vpc,
-            assign_public_ip=public,
-        )
 
 
 def test_jobs_hold_no_credentials_until_something_is_granted(
@@ -390,77 +323,3 @@ def test_only_fargates_families_may_be_registered_and_on_whatever_resource(
     assert registering["Condition"] == {
         "ForAllValues:StringEquals": {"ecs:compute-compatibility": ["FARGATE"]}
     }
-
-
-# --- networks that can start a runner, and those that cannot
-
-
-def fleet_in(stack: cdk.Stack, **network: Any) -> RunnerFleet:
-    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), **network)
-
-
-def group(stack: cdk.Stack, number: int = 1) -> ec2.ISecurityGroup:
-    return ec2.SecurityGroup.from_security_group_id(stack, f"Group{number}", f"sg-{number}")
-
-
-def test_subnets_that_are_known_at_deployment_are_joined_then(stack: cdk.Stack) -> None:
-    listed = cdk.CfnParameter(stack, "Subnets", type="List<AWS::EC2::Subnet::Id>").value_as_list
-    vpc = ec2.Vpc.from_vpc_attributes(
-        stack, "Vpc", vpc_id="vpc-1", availability_zones=["a"], public_subnet_ids=listed
-    )
-    fleet_in(stack, vpc=vpc, security_groups=[group(stack)])
-    [machine] = of_type(template_of(stack), "AWS::StepFunctions::StateMachine")
-    subnets = parts(machine["DefinitionSubstitutions"]["SubnetIds"])
-    assert '"Ref": "Subnets"' in subnets
-    assert "Token" not in subnets
-
-
-def test_groups_without_their_vpc_are_refused(stack: cdk.Stack) -> None:
-    with pytest.raises(ValueError, match=r"1 security_groups are given without .* give the vpc"):
-        fleet_in(stack, security_groups=[group(stack)])
-
-
-def test_no_public_address_in_a_network_that_is_made_is_refused(stack: cdk.Stack) -> None:
-    with pytest.raises(ValueError, match="assign_public_ip is off and neither vpc nor subnets"):
-        fleet_in(stack, assign_public_ip=False)
-
-
-def test_more_than_a_task_can_have_is_refused(stack: cdk.Stack) -> None:
-    subnets = [ec2.Subnet.from_subnet_id(stack, f"S{n}", f"subnet-{n}") for n in range(17)]
-    groups = [group(stack, n) for n in range(6)]
-    with pytest.raises(ValueError, match=r"subnets has 17, and .* takes 16: leave out 1"):
-        fleet_in(stack, subnets=subnets, security_groups=groups[:1])
-    with pytest.raises(ValueError, match=r"security_groups has 6, .* takes 5"):
-        RunnerFleet(
-            stack,
-            "Other",
-            github=GitHub.repository("o/r"),
-            subnets=subnets[:1],
-            security_groups=groups,
-        )
-
-
-def test_subnets_without_a_way_out_are_refused_or_warned_of(stack: cdk.Stack) -> None:
-    kinds = [
-        ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC),
-        ec2.SubnetConfiguration(name="Alone", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
-    ]
-    vpc = ec2.Vpc(stack, "Vpc", max_azs=1, nat_gateways=0, subnet_configuration=kinds)
-    other = ec2.Vpc(stack, "Other", max_azs=1, nat_gateways=0)
-    groups = [group(stack)]
-    with pytest.raises(ValueError, match="is public and assign_public_ip is off"):
-        fleet_in(stack, subnets=vpc.public_subnets, security_groups=groups, assign_public_ip=False)
-    with pytest.raises(ValueError, match=r"is of Test/Other, and vpc is Test/Vpc"):
-        RunnerFleet(
-            stack, "B", github=GitHub.repository("o/r"), vpc=vpc, subnets=other.public_subnets
-        )
-    RunnerFleet(
-        stack,
-        "C",
-        github=GitHub.repository("o/r"),
-        subnets=vpc.isolated_subnets,
-        security_groups=groups,
-    )
-    assertions.Annotations.from_stack(stack).has_warning(
-        "*", assertions.Match.string_like_regexp("is isolated: unless a route")
-    )
