@@ -29,6 +29,7 @@ _LAYER_ARN = re.compile(
 )
 """A token has no colon."""
 _SHORTER = {
+    "IMAGES": "give fewer classes an image of their own",
     "ALLOWED_IMAGES": "name fewer allowed_bases: a glob such as public.ecr.aws/docker/library/* "
     "stands for many",
     "GITHUB_APPS": "name fewer apps: each adds 5,000 requests an hour or more",

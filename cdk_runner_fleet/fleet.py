@@ -33,11 +33,12 @@ from cdk_runner_fleet.rooms.network import RunnerNetwork
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.values.fleet_images import FleetImages
 from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.github import GitHub
 from cdk_runner_fleet.values.limits import RunnerLimits
 from cdk_runner_fleet.values.reconciliation import Reconciliation
-from cdk_runner_fleet.values.runner_class import RunnerClass
+from cdk_runner_fleet.values.runner_class import DEFAULT_RUNNER_CLASSES, RunnerClass
 from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
@@ -138,7 +139,12 @@ class RunnerFleet(FleetMetrics):
         # what is there
         self.github = GitHubConnection(self, "GitHub", github=github, at_rest=at_rest)
         self.registry = RunnerRegistry(self, "Registry", at_rest=at_rest)
-        self.catalog = RunnerCatalog(self, "Catalog", classes=classes)
+        fleet_images = FleetImages.of(
+            image or RunnerImage.built(), DEFAULT_RUNNER_CLASSES if classes is None else classes
+        )
+        self.catalog = RunnerCatalog(
+            self, "Catalog", classes=classes, images=fleet_images.of_classes
+        )
         github.label_rules.check_classes(self.catalog.classes)
         self.bus = FleetBus(self, "EventBus", at_rest=at_rest, event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api", at_rest=at_rest)
@@ -147,7 +153,7 @@ class RunnerFleet(FleetMetrics):
         self.image_pipeline = ImagePipeline(
             self,
             "Image",
-            image=image or RunnerImage.built(),
+            images=fleet_images,
             builds=builds,
             architectures=self.catalog.architectures,
             at_rest=at_rest,

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds one runner image, tries it and pushes it. CodeBuild runs this in this folder (buildspec.yml).
 #
-# In:  BASE_IMAGE, IMAGE_TAG, RUNNER_VERSION, RUNNER_SHA256 of the build; RUNNER_REPOSITORY_URL,
-#      RECIPE_DIGEST, ARCHITECTURE of the project; recipe.json beside this file.
+# In:  BASE_IMAGE, IMAGE_TAG, RECIPE_DIGEST, RUNNER_VERSION, RUNNER_SHA256 of the build;
+#      RUNNER_REPOSITORY_URL, ARCHITECTURE of the project, and IMAGES_OF where other fleets push to its
+#      repository; recipes/ beside this file, a folder for each digest.
 # Out: ./exported, to be sourced: CONTENT_TAG and BASE_DIGEST. Ends with 75 if a registry's limit on
 #      pulls was in the way for minutes (codebuild.py reads that), with another status otherwise.
 #
@@ -49,6 +50,12 @@ case "$ARCHITECTURE" in
     ;;
   *) die "ARCHITECTURE is $ARCHITECTURE, use X86_64 or ARM64" ;;
 esac
+
+# What is in the other folders are other images' settings and files: none of this build's.
+[[ "$RECIPE_DIGEST" =~ ^[0-9a-f]{64}$ && -d "recipes/$RECIPE_DIGEST" ]] ||
+  die "there is no recipe $RECIPE_DIGEST: a deployment has come since this build was started, the next one has it"
+mv "recipes/$RECIPE_DIGEST"/* .
+rm -r recipes
 
 registry="${RUNNER_REPOSITORY_URL%%/*}"
 repository="${RUNNER_REPOSITORY_URL#*/}"
@@ -165,7 +172,7 @@ BASE_DIGEST=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["digest"]
 
 # The tag is made of all that goes into the image: the same tag is the same image.
 content=$(printf '%s\n%s\n%s\n%s\n%s' \
-  "$BASE_IMAGE" "$BASE_DIGEST" "$RECIPE_DIGEST" "$RUNNER_VERSION" "$ARCHITECTURE" | sha256sum)
+  "$BASE_IMAGE" "$BASE_DIGEST" "$RECIPE_DIGEST${IMAGES_OF:+/$IMAGES_OF}" "$RUNNER_VERSION" "$ARCHITECTURE" | sha256sum)
 # 96 bits: a base's name is free text, and must not be found so that another's tag comes out.
 CONTENT_TAG="$readable-${content:0:24}"
 printf 'export CONTENT_TAG=%q BASE_DIGEST=%q\n' "$CONTENT_TAG" "$BASE_DIGEST" >exported

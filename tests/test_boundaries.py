@@ -24,6 +24,7 @@ from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS, FARGATE_MEM
 from fleet_runtime import environment, observability
 from fleet_runtime.admission.turns_entry import SETTLED_SECONDS
 from fleet_runtime.job.catalog import CAPACITIES, FARGATE_SIZES, Catalog
+from fleet_runtime.job.fleet_images import FleetImages
 from fleet_runtime.job.image_policy import ImagePolicy
 from fleet_runtime.job.job import Job, JobEvent
 from fleet_runtime.job.label_rules import LabelRules
@@ -55,7 +56,13 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.limits": {"values.types"},
     "values.runner_image": {"values.ecr", "values.image_reference", "values.types"},
     "values.timeouts": {"values.types"},
-    "values.runner_class": {"values.labels", "values.timeouts", "values.types"},
+    "values.runner_class": {
+        "values.labels",
+        "values.runner_image",
+        "values.timeouts",
+        "values.types",
+    },
+    "values.fleet_images": {"values.runner_class", "values.runner_image"},
     "values.reconciliation": {"values.timeouts", "values.types"},
     "values.webhook": {"values.types"},
     "_function": {"_assets", "_at_rest", "_nag", "_name", "values.functions"},
@@ -73,6 +80,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "_nag",
         "rooms.recipe",
         "values.ecr",
+        "values.fleet_images",
         "values.runner_image",
     },
     "rooms.cluster": {"_at_rest", "_nag", "_name", "rooms.image_pipeline", "values.runner_class"},
@@ -182,6 +190,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.reconciliation",
         "rooms.registration",
         "rooms.registry",
+        "values.fleet_images",
         "values.functions",
         "values.github",
         "values.limits",
@@ -503,12 +512,8 @@ def test_the_execution_input_is_what_the_machine_reads() -> None:
     offer = Offer(
         runner_name_prefix="fleet",
         task_family="f",
-        default_task_definitions={},
-        default_image_base="public.ecr.aws/docker/library/ubuntu:24.04",
-        runner_image_tag="default",
+        images=FleetImages.parse('[{"name": "default", "base": "a.b/c:1", "recipe": "r"}]'),
         image_recipe="r",
-        image_capabilities=frozenset(),
-        detected_capabilities=frozenset(),
         architectures=("X86_64",),
         policy=ImagePolicy(allowed_images=(), image_building=True),
         scopes=RunnerScopes(github_scope=Scope.parse("repos/o/r")),

@@ -50,6 +50,7 @@ class RunnerCatalog(Construct):
         construct_id: The construct's id in it.
         classes: Classes by name; the first one serves jobs that name none. Default: ``small``
             512/1024, ``medium`` 1024/2048 and ``large`` 2048/4096 (CPU units/MiB).
+        images: Names of the images of those that have one of their own.
 
     Raises:
         ValueError: if there is no class, a name that cannot stand in a label, labels by which a
@@ -62,12 +63,16 @@ class RunnerCatalog(Construct):
         construct_id: str,
         *,
         classes: Mapping[str, RunnerClass] | None = None,
+        images: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.classes = DEFAULT_RUNNER_CLASSES if classes is None else classes
         if not self.classes:
             raise ValueError("classes is empty, name at least one class or leave it out")
-        parts = _divided({_checked(name): size.to_catalog() for name, size in self.classes.items()})
+        catalog = {_checked(name): size.to_catalog() for name, size in self.classes.items()}
+        for name, image in (images or {}).items():
+            catalog[name]["image"] = image
+        parts = _divided(catalog)
         self.parameters = [
             ssm.StringParameter(
                 self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import jsii
@@ -95,22 +96,34 @@ class RunnerCluster(Construct):
         )
         """Whose session each runner's task is, named after the task."""
         self._jobs_hold_role = False
+        self._definitions: list[tuple[ecs.CfnTaskDefinition, str]] = []
         images.grant_pull(self.execution_role)
         self.family = Names.unique_resource_name(self, max_length=64, separator="-")
         """Family of the base task definition; those made for images are named after it."""
         self._images = images
-        self.task_definitions = {
-            name: self._task_definition(name)
-            for name in (architectures if images.ready_uri else architectures[:1])
+        self.ready_definitions = {
+            name: {
+                one: self._task_definition(one, uri=image.uri, of=name)
+                for one in images.images.architectures[name] or architectures[:1]
+            }
+            for name, image in images.images.ready.items()
         }
+        """The definitions of each ready image, by its name and by architecture."""
+        default = images.images.default_name
+        self.base_definition = (
+            next(iter(self.ready_definitions[default].values()))
+            if default in self.ready_definitions
+            else self._task_definition(architectures[0], uri=images.task_image, of=default)
+        )
+        """What those of built images are made from."""
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
         """The task role, which jobs hold from the first grant on, and never without one."""
         if not self._jobs_hold_role:
             self._jobs_hold_role = True
-            for definition in self.task_definitions.values():
-                definition.container_definitions = [self._container()]
+            for definition, uri in self._definitions:
+                definition.container_definitions = [self._container(uri)]
         return self.task_role
 
     @property
@@ -126,7 +139,7 @@ class RunnerCluster(Construct):
     @property
     def task_definition_arn(self) -> str:
         """ARN, with its revision, of the definition that those of built images are made from."""
-        return next(iter(self.task_definitions.values())).ref
+        return self.base_definition.ref
 
     @property
     def task_family(self) -> str:
@@ -232,11 +245,17 @@ class RunnerCluster(Construct):
             arn_format=ArnFormat.SLASH_RESOURCE_NAME,
         )
 
-    def _task_definition(self, architecture: str) -> ecs.CfnTaskDefinition:
+    def _task_definition(self, architecture: str, *, uri: str, of: str) -> ecs.CfnTaskDefinition:
         construct_id, family = {
             "X86_64": ("TaskDefinition", self.family),
             "ARM64": ("Arm64TaskDefinition", f"{self.family}-arm64"),
         }[architecture]
+        images = self._images.images
+        if of != images.default_name:
+            # by a class, whose name is known and stays; no dot may be in a family
+            class_name = images.first_class(of)
+            construct_id += f"-{class_name}"
+            family += f"-class-{hashlib.sha256(class_name.encode()).hexdigest()[:8]}"
         definition = ecs.CfnTaskDefinition(
             self,
             construct_id,
@@ -251,26 +270,21 @@ class RunnerCluster(Construct):
             runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
                 cpu_architecture=architecture, operating_system_family="LINUX"
             ),
-            container_definitions=[self._container()],
+            container_definitions=[self._container(uri)],
         )
+        self._definitions.append((definition, uri))
         acknowledge(
             definition,
             "ECS2",
-            "The variables say what the image declares to have, such as python, which is in the "
-            "runner's labels as well, and whether jobs hold the task's role.",
+            "The one variable says whether jobs hold the task's role.",
         )
         return definition
 
-    def _container(self) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
-        variables = {}
-        if capabilities := self._images.image.capabilities:
-            # here and not in the image, so that it holds for a ready one as well
-            variables["RUNNER_CAPABILITIES"] = ",".join(capabilities)
-        if self._jobs_hold_role:
-            variables["JOBS_HOLD_TASK_ROLE"] = "on"
+    def _container(self, uri: str) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
+        variables = {"JOBS_HOLD_TASK_ROLE": "on"} if self._jobs_hold_role else {}
         return ecs.CfnTaskDefinition.ContainerDefinitionProperty(
             name=CONTAINER_NAME,
-            image=self._images.task_image,
+            image=uri,
             essential=True,
             environment=[
                 ecs.CfnTaskDefinition.KeyValuePairProperty(name=name, value=value)

@@ -15,12 +15,13 @@ from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
-from cdk_runner_fleet.rooms.recipe import digest, stage
+from cdk_runner_fleet.rooms.recipe import stage
 from cdk_runner_fleet.values.ecr import region_of, repository_arn
-from cdk_runner_fleet.values.runner_image import BuiltImage, ImageBuilds, ReadyImage, RunnerImage
+from cdk_runner_fleet.values.fleet_images import FleetImages
+from cdk_runner_fleet.values.runner_image import ImageBuilds, ReadyImage, RunnerImage
 
 _PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-_TOLD_BUILDS = ("BASE_IMAGE", "IMAGE_TAG", "RUNNER_SHA256", "RUNNER_VERSION")
+_TOLD_BUILDS = ("BASE_IMAGE", "IMAGE_TAG", "RECIPE_DIGEST", "RUNNER_SHA256", "RUNNER_VERSION")
 """Variables that whoever starts a build sets; the others are the project's."""
 _CACHE_PREFIX = "cache."
 """What the tags of build caches begin with (build_image.sh); no tag of an image has a dot."""
@@ -36,8 +37,8 @@ class ImagePipeline(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        image: What jobs without ``image:`` run in. What jobs choose is built by its recipe, or with
-            nothing added if it is ready.
+        images: What classes run in. What jobs choose is built by the recipe of the default one, or
+            with nothing added if that is ready.
         builds: What jobs may choose, and how images are kept.
         architectures: Those that images are built for, by ECS's names.
         at_rest: How images and the logs of builds are kept.
@@ -52,36 +53,38 @@ class ImagePipeline(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        image: RunnerImage,
+        images: FleetImages,
         builds: ImageBuilds,
         architectures: Sequence[str],
         at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.image = image
+        self.images = images
         self.builds = builds
         self._at_rest = at_rest
-        self._ready = image if isinstance(image, ReadyImage) else None
-        self._built = image if isinstance(image, BuiltImage) else RunnerImage.built()
         self.repository: ecr.IRepository | None = None
         self.projects: Mapping[str, codebuild.Project] = {}
-        self.recipe = ""
-        if self._ready is not None:
-            self._check_ready(self._ready)
-        if self._ready is not None and not builds.globs:
+        self.recipes: Mapping[str, str] = {}
+        """Digest of the recipe of each image that is built, by its name."""
+        self.recipe_of_choices = ""
+        """Digest of the recipe of those on a base that a job chose; empty if none may."""
+        for image in images.ready.values():
+            self._check_ready(image)
+        built = list(images.built.values())
+        if not built and not builds.globs:
             if builds.repository is not None:
                 raise ValueError(
                     "images has a repository, and nothing is built: leave it out, or let jobs "
                     "choose among allowed_bases"
                 )
             return
-        bases = (*builds.globs, self.base_image)
+        bases = (*builds.globs, *(image.base for image in built))
         self._arns_of_bases = list(dict.fromkeys(filter(None, map(repository_arn, bases))))
         _warn_of_unknown_bases(self, bases)
         if builds.repository is not None:
             _check_partition(self, "repository of images", builds.repository.env.region)
         self.repository = builds.repository or _repository(self, at_rest)
-        self._source = self._stage(self._built)
+        self._source = self._stage()
         self.log_group = at_rest.log_group(self, "Logs")
         self.projects = {name: self._project(name) for name in architectures}
 
@@ -91,35 +94,32 @@ class ImagePipeline(Construct):
         return self.repository is not None
 
     @property
-    def ready_uri(self) -> str | None:
-        """What the ready image is pulled by; None if the image is built."""
-        return self._ready.uri if self._ready is not None else None
-
-    @property
-    def base_image(self) -> str:
-        """What the default image is built on, and which base the recipe is for."""
-        return self._built.base
-
-    @property
     def task_image(self) -> str:
         """What stands in a base task definition: a ready image, or a name that is only cloned."""
-        if self._ready is not None:
-            return self._ready.uri
+        default = self.images.default
+        if isinstance(default, ReadyImage):
+            return default.uri
         assert self.repository is not None  # noqa: S101 - there is one where images are built
-        return self.repository.repository_uri_for_tag(self.image.name)
+        return self.repository.repository_uri_for_tag(self.images.default_name)
 
     def grant_pull(self, role: iam.IRole) -> None:
         """Let ``role`` pull what runners are started from, where that is in a private ECR."""
-        given = self._ready.repository if self._ready is not None else None
-        named = repository_arn(self._ready.uri) if self._ready is not None and not given else None
-        for repository in filter(None, (self.repository, given)):
+        ready = self.images.ready.values()
+        given = [self.repository, *(image.repository for image in ready)]
+        named = [repository_arn(image.uri) for image in ready if image.repository is None]
+        repositories = list(filter(None, given))
+        arns = list(dict.fromkeys(filter(None, named)))
+        for repository in repositories:
             repository.grant_pull(role)
-        if named is not None:
-            for actions, resource in ((_PULLING, named), (("ecr:GetAuthorizationToken",), "*")):
-                role.add_to_principal_policy(
-                    iam.PolicyStatement(actions=list(actions), resources=[resource])
-                )
-        if self.repository is not None or given is not None or named is not None:
+        for arn in arns:
+            role.add_to_principal_policy(
+                iam.PolicyStatement(actions=list(_PULLING), resources=[arn])
+            )
+        if arns and not repositories:
+            role.add_to_principal_policy(
+                iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"])
+            )
+        if arns or repositories:
             acknowledge_any_resource(role, actions="ecr:GetAuthorizationToken")
 
     def grant_build(self, grantee: iam.IGrantable) -> None:
@@ -153,12 +153,12 @@ class ImagePipeline(Construct):
         )
 
     @property
-    def _content(self) -> str:
-        """What goes into images' tags besides base, runner and architecture."""
+    def _owner(self) -> dict[str, str]:
+        """What a build is told of whose images are: it goes into their tags."""
         if self.builds.repository is None:
-            return self.recipe
+            return {}
         # other fleets may push to it and each deletes what it does not use: no tag is of two
-        return Fn.join("/", [self.recipe, Aws.STACK_ID, self.node.addr])
+        return {"IMAGES_OF": Fn.join("/", [Aws.STACK_ID, self.node.addr])}
 
     def _check_ready(self, image: ReadyImage) -> None:
         if image.repository is not None:
@@ -173,14 +173,18 @@ class ImagePipeline(Construct):
                 "RunnerImage.from_ecr_repository; if not, acknowledge this warning",
             )
 
-    def _stage(self, image: BuiltImage) -> s3_assets.Asset:
+    def _stage(self) -> s3_assets.Asset:
         # beside the other assets: the library's own folder may be read-only, and this has to be
         # there for as long as the cloud assembly
         assembly = Stage.of(self)
         assert assembly is not None  # noqa: S101 - a stack, which this is in, is in one
         folder = Path(assembly.asset_outdir, f"runner-image-{self.node.addr}")
-        stage(image, folder)
-        self.recipe = digest(folder)
+        built, default = self.images.built, self.images.default_name
+        has_plain = bool(self.builds.globs) and default not in built
+        recipes = stage([*built.values(), *([RunnerImage.built()] if has_plain else [])], folder)
+        self.recipes = dict(zip(built, recipes, strict=False))
+        if self.builds.globs:
+            self.recipe_of_choices = self.recipes.get(default, recipes[-1])
         return s3_assets.Asset(self, "Recipe", path=str(folder))
 
     def _project(self, architecture: str) -> codebuild.Project:
@@ -216,8 +220,8 @@ class ImagePipeline(Construct):
                 name: codebuild.BuildEnvironmentVariable(value=value)
                 for name, value in {
                     "RUNNER_REPOSITORY_URL": repository.repository_uri,
-                    "RECIPE_DIGEST": self._content,
                     "ARCHITECTURE": architecture,
+                    **self._owner,
                 }.items()
             },
             # how long one may run is said by whoever starts it

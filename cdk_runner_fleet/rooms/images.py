@@ -73,25 +73,35 @@ class ImageService(Construct):
     @property
     def offer(self) -> dict[str, str]:
         """Settings of a function that starts runners: what there is to start them in."""
-        image = self._pipeline.image
-        ready = self._cluster.task_definitions if self._pipeline.ready_uri else {}
         return {
-            **self._default,
+            **self._images,
             "IMAGE_BUILDING": "on" if self._pipeline.is_built else "off",
-            "DEFAULT_TASK_DEFINITIONS": json.dumps({name: one.ref for name, one in ready.items()}),
-            "IMAGE_CAPABILITIES": json.dumps(image.capabilities),
-            "DETECTED_CAPABILITIES": json.dumps(image.detected_capabilities),
         }
 
     @property
-    def _default(self) -> dict[str, str]:
+    def _images(self) -> dict[str, str]:
         return {
             "TASK_FAMILY": self._cluster.task_family,
-            "DEFAULT_IMAGE_BASE": self._pipeline.base_image,
-            "RUNNER_IMAGE_TAG": self._pipeline.image.name,
-            "IMAGE_RECIPE": self._pipeline.recipe,
+            "IMAGES": json.dumps([self._image(name) for name in self._pipeline.images.by_name]),
+            "IMAGE_RECIPE": self._pipeline.recipe_of_choices,
             "ALLOWED_IMAGES": json.dumps(self._pipeline.builds.globs),
         }
+
+    def _image(self, name: str) -> dict[str, object]:
+        """An image as the functions know it; what is empty is left out, they have 4 KB."""
+        images = self._pipeline.images
+        image, built = images.by_name[name], images.built.get(name)
+        ready = self._cluster.ready_definitions.get(name, {})
+        told: dict[str, object] = {
+            "name": name,
+            "base": built.base if built is not None else "",
+            "recipe": self._pipeline.recipes.get(name, ""),
+            "architectures": images.architectures[name] if built is not None else [],
+            "task_definitions": {architecture: one.ref for architecture, one in ready.items()},
+            "declared": image.capabilities,
+            "detected": image.detected_capabilities,
+        }
+        return {key: value for key, value in told.items() if value}
 
     @property
     def _release(self) -> dict[str, str]:
@@ -157,7 +167,7 @@ class ImageService(Construct):
             on_failure=self._bus.failed_events,
             environment={
                 **self._release,
-                **self._default,
+                **self._images,
                 "RUNNER_TABLE": registry.runner_table.table_name,
                 "IMAGE_BUILD_PROJECTS": json.dumps(projects),
                 "ECR_REPOSITORY_NAME": pipeline.repository.repository_name,
@@ -169,7 +179,6 @@ class ImageService(Construct):
                 "MAX_IMAGES_PER_REPOSITORY": Tokenization.stringify_number(
                     pipeline.builds.max_images_per_repository
                 ),
-                "BUILD_DEFAULT_IMAGE": "off" if pipeline.ready_uri else "on",
             },
         )
         pipeline.grant_build(function)
@@ -214,7 +223,7 @@ class ImageService(Construct):
             self,
             "Deployments",
             self.watch_release,
-            *(builders if self._pipeline.ready_uri is None else []),
+            *(builders if self._pipeline.images.built else []),
             pattern=events.EventPattern(
                 source=["aws.cloudformation"],
                 detail_type=["CloudFormation Stack Status Change"],

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from aws_cdk import Duration, Token
 
 from cdk_runner_fleet.values.labels import check_labels
+from cdk_runner_fleet.values.runner_image import RunnerImage
 from cdk_runner_fleet.values.timeouts import check_timeout
 from cdk_runner_fleet.values.types import check_types
 
@@ -78,6 +79,7 @@ class RunnerClass:
             Default: the fleet's, as the next two.
         idle_timeout: From registration at GitHub to a job.
         job_timeout: The longest a job may run.
+        image: What jobs of this class run in that choose no image. Default: the fleet's image.
 
     Raises:
         TypeError: if a value is of another kind.
@@ -98,6 +100,7 @@ class RunnerClass:
     boot_timeout: Duration | None = None
     idle_timeout: Duration | None = None
     job_timeout: Duration | None = None
+    image: RunnerImage | None = None
 
     def __post_init__(self) -> None:
         """Check the size, the labels, the capacity providers and the limit."""

@@ -82,12 +82,13 @@ class RunnerImage(ABC):
     one that is there. Changing one for another replaces nothing that holds images.
 
     Attributes:
-        name: What the image's name begins with.
+        name: What the image is called, and its name begins with; None if that follows from where
+            it is given.
         capabilities: What its runners declare to have, in small letters; empty if that is found in
             the image.
     """
 
-    name: str
+    name: str | None
     capabilities: tuple[str, ...]
 
     @property
@@ -105,7 +106,7 @@ class RunnerImage(ABC):
         build_args: Mapping[str, str] | None = None,
         apt_packages: Sequence[str] = (),
         pip_packages: Sequence[str] = (),
-        name: str = "default",
+        name: str | None = None,
         capabilities: Sequence[str] = (),
         soci: bool = False,
     ) -> BuiltImage:
@@ -133,7 +134,8 @@ class RunnerImage(ABC):
                 secrets: they can be read in the image. Default: none but the fleet's own.
             apt_packages: Debian packages to install as well. Default: what the variant has.
             pip_packages: Python packages to install as well. Default: what the variant has.
-            name: What its name begins with. Default: ``default``.
+            name: What the image is called in the catalog of classes, and its name begins with.
+                Default: ``default`` as a fleet's, and as a class's the class's name.
             capabilities: What its runners declare to have, instead of what is found in it.
                 Default: it is found out in the image.
             soci: Whether it gets a SOCI index if it has 250 MB or more, with which Fargate starts
@@ -172,7 +174,7 @@ class RunnerImage(ABC):
         )
 
     @staticmethod
-    def ready(uri: str, *, name: str = "default", capabilities: Sequence[str] = ()) -> ReadyImage:
+    def ready(uri: str, *, name: str | None = None, capabilities: Sequence[str] = ()) -> ReadyImage:
         """Take an image that is there, for all architectures that run in it.
 
         If it is in a private ECR, the runners may pull from that repository, of this or another
@@ -180,7 +182,8 @@ class RunnerImage(ABC):
 
         Args:
             uri: Registry, repository and tag or digest.
-            name: What the image is called on the rows of its runners. Default: ``default``.
+            name: What the image is called in the catalog of classes and on the rows of its
+                runners. Default: ``default`` as a fleet's, and as a class's the class's name.
             capabilities: What its runners declare to have, instead of what is found in it.
                 Default: it is found out in the image.
 
@@ -203,7 +206,7 @@ class RunnerImage(ABC):
         *,
         tag: str | None = None,
         digest: str | None = None,
-        name: str = "default",
+        name: str | None = None,
         capabilities: Sequence[str] = (),
     ) -> ReadyImage:
         """Take an image that is there, of a private ECR repository of any account and region.
@@ -216,7 +219,8 @@ class RunnerImage(ABC):
             tag: The image's tag. Default: ``latest``, unless there is a ``digest``.
             digest: The image's digest, ``sha256:…``: that stays the same image whatever is pushed.
                 Default: it is found by its tag.
-            name: What the image is called on the rows of its runners. Default: ``default``.
+            name: What the image is called in the catalog of classes and on the rows of its
+                runners. Default: ``default`` as a fleet's, and as a class's the class's name.
             capabilities: What its runners declare to have, instead of what is found in it.
                 Default: it is found out in the image.
 
@@ -253,7 +257,7 @@ class ReadyImage(RunnerImage):
         repository: Its repository, where that was given.
     """
 
-    name: str
+    name: str | None
     capabilities: tuple[str, ...]
     uri: str
     repository: ecr.IRepository | None
@@ -282,7 +286,7 @@ class BuiltImage(RunnerImage):
         ValueError: if a part cannot be built, or is not known before the deployment.
     """
 
-    name: str
+    name: str | None
     capabilities: tuple[str, ...]
     variant: ImageVariant
     base: str
@@ -414,8 +418,8 @@ def _check_form(prop: str, value: str | None, form: re.Pattern[str], *, like: st
         raise ValueError(f"{prop} {value!r} of an image is none, give one such as {like}")
 
 
-def _checked_name(value: str) -> str:
-    if not Token.is_unresolved(value) and not _NAME.fullmatch(value):
+def _checked_name(value: str | None) -> str | None:
+    if value is not None and not Token.is_unresolved(value) and not _NAME.fullmatch(value):
         raise ValueError(
             f"name {value!r} of an image cannot begin a tag, use up to 60 letters, digits, "
             "dots, dashes and underscores"

@@ -174,6 +174,14 @@ def _typed(value: Any) -> dict[str, Any]:
     return {"SS": sorted(value)} if isinstance(value, set) else {"N": str(value)}
 
 
+DEFAULT_IMAGE: dict[str, Any] = {
+    "name": "default",
+    "base": "public.ecr.aws/ubuntu/ubuntu:24.04",
+    "recipe": "0123abcd",
+    "architectures": ["X86_64", "ARM64"],
+    "detected": ["shell"],
+}
+
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "the-secret-access-key",
@@ -195,12 +203,8 @@ ENVIRONMENT = {
     "TASK_FAMILY": "fleet-runner-abc",
     "FAMILY_PREFIX": "fleet-runner",
     "DEFINE_TASK_FUNCTION": "define-task",
-    "DEFAULT_TASK_DEFINITIONS": "{}",
-    "DEFAULT_IMAGE_BASE": "public.ecr.aws/ubuntu/ubuntu:24.04",
-    "RUNNER_IMAGE_TAG": "default",
-    "IMAGE_RECIPE": "0123abcd",
-    "IMAGE_CAPABILITIES": "[]",
-    "DETECTED_CAPABILITIES": json.dumps(["shell"]),
+    "IMAGES": json.dumps([DEFAULT_IMAGE]),
+    "IMAGE_RECIPE": DEFAULT_IMAGE["recipe"],
     "ARCHITECTURES": json.dumps(["X86_64", "ARM64"]),
     "ALLOWED_IMAGES": json.dumps(["public.ecr.aws/*"]),
     "IMAGE_BUILDING": "on",
@@ -219,7 +223,6 @@ ENVIRONMENT = {
     "MAX_BUILDS": "5",
     "KEEP_BUILD_TURN": "off",
     "MAX_IMAGES_PER_REPOSITORY": "1000",
-    "BUILD_DEFAULT_IMAGE": "on",
     "ECR_REPOSITORY_NAME": "fleet-runner",
     "RUNNER_REPOSITORY_URL": "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner",
     "TASK_DEFINITION_ARN": "fleet-runner-abc",

@@ -32,6 +32,7 @@ RECIPE = {
     "own": False,
     "soci": False,
 }
+RECIPE_DIGEST = "d" * 64
 # what `docker buildx bake` reads from its environment
 BAKED = [
     "BASE_IMAGE",
@@ -115,6 +116,8 @@ class Build:
     base: str = BASE
     architecture: str = "X86_64"
     recipe: dict[str, Any] = field(default_factory=dict)
+    recipe_digest: str = RECIPE_DIGEST
+    images_of: str = ""
     manifest: str = json.dumps({"digest": DIGEST, "manifests": [{"digest": "sha256:child"}]})
     exists: bool = False
     failing: str = ""
@@ -157,7 +160,11 @@ class Built:
 def build(machine: Machine, what: Build) -> Built:
     source, home = machine.home / "source", machine.home
     shutil.copytree(IMAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
-    (source / "recipe.json").write_text(json.dumps(RECIPE | what.recipe))
+    (source / "recipes" / RECIPE_DIGEST).mkdir(parents=True)
+    (source / "recipes" / RECIPE_DIGEST / "recipe.json").write_text(
+        json.dumps(RECIPE | what.recipe)
+    )
+    (source / "recipes" / ("e" * 64)).mkdir()
     machine.put("aws", AWS)
     machine.put("docker", DOCKER)
     machine.put("curl", CURL)
@@ -183,7 +190,8 @@ def build(machine: Machine, what: Build) -> Built:
         "RUNNER_VERSION": "2.338.0",
         "RUNNER_SHA256": "c" * 64,
         "RUNNER_REPOSITORY_URL": REPOSITORY,
-        "RECIPE_DIGEST": "d" * 64,
+        "RECIPE_DIGEST": what.recipe_digest,
+        "IMAGES_OF": what.images_of,
         "ARCHITECTURE": what.architecture,
     }
     variables.pop(what.missing, None)
@@ -229,8 +237,8 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def content_tag(base: str = BASE, architecture: str = "X86_64") -> str:
-    parts = (base, DIGEST, "d" * 64, "2.338.0", architecture)
+def content_tag(base: str = BASE, architecture: str = "X86_64", recipe: str = RECIPE_DIGEST) -> str:
+    parts = (base, DIGEST, recipe, "2.338.0", architecture)
     return "node-20-bookworm-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
@@ -272,6 +280,26 @@ def test_it_builds_tries_and_pushes_what_the_base_is_now(machine: Machine) -> No
         *("--region", "eu-west-1", "--registry-id", "123456789012"),
         *("--repository-name", "fleet/runners"),
     ]
+
+
+def test_an_image_of_a_shared_repository_has_a_tag_of_its_own_fleet(machine: Machine) -> None:
+    built = build(machine, Build(images_of="arn:stack/c8addr"))
+    assert built.exported["CONTENT_TAG"] == content_tag(recipe=f"{RECIPE_DIGEST}/arn:stack/c8addr")
+
+
+def test_a_build_has_its_own_recipe_and_no_other_images(machine: Machine) -> None:
+    built = build(machine, Build(recipe={"variant": "node"}))
+    assert built.baked["VARIANT"] == "node"
+    assert (built.home / "source" / "recipe.json").is_file()
+    assert not (built.home / "source" / "recipes").exists()
+
+
+@pytest.mark.parametrize("recipe_digest", ["f" * 64, "..", "dd"])
+def test_a_recipe_that_is_not_there_is_said_so(machine: Machine, recipe_digest: str) -> None:
+    built = build(machine, Build(recipe_digest=recipe_digest))
+    assert built.status == 1
+    assert f"there is no recipe {recipe_digest}: a deployment has come since" in built.log
+    assert built.calls == []
 
 
 def test_buildkit_is_its_projects_release_and_checked(machine: Machine) -> None:

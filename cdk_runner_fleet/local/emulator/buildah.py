@@ -105,7 +105,7 @@ class RunnerImages:
         """Build and try an image; its name is `RUNNER_REPOSITORY_URL:<content tag>`.
 
         Args:
-            recipe: A copy of the folder that CodeBuild takes for its source, with `recipe.json`;
+            recipe: A copy of the folder that CodeBuild takes for its source, with `recipes`;
                 the stand-in for actions/runner is put in it.
             variables: The build's environment variables.
         """
@@ -193,7 +193,8 @@ class RunnerImages:
         name: str,
         log: list[str],
     ) -> None:
-        settings = json.loads((recipe / "recipe.json").read_text())
+        own_parts = recipe / "recipes" / variables["RECIPE_DIGEST"]
+        settings = json.loads((own_parts / "recipe.json").read_text())
         is_for_own = settings["own_base"] in ("", base)
         given_args = settings["build_args"] | (settings["own_build_args"] if is_for_own else {})
         extra = [
@@ -202,7 +203,7 @@ class RunnerImages:
         if settings["own"] and is_for_own:
             own = f"{name}-base"
             given = ("--build-arg", f"BASE_IMAGE={base}", *extra)
-            _bud(*given, name=own, folder=recipe / "own", log=log)
+            _bud(*given, name=own, folder=own_parts / "own", log=log)
             base = own
         version = variables["RUNNER_VERSION"]
         arguments = {
@@ -263,7 +264,7 @@ def content_tag(variables: Mapping[str, str], digest: str) -> str:
     parts = (
         variables["BASE_IMAGE"],
         digest,
-        variables["RECIPE_DIGEST"],
+        "/".join(filter(None, (variables["RECIPE_DIGEST"], variables.get("IMAGES_OF")))),
         variables["RUNNER_VERSION"],
         variables["ARCHITECTURE"],
     )

@@ -38,6 +38,7 @@ from fleet_runtime.images.image import (
     ImageRow,
 )
 from fleet_runtime.images.own_images import OwnImages
+from fleet_runtime.images.recipes import Recipes
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import RETRY_SECONDS, ImageRecords
@@ -79,6 +80,7 @@ class Builder:
         registry: Where images are.
         families: What launches images.
         bases: What they may be built on.
+        recipes: What they are built by.
         own_images: How many images each repository has of its own.
         defaults: The images that are nobody's.
         lease_seconds: How long a build may take.
@@ -94,6 +96,7 @@ class Builder:
     registry: ImageRegistry
     families: TaskDefinitions
     bases: Bases
+    recipes: Recipes
     own_images: OwnImages
     defaults: frozenset[str]
     lease_seconds: int
@@ -353,7 +356,9 @@ class Builder:
         if since := releases.dead([version], now=self.images.now).get(version):
             return self._refuse(row, _dead(version, since), retry_seconds=0), None
         try:
-            build_id, log_url = self.projects.start(row, release=releases.current, token=turn.token)
+            build_id, log_url = self.projects.start(
+                row, recipe=self.recipes.of(row), release=releases.current, token=turn.token
+            )
         except BuildRefusedError as error:
             return self._refuse(row, str(error)), None
         except BuildPostponedError as error:

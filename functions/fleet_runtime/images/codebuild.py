@@ -118,11 +118,14 @@ class BuildProjects:
         self._projects = projects
         self._minutes = max(_LEAST_MINUTES, min(_MOST_MINUTES, -(-timeout_seconds // 60)))
 
-    def start(self, image: ImageRow, *, release: Release, token: str) -> tuple[str, str]:
+    def start(
+        self, image: ImageRow, *, recipe: str, release: Release, token: str
+    ) -> tuple[str, str]:
         """Start building an image.
 
         Args:
             image: The image.
+            recipe: Digest of the recipe to build it by.
             release: The runner's release to put in.
             token: Whoever repeats it within five minutes gets the same build.
 
@@ -144,6 +147,7 @@ class BuildProjects:
         variables = {
             "BASE_IMAGE": image.base,
             "IMAGE_TAG": image.tag,
+            "RECIPE_DIGEST": recipe,
             "RUNNER_VERSION": release.version,
             "RUNNER_SHA256": release.sha256[_RELEASE_ARCHITECTURES[image.architecture]],
         }

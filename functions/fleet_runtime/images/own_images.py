@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fleet_runtime.aws.items import texts
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.images.image import ImageRow
+from fleet_runtime.images.recipes import Recipes
 from fleet_runtime.images.rows import ImageRecords
-from fleet_runtime.job import image_reference
 from fleet_runtime.job.image_policy import Bases
 
 _THERE = frozenset({"QUEUED", "BUILDING", "READY"})
@@ -27,14 +27,14 @@ class OwnImages:
         ledger: The ledger.
         images: The images' rows.
         bases: What they may be built on.
-        recipe: Digest of the recipe that they are made by now.
+        recipes: What they are made by now.
         most: How many images one repository may have, at least 1.
     """
 
     ledger: Ledger
     images: ImageRecords
     bases: Bases
-    recipe: str
+    recipes: Recipes
     most: int
 
     def claim(self, tag: str, *, repository: str) -> bool:
@@ -49,9 +49,7 @@ class OwnImages:
         return self._add(tag, repository)
 
     def _is_there(self, row: ImageRow) -> bool:
-        is_got = self.bases.have(row.base) and image_reference.is_current(
-            row.tag, base=row.base, recipe=self.recipe, architecture=row.architecture
-        )
+        is_got = self.bases.have(row.base) and self.recipes.has(row)
         return row.status in _THERE and is_got
 
     def _add(self, tag: str, repository: str) -> bool:

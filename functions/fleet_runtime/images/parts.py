@@ -12,11 +12,13 @@ from fleet_runtime.images.build_queue import BuildQueueEntry
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.codebuild import BuildProjects
 from fleet_runtime.images.own_images import OwnImages
+from fleet_runtime.images.recipes import Recipes
 from fleet_runtime.images.registry import ImageRegistry, region_of
 from fleet_runtime.images.releases import Release, ReleasesEntry
 from fleet_runtime.images.rows import ImageRecords
 from fleet_runtime.images.task_definitions import TaskDefinitions
-from fleet_runtime.images.upkeep import Upkeep, default_images
+from fleet_runtime.images.upkeep import Upkeep, own_images
+from fleet_runtime.job.fleet_images import FleetImages
 from fleet_runtime.job.image_policy import Bases
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
@@ -33,7 +35,8 @@ class Settings:
         max_images_per_repository: How many images one repository may have of its own, at least 1.
         image_build_projects: CodeBuild's projects by architecture.
         runner_release: The library's own release of the runner.
-        build_default_image: Whether the default image is built, not a ready one.
+        images: The fleet's own images.
+        image_recipe: Digest of the recipe of those on a base that a job chose; empty if none may.
 
     Raises:
         ValueError: if ``max_builds`` is 0: nothing would ever be built.
@@ -47,16 +50,14 @@ class Settings:
     max_images_per_repository: int
     image_build_projects: Mapping[str, str]
     runner_release: Release
-    build_default_image: bool
+    images: FleetImages
     ecr_repository_name: str
     runner_repository_url: str
     task_family: str
     define_task_function: str
-    default_image_base: str
     allowed_images: tuple[str, ...]
-    runner_image_tag: str
-    image_recipe: str
     image_build_timeout_seconds: int
+    image_recipe: str = ""
 
     def __post_init__(self) -> None:
         if self.max_builds == 0:
@@ -93,21 +94,9 @@ class Parts:
             function_name=settings.define_task_function,
             prefix=settings.task_family,
         )
-        defaults = (
-            default_images(
-                settings.default_image_base,
-                recipe=settings.image_recipe,
-                architectures=settings.image_build_projects,
-                readable=settings.runner_image_tag,
-                families=families,
-            )
-            if settings.build_default_image
-            else ()
-        )
-        bases = Bases(
-            default=settings.default_image_base if settings.build_default_image else "",
-            allowed_images=settings.allowed_images,
-        )
+        defaults = own_images(settings.images, families)
+        bases = Bases(own=settings.images.bases, allowed_images=settings.allowed_images)
+        recipes = Recipes(images=settings.images, of_choices=settings.image_recipe)
         builder = Builder(
             images=images,
             runners=runners,
@@ -127,11 +116,12 @@ class Parts:
             registry=registry,
             families=families,
             bases=bases,
+            recipes=recipes,
             own_images=OwnImages(
                 ledger=ledger,
                 images=images,
                 bases=bases,
-                recipe=settings.image_recipe,
+                recipes=recipes,
                 most=settings.max_images_per_repository,
             ),
             defaults=frozenset(image.tag for image in defaults),
@@ -145,7 +135,7 @@ class Parts:
                 releases=releases,
                 registry=registry,
                 families=families,
-                recipe=settings.image_recipe,
+                recipes=recipes,
                 defaults=defaults,
             ),
         )

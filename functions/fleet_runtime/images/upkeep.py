@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fleet_runtime.images.build_queue import BuildNotStarted
 from fleet_runtime.images.builder import Builder
 from fleet_runtime.images.image import Image, ImageRow
+from fleet_runtime.images.recipes import Recipes
 from fleet_runtime.images.registry import ImageRegistry
 from fleet_runtime.images.releases import ReleasesEntry
 from fleet_runtime.images.rows import IN_USE_SECONDS, ImageRecords
 from fleet_runtime.images.task_definitions import TaskDefinitions
-from fleet_runtime.job import image_reference
+from fleet_runtime.job.fleet_images import FleetImages
 from fleet_runtime.observability import logger
 
 DAY_SECONDS = 86400
@@ -35,8 +36,8 @@ class Upkeep:
         releases: What is known of the runner's releases.
         registry: Where they are.
         families: What launches them.
-        recipe: Digest of what they are made by today.
-        defaults: The default image of every architecture; none if the fleet does not build it.
+        recipes: What they are made by today.
+        defaults: The fleet's own images, of every architecture that classes have them for.
     """
 
     builder: Builder
@@ -44,11 +45,11 @@ class Upkeep:
     releases: ReleasesEntry
     registry: ImageRegistry
     families: TaskDefinitions
-    recipe: str
+    recipes: Recipes
     defaults: tuple[Image, ...]
 
     def deployed(self, *, owner: str) -> None:
-        """Have the default image built for every architecture, before the first job.
+        """Have the fleet's own images built for every architecture, before the first job.
 
         If CodeBuild has no room, as in a young account, the first job has it built.
         What is in use follows if the library has brought a newer release of the runner.
@@ -156,9 +157,7 @@ class Upkeep:
             and (row.built_at <= now - REBUILD_SECONDS or row.runner_version != release)
             # no job gets it any more
             and self.builder.bases.have(row.base)
-            and image_reference.is_current(
-                row.tag, base=row.base, recipe=self.recipe, architecture=row.architecture
-            )
+            and self.recipes.has(row)
         )
 
     def _delete(self, row: ImageRow, rows: list[ImageRow]) -> None:
@@ -202,32 +201,21 @@ def _postponing() -> Iterator[None]:
         logger.warning("build postponed", error=str(error))
 
 
-def default_images(
-    base: str,
-    *,
-    recipe: str,
-    architectures: Iterable[str],
-    readable: str,
-    families: TaskDefinitions,
-) -> tuple[Image, ...]:
-    """Name the default image of every architecture.
+def own_images(images: FleetImages, families: TaskDefinitions) -> tuple[Image, ...]:
+    """Name what is built before a job asks: the fleet's own images, by architecture.
 
     Args:
-        base: Normalised reference of what it is built from.
-        recipe: Digest of all else that goes into it but the runner's release.
-        architectures: Those that images are built for.
-        readable: What its names begin with.
-        families: What launches it.
+        images: The fleet's images.
+        families: What launches them.
     """
-    tags = {
-        architecture: image_reference.image_tag(
-            base, recipe=recipe, architecture=architecture, readable=readable
-        )
-        for architecture in architectures
-    }
+    named = [
+        (image, architecture, image.tag(architecture))
+        for image in images.built
+        for architecture in image.architectures
+    ]
     return tuple(
-        Image(tag=tag, base=base, architecture=architecture, family=families.name(tag))
-        for architecture, tag in tags.items()
+        Image(tag=tag, base=image.base, architecture=architecture, family=families.name(tag))
+        for image, architecture, tag in named
     )
 
 

@@ -84,6 +84,7 @@ class RunnerClass:
         ephemeral_storage: Disk, GiB.
         timeouts: Seconds that a phase of ``LONGEST_SECONDS`` may last, where that is not the
             fleet's.
+        image: Name of the fleet's image that it runs in otherwise; empty for the fleet's default.
     """
 
     name: str
@@ -97,6 +98,7 @@ class RunnerClass:
     allow_images: bool
     ephemeral_storage: int
     timeouts: Mapping[str, int]
+    image: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +317,7 @@ def _runner_class(name: str, entry: object) -> RunnerClass:
         allow_images=_allow_images(entry),
         ephemeral_storage=_ephemeral_storage(entry),
         timeouts=_timeouts(entry),
+        image=_image(entry),
     )
 
 
@@ -360,6 +363,15 @@ def _allow_images(entry: Mapping[str, Any]) -> bool:
     if not isinstance(given, bool):
         # a slip must not open what somebody wanted closed
         raise _UnusableError(f"allow_images is {shown(given)} and neither true nor false")
+    return given
+
+
+def _image(entry: Mapping[str, Any]) -> str:
+    given = entry.get("image", "")
+    if not isinstance(given, str):
+        raise _UnusableError(
+            f"image is {shown(given)} and not the name of one of the fleet's images"
+        )
     return given
 
 

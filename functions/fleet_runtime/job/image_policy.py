@@ -52,20 +52,20 @@ class Bases:
     """What images may be built on, whoever asks for them.
 
     Attributes:
-        default: The default image's base; empty if that image is not built.
+        own: Those of the fleet's own images, as they were deployed.
         allowed_images: Globs over those that jobs may ask for.
     """
 
-    default: str
+    own: frozenset[str]
     allowed_images: tuple[str, ...]
 
     def have(self, base: str) -> bool:
         """Whether a base is one of them.
 
         Args:
-            base: Its normalised reference; the default's as it was deployed.
+            base: Its normalised reference; one of the fleet's own as it was deployed.
         """
-        return base != "" and (base == self.default or _is_allowed(base, self.allowed_images))
+        return base != "" and (base in self.own or _is_allowed(base, self.allowed_images))
 
 
 def _is_allowed(normalised: str, globs: tuple[str, ...]) -> bool:

@@ -1,15 +1,16 @@
 """Which class of runner serves a job: one that has all that the job's labels ask for. Pure.
 
 A class has its labels, and as labels the capabilities of its runners. What these are is said by
-the first of three that says anything, the same ones that the container's entrypoint asks: the
-image's own declaration, the class's, and what is found in the image. Where that is not known
-before the image runs, the job is served all the same and the runner's claim decides.
+the first of three that says anything: what the fleet declares of the image, what the class says,
+and what is found in the image. The entrypoint asks the image's own declaration before these. Where
+that is not known before the image runs, the job is served all the same and the runner's claim
+decides.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from fleet_runtime.job.catalog import Catalog, RunnerClass
@@ -29,10 +30,12 @@ class ImageCapabilities:
     Attributes:
         declared: What it declares; empty if it declares nothing.
         detected: What will be found in it; empty if only the image itself can tell.
+        architectures: Those that there is such an image for.
     """
 
     declared: Collection[str]
     detected: Collection[str]
+    architectures: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +56,26 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lacking:
-    """A class that cannot serve a job, with the labels that it lacks and those that it has."""
+    """A class that cannot serve a job.
+
+    Attributes:
+        name: Its name.
+        labels: The job's that it lacks.
+        had: Those that it has.
+        is_by_image: Whether another image would have the first of them.
+    """
 
     name: str
     labels: tuple[str, ...]
     had: tuple[str, ...]
+    is_by_image: bool
 
 
 def route(
     request: RunnerRequest,
     *,
     catalog: Catalog,
-    image: ImageCapabilities,
-    architectures: Sequence[str],
+    image_of: Callable[[RunnerClass], ImageCapabilities | Refusal],
 ) -> Route | Refusal:
     """Find the class for a job: the one it names, or the first of the catalog that has it all.
 
@@ -74,8 +84,7 @@ def route(
     Args:
         request: What the job asks for.
         catalog: The classes.
-        image: The image that the job gets.
-        architectures: Those that there is such an image for.
+        image_of: Tells of the image that the job gets in a class, or why there is none.
 
     Returns:
         The class, or what the classes lack.
@@ -84,55 +93,56 @@ def route(
     found = [catalog.find(name) for name in names]
     usable = [one for one in found if isinstance(one, RunnerClass)]
     unusable = [one for one in found if isinstance(one, Refusal)]
-    tried = [_try(one, request, image, architectures) for one in usable]
+    tried = [_try(one, request, image_of(one)) for one in usable]
     if routes := [one for one in tried if isinstance(one, Route)]:
         return min(routes, key=lambda one: not one.is_sure)
     if refused := [one for one in tried if isinstance(one, Refusal)]:
         return refused[0]
     lacking = [one for one in tried if isinstance(one, _Lacking)]
-    reasons = [_reason(lacking, image)] if lacking else []
+    reasons = [_reason(lacking)] if lacking else []
     return Refusal(reason="; ".join(reasons + [one.reason for one in unusable[:1]]))
 
 
 def _try(
     runner_class: RunnerClass,
     request: RunnerRequest,
-    image: ImageCapabilities,
-    architectures: Sequence[str],
+    image: ImageCapabilities | Refusal,
 ) -> Route | _Lacking | Refusal:
+    if isinstance(image, Refusal):
+        return image
     known = image.declared or runner_class.capabilities or image.detected
     left = [tag for tag in request.tags if tag not in {*runner_class.labels, *known}]
     deferred = () if known else tuple(tag for tag in left if tag in DETECTABLE)
     lacking = tuple(tag for tag in left if tag not in deferred)
     if lacking:
         had = dict.fromkeys((*sorted(runner_class.labels), *sorted(known)))
-        return _Lacking(name=runner_class.name, labels=lacking, had=tuple(had))
-    if runner_class.architecture not in architectures:
+        return _Lacking(
+            name=runner_class.name,
+            labels=lacking,
+            had=tuple(had),
+            is_by_image=bool(image.detected) and not image.declared and lacking[0] in DETECTABLE,
+        )
+    if runner_class.architecture not in image.architectures:
         return Refusal(
             reason=f"class {shown(runner_class.name)} cannot be used, it is "
             f"{runner_class.architecture} and the fleet has images for "
-            f"{', '.join(architectures) or 'no architecture'}: take another class, or deploy with "
-            f"one of {runner_class.architecture} in runner_class_sizes, so that there are images "
-            "for it"
+            f"{', '.join(image.architectures) or 'no architecture'}: take another class, or deploy "
+            f"with one of {runner_class.architecture} in runner_class_sizes, so that there are "
+            "images for it"
         )
     if request.image is not None and not runner_class.allow_images:
         return Refusal(
             reason=f"class {shown(runner_class.name)} runs in the fleet's own image alone: take "
             "the image: label out of runs-on, or ask for another class"
         )
-    needs = (
-        ()
-        if image.declared
-        else tuple(
-            tag
-            for tag in request.tags
-            if tag in {*deferred, *runner_class.capabilities} - {*runner_class.labels}
-        )
+    stated = image.declared or runner_class.capabilities
+    needs = tuple(
+        tag for tag in request.tags if tag in {*deferred, *stated} - {*runner_class.labels}
     )
     return Route(runner_class=runner_class, needs=needs, is_sure=not deferred)
 
 
-def _reason(classes: Sequence[_Lacking], image: ImageCapabilities) -> str:
+def _reason(classes: Sequence[_Lacking]) -> str:
     """Say what classes lack, and what they have; those that have the same are listed together."""
     first, *others = classes
     nowhere = [tag for tag in first.labels if all(tag in one.labels for one in others)]
@@ -147,7 +157,7 @@ def _reason(classes: Sequence[_Lacking], image: ImageCapabilities) -> str:
     else:
         asked = dict.fromkeys(tag for one in classes for tag in one.labels)
         what = f"no class has all of the labels {shown(', '.join(asked))}, there are {there_are}"
-    is_by_image = image.detected and not image.declared and DETECTABLE & {*nowhere[:1]}
+    is_by_image = bool(nowhere) and any(one.is_by_image for one in classes)
     remedy = (
         "ask for an image that has it, with image:, or deploy the fleet's own with it "
         "(runner_image_variant python, node or full)"

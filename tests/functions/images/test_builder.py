@@ -19,7 +19,7 @@ from fleet_runtime.images.build_queue import (
 from fleet_runtime.images.rows import RETRY_SECONDS
 from fleet_runtime.job.image_reference import image_tag
 
-from ..aws_stand_in import ENVIRONMENT, RUNNER, Aws
+from ..aws_stand_in import DEFAULT_IMAGE, ENVIRONMENT, RUNNER, Aws
 from ..builds_stand_in import digest_of
 from ..image_fleet import (
     BASE,
@@ -49,6 +49,7 @@ def test_the_first_to_want_an_image_starts_its_build(aws: Aws, fleet: Fleet) -> 
     assert {one["name"]: one["value"] for one in started["environmentVariablesOverride"]} == {
         "BASE_IMAGE": BASE,
         "IMAGE_TAG": TAG,
+        "RECIPE_DIGEST": RECIPE,
         "RUNNER_VERSION": "2.338.0",
         "RUNNER_SHA256": "3" * 64,
     }
@@ -191,7 +192,10 @@ def test_a_repository_that_has_as_many_images_as_it_may_gets_no_further_one(
 @pytest.mark.parametrize(
     "change",
     [
-        {"IMAGE_RECIPE": "another"},
+        {
+            "IMAGE_RECIPE": "another",
+            "IMAGES": json.dumps([DEFAULT_IMAGE | {"recipe": "another"}]),
+        },
         {"ALLOWED_IMAGES": json.dumps(["public.ecr.aws/docker/library/ubuntu:*"])},
     ],
     ids=["recipe", "list"],
@@ -225,6 +229,45 @@ def test_an_image_that_is_gone_makes_room_for_another(
         ExpressionAttributeValues={":gone": {"S": status}},
     )
     assert fleet.request() == "BUILDING"
+
+
+GPU: dict[str, Any] = {
+    "name": "gpu",
+    "base": "ghcr.io/o/cuda:1",
+    "recipe": "4567",
+    "architectures": ["X86_64"],
+}
+
+
+def recipes_of(fleet: Fleet) -> dict[str, str]:
+    """By which recipe each image was built."""
+    variables = [
+        {one["name"]: one["value"] for one in params["environmentVariablesOverride"]}
+        for params in fleet.aws.codebuild.named("StartBuild")
+    ]
+    return {one["IMAGE_TAG"]: one["RECIPE_DIGEST"] for one in variables}
+
+
+def test_each_image_is_built_by_its_own_recipe(
+    fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IMAGES", json.dumps([DEFAULT_IMAGE, GPU]))
+    build_image._parts.cache_clear()  # type: ignore[attr-defined]
+    of_class = image_tag(GPU["base"], recipe="4567", architecture="X86_64", readable="gpu")
+    before = image_tag(GPU["base"], recipe="3456", architecture="X86_64", readable="gpu")
+    on_a_base = chosen("python")
+    for tag, base in (
+        (of_class, GPU["base"]),
+        (before, GPU["base"]),
+        (on_a_base["tag"], on_a_base["image_base"]),
+    ):
+        assert fleet.request(tag, image_base=base) == "BUILDING"
+    assert recipes_of(fleet) == {
+        of_class: "4567",
+        # asked for before a deployment: by what has come in its place
+        before: "4567",
+        on_a_base["tag"]: RECIPE,
+    }
 
 
 def test_the_default_image_is_nobodys(fleet: Fleet, environment: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -466,9 +467,32 @@ def test_a_deployment_builds_the_default_image_before_the_first_job(aws: Aws, fl
 def test_a_fleet_with_a_ready_image_builds_none(
     fleet: Fleet, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("BUILD_DEFAULT_IMAGE", "off")
+    ready = {"name": "default", "task_definitions": {"X86_64": "fleet:7"}}
+    environment.setenv("IMAGES", json.dumps([ready]))
     fleet(DEPLOYED)
     assert fleet.starts == []
+
+
+def test_images_of_classes_are_built_at_a_deployment_and_kept_too(
+    aws: Aws, fleet: Fleet, environment: pytest.MonkeyPatch
+) -> None:
+    gpu = {"name": "gpu", "base": "ghcr.io/o/cuda:1", "recipe": "4567", "architectures": ["ARM64"]}
+    ready = {"name": "default", "task_definitions": {"X86_64": "fleet:7"}}
+    environment.setenv("IMAGES", json.dumps([ready, gpu]))
+    fleet(DEPLOYED)
+    [params] = aws.codebuild.named("StartBuild")
+    assert params["projectName"] == "fleet-images-arm64"
+    tag = image_tag("ghcr.io/o/cuda:1", recipe="4567", architecture="ARM64", readable="gpu")
+    assert fleet.starts == [tag]
+    fleet(fleet.codebuild.end(tag))
+    fleet.pass_time(8 * DAY)
+    fleet.images.used(tag, at=int(fleet.codebuild.now), runner_version="2.338.0")
+    fleet(SCHEDULED)
+    assert fleet.codebuild.running == [tag], "it is built anew each week"
+    fleet(fleet.codebuild.end(tag))
+    fleet.pass_time(70 * DAY)
+    fleet(SCHEDULED)
+    assert fleet.row(tag)["status"] == "READY"
 
 
 def test_the_default_image_is_kept_however_long_it_is_not_used(fleet: Fleet) -> None:

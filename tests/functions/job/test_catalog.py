@@ -41,6 +41,7 @@ def test_what_a_catalog_of_an_older_version_lacks_has_defaults() -> None:
         allow_images=True,
         ephemeral_storage=20,
         timeouts={},
+        image="",
     )
 
 
@@ -107,6 +108,7 @@ def test_an_unknown_class_is_refused_with_those_there_are() -> None:
             for given in ("python", None, [7], ["a,b"], ["a b"], [""], ["class:x"], ["x" * 64])
         ),
         ({"cpu": 512, "memory": 1024, "capacity": []}, "capacity is []"),
+        ({"cpu": 512, "memory": 1024, "image": 5}, "image is 5 and not the name of one"),
         ({"cpu": 512, "memory": 1024, "allow_images": "no"}, "allow_images is 'no' and neither"),
         ({"cpu": 512, "memory": 1024, "capacity": ["EC2"]}, "FARGATE and FARGATE_SPOT"),
         *(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fleet_runtime.aws.client import client
+from fleet_runtime.job.image_reference import image_tag
 
-from ..aws_stand_in import RUNNER, Aws
+from ..aws_stand_in import DEFAULT_IMAGE, RUNNER, Aws
 from ..entry_points import started_input
 from ..events import job, sample
 
@@ -42,9 +43,9 @@ def test_a_ready_image_is_launched_as_it_is(
 
 def ready_image(environment: pytest.MonkeyPatch, **task_definitions: str) -> None:
     """Deploy with a ready image of the given architectures, of which nothing else is known."""
-    environment.setenv("DEFAULT_TASK_DEFINITIONS", json.dumps(task_definitions))
+    image = {"name": "default", "task_definitions": task_definitions}
+    environment.setenv("IMAGES", json.dumps([image]))
     environment.setenv("ARCHITECTURES", json.dumps(list(task_definitions)))
-    environment.setenv("DETECTED_CAPABILITIES", "[]")
     environment.setenv("IMAGE_BUILDING", "off")
     environment.setenv("IMAGE_RECIPE", "")
 
@@ -133,13 +134,73 @@ def test_of_a_ready_image_nothing_is_known_unless_it_is_said(
 def test_what_the_recipe_declares_holds_for_every_image_that_it_makes(
     aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch, image: list[str]
 ) -> None:
-    environment.setenv("IMAGE_CAPABILITIES", '["Java"]')
-    dispatch(job("queued", labels=["self-hosted", "java", *image]))
-    assert started_input(aws)["needs"] == ""
+    environment.setenv("IMAGES", json.dumps([DEFAULT_IMAGE | {"declared": ["java"]}]))
+    dispatch(job("queued", labels=["self-hosted", "Java", *image]))
+    document = started_input(aws)
+    # unless the image itself says that it has not
+    assert (document["needs"], document["capabilities"]) == ("java", "java")
     dispatch(job("queued", labels=["self-hosted", "python", *image], id=999))
     row = aws.row("fleet-999-1")
     assert row is not None
     assert "label 'python'" in row["cause"]
+
+
+GPU: dict[str, Any] = {
+    "name": "gpu",
+    "base": "ghcr.io/o/cuda:1",
+    "recipe": "4567",
+    "architectures": ["X86_64"],
+    "declared": ["cuda", "shell"],
+}
+READY = {"name": "house", "task_definitions": {"X86_64": "fleet-class:3"}}
+
+
+def test_a_job_runs_in_the_image_of_its_class_unless_it_chooses_one(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IMAGES", json.dumps([DEFAULT_IMAGE, GPU, READY]))
+    put_classes(small={}, gpu={"image": "gpu"}, house={"image": "house"})
+    for number, labels in enumerate(
+        (
+            ["class:small"],
+            ["class:gpu"],
+            ["class:house"],
+            ["class:gpu", "image:node:20"],
+            ["cuda"],
+        )
+    ):
+        dispatch(job("queued", labels=["self-hosted", *labels], id=900 + number))
+    small, gpu, house, chosen, cuda = (
+        json.loads(call["input"]) for call in aws.sfn.named("StartExecution")
+    )
+    assert small["image_tag"].startswith("default-")
+    assert (gpu["image_base"], gpu["capabilities"]) == ("ghcr.io/o/cuda:1", "cuda,shell")
+    assert gpu["image_tag"] == image_tag(
+        GPU["base"], recipe=GPU["recipe"], architecture="X86_64", readable="gpu"
+    )
+    assert gpu["task_definition"] == f"fleet-runner-abc-{gpu['image_tag']}"
+    assert (house["image_base"], house["image_tag"]) == ("", "house")
+    assert house["task_definition"] == "fleet-class:3"
+    # by the recipe of the fleet's own image, which declares nothing
+    assert chosen["image_tag"] == image_tag(
+        "public.ecr.aws/docker/library/node:20", recipe="0123abcd", architecture="X86_64"
+    )
+    assert (chosen["class_name"], chosen["capabilities"]) == ("gpu", "")
+    assert cuda["class_name"] == "gpu"
+
+
+def test_a_class_whose_image_the_fleet_has_not_serves_no_job(
+    aws: Aws, dispatch: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IMAGES", json.dumps([DEFAULT_IMAGE, GPU]))
+    put_classes(small={}, odd={"image": "cuda"})
+    dispatch(job("queued", labels=["self-hosted", "class:odd"]))
+    row = aws.row()
+    assert row is not None
+    assert (
+        "class 'odd' cannot be used, the fleet has no image 'cuda', it has default, gpu"
+        in row["cause"]
+    )
 
 
 def test_a_job_in_line_says_what_it_needs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,10 +23,10 @@ SIZES: dict[str, Any] = {
     "arm": {**SIZE, "architecture": "ARM64"},
     "py": {**SIZE, "capabilities": ["Python"]},
 }
-BASE = ImageCapabilities(declared=(), detected={"shell"})
-FULL = ImageCapabilities(declared=(), detected=DETECTABLE)
-DECLARED = ImageCapabilities(declared={"java"}, detected={"shell"})
-UNKNOWN = ImageCapabilities(declared=(), detected=())
+BASE = ImageCapabilities(declared=(), detected={"shell"}, architectures=())
+FULL = ImageCapabilities(declared=(), detected=DETECTABLE, architectures=())
+DECLARED = ImageCapabilities(declared={"java"}, detected={"shell"}, architectures=())
+UNKNOWN = ImageCapabilities(declared=(), detected=(), architectures=())
 
 
 def routed(
@@ -37,7 +38,8 @@ def routed(
     request = labels.read(["self-hosted", *asked])
     assert isinstance(request, RunnerRequest)
     catalog = Catalog.parse(json.dumps(sizes))
-    return route(request, catalog=catalog, image=image, architectures=architectures)
+    known = replace(image, architectures=architectures)
+    return route(request, catalog=catalog, image_of=lambda _: known)
 
 
 def served(*asked: str, **more: Any) -> tuple[str, tuple[str, ...]]:
