@@ -160,12 +160,20 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
 
 
 def enterprise(stack: cdk.Stack) -> RunnerFleet:
-    """An enterprise; all runners are ARM64, and jobs choose no image."""
+    """An enterprise; all runners are ARM64, classes have images, and jobs choose none."""
     return RunnerFleet(
         stack,
         "Fleet",
         github=GitHub.enterprise("e"),
-        classes={"arm": BOTH["arm"]},
+        classes={
+            "arm": BOTH["arm"],
+            "node": RunnerClass(
+                cpu=256, memory=512, architecture="ARM64", image=RunnerImage.built(variant="node")
+            ),
+            "house": RunnerClass(
+                cpu=256, memory=512, architecture="ARM64", image=RunnerImage.ready(READY)
+            ),
+        },
         images=ImageBuilds(allowed_bases=()),
     )
 

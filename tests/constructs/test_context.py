@@ -160,10 +160,10 @@ def test_the_keys_of_a_ready_image_reach_the_fleet() -> None:
         image_build_project="false",
     )
     offer = stack.fleet.dispatch.environment
-    assert offer["RUNNER_IMAGE_TAG"] == "house"
+    assert stack.fleet.image_pipeline.images.default_name == "house"
     assert offer["ALLOWED_IMAGES"] == "[]"
     assert offer["IMAGE_BUILDING"] == "off"
-    assert stack.fleet.image_pipeline.ready_uri == READY
+    assert stack.fleet.image_pipeline.task_image == READY
     assert stack.fleet.images.build_image is None
 
 
@@ -192,7 +192,7 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
     written = fleet.catalog.classes["arm"].to_catalog()
     assert (written["ephemeral_storage"], written["job_timeout_seconds"]) == (60, 900)
     pipeline = fleet.image_pipeline
-    assert pipeline.image.capabilities == ("python", "node")
+    assert pipeline.images.default.capabilities == ("python", "node")
     builds = pipeline.builds
     assert (builds.max_concurrent_builds, builds.max_images_per_repository) == (2, 9)
     assert set(pipeline.projects) == {"X86_64", "ARM64"}
@@ -200,7 +200,8 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
     app = cdk.Stage.of(pipeline)
     assert app is not None
     source = Path(app.asset_outdir, f"runner-image-{pipeline.node.addr}")
-    recipe = json.loads((source / "recipe.json").read_text())
+    [path] = source.glob("recipes/*/recipe.json")
+    recipe = json.loads(path.read_text())
     assert recipe["variant"] == "full"
     assert (recipe["apt_packages"], recipe["pip_packages"]) == (["jq"], ["requests"])
     assert recipe["soci"] is True

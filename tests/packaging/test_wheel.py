@@ -110,7 +110,7 @@ def test_a_foreign_app_synthesizes_with_it(
     folders = [{p.name for p in (app / "out" / path).iterdir()} for path in packaged]
     assert [folder for folder in folders if "receive_webhook.py" in folder]
     [recipe] = [folder for folder in folders if "buildspec.yml" in folder]
-    assert {"Dockerfile", "build_image.sh", "docker-bake.hcl", "recipe.json", "own"} <= recipe
+    assert {"Dockerfile", "build_image.sh", "docker-bake.hcl", "recipes"} <= recipe
     listed = json.loads((CONSTRUCTS / "logical_ids.json").read_text(encoding="utf-8"))
     for name, by_type in listed.items():
         resources = json.loads((app / name / "Test.template.json").read_text())["Resources"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_s3 as s3
 
-from cdk_runner_fleet import GitHub, ImageBuilds, RunnerFleet, RunnerImage
+from cdk_runner_fleet import GitHub, ImageBuilds, RunnerClass, RunnerFleet, RunnerImage
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
+from cdk_runner_fleet.values.fleet_images import FleetImages
 
 from ..fleets import READY
 from ..templates import (
@@ -29,12 +31,18 @@ from ..templates import (
 )
 
 
-def pipeline(stack: cdk.Stack, image: RunnerImage, *, builds: bool = False) -> ImagePipeline:
+def pipeline(
+    stack: cdk.Stack,
+    image: RunnerImage,
+    *,
+    builds: bool = False,
+    classes: Mapping[str, RunnerClass] | None = None,
+) -> ImagePipeline:
     """What runners are made from; nothing is built beside a ready image unless asked."""
     return ImagePipeline(
         stack,
         "Image",
-        image=image,
+        images=FleetImages.of(image, classes or {"small": RunnerClass(cpu=512, memory=1024)}),
         builds=ImageBuilds(allowed_bases=None if builds else ()),
         architectures=["X86_64"],
         at_rest=DataAtRest(stack),
@@ -95,7 +103,7 @@ def test_tasks_of_other_clusters_are_out_of_reach(minimal: Template) -> None:
 
 def test_the_base_definition_of_built_images_is_one(everything: Template) -> None:
     [task] = of_type(everything, "AWS::ECS::TaskDefinition")
-    assert environment(everything, "dispatch_event")["DEFAULT_TASK_DEFINITIONS"] == "{}"
+    assert "task_definitions" not in parts(environment(everything, "dispatch_event")["IMAGES"])
     assert environment(everything, "dispatch_event")["ARCHITECTURES"] == '["X86_64", "ARM64"]'
     assert task["RuntimePlatform"]["CpuArchitecture"] == "X86_64"
 
@@ -108,7 +116,7 @@ def test_a_ready_image_is_launched_as_it_is_on_each_architecture(organization: T
     assert set(tasks) == {"X86_64", "ARM64"}
     assert {t["ContainerDefinitions"][0]["Image"] for t in tasks.values()} == {READY}
     assert tasks["X86_64"]["Family"] != tasks["ARM64"]["Family"]
-    launched = parts(environment(organization, "dispatch_event")["DEFAULT_TASK_DEFINITIONS"])
+    launched = parts(environment(organization, "dispatch_event")["IMAGES"])
     assert "X86_64" in launched
     assert "ClusterArm64TaskDefinition" in launched
 
@@ -249,14 +257,50 @@ def test_an_image_that_no_role_of_this_partition_reaches_is_refused(
         pipeline(stack, image(theirs))
 
 
-def test_a_task_declares_what_its_image_was_said_to_have(
-    minimal: Template, everything: Template
+def test_ready_images_of_classes_are_launched_by_definitions_of_their_own(
+    stack: cdk.Stack,
 ) -> None:
-    [found] = of_type(minimal, "AWS::ECS::TaskDefinition")
-    [declared] = of_type(everything, "AWS::ECS::TaskDefinition")
-    assert "Environment" not in found["ContainerDefinitions"][0]
-    said = {"Name": "RUNNER_CAPABILITIES", "Value": "shell,python,postgres"}
-    assert said in declared["ContainerDefinitions"][0]["Environment"]
+    other = "210987654321.dkr.ecr.us-east-2.amazonaws.com/team/gpu:1"
+    house = RunnerImage.ready(READY)
+    classes = {
+        "small": RunnerClass(cpu=512, memory=1024),
+        "gpu.x": RunnerClass(cpu=512, memory=1024, image=RunnerImage.ready(other)),
+        "house": RunnerClass(cpu=512, memory=1024, image=house),
+        "arm": RunnerClass(cpu=512, memory=1024, image=house, architecture="ARM64"),
+    }
+    images = pipeline(stack, RunnerImage.built(), classes=classes)
+    cluster = RunnerCluster(
+        stack,
+        "Cluster",
+        images=images,
+        at_rest=DataAtRest(stack),
+        architectures=["X86_64", "ARM64"],
+    )
+    s3.Bucket(stack, "Cache").grant_read(cluster)
+    template = template_of(stack)
+    tasks = of_type(template, "AWS::ECS::TaskDefinition")
+    by_image: dict[str, list[str]] = {}
+    for task in tasks:
+        [container] = task["ContainerDefinitions"]
+        image, architecture = container["Image"], task["RuntimePlatform"]["CpuArchitecture"]
+        by_image.setdefault(image if isinstance(image, str) else "", []).append(architecture)
+        # what jobs hold, and none loses its image for it
+        assert container["Environment"] == [{"Name": "JOBS_HOLD_TASK_ROLE", "Value": "on"}]
+    assert by_image == {"": ["X86_64"], READY: ["X86_64", "ARM64"], other: ["X86_64"]}
+    families = {task["Family"] for task in tasks}
+    assert len(families) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", family) for family in families)
+    # what a drain takes away begins with the base's revision
+    assert not [one for one in families if re.match(rf"{cluster.family}-\d+-", one)]
+    assert sorted(pulled(template)) == sorted(
+        {
+            *(one for one in pulled(template) if "ImageRepository" in one),
+            *(one for one in pulled(template) if "repository/team/gpu" in one),
+            *(one for one in pulled(template) if "repository/runner" in one),
+            "*",
+        }
+    )
+    assert len(pulled(template)) == 4
 
 
 def test_tags_reach_the_tasks_definition_beside_the_fleets_name() -> None:

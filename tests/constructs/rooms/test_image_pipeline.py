@@ -10,9 +10,10 @@ from aws_cdk import assertions
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_s3_assets as s3_assets
 
-from cdk_runner_fleet import ImageBuilds, RunnerFleet, RunnerImage
+from cdk_runner_fleet import ImageBuilds, RunnerClass, RunnerFleet, RunnerImage
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
+from cdk_runner_fleet.values.fleet_images import FleetImages
 
 from ..fleets import OWN_IMAGE, READY
 from ..templates import Template, as_list, environment, of_type, parts, policy_of, template_of
@@ -23,12 +24,14 @@ def pipeline(
     image: RunnerImage | None = None,
     builds: ImageBuilds | None = None,
     *,
+    of_class: RunnerImage | None = None,
     construct_id: str = "Image",
 ) -> ImagePipeline:
+    classes = {"small": RunnerClass(cpu=512, memory=1024, image=of_class)}
     return ImagePipeline(
         stack,
         construct_id,
-        image=image or RunnerImage.built(),
+        images=FleetImages.of(image or RunnerImage.built(), classes),
         builds=builds or ImageBuilds(),
         architectures=["X86_64"],
         at_rest=DataAtRest(stack),
@@ -85,23 +88,23 @@ def test_one_project_for_each_architecture_that_a_class_has(everything: Template
         given = {v["Name"]: v["Value"] for v in project["Environment"]["EnvironmentVariables"]}
         is_arm = project["Environment"]["Type"] == "ARM_CONTAINER"
         assert given["ARCHITECTURE"] == ("ARM64" if is_arm else "X86_64")
-        recipe, *fleet = given["RECIPE_DIGEST"]["Fn::Join"][1]
-        assert len(recipe) == 64
         # the repository is somebody else's, so the tags are to be this fleet's own
-        assert fleet[0] == {"Ref": "AWS::StackId"}
-        assert len(fleet[1]) > 8
+        stack_id, address = given["IMAGES_OF"]["Fn::Join"][1]
+        assert stack_id == {"Ref": "AWS::StackId"}
+        assert len(address) > 8
         assert given["RUNNER_REPOSITORY_URL"]
     settings = environment(everything, "build_image")
-    assert settings["IMAGE_RECIPE"] == recipe
+    [image] = json.loads(settings["IMAGES"])
+    assert settings["IMAGE_RECIPE"] == image["recipe"]
+    assert len(image["recipe"]) == 64
     assert settings["MAX_BUILDS"] == "3"
     assert settings["MAX_IMAGES_PER_REPOSITORY"] == "8"
-    assert settings["BUILD_DEFAULT_IMAGE"] == "on"
 
 
 def test_tags_in_a_repository_of_its_own_are_made_of_content_alone(minimal: Template) -> None:
     [project] = of_type(minimal, "AWS::CodeBuild::Project")
     given = {v["Name"]: v["Value"] for v in project["Environment"]["EnvironmentVariables"]}
-    assert given["RECIPE_DIGEST"] == environment(minimal, "build_image")["IMAGE_RECIPE"]
+    assert set(given) == {"RUNNER_REPOSITORY_URL", "ARCHITECTURE"}
 
 
 def test_builds_push_to_one_repository_and_only_pull_from_others(minimal: Template) -> None:
@@ -202,10 +205,15 @@ def test_builds_are_handed_what_was_staged(minimal_fleet: RunnerFleet, minimal: 
 KEPT = {"AWS::ECR::Repository", "AWS::Logs::LogGroup", "AWS::CodeBuild::Project"}
 
 
-def kept(image: RunnerImage | None, builds: ImageBuilds | None = None) -> dict[str, str]:
+def kept(
+    image: RunnerImage | None,
+    builds: ImageBuilds | None = None,
+    *,
+    of_class: RunnerImage | None = None,
+) -> dict[str, str]:
     """What has images, their builds or their logs: each one's kind by its logical id."""
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
-    pipeline(stack, image, builds)
+    pipeline(stack, image, builds, of_class=of_class)
     resources = template_of(stack).get("Resources", {})
     return {name: one["Type"] for name, one in resources.items() if one["Type"] in KEPT}
 
@@ -261,5 +269,41 @@ def test_a_repository_that_no_build_of_this_partition_reaches_is_refused() -> No
 def test_two_fleets_take_the_same_image(stack: cdk.Stack) -> None:
     image = RunnerImage.built(variant="python")
     one, other = (pipeline(stack, image, construct_id=name) for name in ("One", "Other"))
-    assert one.recipe == other.recipe
+    assert one.recipes == other.recipes
     assert one.repository != other.repository
+
+
+# --- images of classes
+
+
+@pytest.mark.parametrize("image", [RunnerImage.built(variant="node"), RunnerImage.ready(READY)])
+def test_an_image_of_a_class_replaces_nothing_either(image: RunnerImage) -> None:
+    assert kept(None, of_class=image) == kept(None)
+
+
+def test_builds_beside_ready_images_are_for_classes_too() -> None:
+    none = ImageBuilds(allowed_bases=())
+    built = kept(RunnerImage.ready(READY), none, of_class=RunnerImage.built())
+    assert built == kept(None)
+
+
+def test_the_recipe_of_what_jobs_choose_is_the_default_images(stack: cdk.Stack) -> None:
+    node, house = RunnerImage.built(variant="node"), RunnerImage.ready(READY)
+    images = pipeline(stack, of_class=node)
+    assert images.recipes.keys() == {"default", "small"}
+    assert images.recipe_of_choices == images.recipes["default"] != images.recipes["small"]
+    plain = pipeline(stack, house, of_class=node, construct_id="Plain")
+    # with nothing added beside a ready image, whatever a class adds to its own
+    assert plain.recipes == {"small": images.recipes["small"]}
+    assert plain.recipe_of_choices == images.recipes["default"]
+    none = pipeline(stack, house, ImageBuilds(allowed_bases=()), of_class=node, construct_id="None")
+    assert none.recipe_of_choices == ""
+
+
+def test_builds_may_pull_the_bases_of_classes(stack: cdk.Stack) -> None:
+    base = "210987654321.dkr.ecr.eu-north-1.amazonaws.com/house/debian:13"
+    pipeline(stack, of_class=RunnerImage.built(base=base))
+    allowed = policy_of(template_of(stack), "ImageBuilderRole")
+    assert any(
+        "210987654321:repository/house/debian" in one for one in allowed["ecr:BatchGetImage"]
+    )

@@ -7,6 +7,7 @@ import json
 import botocore.session
 import pytest
 
+from ..fleets import READY
 from ..templates import (
     Template,
     as_list,
@@ -39,8 +40,8 @@ def test_a_class_for_arm_alone_builds_for_arm_alone(enterprise: Template) -> Non
     [project] = of_type(enterprise, "AWS::CodeBuild::Project")
     assert project["Environment"]["Type"] == "ARM_CONTAINER"
     assert environment(enterprise, "dispatch_event")["ARCHITECTURES"] == '["ARM64"]'
-    [task] = of_type(enterprise, "AWS::ECS::TaskDefinition")
-    assert task["RuntimePlatform"]["CpuArchitecture"] == "ARM64"
+    for task in of_type(enterprise, "AWS::ECS::TaskDefinition"):
+        assert task["RuntimePlatform"]["CpuArchitecture"] == "ARM64"
 
 
 def test_build_image_may_do_what_its_work_takes_and_no_more(minimal: Template) -> None:
@@ -232,7 +233,8 @@ def test_a_ready_image_alone_leaves_no_builder(organization: Template) -> None:
 
 def test_jobs_may_choose_beside_a_ready_image(beside_ready: Template) -> None:
     assert len(of_type(beside_ready, "AWS::CodeBuild::Project")) == 2
-    assert environment(beside_ready, "build_image")["BUILD_DEFAULT_IMAGE"] == "off"
+    assert "recipe" not in parts(environment(beside_ready, "build_image")["IMAGES"])
+    assert len(environment(beside_ready, "build_image")["IMAGE_RECIPE"]) == 64
     assert environment(beside_ready, "dispatch_event")["IMAGE_BUILDING"] == "on"
     assert "CloudFormation Stack Status Change" not in heard_by(beside_ready, "build_image")
 
@@ -241,18 +243,45 @@ def test_jobs_may_choose_beside_a_ready_image(beside_ready: Template) -> None:
 def test_those_who_start_runners_know_what_is_in_the_images(
     handler: str, minimal: Template, everything: Template
 ) -> None:
-    given = environment(everything, handler)
-    assert json.loads(given["IMAGE_CAPABILITIES"]) == ["shell", "python", "postgres"]
-    assert json.loads(given["DETECTED_CAPABILITIES"]) == ["shell", "python", "node", "native"]
-    given = environment(minimal, handler)
-    assert json.loads(given["IMAGE_CAPABILITIES"]) == []
-    assert json.loads(given["DETECTED_CAPABILITIES"]) == ["shell"]
+    [house] = json.loads(environment(everything, handler)["IMAGES"])
+    assert house["declared"] == ["shell", "python", "postgres"]
+    assert house["detected"] == ["shell", "python", "node", "native"]
+    [default] = json.loads(environment(minimal, handler)["IMAGES"])
+    assert "declared" not in default
+    assert default["detected"] == ["shell"]
+
+
+@pytest.mark.parametrize("handler", [*STARTING, "build_image"])
+def test_images_of_classes_are_known_to_who_starts_and_builds(
+    handler: str, enterprise: Template
+) -> None:
+    told = environment(enterprise, handler)["IMAGES"]
+    text = "".join(p if isinstance(p, str) else p["Ref"] for p in told["Fn::Join"][1])
+    default, node, house = json.loads(text)
+    assert (default["name"], default["architectures"]) == ("default", ["ARM64"])
+    assert (node["name"], node["architectures"]) == ("node", ["ARM64"])
+    assert node["base"] == "public.ecr.aws/docker/library/node:24-bookworm-slim"
+    assert node["recipe"] != default["recipe"]
+    definition = enterprise["Resources"][house.pop("task_definitions")["ARM64"]]["Properties"]
+    assert house == {"name": "house"}
+    assert definition["ContainerDefinitions"][0]["Image"] == READY
+    [parameter] = of_type(enterprise, "AWS::SSM::Parameter")
+    catalog = json.loads(parameter["Value"])
+    assert {name: entry.get("image") for name, entry in catalog.items()} == {
+        "arm": None,
+        "node": "node",
+        "house": "house",
+    }
+
+
+def test_images_of_classes_are_built_right_after_a_deployment(enterprise: Template) -> None:
+    assert "CloudFormation Stack Status Change" in heard_by(enterprise, "build_image")
 
 
 def test_tokens_are_let_through(parameters: Template, beside_ready: Template) -> None:
     given = environment(parameters, "build_image")
-    assert given["DEFAULT_IMAGE_BASE"] == {"Ref": "Base"}
-    assert given["RUNNER_IMAGE_TAG"] == {"Ref": "Name"}
+    images = parts(given["IMAGES"])
+    assert all(token in images for token in ('{"Ref": "Base"}', '{"Ref": "Name"}'))
     assert given["MAX_BUILDS"] == {"Ref": "Builds"}
     assert given["MAX_IMAGES_PER_REPOSITORY"] == {"Ref": "Images"}
     assert '{"Ref": "Glob"}' in parts(environment(parameters, "dispatch_event")["ALLOWED_IMAGES"])

@@ -17,9 +17,9 @@ from ..templates import Template, environment
 
 
 def staged(folder: Path, **props: Any) -> tuple[Path, str]:
-    """The builds' source for an image of these props, and the digest of its recipe."""
-    recipe.stage(RunnerImage.built(**props), folder)
-    return folder, recipe.digest(folder)
+    """What the builds of an image of these props have of their own, and the recipe's digest."""
+    [digest] = recipe.stage([RunnerImage.built(**props)], folder)
+    return folder / "recipes" / digest, digest
 
 
 def _shipped() -> list[Path]:
@@ -40,13 +40,12 @@ def test_the_source_of_builds_is_the_recipe(tmp_path: Path) -> None:
         pip_packages=["requests"],
         soci=True,
     )
-    names = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     shipped = {p.relative_to(_assets.RUNNER_IMAGE).as_posix() for p in _shipped()}
-    assert names == (shipped - {"release.json"}) | {
-        "recipe.json",
-        "own/Dockerfile",
-        "own/house.conf",
+    own = {
+        (source.relative_to(tmp_path) / name).as_posix()
+        for name in ("recipe.json", "own/Dockerfile", "own/house.conf")
     }
+    assert _names(tmp_path) == (shipped - {"release.json"}) | own
     assert json.loads((source / "recipe.json").read_text()) == {
         "variant": "node",
         "apt_packages": ["jq"],
@@ -57,6 +56,24 @@ def test_the_source_of_builds_is_the_recipe(tmp_path: Path) -> None:
         "own": True,
         "soci": True,
     }
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_images_have_a_folder_each_and_whatever_another_has_changes_no_digest(
+    tmp_path: Path,
+) -> None:
+    plain, own = RunnerImage.built(), RunnerImage.built(dockerfile_directory=OWN_IMAGE)
+    same = RunnerImage.built(base="ghcr.io/o/b:1", name="same")
+    digests = recipe.stage([plain, own, same], tmp_path / "all")
+    assert digests[0] == digests[2] != digests[1]
+    assert [digests[0]] == recipe.stage([plain], tmp_path / "one")
+    recipes = tmp_path / "all" / "recipes"
+    assert {path.name for path in recipes.iterdir()} == {*digests}
+    assert _names(recipes / digests[0]) == {"recipe.json"}
+    assert _names(recipes / digests[1]) == {"recipe.json", "own/Dockerfile", "own/house.conf"}
 
 
 def test_the_same_props_are_the_same_recipe(tmp_path: Path) -> None:
@@ -138,7 +155,8 @@ def test_a_library_that_may_not_be_written_to_is_staged_all_the_same(
         folder.chmod(0o555)
     monkeypatch.setattr(_assets, "RUNNER_IMAGE", library)
     source, _ = staged(tmp_path / "out")
-    assert {path.name for path in source.iterdir()} >= {"recipe.json", "Dockerfile"}
+    assert (source / "recipe.json").is_file()
+    assert (tmp_path / "out" / "Dockerfile").is_file()
     # root, which tests may be run by, writes anywhere: so the modes are what is asked
     copies = [tmp_path / "out", *(p for p in (tmp_path / "out").rglob("*") if p.is_dir())]
     assert [path for path in copies if not path.stat().st_mode & 0o200] == []

@@ -59,8 +59,8 @@ def test_what_is_no_reference_is_refused() -> None:
 
 
 def test_images_are_built_on_the_default_base_and_on_allowed_ones() -> None:
-    bases = Bases(default="ghcr.io/house/debian", allowed_images=(f"{OFFICIAL}/*",))
+    bases = Bases(own=frozenset({"ghcr.io/house/debian"}), allowed_images=(f"{OFFICIAL}/*",))
     assert bases.have("ghcr.io/house/debian")
     assert bases.have(f"{OFFICIAL}/ubuntu:24.04")
     assert not bases.have("ghcr.io/house/other:1")
-    assert not Bases(default="", allowed_images=()).have("")
+    assert not Bases(own=frozenset(), allowed_images=()).have("")
