@@ -157,6 +157,7 @@ def test_whoever_starts_builds_can_say_what_is_built_and_not_how(minimal: Templa
             "codebuild:environment.environmentVariables.name": [
                 "BASE_IMAGE",
                 "IMAGE_TAG",
+                "RECIPE_DIGEST",
                 "RUNNER_SHA256",
                 "RUNNER_VERSION",
             ]
