@@ -12,6 +12,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.values.types import check_types
 
 _WORD = re.compile("[A-Z][a-z]+")
 
@@ -85,6 +86,7 @@ class FleetAlarms(Construct):
         longest_wait: Duration | None = None,
         failed_runners: int = 5,
     ) -> None:
+        check_types(FleetAlarms.__init__, locals())
         super().__init__(scope, construct_id)
         if not Token.is_unresolved(failed_runners) and failed_runners < 1:
             raise ValueError(

@@ -145,7 +145,7 @@ class RunnerFleet(FleetMetrics):
         self.catalog = RunnerCatalog(
             self, "Catalog", classes=classes, images=fleet_images.of_classes
         )
-        github.label_rules.check_classes(self.catalog.classes)
+        self.catalog.check_rules(github.label_rules)
         self.bus = FleetBus(self, "EventBus", at_rest=at_rest, event_bus_name=event_bus_name)
         self.api = FleetApi(self, "Api", at_rest=at_rest)
         builds = images or ImageBuilds()

@@ -18,6 +18,7 @@ from constructs import Construct
 
 from cdk_runner_fleet.context import FleetSettings
 from cdk_runner_fleet.fleet import RunnerFleet
+from cdk_runner_fleet.values.types import check_types
 
 
 class RunnerFleetStack(Stack):
@@ -70,6 +71,7 @@ class RunnerFleetStack(Stack):
         tags: Mapping[str, str] | None = None,
         termination_protection: bool | None = None,
     ) -> None:
+        check_types(RunnerFleetStack.__init__, {"settings": settings})
         super().__init__(
             scope,
             construct_id,

@@ -58,6 +58,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.timeouts": {"values.types"},
     "values.runner_class": {
         "values.labels",
+        "values.limits",
         "values.runner_image",
         "values.timeouts",
         "values.types",
@@ -69,7 +70,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     # what is there
     "rooms.launch_failures": set(),
     "rooms.registry": {"_at_rest"},
-    "rooms.catalog": {"_function", "values.runner_class"},
+    "rooms.catalog": {"_function", "values.labels", "values.runner_class"},
     "rooms.api": {"_function", "_at_rest", "_nag"},
     "rooms.bus": {"_at_rest", "_function", "_nag", "_runtime"},
     "rooms.connection": {"_at_rest", "_nag", "values.github"},
@@ -168,7 +169,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     # what is composed of them
     "metrics": {"_runtime"},
-    "alarms": {"metrics"},
+    "alarms": {"metrics", "values.types"},
     "fleet": {
         "_at_rest",
         "_function",
@@ -213,7 +214,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.timeouts",
         "values.webhook",
     },
-    "stack": {"context", "fleet"},
+    "stack": {"context", "fleet", "values.types"},
 }
 """Each module of the constructs and what it imports of the others, all of which stand above it."""
 

@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 
-from aws_cdk import Stack
+from aws_cdk import Annotations, Stack
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet.values.labels import LabelRules, is_github_hosted
 from cdk_runner_fleet.values.runner_class import (
     ARCHITECTURES,
     DEFAULT_RUNNER_CLASSES,
@@ -69,6 +70,7 @@ class RunnerCatalog(Construct):
         self.classes = DEFAULT_RUNNER_CLASSES if classes is None else classes
         if not self.classes:
             raise ValueError("classes is empty, name at least one class or leave it out")
+        _check_labels(self.classes)
         catalog = {_checked(name): size.to_catalog() for name, size in self.classes.items()}
         for name, image in (images or {}).items():
             catalog[name]["image"] = image
@@ -92,6 +94,28 @@ class RunnerCatalog(Construct):
         used = {size.architecture for size in self.classes.values()}
         return [architecture for architecture in ARCHITECTURES if architecture in used]
 
+    def check_rules(self, rules: LabelRules) -> None:
+        """Hold the rules of who is served to the classes, and warn of what GitHub serves itself.
+
+        Args:
+            rules: Which jobs are the fleet's.
+
+        Raises:
+            ValueError: if a label stands for a class that there is not.
+        """
+        rules.check_classes(self.classes)
+        given = {label: f"single_labels {label!r}" for label in rules.single_labels}
+        for name, size in self.classes.items():
+            given |= {label: f"label {label!r} of class {name!r}" for label in size.labels or ()}
+        for label, where in given.items():
+            if is_github_hosted(label):
+                # no error: a server of one's own has no such runners, an organization may forbid it
+                Annotations.of(self).add_warning_v2(
+                    "cdk-runner-fleet:githubHostedLabel",
+                    f"{where} is a label of GitHub's own runners, which get the jobs that name "
+                    "it alone: take another, unless there are none.",
+                )
+
     def to_setting(self) -> str:
         """The parameters' names as they stand in the functions' settings."""
         return json.dumps([parameter.parameter_name for parameter in self.parameters])
@@ -103,6 +127,26 @@ class RunnerCatalog(Construct):
             "ssm:GetParameterHistory",
             resources=[parameter.parameter_arn for parameter in self.parameters],
         )
+
+
+def _check_labels(classes: Mapping[str, RunnerClass]) -> None:
+    """Raise ``ValueError`` if labels are named by which a class can never be chosen.
+
+    A job gets the first class that has all of its labels. Any class can be asked for by its name,
+    and those whose labels nobody named are: all of the default ones have the same.
+    """
+    before: dict[str, RunnerClass] = {}
+    for name, size in classes.items():
+        labels = size.choosable()
+        first = next((other for other, earlier in before.items() if earlier.serves(size)), None)
+        if labels is not None and first is not None:
+            raise ValueError(
+                f"classes[{name!r}] cannot be chosen by its labels {sorted(labels)}: a job that "
+                f"asks for them gets {first!r}, which stands before it and has them all. Give it a "
+                f"label of its own, put it before {first!r} if that has more, or leave labels out: "
+                f"it is asked for with class:{name} then"
+            )
+        before[name] = size
 
 
 def _divided(entries: _Entries) -> list[dict[str, object]]:

@@ -26,8 +26,11 @@ RegisterFor = Literal["repository"]
 PUBLIC_API = "https://api.github.com"
 DEFAULT_GROUP = "Default"
 """GitHub's name for the group that every organization and every enterprise has."""
+_THIS_MACHINE = ("localhost", "127.")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_SCOPE = re.compile(r"(repos/[^/]+/[^/]+|(orgs|enterprises)/[^/]+)\Z")
+_GROUP = re.compile(r"\S(.*\S)?")
 _APP_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
@@ -69,6 +72,8 @@ class GitHubApp:
                 f"GitHub App {self.app_id} needs one key: give private_key, a secret with its "
                 ".pem file, or kms_key, where that was imported"
             )
+        if self.kms_key is not None:
+            _check_key(self.kms_key, of=self.app_id)
         given = self.installation_id
         is_id = isinstance(given, int) and not isinstance(given, bool) and given > 0
         if given is not None and not is_token(given) and not is_id:
@@ -121,6 +126,12 @@ class GitHub:
 
     def __post_init__(self) -> None:
         """Check what holds for each of the three."""
+        check_types(GitHub, vars(self))
+        if not Token.is_unresolved(self.scope) and not _SCOPE.match(self.scope):
+            raise ValueError(
+                f"scope {self.scope!r} is none that a fleet can serve: make it with "
+                'GitHub.repository("owner/name"), GitHub.organization(…) or GitHub.enterprise(…)'
+            )
         _check_credentials(self.apps, has_token=self.token is not None)
         _check_registration(
             register_for=self.register_for,
@@ -336,6 +347,22 @@ class GitHub:
             )
 
 
+def _check_key(key: kms.IKey, *, of: str | int) -> None:
+    if hasattr(key, "alias_name"):
+        raise ValueError(
+            f"kms_key of GitHub App {of} is an alias, and IAM does not go by one: give the key "
+            "that it stands for, such as kms.Key.from_key_arn(…)"
+        )
+    resource = key.node.default_child
+    if isinstance(resource, kms.CfnKey):
+        kind = (resource.key_spec or "SYMMETRIC_DEFAULT", resource.key_usage or "ENCRYPT_DECRYPT")
+        if kind != ("RSA_2048", "SIGN_VERIFY") and not any(map(Token.is_unresolved, kind)):
+            raise ValueError(
+                f"kms_key of GitHub App {of} is a key of {kind[0]} for {kind[1]}, and an App signs "
+                "with RSA_2048 for SIGN_VERIFY, into which its private key is imported: give such"
+            )
+
+
 def _check_registration(
     *, register_for: RegisterFor | None, runner_group: str | None, image_runner_group: str | None
 ) -> None:
@@ -346,12 +373,19 @@ def _check_registration(
         )
     groups = {"runner_group": runner_group, "image_runner_group": image_runner_group}
     for name, value in groups.items():
+        if value is not None and not Token.is_unresolved(value) and not _GROUP.fullmatch(value):
+            raise ValueError(
+                f"{name} {value!r} is no group's name, give it as GitHub shows it, in one line and "
+                "without blanks around it, or leave it out"
+            )
         if value is not None and register_for is not None:
             raise ValueError(
                 f"{name} {value!r} and register_for {register_for!r} do not go together, a "
                 "repository's runners have no groups: leave one of them out"
             )
-    if image_runner_group is not None and image_runner_group == (runner_group or DEFAULT_GROUP):
+    others = runner_group or DEFAULT_GROUP
+    # in whatever case: what one job's author chose must never meet others' secrets
+    if image_runner_group is not None and image_runner_group.lower() == others.lower():
         raise ValueError(
             f"image_runner_group {image_runner_group!r} is the group of all other runners too: "
             "name one of its own, that only repositories may use which may choose images"
@@ -376,12 +410,14 @@ def _check_api_url(value: str) -> None:
     if Token.is_unresolved(value):
         return
     match = re.fullmatch(r"https?://([^\s/?#:]+)(:\d+)?(/[^\s?#]*)?", value)
-    if match is None:
+    if match is None or int((match[2] or ":443")[1:]) not in range(1, 65536):
         raise ValueError(
             f"api_url {value!r} is not a URL, use https://api.github.com, "
             "https://api.<name>.ghe.com or https://<host>/api/v3"
         )
     host = match[1].lower()
+    if value.startswith("http:") and not host.startswith(_THIS_MACHINE):
+        raise ValueError(f"api_url {value!r} would send the credentials in clear text: use https")
     if host == "github.com" or (host.endswith(".ghe.com") and not host.startswith("api.")):
         raise ValueError(
             f"api_url {value!r} is where people look, the REST API is at https://api.{host}"
@@ -392,7 +428,7 @@ def _check_api_url(value: str) -> None:
             raise ValueError(
                 f"api_url {value!r} has a path, and there is no REST API: use https://{host}"
             )
-    elif not host.startswith(("api.", "localhost", "127.")) and not path.endswith("/api/v3"):
+    elif not host.startswith(("api.", *_THIS_MACHINE)) and not path.endswith("/api/v3"):
         raise ValueError(
             f"api_url {value!r} is no REST API, a GitHub Enterprise Server has it at "
             f"/api/v3: use https://{match[1]}{match[2] or ''}/api/v3"

@@ -15,6 +15,13 @@ LONGEST_LABEL = 256
 """Characters of a label (actions/runner, Validators.cs)."""
 _LABEL = re.compile(r"[A-Za-z0-9._\-/:=@+# ]+")
 _NO_TAGS = ("class:", "image:")
+_OF_A_RUN = "run-id="
+"""What begins a label that is one run's alone: no class is asked for it."""
+SELF_HOSTED = "self-hosted"
+_MOST_REQUIRED = 49
+"""A job has up to 50 labels here, and one is self-hosted (``fleet_runtime/job/labels.py``)."""
+_GITHUB_HOSTED = re.compile(r"(ubuntu|windows|macos)-([0-9.]+|latest)(-[a-z0-9-]+)?", re.IGNORECASE)
+"""Labels of GitHub's own runners (GitHub docs, "GitHub-hosted runners reference")."""
 
 
 def check_labels(values: Sequence[str], *, of: str) -> None:
@@ -36,11 +43,30 @@ def check_labels(values: Sequence[str], *, of: str) -> None:
         seen[label.lower()] = label
 
 
+def is_github_hosted(label: str) -> bool:
+    """Whether GitHub has runners of its own with a label."""
+    return bool(_GITHUB_HOSTED.fullmatch(label))
+
+
 def _check_label(label: str, *, of: str) -> None:
     if not label.strip() or len(label) > LONGEST_LABEL or not _LABEL.fullmatch(label):
         raise ValueError(
             f"label {label!r} of {of} is none that a job can ask for, use 1 to {LONGEST_LABEL} "
             "letters, digits, spaces and . _ - / : = @ + #"
+        )
+    if label != label.strip():
+        raise ValueError(
+            f"label {label!r} of {of} has blanks around it, which no job writes: take them out"
+        )
+    if SELF_HOSTED in re.split(r"\s+", label.lower()) and label.lower() != SELF_HOSTED:
+        raise ValueError(
+            f"label {label!r} of {of} is several in one text, and jobs that have it are refused: "
+            "name each by itself"
+        )
+    if label.lower().startswith(_OF_A_RUN):
+        raise ValueError(
+            f"label {label!r} of {of} is never asked for, {_OF_A_RUN} begins what is one run's "
+            "alone: take another"
         )
     if label.lower().startswith(_NO_TAGS):
         raise ValueError(
@@ -73,7 +99,17 @@ class LabelRules:
         check_types(LabelRules, vars(self))
         check_labels(self.required_labels, of="required_labels")
         check_labels(list(self.single_labels), of="single_labels")
-        if "self-hosted" in map(str.lower, self.single_labels):
+        if SELF_HOSTED in map(str.lower, self.required_labels):
+            raise ValueError(
+                "required_labels names self-hosted, which every job has: name one that only this "
+                "fleet's jobs have, or leave it out"
+            )
+        if len(self.required_labels) > _MOST_REQUIRED:
+            raise ValueError(
+                f"required_labels are {len(self.required_labels)}, and no job has more than "
+                f"{_MOST_REQUIRED} besides self-hosted: name fewer"
+            )
+        if SELF_HOSTED in map(str.lower, self.single_labels):
             raise ValueError(
                 "single_labels names self-hosted, which is every job's: leave it out, the first "
                 "class serves who asks for nothing more"

@@ -9,6 +9,10 @@ from aws_cdk import Token, Tokenization
 
 from cdk_runner_fleet.values.types import check_types
 
+MOST_RUNNERS = 1000
+"""Runners of a fleet: reconciliation looks at 2,000 running tasks a run, and a runner may have two.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerLimits:
@@ -41,7 +45,17 @@ class RunnerLimits:
         _check_runners("max_runners", self.max_runners)
         if self.max_runners_per_repository is not None:
             _check_runners("max_runners_per_repository", self.max_runners_per_repository)
+            self._check_share(self.max_runners_per_repository)
         _check_budget(self.daily_budget_usd)
+
+    def _check_share(self, share: int) -> None:
+        if Token.is_unresolved(share) or Token.is_unresolved(self.max_runners):
+            return
+        if share > self.max_runners:
+            raise ValueError(
+                f"max_runners_per_repository {share} is more than max_runners {self.max_runners}, "
+                "which is reached before: use at most as many, or leave it out"
+            )
 
     def among_repositories(self) -> RunnerLimits:
         """The same limits where several repositories share them, and nobody said how much is one's.
@@ -65,10 +79,9 @@ class RunnerLimits:
 def _check_runners(name: str, value: int) -> None:
     if Token.is_unresolved(value):
         return
-    # reconciliation looks at 2,000 running tasks a run, and a runner may have two
-    if not 1 <= value <= 1000:
+    if not 1 <= value <= MOST_RUNNERS:
         raise ValueError(
-            f"{name} {value!r} cannot be kept, use a whole number from 1 to 1000, "
+            f"{name} {value!r} cannot be kept, use a whole number from 1 to {MOST_RUNNERS}, "
             "or several fleets, each with required_labels and a runner_name_prefix of its own"
         )
 

@@ -9,6 +9,11 @@ from aws_cdk import Duration
 from cdk_runner_fleet.values.timeouts import check_unit
 from cdk_runner_fleet.values.types import check_types
 
+_DAY_SECONDS = 86_400
+"""A job that waits for a runner of one's own for longer is cancelled (GitHub docs, "Actions
+limits")."""
+_LONGEST_GRACE_SECONDS = _DAY_SECONDS // 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciliation:
@@ -36,15 +41,28 @@ class Reconciliation:
         """Check both times."""
         check_types(Reconciliation, vars(self))
         if not self.every.is_unresolved():
-            seconds = self.every.to_seconds()
+            seconds = self.every.to_milliseconds() / 1000
             if seconds < 60 or seconds % 60:
                 raise ValueError(
                     f"every is {seconds:g} seconds, EventBridge's schedules have whole minutes, 1 "
                     "at the least"
                 )
+            if seconds > _DAY_SECONDS:
+                raise ValueError(
+                    f"every is {seconds:g} seconds, and GitHub ends a job that was queued for a "
+                    "day: use at most a day"
+                )
         check_unit("grace", self.grace)
-        if not self.grace.is_unresolved() and not self.grace.to_seconds() >= 1:
-            raise ValueError(
-                f"grace is {self.grace.to_seconds():g} seconds, use at least 1: what began just "
-                "now has to be left alone"
-            )
+        if not self.grace.is_unresolved():
+            seconds = self.grace.to_milliseconds() / 1000
+            if seconds < 1 or seconds % 1:
+                raise ValueError(
+                    f"grace is {seconds:g} seconds, use at least 1, and whole ones: what began "
+                    "just now has to be left alone"
+                )
+            if seconds > _LONGEST_GRACE_SECONDS:
+                raise ValueError(
+                    f"grace is {seconds:g} seconds, and GitHub ends a job that was queued for a "
+                    f"day, of which the longest pause is 60 times that: use at most "
+                    f"{_LONGEST_GRACE_SECONDS}"
+                )

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from aws_cdk import Duration, Token
 
-from cdk_runner_fleet.values.labels import check_labels
+from cdk_runner_fleet.values.labels import SELF_HOSTED, check_labels
+from cdk_runner_fleet.values.limits import MOST_RUNNERS
 from cdk_runner_fleet.values.runner_image import RunnerImage
 from cdk_runner_fleet.values.timeouts import check_timeout
 from cdk_runner_fleet.values.types import check_types
@@ -112,11 +113,13 @@ class RunnerClass:
             )
         check_labels(self.labels or (), of="labels of a class")
         self._check_capabilities()
+        self._check_capacity()
         most = self.max_runners
-        if most is not None and not Token.is_unresolved(most) and most < 1:
+        if most is not None and not Token.is_unresolved(most) and not 1 <= most <= MOST_RUNNERS:
             raise ValueError(
-                f"max_runners {most!r} of a class cannot be kept, use a whole number of at least "
-                "1, or leave it out for no limit of its own"
+                f"max_runners {most!r} of a class cannot be kept, use a whole number from 1 to "
+                f"{MOST_RUNNERS}, the most that a fleet may have, or leave it out for no limit of "
+                "its own"
             )
         storage = self.ephemeral_storage
         if (
@@ -141,12 +144,6 @@ class RunnerClass:
         if self.memory not in allowed:
             raise ValueError(
                 f"memory {self.memory!r} does not go with cpu {self.cpu}, use one of {allowed}"
-            )
-        unknown = [name for name in self.capacity if name not in CAPACITY_PROVIDERS]
-        if unknown or not self.capacity:
-            raise ValueError(
-                f"capacity {list(self.capacity)!r} is not usable, "
-                f"name at least one of {list(CAPACITY_PROVIDERS)}"
             )
 
     def to_catalog(self) -> dict[str, object]:
@@ -176,6 +173,41 @@ class RunnerClass:
         own = {"boot": self.boot_timeout, "idle": self.idle_timeout, "job": self.job_timeout}
         return {name: duration for name, duration in own.items() if duration is not None}
 
+    def choosable(self) -> frozenset[str] | None:
+        """The labels by which jobs are to choose it, lower-cased; None if only by its name."""
+        named = {label.lower() for label in self.labels or ()} - {SELF_HOSTED}
+        return frozenset(named | self._words) if named else None
+
+    def serves(self, other: RunnerClass) -> bool:
+        """Whether every job that chooses ``other`` by labels could have this class as well.
+
+        What an image has are labels as well, so those in different images may be told apart.
+        """
+        if other.image != self.image:
+            return False
+        labels = _DEFAULT_LABELS[self.architecture] if self.labels is None else self.labels
+        has = {label.lower() for label in labels} | self._words
+        return (other.choosable() or frozenset()) <= has and (
+            self.allow_images or not other.allow_images
+        )
+
+    @property
+    def _words(self) -> set[str]:
+        return {capability.lower() for capability in self.capabilities or ()}
+
+    def _check_capacity(self) -> None:
+        unknown = [name for name in self.capacity if name not in CAPACITY_PROVIDERS]
+        if unknown or not self.capacity:
+            raise ValueError(
+                f"capacity {list(self.capacity)!r} is not usable, "
+                f"name at least one of {list(CAPACITY_PROVIDERS)}"
+            )
+        if len(set(self.capacity)) < len(self.capacity):
+            raise ValueError(
+                f"capacity {list(self.capacity)!r} names one twice, and it is tried in order: name "
+                "each once"
+            )
+
     def _check_capabilities(self) -> None:
         given = self.capabilities
         if given is None:
@@ -191,6 +223,11 @@ class RunnerClass:
                     f"capability {capability!r} of a class cannot be a label, use letters, digits, "
                     "dots, dashes, underscores and plus signs"
                 )
+        if len(self._words) < len(given):
+            raise ValueError(
+                f"capabilities {list(given)!r} of a class names one twice, in whatever case: name "
+                "it once"
+            )
 
 
 def _whole(seconds: float) -> float:

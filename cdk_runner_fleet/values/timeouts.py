@@ -54,10 +54,11 @@ def check_timeout(name: str, duration: Duration, *, of: str = "") -> None:
     if duration.is_unresolved():
         check_unit(f"{name} timeout{of}", duration)
         return
-    seconds, most = duration.to_seconds(), LONGEST_SECONDS[name]
-    if not 1 <= seconds <= most:
+    seconds, most = duration.to_milliseconds() / 1000, LONGEST_SECONDS[name]
+    if not 1 <= seconds <= most or seconds % 1:
         raise ValueError(
-            f"{name} timeout of {seconds:g} seconds{of} cannot be kept, use 1 to {most}"
+            f"{name} timeout of {seconds:g} seconds{of} cannot be kept, use 1 to {most}, and whole "
+            "ones"
         )
 
 

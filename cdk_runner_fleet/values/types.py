@@ -13,6 +13,7 @@ from aws_cdk import Token
 _NONE = type(None)
 _FOR_EXAMPLE = {
     "Duration": "Duration.minutes(5)",
+    "FleetMetrics": 'RunnerFleet(self, "Fleet", …)',
     "FunctionOptions": "FunctionOptions(tracing=lambda_.Tracing.ACTIVE)",
     "GitHub": 'GitHub.repository("owner/name")',
     "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
@@ -23,6 +24,7 @@ _FOR_EXAMPLE = {
     "ISecret": 'secretsmanager.Secret.from_secret_name_v2(…, "name")',
     "ISecurityGroup": "ec2.SecurityGroup.from_security_group_id(…)",
     "IStringParameter": "ssm.StringParameter.from_string_parameter_name(…)",
+    "ITopic": "sns.Topic.from_topic_arn(…)",
     "IVpc": "ec2.Vpc.from_lookup(…)",
     "LifecycleTimeouts": "LifecycleTimeouts(job=Duration.hours(1))",
     "Reconciliation": "Reconciliation(every=Duration.minutes(5))",
@@ -72,6 +74,9 @@ def _check_each(name: str, value: object, hint: Any) -> None:
     if get_origin(hint) is Mapping:
         if not isinstance(value, Mapping):
             raise _wrong(name, value, f"a mapping of names, each to {_kind(of)}")
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has the name {key!r}, a {type(key).__name__}, give a str")
         each = {f"{name}[{key!r}]": one for key, one in value.items()}
     else:
         # a text is a sequence of texts, too, and surely not what was meant

@@ -14,6 +14,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 
 from cdk_runner_fleet import (
+    FleetAlarms,
     FunctionOptions,
     GitHub,
     GitHubApp,
@@ -30,6 +31,7 @@ from cdk_runner_fleet import (
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.metrics import FleetMetrics
 
 from .fleets import KEY_ARN, READY
 
@@ -96,6 +98,22 @@ def _timeouts(stack: cdk.Stack, **props: Any) -> LifecycleTimeouts:
 def _app(stack: cdk.Stack, **props: Any) -> GitHubApp:
     key = kms.Key.from_key_arn(stack, "Key", KEY_ARN)
     return GitHubApp(**{"app_id": 1, "kms_key": key} | props)
+
+
+def _made(stack: cdk.Stack, **props: Any) -> GitHub:
+    return GitHub(**{"scope": "repos/o/r"} | props)
+
+
+def _alarms(stack: cdk.Stack, **props: Any) -> FleetAlarms:
+    return FleetAlarms(stack, "Alarms", **{"fleet": FleetMetrics(stack, "Any")} | props)
+
+
+def _stack(stack: cdk.Stack, **props: Any) -> RunnerFleetStack:
+    return RunnerFleetStack(stack, "Inner", **props)
+
+
+def _alias(stack: cdk.Stack) -> kms.IKey:
+    return kms.Alias.from_alias_name(stack, "Alias", "alias/app")
 
 
 def _props(kind: Callable[..., object], make: Make, *, but: tuple[str, ...] = ()) -> list[Any]:
@@ -176,6 +194,92 @@ def test_a_prop_that_cannot_be_is_refused_with_the_remedy(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make(stack, **given)
+
+
+def _asymmetric(stack: cdk.Stack) -> kms.IKey:
+    return kms.Key(stack, "Own", key_spec=kms.KeySpec.RSA_4096, key_usage=kms.KeyUsage.SIGN_VERIFY)
+
+
+HALF = cdk.Duration.millis(1500)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "message"),
+    [
+        # classes
+        (
+            _class,
+            {"labels": ["self-hosted linux"]},
+            "is several in one text, and jobs ",
+        ),
+        (_class, {"labels": ["gpu "]}, "label 'gpu ' of labels of a class has blanks around it"),
+        (_class, {"labels": ["run-id=5"]}, "'run-id=5' of labels of a class is never asked for"),
+        (_class, {"capabilities": ["go", "Go"]}, r"\['go', 'Go'\] of a class names one twice"),
+        (_class, {"capacity": ["FARGATE"] * 2}, r"capacity \['FARGATE', 'FARGATE'\] names one twi"),
+        (_class, {"max_runners": 5000}, "max_runners 5000 of a class .* from 1 to 1000, the most"),
+        (_class, {"boot_timeout": HALF}, "boot timeout of 1.5 seconds of a class cannot be kept"),
+        (
+            _fleet,
+            {"classes": {5: RunnerClass(cpu=512, memory=1024)}},
+            "has the name 5, a int, ",
+        ),
+        # labels
+        (_repository, {"required_labels": ["Self-Hosted"]}, "self-hosted, which every job has: na"),
+        (_repository, {"required_labels": [f"l{n}" for n in range(50)]}, "are 50, and no job has "),
+        (_repository, {"single_labels": {"self-hosted linux": "a"}}, "is several in one text"),
+        (_repository, {"single_labels": {5: "a"}}, "single_labels has the name 5, a int, give a s"),
+        # GitHub
+        (_organization, {"runner_group": " "}, "runner_group ' ' is no group's name, give it as"),
+        (_organization, {"runner_group": "a\nb"}, r"runner_group 'a\\nb' is no group's name"),
+        (_organization, {"image_runner_group": ""}, "image_runner_group '' is no group's name"),
+        (
+            _organization,
+            {"runner_group": "fast", "image_runner_group": "Fast"},
+            "'Fast' is the group of all other runners too",
+        ),
+        (_organization, {"image_runner_group": "default"}, "is the group of all other runners t"),
+        (_repository, {"api_url": "http://ghes.example.com/api/v3"}, "in clear text: use https"),
+        (_repository, {"api_url": "https://ghes.example.com:70000/api/v3"}, "is not a URL, use "),
+        (_made, {"scope": "octo-org"}, "scope 'octo-org' is none that a fleet can serve: make it"),
+        (_made, {"token": "t"}, "token is a str, give an ISecret"),
+        # limits and times
+        (
+            _limits,
+            {"max_runners": 10, "max_runners_per_repository": 50},
+            "max_runners_per_repository 50 is more than max_runners 10, which is reached before",
+        ),
+        (_timeouts, {"idle": HALF}, "idle timeout of 1.5 seconds cannot be kept, .* whole ones"),
+        (_reconciliation, {"grace": HALF}, "grace is 1.5 seconds, use at least 1, and whole ones"),
+        (_reconciliation, {"grace": cdk.Duration.days(1)}, "grace is 86400 seconds, .* most 1440"),
+        (_reconciliation, {"every": cdk.Duration.days(2)}, "every is 172800 seconds, and GitHub "),
+        # constructs
+        (_alarms, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
+        (_alarms, {"topic": "arn"}, "topic is a str, give an ITopic, such as sns.Topic.from_top"),
+        (_alarms, {"failed_runners": "5"}, "failed_runners is a str, give an int"),
+        (_stack, {"settings": {}}, "settings is a dict, give a FleetSettings"),
+    ],
+)
+def test_what_could_only_fail_later_is_refused_with_the_remedy(
+    make: Make, given: dict[str, Any], message: str, stack: cdk.Stack
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(stack, **given)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (kms.Key, "is a key of SYMMETRIC_DEFAULT for ENCRYPT_DECRYPT, and an App signs with RSA_2"),
+        (_asymmetric, "is a key of RSA_4096 for SIGN_VERIFY, and an App signs with RSA_2048"),
+        (_alias, "is an alias, and IAM does not go by one: give the key that it stands for"),
+    ],
+)
+def test_a_key_that_no_app_signs_with_is_refused(
+    key: Callable[..., kms.IKey], message: str, stack: cdk.Stack
+) -> None:
+    made = kms.Key(stack, "Own") if key is kms.Key else key(stack)
+    with pytest.raises(ValueError, match=f"^kms_key of GitHub App 1 {message}"):
+        _app(stack, kms_key=made)
 
 
 def _layer(stack: cdk.Stack, arn: str) -> lambda_.ILayerVersion:

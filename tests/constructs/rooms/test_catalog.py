@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import assertions
 
-from cdk_runner_fleet import RunnerClass
+from cdk_runner_fleet import RunnerClass, RunnerImage
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
+from cdk_runner_fleet.values.labels import LabelRules
+from fleet_runtime.job import labels
 from fleet_runtime.job.catalog import Catalog, Version
+from fleet_runtime.job.labels import Refusal
+from fleet_runtime.job.routing import ImageCapabilities, route
 
 from ..templates import Template, of_type, template_of
+
+
+def any_image(_: object) -> ImageCapabilities:
+    return ImageCapabilities(declared=(), detected=["shell"], architectures=["X86_64", "ARM64"])
 
 
 def test_classes_reach_the_catalog(everything: Template, beside_ready: Template) -> None:
@@ -47,6 +57,75 @@ def test_a_catalog_that_nobody_could_ask_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         RunnerCatalog(stack, "Catalog", classes=classes)
+
+
+def sized(*labels: str, **more: Any) -> RunnerClass:
+    return RunnerClass(cpu=512, memory=1024, **{"labels": labels} | more)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        {"a": sized("gpu"), "b": sized("GPU")},
+        {"a": sized("linux", "gpu"), "b": sized("gpu")},
+        {"a": sized("gpu", "self-hosted"), "b": sized("self-hosted", "gpu", architecture="ARM64")},
+        {"a": sized("gpu", capabilities=["python"]), "b": sized("gpu", "python")},
+        {"a": sized("x"), "gpu": sized("gpu"), "b": sized("gpu", allow_images=False)},
+        {"a": sized(labels=None), "b": sized("linux", "x64")},
+    ],
+    ids=["same", "fewer", "other-architecture", "by-capability", "third", "as-default"],
+)
+def test_labels_by_which_a_class_can_never_be_chosen_are_refused(
+    classes: Mapping[str, RunnerClass], stack: cdk.Stack
+) -> None:
+    with pytest.raises(ValueError, match=r"^classes\['b'\] cannot be chosen by its labels \['"):
+        RunnerCatalog(stack, "Catalog", classes=classes)
+    # jobs agree, whatever they ask for: none of its labels leads to it
+    catalog = Catalog.parse(json.dumps({name: c.to_catalog() for name, c in classes.items()}))
+    named = sorted((classes["b"].choosable() or set()) | {"linux"})
+    asked = [
+        labels.read(["self-hosted", *some])
+        for count in range(len(named) + 1)
+        for some in combinations(named, count)
+    ]
+    for request in asked:
+        found = route(request, catalog=catalog, image_of=any_image)
+        assert isinstance(found, Refusal) or found.runner_class.name != "b"
+
+
+@pytest.mark.parametrize(
+    ("classes", "asked"),
+    [
+        ({"a": sized("gpu"), "b": sized("gpu", "big")}, ["big"]),
+        ({"a": sized("gpu"), "b": sized("gpu", capabilities=["python"])}, ["gpu", "python"]),
+        ({"a": sized("gpu", allow_images=False), "b": sized("gpu")}, ["gpu", "image:debian:13"]),
+        ({"a": sized("gpu"), "b": sized("gpu", image=RunnerImage.built())}, ["class:b"]),
+        ({"a": sized(labels=None), "b": sized(labels=None)}, ["class:b"]),
+        ({"a": sized("gpu"), "b": sized()}, ["class:b"]),
+        ({"a": sized("gpu"), "b": sized("self-hosted")}, ["class:b"]),
+    ],
+    ids=["own", "capability", "image", "own-image", "default", "none", "self-hosted"],
+)
+def test_a_class_that_a_job_can_choose_is_taken(
+    classes: Mapping[str, RunnerClass], asked: list[str], stack: cdk.Stack
+) -> None:
+    RunnerCatalog(stack, "Catalog", classes=classes)
+    catalog = Catalog.parse(json.dumps({name: c.to_catalog() for name, c in classes.items()}))
+    found = route(labels.read(["self-hosted", *asked]), catalog=catalog, image_of=any_image)
+    assert not isinstance(found, Refusal), found
+    assert found.runner_class.name == "b"
+
+
+def test_labels_of_githubs_own_runners_are_warned_of(stack: cdk.Stack) -> None:
+    catalog = RunnerCatalog(stack, "Catalog", classes={"a": sized("Ubuntu-24.04", "ubuntu-house")})
+    catalog.check_rules(LabelRules(single_labels={"macos-latest": "a", "dependabot": "a"}))
+    warned = assertions.Annotations.from_stack(stack).find_warning(
+        "*", assertions.Match.string_like_regexp("GitHub's own runners")
+    )
+    said = " ".join(str(each.entry.data) for each in warned)
+    assert "label 'Ubuntu-24.04' of class 'a'" in said
+    assert "single_labels 'macos-latest'" in said
+    assert len(warned) == 2
 
 
 def many(count: int) -> dict[str, RunnerClass]:

@@ -143,5 +143,5 @@ def test_unknown_capacity_is_refused() -> None:
 
 @pytest.mark.parametrize("most", [0, -1])
 def test_a_class_that_could_have_no_runner_is_refused(most: Any) -> None:
-    with pytest.raises(ValueError, match=r"max_runners .* use a whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"max_runners .* use a whole number from 1 to 1000"):
         small(max_runners=most)
