@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdk_runner_fleet.alarms import FleetAlarms
+    from cdk_runner_fleet.dashboard import FleetDashboard
     from cdk_runner_fleet.fleet import RunnerFleet
+    from cdk_runner_fleet.log_queries import FleetLogQueries
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values.functions import FunctionOptions
     from cdk_runner_fleet.values.github import GitHub, GitHubApp, RegisterFor
@@ -26,6 +28,8 @@ __all__ = [
     "Architecture",
     "CapacityProvider",
     "FleetAlarms",
+    "FleetDashboard",
+    "FleetLogQueries",
     "FunctionOptions",
     "GitHub",
     "GitHubApp",
@@ -46,6 +50,8 @@ _HOMES = {
     "Architecture": "cdk_runner_fleet.values.runner_class",
     "CapacityProvider": "cdk_runner_fleet.values.runner_class",
     "FleetAlarms": "cdk_runner_fleet.alarms",
+    "FleetDashboard": "cdk_runner_fleet.dashboard",
+    "FleetLogQueries": "cdk_runner_fleet.log_queries",
     "FunctionOptions": "cdk_runner_fleet.values.functions",
     "GitHub": "cdk_runner_fleet.values.github",
     "GitHubApp": "cdk_runner_fleet.values.github",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jsii
@@ -15,7 +15,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._function import with_network
+from cdk_runner_fleet._function import FleetFunction, with_network
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from aws_cdk import aws_sns as sns
 
     from cdk_runner_fleet.alarms import FleetAlarms
+    from cdk_runner_fleet.dashboard import FleetDashboard
+    from cdk_runner_fleet.log_queries import FleetLogQueries
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -270,6 +272,8 @@ class RunnerFleet(FleetMetrics):
         self.dead_letter_queue = self.bus.dead_letter_queue
         self.daily_budget_usd = self.limits.daily_budget_usd
         self.github_callers = self.github.callers
+        self.function_logs = [each.log_group for each in self._functions()]
+        self.lifecycle_logs = self.lifecycle.log_group
 
     @property
     def webhook_url(self) -> str:
@@ -306,6 +310,41 @@ class RunnerFleet(FleetMetrics):
         """
         return self.cluster.grant_principal
 
+    def add_dashboard(
+        self, *, dashboard_name: str | None = None, alarms: FleetAlarms | None = None
+    ) -> FleetDashboard:
+        """Add a dashboard of the fleet: see :class:`FleetDashboard`.
+
+        Args:
+            dashboard_name: Its name. Default: CloudFormation makes one.
+            alarms: Alarms whose state is shown on top. Default: none is shown.
+        """
+        # only here, as what follows: a fleet does without these modules
+        from cdk_runner_fleet.dashboard import FleetDashboard  # noqa: PLC0415
+
+        return FleetDashboard(
+            self, "Dashboard", fleet=self, dashboard_name=dashboard_name, alarms=alarms
+        )
+
+    def add_log_queries(self) -> FleetLogQueries:
+        """Save queries of the fleet's logs: see :class:`FleetLogQueries`."""
+        from cdk_runner_fleet.log_queries import FleetLogQueries  # noqa: PLC0415
+
+        return FleetLogQueries(self, "LogQueries", fleet=self)
+
+    def _functions(self) -> Iterator[FleetFunction]:
+        yield self.intake.receive_webhook
+        yield self.dispatch.dispatch_event
+        yield self.registration.runner_api
+        yield self.registration.check_runner
+        yield self.registration.deregister_runner
+        yield self.reconciliation.reconcile_demand
+        yield self.explanation.explain_job
+        yield self.images.watch_release
+        if self.images.build_image:
+            yield self.images.build_image
+            yield self.images.define_task
+
     def add_alarms(
         self,
         topic: sns.ITopic | None = None,
@@ -320,7 +359,7 @@ class RunnerFleet(FleetMetrics):
             longest_wait: How long a job may wait for its runner to be there. Default: 30 minutes.
             failed_runners: Runners that may fail within 15 minutes before one rings.
         """
-        # only here: what alarms do loads a tenth of a second of modules that a fleet does without
+        # a tenth of a second: it loads what alarms may do
         from cdk_runner_fleet.alarms import FleetAlarms  # noqa: PLC0415
 
         return FleetAlarms(

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, Unpack
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
@@ -61,6 +62,8 @@ class FleetMetrics(Construct):
         dead_letter_queue: Where events wait that could not be handled.
         daily_budget_usd: What may be spent a day; None if there is no budget.
         github_callers: Who asks GitHub: ``token``, or ``app-<id>`` for each of its GitHub Apps.
+        function_logs: Where the functions log; empty if that is not known.
+        lifecycle_logs: Where the executions do; None if that is not known.
     """
 
     fleet_name: str
@@ -68,6 +71,8 @@ class FleetMetrics(Construct):
     dead_letter_queue: sqs.IQueue
     daily_budget_usd: float | None
     github_callers: Sequence[str]
+    function_logs: Sequence[logs.ILogGroup]
+    lifecycle_logs: logs.ILogGroup | None
 
     def _metric(
         self,

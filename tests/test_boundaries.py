@@ -170,11 +170,15 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     # what is composed of them
     "metrics": {"_runtime"},
     "alarms": {"metrics", "values.types"},
+    "log_queries": {"metrics"},
+    "dashboard": {"alarms", "log_queries", "metrics"},
     "fleet": {
         "_at_rest",
         "_function",
         "_name",
         "alarms",
+        "dashboard",
+        "log_queries",
         "metrics",
         "rooms.api",
         "rooms.bus",

@@ -60,8 +60,8 @@ def measure(
     used = {metrics.METRICS[name].by for name in known}
     of = {key: value for key, value in (by or {}).items() if key in used}
     of[metrics.FLEET] = _TELEMETRY.fleet_name
-    line = {"service": _TELEMETRY.service_name, **said, **metrics.fields(known, of=of)}
-    sys.stdout.write(json.dumps(line) + "\n")
+    line = {"level": "INFO", "service": _TELEMETRY.service_name, **said}
+    sys.stdout.write(json.dumps(line | metrics.fields(known, of=of)) + "\n")
 
 
 def observed(handler: Handler) -> Handler:

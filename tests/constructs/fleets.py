@@ -109,7 +109,9 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     )
     fleet.connections.allow_to(ec2.Peer.any_ipv4(), ec2.Port.tcp(443))
     s3.Bucket(stack, "Cache").grant_read(fleet)
-    fleet.add_alarms(sns.Topic(stack, "Topic"))
+    alarms = fleet.add_alarms(sns.Topic(stack, "Topic"))
+    fleet.add_dashboard(alarms=alarms)
+    fleet.add_log_queries()
     return fleet
 
 

@@ -32,6 +32,8 @@ class Known(FleetMetrics):
         )
         self.daily_budget_usd = budget
         self.github_callers = ["app-11", "app-22"]
+        self.function_logs = []
+        self.lifecycle_logs = None
 
 
 def alarms_of(template: Template) -> dict[str, dict[str, object]]:

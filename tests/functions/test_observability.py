@@ -85,3 +85,23 @@ def test_a_metric_is_the_fleets_whichever_function_counts() -> None:
         assert (refused["fleet"], refused["JobRefused"]) == ("Ci-Runners", 1)
         assert sorted(left["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == ["fleet", "who"]
         assert (left["fleet"], left["who"]) == ("Ci-Runners", "token")
+
+
+def test_every_line_says_who_says_what_at_which_level() -> None:
+    code = (
+        "from fleet_runtime.observability import logger, measure\n"
+        "logger.error('job lost', runner_id='r', job_id=7)\n"
+        "measure({'JobEnded': 1}, by={'conclusion': 'success'}, message='job ended', job_id=7)\n"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(FUNCTIONS),
+        "SERVICE_NAME": "dispatch_event",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    lost, ended = [json.loads(line) for line in done.stdout.splitlines()]
+    named = ("level", "service", "message", "job_id")
+    assert [lost[name] for name in named] == ["ERROR", "dispatch_event", "job lost", 7]
+    assert [ended[name] for name in named] == ["INFO", "dispatch_event", "job ended", 7]
