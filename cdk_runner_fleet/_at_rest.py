@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from aws_cdk import Annotations, Aws, Fn, RemovalPolicy, Stack, Token
@@ -24,7 +25,7 @@ class DataAtRest:
     the console makes.
 
     Args:
-        scope: The fleet, which warnings are told of.
+        scope: The fleet, which warnings are told of and the functions' log group is made in.
         encryption_key: A symmetric key of the fleet's region. Default: what each service encrypts
             with by itself.
         log_retention: How long logs are kept. Default: 30 days.
@@ -42,6 +43,7 @@ class DataAtRest:
     ) -> None:
         self.encryption_key = encryption_key
         self._log_retention = log_retention or logs.RetentionDays.ONE_MONTH
+        self._scope = scope
         self._stack = Stack.of(scope)
         if encryption_key is None:
             return
@@ -71,6 +73,11 @@ class DataAtRest:
     def key_arn(self) -> str | None:
         """The key's ARN, if there is one."""
         return self.encryption_key.key_arn if self.encryption_key else None
+
+    @cached_property
+    def function_logs(self) -> logs.LogGroup:
+        """What all of the fleet's functions write to; its streams have a function's name."""
+        return self.log_group(self._scope, "FunctionLogs")
 
     def log_group(
         self,

@@ -19,6 +19,7 @@ from cdk_runner_fleet import _assets
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource
 from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet._role import FleetRole
 from cdk_runner_fleet.values.functions import FunctionOptions
 
 _MOST_ENVIRONMENT = 4096
@@ -88,7 +89,9 @@ _LAYER_REGIONS = frozenset(
 
 
 class FleetFunction(lambda_.Function):
-    """A Lambda function of the fleet: Python on arm64, with a role and a log group of its own.
+    """A Lambda function of the fleet: Python on arm64, with a role of its own.
+
+    All write to one log group of the fleet: its streams and lines have the function's name.
 
     Args:
         scope: The room that the function is of.
@@ -133,14 +136,11 @@ class FleetFunction(lambda_.Function):
         if powertools and options.powertools_layer:
             _check_layer(scope, options.powertools_layer)
         is_traced = options.tracing != lambda_.Tracing.DISABLED
-        # beside the function: it has no children before it is made, and is made of these
-        logs = at_rest.log_group(scope, f"{construct_id}Logs")
-        self.execution_role = iam.Role(
-            scope,
-            f"{construct_id}Role",
-            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        # beside the function: it has no children before it is made, and is made of this
+        self.execution_role = FleetRole(
+            scope, f"{construct_id}Role", service="lambda.amazonaws.com"
         )
-        logs.grant_write(self.execution_role)
+        at_rest.function_logs.grant_write(self.execution_role)
         self._at_rest = at_rest
         vpc = options.vpc if asks_github else None
         if vpc:
@@ -157,7 +157,7 @@ class FleetFunction(lambda_.Function):
             timeout=timeout or Duration.seconds(30),
             memory_size=memory_size,
             reserved_concurrent_executions=reserved_concurrency,
-            log_group=logs,
+            log_group=at_rest.function_logs,
             logging_format=lambda_.LoggingFormat.JSON,
             # three lines an invocation, 676 bytes, would tell what its metrics do; what is said of
             # failures and timeouts is WARN (Lambda Developer Guide, "Log-level filtering")
@@ -191,9 +191,7 @@ class FleetFunction(lambda_.Function):
 
     def allow(self, *actions: str, resources: Sequence[str]) -> None:
         """Let the function call ``actions`` on ``resources``."""
-        self.add_to_role_policy(
-            iam.PolicyStatement(actions=list(actions), resources=list(resources))
-        )
+        self.execution_role.allow(*actions, resources=resources)
         if any(action.startswith("dynamodb:") for action in actions):
             self._at_rest.grant_use(self, "dynamodb")
 
@@ -239,12 +237,12 @@ def with_network(scope: Construct, options: FunctionOptions) -> FunctionOptions:
     return replace(options, security_groups=[group])
 
 
-def _grant_network(role: iam.Role) -> None:
+def _grant_network(role: FleetRole) -> None:
     # "Giving Lambda functions access to resources in an Amazon VPC", Lambda Developer Guide: Lambda
     # attaches its interfaces as the role, and looks for the permission on everything
-    role.add_to_policy(iam.PolicyStatement(actions=list(_NETWORK), resources=["*"]))
+    role.allow(*_NETWORK, resources=["*"])
     # and there, "Security best practices": the function's own code may not
-    role.add_to_policy(
+    role.add_to_principal_policy(
         iam.PolicyStatement(
             effect=iam.Effect.DENY,
             actions=list(_NETWORK),

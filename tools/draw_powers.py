@@ -164,9 +164,12 @@ def _grants(template: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _of_roles(resources: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The statements of all policies, by the roles that they are attached to."""
+    """The statements of all policies, by the roles that have them."""
     of_role: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for resource in resources.values():
+    for logical_id, resource in resources.items():
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in resource["Properties"].get("Policies", []):
+                of_role[logical_id] += policy["PolicyDocument"]["Statement"]
         if resource["Type"] == "AWS::IAM::Policy":
             for role in resource["Properties"]["Roles"]:
                 of_role[role["Ref"]] += resource["Properties"]["PolicyDocument"]["Statement"]

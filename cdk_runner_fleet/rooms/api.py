@@ -62,6 +62,7 @@ class FleetApi(Construct):
             self, "Stage", http_api=self.http_api, stage_name="$default", auto_deploy=True
         )
         self._throttles: dict[str, object] = {}
+        self._integrations: dict[str, integrations.HttpLambdaIntegration] = {}
         # the L2 property is a behavioural interface that Python cannot pass as a plain value
         self._resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
             destination_arn=self.log_group.log_group_arn, format=json.dumps(_ACCESS_LOG)
@@ -104,12 +105,17 @@ class FleetApi(Construct):
                 it, for whoever may invoke every API of the account may invoke this one. Default:
                 everybody may ask.
         """
+        name = function.node.id
+        if name not in self._integrations:
+            self._integrations[name] = integrations.HttpLambdaIntegration(
+                f"{name}Integration",
+                function,
+                scope_permission_to_route=False,  # one permission for all of its routes
+            )
         routes = self.http_api.add_routes(
             path=path,
             methods=[apigateway.HttpMethod.POST],
-            integration=integrations.HttpLambdaIntegration(
-                f"{function.node.id}Integration", function
-            ),
+            integration=self._integrations[name],
             authorizer=authorizers.HttpIamAuthorizer() if caller else None,
         )
         self._throttles[f"POST {path}"] = {

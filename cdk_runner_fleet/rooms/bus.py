@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from aws_cdk import Duration, RemovalPolicy, Token
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -18,6 +20,9 @@ from cdk_runner_fleet._runtime import runtime
 
 # EventBridge API reference, CreateEventBus: a slash is for partners' buses
 _NAME = re.compile(r"(?!default\Z|aws\.)[A-Za-z0-9._-]{1,256}")
+
+Pattern = Mapping[str, Any]
+"""An event pattern, as EventBridge writes it."""
 
 EVENT_SOURCE: str = runtime("aws/event_source")["EVENT_SOURCE"]
 """Source of the fleet's own events."""
@@ -77,6 +82,12 @@ class FleetBus(Construct):
             "SQS3",
             "This is the dead-letter queue of the rules and of the functions.",
         )
+        self._rule_arns: list[str] = []
+        self._giving_up = iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("events.amazonaws.com")],
+            actions=["sqs:SendMessage"],
+            resources=[self.dead_letter_queue.queue_arn],
+        )
 
     def _encrypt(self, at_rest: DataAtRest) -> None:
         # not by aws-cdk's props: its statement for an archive names the bus, which has the key
@@ -121,52 +132,86 @@ class FleetBus(Construct):
     def deliver(
         self,
         scope: Construct,
-        construct_id: str,
-        *functions: FleetFunction,
-        pattern: events.EventPattern | None = None,
-        schedule: events.Schedule | None = None,
-        event_bus: events.IEventBus | None = None,
+        function: FleetFunction,
+        *patterns: Pattern,
+        every: Duration | None = None,
         max_event_age: Duration | None = None,
     ) -> None:
-        """Tell ``functions`` of events, or that a time has come.
+        """Tell ``function`` of AWS's own events, which come to the account's default bus.
+
+        One rule has all that a function hears from there, and one permission lets it: a rule can
+        have a pattern and a schedule (EventBridge API reference, PutRule).
 
         Args:
             scope: Whoever listens.
-            construct_id: The rule's id in it.
-            functions: What is told.
-            pattern: Which events. Default: there is a ``schedule``.
-            schedule: When. Default: there is a ``pattern``.
-            event_bus: Bus of the events. Default: the account's default bus, where AWS's own come.
+            function: What is told.
+            patterns: Which events; one that meets any of them is told.
+            every: How often it is told that time has passed, in whole minutes. Default: never.
             max_event_age: How long it is tried. Default: 24 hours, the most that EventBridge has.
         """
-        events.Rule(
+        self._rule(
             scope,
-            construct_id,
-            event_bus=event_bus,
-            event_pattern=pattern,
-            schedule=schedule,
-            targets=[
-                targets.LambdaFunction(
-                    function,
-                    dead_letter_queue=self.dead_letter_queue,
-                    max_event_age=max_event_age or Duration.hours(24),
-                    retry_attempts=185,  # the most that EventBridge has
-                )
-                for function in functions
-            ],
+            "Events",
+            function,
+            event_pattern={"$or": list(patterns)} if len(patterns) > 1 else patterns[0],
+            schedule_expression=events.Schedule.rate(every).expression_string if every else None,
+            max_event_age=max_event_age,
         )
 
-    def deliver_own(
-        self, scope: Construct, construct_id: str, *functions: FleetFunction, kind: str
-    ) -> None:
-        """Tell ``functions`` of the fleet's own events of one ``kind``, their detail type."""
-        self.deliver(
+    def deliver_own(self, scope: Construct, function: FleetFunction, *kinds: str) -> None:
+        """Tell ``function`` of the fleet's own events of these ``kinds``, their detail types."""
+        self._rule(
             scope,
-            construct_id,
-            *functions,
-            pattern=events.EventPattern(source=[EVENT_SOURCE], detail_type=[kind]),
-            event_bus=self.event_bus,
+            "OwnEvents",
+            function,
+            event_pattern={"source": [EVENT_SOURCE], "detail-type": list(kinds)},
+            event_bus_name=self.event_bus.event_bus_name,
         )
+
+    def _rule(
+        self,
+        scope: Construct,
+        kind: str,
+        function: FleetFunction,
+        *,
+        event_pattern: Pattern | None,
+        schedule_expression: str | None = None,
+        event_bus_name: str | None = None,
+        max_event_age: Duration | None = None,
+    ) -> None:
+        age = max_event_age or Duration.hours(24)
+        rule = events.CfnRule(
+            scope,
+            f"{function.node.id}{kind}",
+            event_bus_name=event_bus_name,
+            event_pattern=event_pattern,
+            schedule_expression=schedule_expression,
+            targets=[
+                events.CfnRule.TargetProperty(
+                    id=function.node.id,
+                    arn=function.function_arn,
+                    dead_letter_config=events.CfnRule.DeadLetterConfigProperty(
+                        arn=self.dead_letter_queue.queue_arn
+                    ),
+                    retry_policy=events.CfnRule.RetryPolicyProperty(
+                        maximum_event_age_in_seconds=age.to_seconds(),
+                        maximum_retry_attempts=185,  # the most that EventBridge has
+                    ),
+                )
+            ],
+        )
+        lambda_.CfnPermission(
+            scope,
+            f"{function.node.id}{kind}Permission",
+            action="lambda:InvokeFunction",
+            function_name=function.function_arn,
+            principal="events.amazonaws.com",
+            source_arn=rule.attr_arn,
+        )
+        if not self._rule_arns:
+            self.dead_letter_queue.add_to_resource_policy(self._giving_up)
+        self._rule_arns.append(rule.attr_arn)
+        self._giving_up.add_condition("ArnEquals", {"aws:SourceArn": self._rule_arns})
 
     def grant_put(self, function: FleetFunction, *kinds: str) -> None:
         """Let ``function`` put the fleet's own events of these ``kinds`` onto the bus, no others.

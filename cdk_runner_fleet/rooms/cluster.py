@@ -18,6 +18,7 @@ from cdk_runner_fleet._nag import (
     acknowledge_pattern,
 )
 from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet._role import FleetRole
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
 
@@ -77,9 +78,7 @@ class RunnerCluster(Construct):
             "runner's times and cost stand on its row.",
         )
         self.log_group = at_rest.log_group(self, "Logs")
-        self.execution_role = iam.Role(
-            self, "ExecutionRole", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
-        )
+        self.execution_role = FleetRole(self, "ExecutionRole", service="ecs-tasks.amazonaws.com")
         self.log_group.grant_write(self.execution_role)
         # "Task IAM role", Amazon ECS developer guide: the cluster cannot be named as the source
         self.task_role = iam.Role(

@@ -6,7 +6,6 @@ import json
 import re
 
 from aws_cdk import Token
-from aws_cdk import aws_events as events
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
@@ -102,23 +101,17 @@ class EventDispatch(Construct):
             environment=self.environment,
         )
         self.grant_start(self.dispatch_event)
-        bus.deliver_own(self, "WorkflowJobs", self.dispatch_event, kind="workflow_job")
+        bus.deliver_own(self, self.dispatch_event, "workflow_job")
         bus.deliver(
             self,
-            "StoppedTasks",
             self.dispatch_event,
-            pattern=events.EventPattern(
-                source=["aws.ecs"],
-                detail_type=["ECS Task State Change"],
-                detail={"clusterArn": [cluster.cluster_arn], "lastStatus": ["STOPPED"]},
-            ),
-        )
-        # reconciliation hears of those that were stopped: it ends what they left
-        bus.deliver(
-            self,
-            "EndedRunners",
-            self.dispatch_event,
-            pattern=lifecycle.ended("SUCCEEDED", "FAILED"),
+            {
+                "source": ["aws.ecs"],
+                "detail-type": ["ECS Task State Change"],
+                "detail": {"clusterArn": [cluster.cluster_arn], "lastStatus": ["STOPPED"]},
+            },
+            # reconciliation hears of those that were stopped: it ends what they left
+            lifecycle.ended("SUCCEEDED", "FAILED"),
         )
 
     def grant_start(self, function: FleetFunction) -> None:

@@ -70,5 +70,4 @@ class JobExplanation(Construct):
         )
         self.explain_job.allow("dynamodb:GetItem", resources=[registry.ledger_table.table_arn])
         catalog.grant_read(self.explain_job)
-        bus.deliver_own(self, "UnservedJobs", self.explain_job, kind="job_unserved")
-        bus.deliver_own(self, "ServedJobs", self.explain_job, kind="job_served")
+        bus.deliver_own(self, self.explain_job, "job_unserved", "job_served")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 from aws_cdk import Aws, Duration, Stack, Tokenization
-from aws_cdk import aws_events as events
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
-from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.bus import FleetBus, Pattern
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
@@ -68,7 +67,6 @@ class ImageService(Construct):
             if pipeline.is_built
             else None
         )
-        self._deliver_news()
 
     @property
     def offer(self) -> dict[str, str]:
@@ -135,8 +133,9 @@ class ImageService(Construct):
             "dynamodb:UpdateItem",
             resources=[self._registry.ledger_table.table_arn],
         )
-        every_hour = events.Schedule.rate(Duration.hours(1))
-        self._bus.deliver(self, "Hours", function, schedule=every_hour)
+        # at once, and not on its next day: what was pinned long ago may be dead
+        self._bus.deliver_own(self, function, "retired_runner_found")
+        self._bus.deliver(self, function, self._deployed, every=Duration.hours(1))
         return function
 
     def _builder(self, timeout: Duration, *, is_shared: bool) -> FleetFunction:
@@ -194,43 +193,33 @@ class ImageService(Construct):
             "dynamodb:GetItem", "dynamodb:UpdateItem", resources=[registry.ledger_table.table_arn]
         )
         function.allow("dynamodb:UpdateItem", resources=[registry.runner_table.table_arn])
-        self._bus.deliver(
+        self._bus.deliver_own(
             self,
-            "EndedBuilds",
             function,
-            pattern=events.EventPattern(
-                source=["aws.codebuild"],
-                detail_type=["CodeBuild Build State Change"],
-                detail={
-                    "project-name": list(projects.values()),
-                    "build-status": ["SUCCEEDED", "FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
-                },
-            ),
+            "retired_runner_found",
+            "runner_version_retired",
+            "runner_release_taken_over",
         )
-        self._bus.deliver(self, "Days", function, schedule=events.Schedule.rate(Duration.days(1)))
+        ended = {
+            "source": ["aws.codebuild"],
+            "detail-type": ["CodeBuild Build State Change"],
+            "detail": {
+                "project-name": list(projects.values()),
+                "build-status": ["SUCCEEDED", "FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
+            },
+        }
+        heard = [ended, self._deployed] if self._pipeline.images.built else [ended]
+        self._bus.deliver(self, function, *heard, every=Duration.days(1))
         return function
 
-    def _deliver_news(self) -> None:
-        builders = [self.build_image] if self.build_image else []
-        # the watch at once, and not on its next day: what was pinned long ago may be dead
-        self._bus.deliver_own(
-            self, "FoundRetirements", self.watch_release, *builders, kind="retired_runner_found"
-        )
-        if builders:
-            self._bus.deliver_own(self, "RetiredVersions", *builders, kind="runner_version_retired")
-            self._bus.deliver_own(self, "NewReleases", *builders, kind="runner_release_taken_over")
-        self._bus.deliver(
-            self,
-            "Deployments",
-            self.watch_release,
-            *(builders if self._pipeline.images.built else []),
-            pattern=events.EventPattern(
-                source=["aws.cloudformation"],
-                detail_type=["CloudFormation Stack Status Change"],
-                detail={
-                    "stack-id": [Stack.of(self).stack_id],
-                    "status-details": {"status": ["CREATE_COMPLETE", "UPDATE_COMPLETE"]},
-                },
-                account=[Aws.ACCOUNT_ID],
-            ),
-        )
+    @property
+    def _deployed(self) -> Pattern:
+        return {
+            "source": ["aws.cloudformation"],
+            "detail-type": ["CloudFormation Stack Status Change"],
+            "account": [Aws.ACCOUNT_ID],
+            "detail": {
+                "stack-id": [Stack.of(self).stack_id],
+                "status-details": {"status": ["CREATE_COMPLETE", "UPDATE_COMPLETE"]},
+            },
+        }

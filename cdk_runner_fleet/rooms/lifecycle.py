@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aws_cdk import ArnFormat, Aws, Fn, RemovalPolicy, Stack
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
@@ -19,7 +16,9 @@ from cdk_runner_fleet._nag import (
     acknowledge_any_resource,
     acknowledge_pattern,
 )
+from cdk_runner_fleet._role import FleetRole
 from cdk_runner_fleet.rooms.api import FleetApi
+from cdk_runner_fleet.rooms.bus import Pattern
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
@@ -67,9 +66,11 @@ class RunnerLifecycle(Construct):
         deregister, check = registration.deregister_runner, registration.check_runner
         build = images.build_image
         self.log_group = at_rest.log_group(self, "Logs", vended_by="states")
+        role = FleetRole(self, "StateMachineRole", service="states.amazonaws.com")
         self.state_machine = sfn.StateMachine(
             self,
             "StateMachine",
+            role=role,
             comment="cdk-runner-fleet: the life of one runner",
             definition_body=sfn.DefinitionBody.from_string(
                 _assets.STATE_MACHINE.read_text(encoding="utf-8")
@@ -116,27 +117,28 @@ class RunnerLifecycle(Construct):
             "Evidence: tests/constructs/test_function.py.",
         )
         acknowledge_any_resource(
-            self.state_machine.role,
+            role,
             actions="log delivery for Step Functions, and X-Ray's, if that is on",
         )
         self._encrypt()
         # made after them, and deleted before: a launch without them fails for good
         self.state_machine.node.add_dependency(cluster.capacity_providers)
-        cluster.grant_run(self.state_machine.role)
-        self._allow(
+        cluster.grant_run(role)
+        role.allow(
             "dynamodb:PutItem",
             "dynamodb:UpdateItem",
             "dynamodb:GetItem",
             resources=[registry.runner_table.table_arn],
         )
-        self._allow("dynamodb:UpdateItem", resources=[registry.image_table.table_arn])
-        self._allow(
+        role.allow("dynamodb:UpdateItem", resources=[registry.image_table.table_arn])
+        role.allow(
             "lambda:InvokeFunction",
             resources=[one.function_arn for one in (deregister, check, build) if one],
         )
-        for answering in (registration.runner_api, build):
-            if answering:
-                self.grant_resume(answering)
+        self.grant_resume(registration.runner_api)
+        if build:
+            # beside the role: the machine names the function, whose role must not depend on it
+            iam.Policy(build, "Resume", roles=[build.execution_role], statements=[self._resuming()])
 
     def _encrypt(self) -> None:
         key_arn = self._at_rest.key_arn
@@ -180,16 +182,16 @@ class RunnerLifecycle(Construct):
         )
         self._at_rest.grant_use(self.state_machine, "dynamodb")
 
-    def ended(self, *statuses: str) -> events.EventPattern:
+    def ended(self, *statuses: str) -> Pattern:
         """The events of executions that ended with one of ``statuses``."""
-        return events.EventPattern(
-            source=["aws.states"],
-            detail_type=["Step Functions Execution Status Change"],
-            detail={
+        return {
+            "source": ["aws.states"],
+            "detail-type": ["Step Functions Execution Status Change"],
+            "detail": {
                 "stateMachineArn": [self.state_machine.state_machine_arn],
                 "status": list(statuses),
             },
-        )
+        }
 
     def grant_start(self, function: FleetFunction) -> None:
         """Let ``function`` begin the life of a runner, and of another one like it."""
@@ -215,28 +217,15 @@ class RunnerLifecycle(Construct):
         self.state_machine.grant(grantee, "states:ListExecutions")
 
     def grant_resume(self, function: FleetFunction) -> None:
-        """Let ``function`` end what a runner's life waits for.
+        """Let ``function`` end what a runner's life waits for."""
+        function.add_to_role_policy(self._resuming())
 
-        A policy of its own: the state machine names a function of these, whose role must not
-        depend on it.
-        """
-        iam.Policy(
-            function,
-            "Resume",
-            roles=[function.execution_role],
-            statements=[
-                iam.PolicyStatement(
-                    actions=[
-                        "states:SendTaskSuccess",
-                        "states:SendTaskFailure",
-                        "states:SendTaskHeartbeat",
-                    ],
-                    resources=[self.state_machine.state_machine_arn],
-                )
+    def _resuming(self) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            actions=[
+                "states:SendTaskSuccess",
+                "states:SendTaskFailure",
+                "states:SendTaskHeartbeat",
             ],
-        )
-
-    def _allow(self, *actions: str, resources: Sequence[str]) -> None:
-        self.state_machine.add_to_role_policy(
-            iam.PolicyStatement(actions=list(actions), resources=list(resources))
+            resources=[self.state_machine.state_machine_arn],
         )

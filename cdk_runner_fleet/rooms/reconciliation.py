@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
-from aws_cdk import aws_events as events
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
@@ -81,18 +80,11 @@ class DemandReconciliation(Construct):
         lifecycle.grant_list(self.reconcile_demand)
         cluster.grant_sweep(self.reconcile_demand.execution_role)
         github.grant_ask(self.reconcile_demand)
-        # the next look sees it as well, so an event that is older tells nothing
         bus.deliver(
             self,
-            "Schedule",
             self.reconcile_demand,
-            schedule=events.Schedule.rate(reconciliation.every),
-            max_event_age=Duration.hours(1),
-        )
-        bus.deliver(
-            self,
-            "AbortedRunners",
-            self.reconcile_demand,
-            pattern=lifecycle.ended("ABORTED", "TIMED_OUT"),
+            lifecycle.ended("ABORTED", "TIMED_OUT"),
+            every=reconciliation.every,
+            # the next look sees it as well, so an event that is older tells nothing
             max_event_age=Duration.hours(1),
         )

@@ -57,11 +57,19 @@ def environment(template: Template, handler: str) -> dict[str, Any]:
 
 
 def statements(template: Template) -> list[dict[str, Any]]:
-    return [
-        statement
-        for policy in of_type(template, "AWS::IAM::Policy")
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
+    """What roles may, whether it stands in them or in a policy beside them."""
+    return [statement for _, each in policies(template) for statement in each["Statement"]]
+
+
+def policies(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The documents of all policies, each with the logical id of the role that has it."""
+    for logical_id, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in resource["Properties"].get("Policies", []):
+                yield logical_id, policy["PolicyDocument"]
+        if resource["Type"] == "AWS::IAM::Policy":
+            for role in resource["Properties"]["Roles"]:
+                yield role.get("Ref", ""), resource["Properties"]["PolicyDocument"]
 
 
 def statements_by_role(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -71,25 +79,22 @@ def statements_by_role(template: Template) -> Iterator[tuple[str, dict[str, Any]
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Lambda::Function" and "Handler" in resource["Properties"]
     }
-    for policy in of_type(template, "AWS::IAM::Policy"):
-        for role in policy["Roles"]:
-            if handler := roles.get(role.get("Ref", "")):
-                name = handler.removesuffix(".handler").title().replace("_", "")
-                yield from ((name, each) for each in policy["PolicyDocument"]["Statement"])
+    for role, document in policies(template):
+        if handler := roles.get(role):
+            name = handler.removesuffix(".handler").title().replace("_", "")
+            yield from ((name, each) for each in document["Statement"])
 
 
 def policy_of(template: Template, role: str) -> dict[str, set[str]]:
-    """What a role's own policy allows: each action, and on what."""
-    [policy] = [
-        each
-        for each in of_type(template, "AWS::IAM::Policy")
-        if role in parts(each["Roles"]) and "Resume" not in each["PolicyName"]
-    ]
+    """What a role may: each action, and on what."""
     allowed: dict[str, set[str]] = {}
-    for statement in policy["PolicyDocument"]["Statement"]:
-        for action in as_list(statement["Action"]):
-            found = allowed.setdefault(action, set())
-            found |= {parts(resource) for resource in as_list(statement["Resource"])}
+    for logical_id, document in policies(template):
+        if role not in logical_id:
+            continue
+        for statement in document["Statement"]:
+            for action in as_list(statement["Action"]):
+                found = allowed.setdefault(action, set())
+                found |= {parts(resource) for resource in as_list(statement["Resource"])}
     return allowed
 
 
@@ -110,9 +115,20 @@ def rules_of(template: Template, handler: str) -> list[dict[str, Any]]:
 def heard_by(template: Template, handler: str) -> list[str]:
     """What a function is told of: events by their kind, and its schedules."""
     return sorted(
-        rule.get("ScheduleExpression") or rule["EventPattern"]["detail-type"][0]
+        each
         for rule in rules_of(template, handler)
+        for each in (
+            *filter(None, [rule.get("ScheduleExpression")]),
+            *(kind for one in patterns_of(rule) for kind in one["detail-type"]),
+        )
     )
+
+
+def patterns_of(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """The event patterns of a rule, each of which an event may meet."""
+    pattern = rule["EventPattern"]
+    found: list[dict[str, Any]] = pattern.get("$or", [pattern])
+    return found
 
 
 def alarm_of(template: Template, metric: str) -> dict[str, Any]:

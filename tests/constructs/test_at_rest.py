@@ -19,7 +19,7 @@ from cdk_runner_fleet._at_rest import DataAtRest
 
 from . import fleets
 from .fleets import KEY_ARN
-from .templates import Template, as_list, of_type
+from .templates import Template, as_list, of_type, policies
 
 ROOT = Path(__file__).parent.parent.parent
 KEYS = {
@@ -144,10 +144,9 @@ def test_each_role_has_decrypted_what_it_may_read_and_nothing_else(encrypted: Te
     }
     granted: dict[str, set[str]] = defaultdict(set)
     needed: dict[str, set[str]] = defaultdict(set)
-    for policy in of_type(encrypted, "AWS::IAM::Policy"):
-        [role] = [one["Ref"] for one in policy["Roles"]]
+    for role, document in policies(encrypted):
         needed[role] |= {"lambda"} if role in functions else set()
-        for statement in policy["PolicyDocument"]["Statement"]:
+        for statement in document["Statement"]:
             actions = as_list(statement["Action"])
             needed[role] |= {
                 name for name, needs in NEEDS.items() if any(needs(one) for one in actions)
@@ -163,14 +162,11 @@ def test_each_role_has_decrypted_what_it_may_read_and_nothing_else(encrypted: Te
 
 
 def test_the_machines_own_role_encrypts_its_executions_and_their_logs(encrypted: Template) -> None:
-    [policy] = [
-        one
-        for one in of_type(encrypted, "AWS::IAM::Policy")
-        if "StateMachineRole" in one["PolicyName"]
-    ]
     contexts = {
         name: as_list(statement["Action"])
-        for statement in policy["PolicyDocument"]["Statement"]
+        for role, document in policies(encrypted)
+        if "StateMachineRole" in role
+        for statement in document["Statement"]
         for condition in statement.get("Condition", {}).values()
         for name in condition
         if name.startswith("kms:EncryptionContext")

@@ -20,7 +20,7 @@ from cdk_runner_fleet import (
 )
 from cdk_runner_fleet._function import with_network
 
-from .templates import Template, as_list, of_type, statements, template_of
+from .templates import Template, as_list, of_type, policies, statements, template_of
 
 
 def functions(template: Template) -> list[dict[str, Any]]:
@@ -39,11 +39,15 @@ def test_every_entry_point_is_a_function(minimal: Template) -> None:
     assert handlers == {f"{path.stem}.handler" for path in _assets.FUNCTIONS.glob("*.py")}
 
 
-def test_each_has_a_role_and_a_log_group_of_its_own(minimal: Template) -> None:
+def test_each_has_a_role_of_its_own_and_all_have_one_log_group(minimal: Template) -> None:
     every = functions(minimal)
     roles = {function["Role"]["Fn::GetAtt"][0] for function in every}
-    groups = {function["LoggingConfig"]["LogGroup"]["Ref"] for function in every}
-    assert len(roles) == len(groups) == len(every)
+    assert len(roles) == len(every)
+    [group] = {function["LoggingConfig"]["LogGroup"]["Ref"] for function in every}
+    assert minimal["Resources"][group]["Properties"]["RetentionInDays"] == 30
+    # which function says it
+    services = {function["Environment"]["Variables"]["SERVICE_NAME"] for function in every}
+    assert len(services) == len(every)
 
 
 def test_nothing_is_traced_unless_that_is_asked_for(minimal: Template) -> None:
@@ -170,10 +174,9 @@ def test_lambda_may_attach_their_interfaces_and_their_own_code_may_not(
         each["Role"]["Fn::GetAtt"][0] for each in functions(organization) if "VpcConfig" in each
     }
     said = [
-        (role["Ref"], statement["Effect"], set(as_list(statement["Action"])))
-        for policy in of_type(organization, "AWS::IAM::Policy")
-        for role in policy["Roles"]
-        for statement in policy["PolicyDocument"]["Statement"]
+        (role, statement["Effect"], set(as_list(statement["Action"])))
+        for role, document in policies(organization)
+        for statement in document["Statement"]
         if "ec2:" in str(statement["Action"])
     ]
     assert len(said) == 2 * len(roles)
@@ -238,9 +241,9 @@ def test_the_page_says_what_has_to_be_reached_from_that_network(organization: Te
     }
     called = {
         action.partition(":")[0]
-        for policy in of_type(organization, "AWS::IAM::Policy")
-        if roles & {role["Ref"] for role in policy["Roles"]}
-        for statement in policy["PolicyDocument"]["Statement"]
+        for role, document in policies(organization)
+        if role in roles
+        for statement in document["Statement"]
         for action in as_list(statement["Action"])
     }
     # Lambda itself writes logs, attaches interfaces and hands on what has failed

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,21 @@ def test_the_tables_are_drawn_from_the_template(tool: ModuleType, minimal: Templ
     assert tool.drawn_page(minimal) == page, "python tools/draw_powers.py"
 
 
+def _statements(template: Template, role: str) -> list[dict[str, Any]]:
+    """What a role may, to be changed."""
+    [document] = [
+        policy["PolicyDocument"]
+        for logical_id, each in template["Resources"].items()
+        if each["Type"] == "AWS::IAM::Role" and role in logical_id
+        for policy in each["Properties"]["Policies"]
+    ]
+    found: list[dict[str, Any]] = document["Statement"]
+    return found
+
+
 def test_another_grant_is_seen_in_the_table(tool: ModuleType, minimal: Template) -> None:
     changed = copy.deepcopy(minimal)
-    policies = of_type(changed, "AWS::IAM::Policy")
-    [policy] = [each for each in policies if "ExplainJobRole" in each["PolicyName"]]
-    policy["PolicyDocument"]["Statement"].append(
+    _statements(changed, "ExplainJobRole").append(
         {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}
     )
     assert "s3 PutObject: **everything**" in tool.drawn_page(changed)
@@ -54,12 +65,7 @@ def test_another_reader_of_a_secret_is_seen_in_the_table(
 ) -> None:
     changed = copy.deepcopy(minimal)
     reading, other = (
-        next(
-            each["PolicyDocument"]["Statement"]
-            for each in of_type(changed, "AWS::IAM::Policy")
-            if name in each["PolicyName"]
-        )
-        for name in ("CheckRunnerRole", "DispatchEventRole")
+        _statements(changed, name) for name in ("CheckRunnerRole", "DispatchEventRole")
     )
     secret = next(each for each in reading if "secretsmanager" in str(each["Action"]))
     other.append(secret)
@@ -72,12 +78,7 @@ def test_another_reader_of_a_secret_is_seen_in_the_table(
 
 def test_nothing_but_a_function_reads_a_secret(tool: ModuleType, minimal: Template) -> None:
     changed = copy.deepcopy(minimal)
-    [policy] = [
-        each
-        for each in of_type(changed, "AWS::IAM::Policy")
-        if "StateMachine" in each["PolicyName"]
-    ]
-    policy["PolicyDocument"]["Statement"].append(
+    _statements(changed, "StateMachineRole").append(
         {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
     )
     with pytest.raises(ValueError, match=r"StateMachine\w+ is no function's role"):

@@ -6,7 +6,7 @@ from cdk_runner_fleet.rooms.bus import EVENT_SOURCE
 from fleet_runtime.explanation import unserved
 from fleet_runtime.images import release_news
 
-from ..templates import Template, as_list, of_type, parts, statements_by_role
+from ..templates import Template, as_list, of_type, parts, patterns_of, statements_by_role
 
 
 def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
@@ -21,7 +21,7 @@ def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
     hops = [target for rule in rules for target in rule["Targets"]]
     hops += [schedule["Target"] for schedule in of_type(minimal, "AWS::Scheduler::Schedule")]
     assert {"cdk-runner-fleet", "aws.ecs", "aws.states", "aws.codebuild"} <= {
-        source for rule in rules for source in rule.get("EventPattern", {}).get("source", [])
+        source for rule in rules for one in patterns_of(rule) for source in one["source"]
     }
     for hop in hops:
         assert hop["DeadLetterConfig"] == {"Arn": queue}, hop["Arn"]
@@ -42,10 +42,11 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
     kinds = [
         kind
         for rule in of_type(minimal, "AWS::Events::Rule")
-        if rule.get("EventPattern", {}).get("source") == ["cdk-runner-fleet"]
-        for kind in rule["EventPattern"]["detail-type"]
+        for one in patterns_of(rule)
+        if one["source"] == ["cdk-runner-fleet"]
+        for kind in one["detail-type"]
     ]
-    assert sorted(kinds) == [
+    assert sorted(set(kinds)) == [
         "job_served",
         "job_unserved",
         "retired_runner_found",
@@ -86,5 +87,43 @@ def test_each_function_puts_the_events_that_it_has_to_and_no_other(
 
 def test_aws_own_events_come_on_the_default_bus(minimal: Template) -> None:
     for rule in of_type(minimal, "AWS::Events::Rule"):
-        is_own = rule.get("EventPattern", {}).get("source") == ["cdk-runner-fleet"]
-        assert ("EventBusName" in rule) is is_own
+        own = {one["source"] == ["cdk-runner-fleet"] for one in patterns_of(rule)}
+        assert own == {"EventBusName" in rule}
+
+
+def test_a_function_has_one_rule_and_one_permission_for_each_bus(minimal: Template) -> None:
+    rules = {
+        name: each["Properties"]
+        for name, each in minimal["Resources"].items()
+        if each["Type"] == "AWS::Events::Rule"
+    }
+    hearing = [
+        (target["Arn"]["Fn::GetAtt"][0], "EventBusName" in rule)
+        for rule in rules.values()
+        for target in rule["Targets"]
+    ]
+    assert len(hearing) == len(set(hearing)) == len(rules)
+    allowed = {
+        each["SourceArn"]["Fn::GetAtt"][0]: each["FunctionName"]["Fn::GetAtt"][0]
+        for each in of_type(minimal, "AWS::Lambda::Permission")
+        if each["Principal"] == "events.amazonaws.com"
+    }
+    assert allowed == {
+        name: rule["Targets"][0]["Arn"]["Fn::GetAtt"][0] for name, rule in rules.items()
+    }
+
+
+def test_these_rules_and_no_others_leave_events_in_the_dead_letter_queue(
+    minimal: Template,
+) -> None:
+    [policy] = of_type(minimal, "AWS::SQS::QueuePolicy")
+    [leaving] = [
+        each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"
+    ]
+    assert leaving["Principal"] == {"Service": "events.amazonaws.com"}
+    assert leaving["Action"] == "sqs:SendMessage"
+    sources = [arn["Fn::GetAtt"][0] for arn in leaving["Condition"]["ArnEquals"]["aws:SourceArn"]]
+    rules = [
+        name for name, each in minimal["Resources"].items() if each["Type"] == "AWS::Events::Rule"
+    ]
+    assert sorted(sources) == sorted(rules)

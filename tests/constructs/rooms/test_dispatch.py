@@ -7,7 +7,7 @@ import pytest
 
 from cdk_runner_fleet import GitHub, RunnerFleet, RunnerLimits
 
-from ..templates import Template, environment, heard_by, policy_of, rules_of
+from ..templates import Template, environment, heard_by, patterns_of, policy_of, rules_of
 
 STARTING = ("dispatch_event", "reconcile_demand")
 
@@ -24,16 +24,17 @@ def test_every_end_of_an_execution_is_told_once_with_a_dead_letter_queue(
     minimal: Template,
 ) -> None:
     told = [
-        (handler, rule)
+        (handler, rule, one)
         for handler in STARTING
         for rule in rules_of(minimal, handler)
-        if rule.get("EventPattern", {}).get("source") == ["aws.states"]
+        for one in patterns_of(rule)
+        if one["source"] == ["aws.states"]
     ]
-    assert {handler: rule["EventPattern"]["detail"]["status"] for handler, rule in told} == {
+    assert {handler: one["detail"]["status"] for handler, _, one in told} == {
         "dispatch_event": ["SUCCEEDED", "FAILED"],
         "reconcile_demand": ["ABORTED", "TIMED_OUT"],
     }
-    for _, rule in told:
+    for _, rule, _ in told:
         [target] = rule["Targets"]
         assert target["DeadLetterConfig"]
         assert "EventBusName" not in rule, "AWS's own events come on the default bus"

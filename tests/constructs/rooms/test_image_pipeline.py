@@ -66,12 +66,8 @@ def test_no_lifecycle_rule_reaches_an_image_with_a_tag(minimal: Template) -> Non
 def test_an_existing_repository_is_used_as_it_is(everything: Template) -> None:
     assert of_type(everything, "AWS::ECR::Repository") == []
     assert environment(everything, "build_image")["ECR_REPOSITORY_NAME"] == "ours/runners"
-    [execution] = [
-        policy
-        for policy in of_type(everything, "AWS::IAM::Policy")
-        if "ExecutionRole" in parts(policy["Roles"])
-    ]
-    assert "repository/ours/runners" in parts(execution["PolicyDocument"])
+    [pulled] = policy_of(everything, "ExecutionRole")["ecr:BatchGetImage"]
+    assert "repository/ours/runners" in pulled
 
 
 # --- the builds

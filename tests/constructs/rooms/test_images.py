@@ -15,6 +15,7 @@ from ..templates import (
     heard_by,
     of_type,
     parts,
+    patterns_of,
     policy_of,
     statements_by_role,
 )
@@ -27,12 +28,13 @@ def test_build_image_knows_its_projects_and_hears_of_their_builds(beside_ready: 
     text = "".join(p if isinstance(p, str) else p["Ref"] for p in projects["Fn::Join"][1])
     named = json.loads(text)
     assert set(named) == {"X86_64", "ARM64"}
-    [rule] = [
-        rule
+    [pattern] = [
+        one
         for rule in of_type(beside_ready, "AWS::Events::Rule")
-        if rule.get("EventPattern", {}).get("source") == ["aws.codebuild"]
+        for one in patterns_of(rule)
+        if one["source"] == ["aws.codebuild"]
     ]
-    heard = rule["EventPattern"]["detail"]["project-name"]
+    heard = pattern["detail"]["project-name"]
     assert [{"Ref": named["X86_64"]}, {"Ref": named["ARM64"]}] == heard
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..templates import Template, of_type
+from ..templates import Template, of_type, statements_by_role
 
 
 def test_execution_data_stays_out_of_the_log(minimal: Template) -> None:
@@ -30,14 +30,12 @@ def test_nothing_is_looked_for_where_nothing_is_built(organization: Template) ->
 
 
 def test_those_who_hear_of_a_runner_may_end_its_waits(minimal: Template) -> None:
-    policies = [
-        each for each in of_type(minimal, "AWS::IAM::Policy") if "Resume" in each["PolicyName"]
-    ]
-    roles = "".join(role["Ref"] for policy in policies for role in policy["Roles"])
-    for role in ("DispatchEvent", "ReconcileDemand", "RunnerApi", "BuildImage"):
-        assert f"{role}Role" in roles
-    assert len(policies) == 4
-    for policy in policies:
-        [statement] = policy["PolicyDocument"]["Statement"]
+    ending = {
+        name: statement
+        for name, statement in statements_by_role(minimal)
+        if "states:SendTaskSuccess" in statement["Action"]
+    }
+    assert ending.keys() == {"DispatchEvent", "ReconcileDemand", "RunnerApi", "BuildImage"}
+    for statement in ending.values():
         assert {a.partition(":Send")[0] for a in statement["Action"]} == {"states"}
         assert "LifecycleStateMachine" in statement["Resource"]["Ref"]

@@ -29,7 +29,7 @@ def test_reconciliation_can_be_set(everything: Template) -> None:
 
 
 def test_reconciliation_hears_of_executions_that_ended_badly(minimal: Template) -> None:
-    [rule] = [rule for rule in rules_of(minimal, "reconcile_demand") if "EventPattern" in rule]
+    [rule] = rules_of(minimal, "reconcile_demand")
     assert rule["EventPattern"]["source"] == ["aws.states"]
     assert rule["EventPattern"]["detail"]["status"] == ["ABORTED", "TIMED_OUT"]
 

@@ -1,0 +1,49 @@
+"""Every default of the roles that the fleet acts by, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+
+class FleetRole(iam.Role):
+    """A role that has what it may in itself, not in a policy beside it.
+
+    So it is one resource and never there without its permissions. What it names must not need the
+    role to be made first: CloudFormation would find a circle, which a policy of its own breaks.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        service: The service that assumes it, for example ``lambda.amazonaws.com``.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, service: str) -> None:
+        self._document = iam.PolicyDocument()
+        super().__init__(
+            scope,
+            construct_id,
+            assumed_by=iam.ServicePrincipal(service),
+            inline_policies={"Own": self._document},
+        )
+
+    def add_to_principal_policy(self, statement: iam.PolicyStatement) -> Any:
+        """Add a statement; aws-cdk's own grants come here too."""
+        self._document.add_statements(statement)
+        return iam.AddToPrincipalPolicyResult(statement_added=True, policy_dependable=self)
+
+    def allow(
+        self,
+        *actions: str,
+        resources: Sequence[str],
+        conditions: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let whoever has the role call ``actions`` on ``resources``."""
+        self._document.add_statements(
+            iam.PolicyStatement(
+                actions=list(actions), resources=list(resources), conditions=conditions
+            )
+        )
