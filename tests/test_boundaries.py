@@ -46,6 +46,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_nag": set(),
     "_at_rest": set(),
     "_name": set(),
+    "_role": set(),
     # what the constructs are told
     "values.ecr": set(),
     "values.image_reference": {"_runtime"},
@@ -66,7 +67,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.fleet_images": {"values.runner_class", "values.runner_image"},
     "values.reconciliation": {"values.timeouts", "values.types"},
     "values.webhook": {"values.types"},
-    "_function": {"_assets", "_at_rest", "_nag", "_name", "values.functions"},
+    "_function": {"_assets", "_at_rest", "_nag", "_name", "_role", "values.functions"},
     # what is there
     "rooms.launch_failures": set(),
     "rooms.registry": {"_at_rest"},
@@ -84,7 +85,14 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.fleet_images",
         "values.runner_image",
     },
-    "rooms.cluster": {"_at_rest", "_nag", "_name", "rooms.image_pipeline", "values.runner_class"},
+    "rooms.cluster": {
+        "_at_rest",
+        "_nag",
+        "_name",
+        "_role",
+        "rooms.image_pipeline",
+        "values.runner_class",
+    },
     # who acts
     "rooms.registration": {
         "_at_rest",
@@ -122,7 +130,9 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "_function",
         "_at_rest",
         "_nag",
+        "_role",
         "rooms.api",
+        "rooms.bus",
         "rooms.cluster",
         "rooms.images",
         "rooms.launch_failures",
