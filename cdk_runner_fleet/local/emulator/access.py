@@ -279,6 +279,39 @@ def tag_refusal(action: str, headers: dict[str, str], query: dict[str, Any], bod
     )
 
 
+def _parameter_arn(name: str) -> str:
+    return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{name.lstrip('/')}"
+
+
+def parameter_refusal(
+    action: str, headers: dict[str, str], query: dict[str, Any], body: bytes
+) -> Any:
+    """The answer to a caller who may not read each of several parameters, or None.
+
+    Service Authorization Reference, "Actions defined by AWS Systems Manager": ``GetParameters`` is
+    allowed on parameters (ministack asks for all of them).
+    """
+    if action != "ssm:GetParameters":
+        return None
+    for name in _request(body).get("Names") or []:
+        denied = iam_evaluator.enforce(
+            extract_access_key_id(headers, query),
+            action,
+            "ssm",
+            get_region(),
+            resource_arn=_parameter_arn(name),
+        )
+        if denied is not None and not isinstance(denied, iam_evaluator.AuthError):
+            return error_response_json(
+                "AccessDeniedException",
+                f"User: {denied.principal_arn} is not authorized to perform: {action} on "
+                f"resource: {_parameter_arn(name)} because no identity-based policy allows the "
+                f"{action} action",
+                400,
+            )
+    return None
+
+
 def _enforce_execute_api(  # noqa: PLR0917 - upstream's signature
     upstream_enforce: Any,
     api_id: str,
@@ -385,6 +418,8 @@ def _resource_arn(  # noqa: PLR0917 - upstream's signature
         # Permissions to read a build are given on its project.
         project = str(ids[0]).partition(":")[0]
         return f"arn:aws:codebuild:{region}:{account_id}:project/{project}"
+    if service == "ssm" and (names := _request(body).get("Names")):
+        return _parameter_arn(names[0])  # of the others see parameter_refusal
     if service == "states" and "taskToken" in (request := _request(body)):
         # Permissions to answer a task are given on the machine that waits for it.
         return tokens.state_machine(request["taskToken"]) or "*"

@@ -184,7 +184,11 @@ class Front:
                 await self._faults.release(fault)
             elif fault is not None:
                 return error_response_json(fault.code, fault.message, fault.status)
-            for refused in (access.pass_role_refusal, access.tag_refusal):
+            for refused in (
+                access.pass_role_refusal,
+                access.tag_refusal,
+                access.parameter_refusal,
+            ):
                 refusal = refused(action, headers, query_params, body)
                 if refusal is not None:
                     return refusal

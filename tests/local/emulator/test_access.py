@@ -43,6 +43,21 @@ def is_let(call: Any, **request: Any) -> bool:
     return True
 
 
+def test_several_parameters_are_read_by_who_may_read_each(emulator: Emulator) -> None:
+    """Service Authorization Reference: ``GetParameters`` is allowed on parameters."""
+    own = emulator.client("ssm")
+    for name in ("/access/one", "/access/two", "CFN-plain"):
+        own.put_parameter(Name=name, Type="String", Value=name, Overwrite=True)
+    arns = [
+        own.get_parameter(Name=name)["Parameter"]["ARN"] for name in ("/access/one", "CFN-plain")
+    ]
+    ssm = user(emulator, "ssm", {"Action": "ssm:GetParameter*", "Resource": arns})
+    assert is_let(ssm.get_parameters, Names=["/access/one", "CFN-plain"])
+    assert is_let(ssm.get_parameter_history, Name="CFN-plain")
+    for names in (["/access/two"], ["/access/one", "/access/two"]):
+        assert not is_let(ssm.get_parameters, Names=names)
+
+
 def test_events_are_put_by_source_and_detail_type(emulator: Emulator, bus: str) -> None:
     """Service Authorization Reference, "Condition keys for Amazon EventBridge": lists both."""
     events = user(
