@@ -133,7 +133,6 @@ class FleetSettings:
     max_image_builds: int = 5
     max_images_per_repository: int = 20
     allowed_images: Sequence[str] | None = None
-    event_bus_name: str | None = None
     explain_at_github: bool = True
     reconcile_minutes: int = 2
     reconcile_grace_seconds: int = 60
@@ -200,7 +199,6 @@ class FleetSettings:
                 image=image,
                 images=images,
                 runner_name_prefix=self.runner_name_prefix,
-                event_bus_name=self.event_bus_name,
                 limits=RunnerLimits(
                     max_runners=self.max_runners,
                     max_runners_per_repository=self.max_runners_per_repository,

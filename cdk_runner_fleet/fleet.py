@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import jsii
 from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
@@ -21,7 +23,7 @@ from cdk_runner_fleet.metrics import FleetMetrics
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
-from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.cluster import RunnerCluster, vpc_of
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.explanation import JobExplanation
@@ -73,10 +75,13 @@ class RunnerFleet(FleetMetrics):
             Default: jobs may choose Docker's official images as the base.
         runner_name_prefix: What the runners' names begin with. Fleets that serve the same
             repositories need one each.
-        event_bus_name: Name of the fleet's event bus. Default: a unique name is made.
-        vpc: VPC of the runners. Default: one with two public subnets, no NAT gateway and no inbound
-            rule is made, unless ``vpc_subnets`` names subnets. Fargate is not in every zone of some
-            regions: give a VPC there.
+        cluster: ECS cluster that runners' tasks run in. It needs the capacity providers ``FARGATE``
+            and ``FARGATE_SPOT``, which it is given if it is of this app. Default: one is made.
+        event_bus: EventBridge bus that the fleet's own events travel on, and no other fleet's.
+            Default: one is made.
+        vpc: VPC of the runners. Default: that of ``cluster``, if one is given; else one with two
+            public subnets, no NAT gateway and no inbound rule is made, unless ``vpc_subnets`` names
+            subnets. Fargate is not in every zone of some regions: give a VPC there.
         vpc_subnets: Subnets of the runners: some of ``vpc``, or those of
             ``ec2.SubnetSelection(subnets=[…])``, which need ``security_groups``. Default: the
             public subnets of ``vpc``, or its private ones with egress if ``assign_public_ip`` is
@@ -115,7 +120,8 @@ class RunnerFleet(FleetMetrics):
         image: RunnerImage | None = None,
         images: ImageBuilds | None = None,
         runner_name_prefix: str = "fleet",
-        event_bus_name: str | None = None,
+        cluster: ecs.ICluster | None = None,
+        event_bus: events.IEventBus | None = None,
         vpc: ec2.IVpc | None = None,
         vpc_subnets: ec2.SubnetSelection | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
@@ -148,7 +154,7 @@ class RunnerFleet(FleetMetrics):
             self, "Catalog", classes=classes, images=fleet_images.of_classes
         )
         self.catalog.check_rules(github.label_rules)
-        self.bus = FleetBus(self, "EventBus", at_rest=at_rest, event_bus_name=event_bus_name)
+        self.bus = FleetBus(self, "EventBus", at_rest=at_rest, event_bus=event_bus)
         self.api = FleetApi(self, "Api", at_rest=at_rest)
         builds = images or ImageBuilds()
         github.check_choice(builds.globs, is_explicit=builds.allowed_bases is not None)
@@ -163,7 +169,7 @@ class RunnerFleet(FleetMetrics):
         self.network = RunnerNetwork(
             self,
             "Network",
-            vpc=vpc,
+            vpc=vpc or vpc_of(cluster, vpc_subnets),
             vpc_subnets=vpc_subnets,
             security_groups=security_groups,
             assign_public_ip=assign_public_ip,
@@ -174,6 +180,7 @@ class RunnerFleet(FleetMetrics):
             images=self.image_pipeline,
             at_rest=at_rest,
             architectures=self.catalog.architectures,
+            cluster=cluster,
         )
 
         # whom the lifecycle calls

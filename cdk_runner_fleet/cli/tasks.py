@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -20,9 +20,10 @@ class NoClusterError(FleetError):
 
 
 def described_tasks(deployment: Deployment) -> Iterator[Sequence[dict[str, Any]]]:
-    """The cluster's tasks as ECS describes them, at most 100 at a time.
+    """The fleet's tasks in its cluster as ECS describes them, at most 100 at a time.
 
-    Those that ECS only remembers are among them; it forgets a stopped one after about an hour.
+    Others' tasks may be there too, if the cluster was there before the fleet. Those that ECS only
+    remembers are among the fleet's; it forgets a stopped one after about an hour.
 
     Raises:
         NoClusterError: if there is no such cluster.
@@ -41,4 +42,10 @@ def described_tasks(deployment: Deployment) -> Iterator[Sequence[dict[str, Any]]
                 ) from error
             raise
     for first in range(0, len(arns), _BATCH):
-        yield ecs.describe_tasks(cluster=name, tasks=arns[first : first + _BATCH])["tasks"]
+        tasks = ecs.describe_tasks(cluster=name, tasks=arns[first : first + _BATCH])["tasks"]
+        yield [task for task in tasks if _family(task).startswith(f"{deployment.task_family}-")]
+
+
+def _family(task: Mapping[str, Any]) -> str:
+    """The family of its task definition, with a dash behind it."""
+    return f"{task['taskDefinitionArn'].rpartition('/')[2].partition(':')[0]}-"

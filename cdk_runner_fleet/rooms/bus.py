@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, Token
+from aws_cdk import Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -18,8 +17,8 @@ from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet._runtime import runtime
 
-# EventBridge API reference, CreateEventBus: a slash is for partners' buses
-_NAME = re.compile(r"(?!default\Z|aws\.)[A-Za-z0-9._-]{1,256}")
+_TAKEN = "cdk-runner-fleet:fleet"
+"""Note on a bus: whose it is."""
 
 Pattern = Mapping[str, Any]
 """An event pattern, as EventBridge writes it."""
@@ -35,10 +34,10 @@ class FleetBus(Construct):
         scope: The construct's parent.
         construct_id: The construct's id in it.
         at_rest: How events are encrypted while they wait.
-        event_bus_name: Name of the bus. Default: a name is made that is unique in the account.
+        event_bus: The bus, if there is one already. Default: one is made.
 
     Raises:
-        ValueError: if EventBridge has no bus of such a name.
+        ValueError: if the fleet cannot listen on that bus, or another fleet does.
     """
 
     def __init__(
@@ -47,13 +46,16 @@ class FleetBus(Construct):
         construct_id: str,
         *,
         at_rest: DataAtRest,
-        event_bus_name: str | None = None,
+        event_bus: events.IEventBus | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        _check_name(event_bus_name)
-        self.event_bus = events.EventBus(self, "Bus", event_bus_name=event_bus_name)
-        self.archive = self.event_bus.archive(
+        if event_bus is not None:
+            _take(self, event_bus)
+        self.event_bus: events.IEventBus = event_bus or events.EventBus(self, "Bus")
+        self.archive = events.Archive(
+            self,
             "Archive",
+            source_event_bus=self.event_bus,
             event_pattern=events.EventPattern(source=[EVENT_SOURCE]),
             retention=Duration.days(3),  # as long as GitHub itself can deliver again
         )
@@ -73,7 +75,7 @@ class FleetBus(Construct):
         self.failed_events: sqs.IQueue = self.dead_letter_queue
         """The same, for functions: what they need of its key is granted where they are made."""
         if at_rest.encryption_key:
-            self._encrypt(at_rest)
+            self._encrypt(at_rest, is_own=event_bus is None)
             self.failed_events = sqs.Queue.from_queue_arn(
                 self, "FailedEventsOfFunctions", self.dead_letter_queue.queue_arn
             )
@@ -89,23 +91,13 @@ class FleetBus(Construct):
             resources=[self.dead_letter_queue.queue_arn],
         )
 
-    def _encrypt(self, at_rest: DataAtRest) -> None:
+    def _encrypt(self, at_rest: DataAtRest, *, is_own: bool) -> None:
         # not by aws-cdk's props: its statement for an archive names the bus, which has the key
-        bus, archive = self.event_bus.node.default_child, self.archive.node.default_child
-        assert isinstance(bus, events.CfnEventBus)  # noqa: S101 - narrows the type
+        archive = self.archive.node.default_child
         assert isinstance(archive, events.CfnArchive)  # noqa: S101 - narrows the type
-        bus.kms_key_identifier = archive.kms_key_identifier = at_rest.key_arn
-        # where events go that cannot be encrypted or decrypted, "DLQs for encrypted events" there
-        queue = self.dead_letter_queue
-        bus.dead_letter_config = events.CfnEventBus.DeadLetterConfigProperty(arn=queue.queue_arn)
-        queue.add_to_resource_policy(
-            iam.PolicyStatement(
-                principals=[iam.ServicePrincipal("events.amazonaws.com")],
-                actions=["sqs:SendMessage"],
-                resources=[queue.queue_arn],
-                conditions={"ArnEquals": {"aws:SourceArn": self.event_bus.event_bus_arn}},
-            )
-        )
+        archive.kms_key_identifier = at_rest.key_arn
+        if is_own:
+            self._encrypt_bus(at_rest)
         # "Authorizing EventBridge to use a customer managed key", EventBridge User Guide
         at_rest.allow_service("events.amazonaws.com", "kms:DescribeKey")
         at_rest.allow_service(
@@ -127,6 +119,22 @@ class FleetBus(Construct):
             "kms:Decrypt",
             "kms:GenerateDataKey",
             conditions={"ArnLike": {"kms:EncryptionContext:aws:sqs:arn": at_rest.arn("sqs", "*")}},
+        )
+
+    def _encrypt_bus(self, at_rest: DataAtRest) -> None:
+        bus = self.event_bus.node.default_child
+        assert isinstance(bus, events.CfnEventBus)  # noqa: S101 - narrows the type
+        bus.kms_key_identifier = at_rest.key_arn
+        # where events go that cannot be encrypted or decrypted, "DLQs for encrypted events" there
+        queue = self.dead_letter_queue
+        bus.dead_letter_config = events.CfnEventBus.DeadLetterConfigProperty(arn=queue.queue_arn)
+        queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[queue.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": self.event_bus.event_bus_arn}},
+            )
         )
 
     def deliver(
@@ -236,10 +244,23 @@ class FleetBus(Construct):
         )
 
 
-def _check_name(value: str | None) -> None:
-    if value is not None and not Token.is_unresolved(value) and not _NAME.fullmatch(value):
+def _take(scope: Construct, event_bus: events.IEventBus) -> None:
+    """Check that a bus can be this fleet's, and note that it is."""
+    stack, path = Stack.of(scope), event_bus.node.path
+    for what, theirs, ours in (
+        ("account", event_bus.env.account, stack.account),
+        ("region", event_bus.env.region, stack.region),
+    ):
+        if Token.is_unresolved(theirs) or Token.is_unresolved(ours) or theirs == ours:
+            continue
         raise ValueError(
-            f"event_bus_name {value!r} cannot be a bus of the fleet's own, use up to 256 letters, "
-            "digits, dots, dashes and underscores, but not default, or leave it out for a name "
-            "that is made"
+            f"event_bus {path} is in {what} {theirs} and the fleet in {ours}, and a rule is where "
+            f"its bus is: give a bus of the fleet's own account and region"
         )
+    taken = [str(one.data) for one in event_bus.node.metadata if one.type == _TAKEN]
+    if taken:
+        raise ValueError(
+            f"event_bus {path} is {taken[0]}'s already, and each fleet would act on the other's "
+            "jobs: give each a bus of its own"
+        )
+    event_bus.node.add_metadata(_TAKEN, scope.node.path)

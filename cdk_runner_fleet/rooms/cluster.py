@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 
 import jsii
-from aws_cdk import ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack
+from aws_cdk import Annotations, ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack, Token
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from cdk_runner_fleet._at_rest import DataAtRest, is_multi_region
 from cdk_runner_fleet._nag import (
@@ -48,6 +49,10 @@ class RunnerCluster(Construct):
             architecture of a ready image, and else one that those of built images are cloned from.
         at_rest: How the tasks' disks and logs are encrypted.
         architectures: Processor architectures of the runners.
+        cluster: The cluster, if there is one already. Default: one is made.
+
+    Raises:
+        ValueError: if no task of the fleet could run in that cluster, or have its disk encrypted.
     """
 
     def __init__(
@@ -58,25 +63,17 @@ class RunnerCluster(Construct):
         images: ImagePipeline,
         at_rest: DataAtRest,
         architectures: Sequence[str] = ("X86_64",),
+        cluster: ecs.ICluster | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.cluster = ecs.CfnCluster(self, "Cluster")
-        _encrypt_disks(self.cluster, at_rest)
-        # not in the cluster itself: an account's first one makes the service-linked role of ECS,
-        # which the providers need at once (cloudformation-coverage-roadmap#818)
-        self.capacity_providers = ecs.CfnClusterCapacityProviderAssociations(
-            self,
-            "CapacityProviders",
-            cluster=self.cluster.ref,
-            capacity_providers=list(CAPACITY_PROVIDERS),
-            default_capacity_provider_strategy=[],
-        )
-        acknowledge(
-            self.cluster,
-            "ECS4",
-            "Container Insights is billed by task and would cost more than short jobs do; each "
-            "runner's times and cost stand on its row.",
-        )
+        self.capacity_providers: IDependable | None = None
+        """What has to be there before a task is launched, where it is the fleet's own."""
+        if cluster is None:
+            made = self._make(at_rest)
+            self.cluster_arn, self.cluster_name = made.attr_arn, made.ref
+        else:
+            _check_cluster(self, cluster)
+            self.cluster_arn, self.cluster_name = cluster.cluster_arn, cluster.cluster_name
         self.log_group = at_rest.log_group(self, "Logs")
         self.execution_role = FleetRole(self, "ExecutionRole", service="ecs-tasks.amazonaws.com")
         self.log_group.grant_write(self.execution_role)
@@ -124,16 +121,6 @@ class RunnerCluster(Construct):
             for definition, uri in self._definitions:
                 definition.container_definitions = [self._container(uri)]
         return self.task_role
-
-    @property
-    def cluster_arn(self) -> str:
-        """The cluster's ARN."""
-        return self.cluster.attr_arn
-
-    @property
-    def cluster_name(self) -> str:
-        """The cluster's name."""
-        return self.cluster.ref
 
     @property
     def task_definition_arn(self) -> str:
@@ -244,6 +231,26 @@ class RunnerCluster(Construct):
             arn_format=ArnFormat.SLASH_RESOURCE_NAME,
         )
 
+    def _make(self, at_rest: DataAtRest) -> ecs.CfnCluster:
+        cluster = ecs.CfnCluster(self, "Cluster")
+        _encrypt_disks(cluster, at_rest)
+        # not in the cluster itself: an account's first one makes the service-linked role of ECS,
+        # which the providers need at once (cloudformation-coverage-roadmap#818)
+        self.capacity_providers = ecs.CfnClusterCapacityProviderAssociations(
+            self,
+            "CapacityProviders",
+            cluster=cluster.ref,
+            capacity_providers=list(CAPACITY_PROVIDERS),
+            default_capacity_provider_strategy=[],
+        )
+        acknowledge(
+            cluster,
+            "ECS4",
+            "Container Insights is billed by task and would cost more than short jobs do; each "
+            "runner's times and cost stand on its row.",
+        )
+        return cluster
+
     def _task_definition(self, architecture: str, *, uri: str, of: str) -> ecs.CfnTaskDefinition:
         construct_id, family = {
             "X86_64": ("TaskDefinition", self.family),
@@ -299,6 +306,49 @@ class RunnerCluster(Construct):
                     "awslogs-stream-prefix": CONTAINER_NAME,
                 },
             ),
+        )
+
+
+def vpc_of(
+    cluster: ecs.ICluster | None, vpc_subnets: ec2.SubnetSelection | None
+) -> ec2.IVpc | None:
+    """Return the VPC of a cluster that is given, unless there is no need of one.
+
+    Raises:
+        ValueError: if the cluster does not say which it is.
+    """
+    if cluster is None or (vpc_subnets and vpc_subnets.subnets):
+        return None
+    try:
+        return cluster.vpc
+    except RuntimeError as error:
+        raise ValueError(
+            f"cluster {cluster.node.path} is imported without a vpc, and none is given: name the "
+            "vpc of the runners, or their subnets and security_groups"
+        ) from error
+
+
+def _check_cluster(scope: Construct, cluster: ecs.ICluster) -> None:
+    """Refuse a cluster that no task of the fleet could run in; see to its capacity providers."""
+    stack, path = Stack.of(scope), cluster.node.path
+    for what, theirs, ours in (
+        ("account", cluster.env.account, stack.account),
+        ("region", cluster.env.region, stack.region),
+    ):
+        if Token.is_unresolved(theirs) or Token.is_unresolved(ours) or theirs == ours:
+            continue
+        raise ValueError(
+            f"cluster {path} is in {what} {theirs} and the fleet in {ours}, and tasks are launched "
+            "where their cluster is: give a cluster of the fleet's own account and region"
+        )
+    if isinstance(cluster, ecs.Cluster):
+        cluster.enable_fargate_capacity_providers()
+    else:
+        Annotations.of(scope).add_warning_v2(
+            "cdk-runner-fleet:importedCluster",
+            f"cluster {path} is imported, and whether it has the capacity providers "
+            f"{' and '.join(CAPACITY_PROVIDERS)} is not known here: without them no runner starts. "
+            "Acknowledge this warning if `aws ecs describe-clusters` lists them",
         )
 
 

@@ -122,7 +122,8 @@ class RunnerLifecycle(Construct):
         )
         self._encrypt()
         # made after them, and deleted before: a launch without them fails for good
-        self.state_machine.node.add_dependency(cluster.capacity_providers)
+        if cluster.capacity_providers:
+            self.state_machine.node.add_dependency(cluster.capacity_providers)
         cluster.grant_run(role)
         role.allow(
             "dynamodb:PutItem",

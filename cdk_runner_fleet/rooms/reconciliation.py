@@ -69,6 +69,7 @@ class DemandReconciliation(Construct):
                 **dispatch.environment,
                 **github.environment(runners="write", also={"actions": actions}),
                 "CLUSTER_ARN": cluster.cluster_arn,
+                "FAMILY_PREFIX": cluster.family,
                 "WEBHOOK_URL": webhook_url,
                 "RECONCILE_GRACE_SECONDS": seconds_of(reconciliation.grace),
                 "MAX_REPLACEMENTS": str(MAX_REPLACEMENTS),

@@ -18,6 +18,8 @@ _FOR_EXAMPLE = {
     "GitHub": 'GitHub.repository("owner/name")',
     "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
     "ImageBuilds": "ImageBuilds(max_concurrent_builds=10)",
+    "ICluster": "ecs.Cluster.from_cluster_attributes(…)",
+    "IEventBus": "events.EventBus.from_event_bus_arn(…)",
     "IKey": "kms.Key.from_key_arn(…)",
     "IRepository": "ecr.Repository.from_repository_name(…)",
     "ILayerVersion": "lambda_.LayerVersion.from_layer_version_arn(…)",

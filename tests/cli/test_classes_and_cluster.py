@@ -112,21 +112,32 @@ _list_everything = EC2ContainerServiceResponse.list_tasks
 
 @pytest.fixture
 def tasks(fleet: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """150 tasks: more than ECS answers at once."""
+    """150 tasks, more than ECS answers at once, beside one of another fleet's."""
     monkeypatch.setattr(EC2ContainerServiceResponse, "list_tasks", _list_a_page)
+    CloudFormation.stacks[fleet]["TaskFamily"] = "runner"
     ec2, ecs = boto3.client("ec2"), boto3.client("ecs")
     network = {
         "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
         "securityGroups": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
     }
-    definition = ecs.register_task_definition(
-        family="runner",
-        containerDefinitions=[{"name": "runner", "image": "x", "memory": 512, "cpu": 256}],
-        requiresCompatibilities=["FARGATE"],
-        networkMode="awsvpc",
-        cpu="256",
-        memory="512",
-    )["taskDefinition"]["taskDefinitionArn"]
+    theirs, definition = (
+        ecs.register_task_definition(
+            family=family,
+            containerDefinitions=[{"name": "runner", "image": "x", "memory": 512, "cpu": 256}],
+            requiresCompatibilities=["FARGATE"],
+            networkMode="awsvpc",
+            cpu="256",
+            memory="512",
+        )["taskDefinition"]["taskDefinitionArn"]
+        for family in ("runner2", "runner")
+    )
+    ecs.run_task(
+        cluster="RunnerFleet-cluster",
+        taskDefinition=theirs,
+        launchType="FARGATE",
+        startedBy="fleet-1-1",
+        networkConfiguration={"awsvpcConfiguration": network},
+    )
     arns: list[str] = []
     for number in range(150):
         put_runner(f"fleet-{number}-1", class_name=f"class-{number}")

@@ -282,6 +282,7 @@ def stray(lifecycles: Lifecycles, monkeypatch: pytest.MonkeyPatch) -> Iterator[l
     CloudFormation.statuses["RunnerFleet"] = "DELETE_FAILED"
     task = {
         "taskArn": "arn:aws:ecs:eu-west-1:123456789012:task/RunnerFleet-cluster/t1",
+        "taskDefinitionArn": f"task-definition/{FAMILY}-7-a:1",
         "startedBy": "fleet-1-1",
         "desiredStatus": "RUNNING",
         "lastStatus": "RUNNING",

@@ -7,6 +7,8 @@ from pathlib import Path
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_events as events
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -46,6 +48,7 @@ def minimal(stack: cdk.Stack) -> RunnerFleet:
 
 def everything(stack: cdk.Stack) -> RunnerFleet:
     """Every prop of a repository's fleet that builds its images."""
+    vpc = ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2)
     fleet = RunnerFleet(
         stack,
         "Fleet",
@@ -90,8 +93,8 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             reserved_concurrency=50,
         ),
         runner_name_prefix="octo",
-        event_bus_name="runner-control-plane",
-        vpc=ec2.Vpc(stack, "Vpc", nat_gateways=1, max_azs=2),
+        cluster=ecs.Cluster(stack, "Shared", vpc=vpc),
+        event_bus=events.EventBus(stack, "OurEventBus", event_bus_name="runner-control-plane"),
         assign_public_ip=False,
         limits=RunnerLimits(max_runners=50, max_runners_per_repository=10, daily_budget_usd=25.5),
         timeouts=LifecycleTimeouts(
@@ -133,7 +136,7 @@ def organization(stack: cdk.Stack) -> RunnerFleet:
     private = ec2.Vpc.from_vpc_attributes(
         stack,
         "Private",
-        vpc_id="vpc-1",
+        vpc_id="vpc-0a1b2c3d",
         availability_zones=["a", "b"],
         private_subnet_ids=["subnet-8", "subnet-9"],
     )

@@ -183,10 +183,6 @@ def test_a_prop_of_another_kind_is_refused_by_name(
         ),
         (_image, {"dockerfile_directory": ""}, "dockerfile_directory '.' has no Dockerfile"),
         (_image, {"pip_packages": ["awscli boto3"]}, "'awscli boto3' of pip_packages cannot"),
-        (_fleet, {"event_bus_name": "a b"}, "event_bus_name 'a b' cannot be a bus of the fleet's"),
-        (_fleet, {"event_bus_name": ""}, "use up to 256 letters"),
-        (_fleet, {"event_bus_name": "default"}, "leave it out for a name that is made"),
-        (_fleet, {"event_bus_name": "aws.partner/x"}, "event_bus_name 'aws.partner/x' cannot be"),
     ],
 )
 def test_a_prop_that_cannot_be_is_refused_with_the_remedy(
@@ -295,7 +291,6 @@ def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -
             "Images",
             "Url",
             "Prefix",
-            "Bus",
             "Layer",
             "Image",
             "Label",
@@ -319,7 +314,6 @@ def test_what_is_only_known_at_deployment_passes_every_check(stack: cdk.Stack) -
         image=_ready(stack, uri=text["Image"]),
         images=_builds(stack, max_concurrent_builds=number),
         runner_name_prefix=text["Prefix"],
-        event_bus_name=text["Bus"],
         timeouts=_timeouts(stack, boot=seconds, idle=seconds, image_build=seconds, job=seconds),
         reconciliation=Reconciliation(grace=seconds),
         functions=FunctionOptions(powertools_layer=_layer(stack, text["Layer"])),
@@ -392,7 +386,6 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
         ({"assign_public_ip": False}, "give subnet_ids with a NAT gateway and their security_gro"),
         (NETWORK | {"availability_zones": ["eu-west-3a"]}, "availability_zones .* and subnet_ids"),
         ({"boot_timeout_seconds": 0}, "boot_timeout_seconds of 0 seconds cannot be kept"),
-        ({"event_bus_name": "a b"}, "event_bus_name 'a b' cannot"),
         ({"github_api_url": "https://ghes.example.com"}, "https://ghes.example.com/api/v3$"),
         ({"github_apps": [APP | {"app_id": "x"}]}, r"github_apps\[0\]: app_id 'x' is not the id"),
         (

@@ -29,6 +29,7 @@ class Settings:
         dispatch: What starting a runner takes.
         connection: How GitHub is asked for jobs and runners.
         cluster_arn: Where the runners' tasks are.
+        family_prefix: What the names of their task definitions' families begin with.
         webhook_url: Where GitHub's webhooks go.
         reconcile_grace_seconds: What is younger is left alone.
         max_replacements: How many runners may follow a job's first that ended without a job.
@@ -38,6 +39,7 @@ class Settings:
     dispatch: DispatchSettings
     connection: Connection
     cluster_arn: str
+    family_prefix: str
     webhook_url: str
     reconcile_grace_seconds: int
     max_replacements: int
@@ -93,6 +95,7 @@ def reconciliation(settings: Settings) -> Reconciliation:
             scopes=settings.dispatch.offer.scopes,
             ecs=client("ecs"),
             cluster_arn=settings.cluster_arn,
+            family=settings.family_prefix,
             prefix=prefix,
             grace=grace,
             row_ttl_seconds=settings.dispatch.row_ttl_seconds,

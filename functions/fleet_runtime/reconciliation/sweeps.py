@@ -74,7 +74,8 @@ class Sweeps:
         registrations: The runners at GitHub.
         scopes: Where runners are registered.
         ecs: An ECS client.
-        cluster_arn: Where the runners' tasks are.
+        cluster_arn: Where the runners' tasks are, and others' perhaps.
+        family: What the names of their task definitions' families begin with.
         prefix: What the runners' names begin with.
         grace: Seconds; what is younger is left alone.
         row_ttl_seconds: How long a row stays.
@@ -90,6 +91,7 @@ class Sweeps:
         scopes: RunnerScopes,
         ecs: Client,
         cluster_arn: str,
+        family: str,
         prefix: str,
         grace: int,
         row_ttl_seconds: int,
@@ -101,6 +103,7 @@ class Sweeps:
         self._scopes = scopes
         self._ecs = ecs
         self._cluster_arn = cluster_arn
+        self._family = family
         self._prefix = prefix
         self._grace = grace
         self._row_ttl_seconds = row_ttl_seconds
@@ -179,7 +182,8 @@ class Sweeps:
         for task in self._running_tasks():
             name = task.get("startedBy", "")
             age = now - task["createdAt"].timestamp()
-            if not self._is_own(name) or age < self._grace or len(stray) == _MOST:
+            is_ours = self._is_own(name) and self._is_launched_here(task)
+            if not is_ours or age < self._grace or len(stray) == _MOST:
                 continue
             runner = live.get(name) or self._records.find(name)
             # a task that was started a moment ago is not on the row yet
@@ -259,6 +263,12 @@ class Sweeps:
             return turn.left_at <= settled  # whoever gave it back did not get as far
         row = self._records.find(turn.runner_id)
         return self._is_long_over(row) if row else turn.taken_at <= settled
+
+    def _is_launched_here(self, task: Mapping[str, Any]) -> bool:
+        # a cluster that was there before may have tasks of other fleets, whose runners may have
+        # names that begin alike
+        family = task["taskDefinitionArn"].rpartition("/")[2].partition(":")[0]
+        return f"{family}-".startswith(f"{self._family}-")
 
     def _is_own(self, text: str) -> bool:
         name = read_name(text)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from cdk_runner_fleet.rooms.bus import EVENT_SOURCE
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_events as events
+
+from cdk_runner_fleet._at_rest import DataAtRest
+from cdk_runner_fleet.rooms.bus import EVENT_SOURCE, FleetBus
 from fleet_runtime.explanation import unserved
 from fleet_runtime.images import release_news
 
@@ -127,3 +132,53 @@ def test_these_rules_and_no_others_leave_events_in_the_dead_letter_queue(
         name for name, each in minimal["Resources"].items() if each["Type"] == "AWS::Events::Rule"
     ]
     assert sorted(sources) == sorted(rules)
+
+
+def test_events_travel_on_a_bus_that_is_given(everything: Template) -> None:
+    [logical_id] = [
+        name
+        for name, one in everything["Resources"].items()
+        if one["Type"] == "AWS::Events::EventBus"
+    ]
+    assert logical_id.startswith("OurEventBus")
+    [archive] = of_type(everything, "AWS::Events::Archive")
+    assert archive["SourceArn"] == {"Fn::GetAtt": [logical_id, "Arn"]}
+    assert archive["EventPattern"] == {"source": [EVENT_SOURCE]}
+    own = [
+        parts(rule["EventBusName"])
+        for rule in of_type(everything, "AWS::Events::Rule")
+        if rule.get("EventPattern", {}).get("source") == [EVENT_SOURCE]
+    ]
+    assert own
+    assert all(logical_id in each for each in own)
+
+
+BUS_ARN = "arn:aws:events:eu-west-3:123456789012:event-bus/theirs"
+
+
+@pytest.mark.parametrize(
+    ("arn", "message"),
+    [
+        (
+            BUS_ARN.replace("eu-west-3", "us-east-1"),
+            "is in region us-east-1 and the fleet in eu-we",
+        ),
+        (
+            BUS_ARN.replace("123456789012", "999999999999"),
+            "is in account 999999999999 and the fleet",
+        ),
+    ],
+)
+def test_a_bus_on_which_no_rule_could_listen_is_refused(arn: str, message: str) -> None:
+    here = cdk.Environment(account="123456789012", region="eu-west-3")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=here)
+    theirs = events.EventBus.from_event_bus_arn(stack, "Theirs", arn)
+    with pytest.raises(ValueError, match=f"^event_bus Test/Theirs {message}"):
+        FleetBus(stack, "Bus", at_rest=DataAtRest(stack), event_bus=theirs)
+
+
+def test_two_fleets_do_not_share_a_bus(stack: cdk.Stack) -> None:
+    theirs = events.EventBus(stack, "Theirs")
+    FleetBus(stack, "One", at_rest=DataAtRest(stack), event_bus=theirs)
+    with pytest.raises(ValueError, match=r"^event_bus Test/Theirs is Test/One's already, and"):
+        FleetBus(stack, "Two", at_rest=DataAtRest(stack), event_bus=theirs)

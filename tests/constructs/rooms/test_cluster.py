@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 import aws_cdk as cdk
 import pytest
 from aws_cdk import assertions
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_s3 as s3
 
 from cdk_runner_fleet import GitHub, ImageBuilds, RunnerClass, RunnerFleet, RunnerImage
@@ -367,3 +369,70 @@ def test_only_fargates_families_may_be_registered_and_on_whatever_resource(
     assert registering["Condition"] == {
         "ForAllValues:StringEquals": {"ecs:compute-compatibility": ["FARGATE"]}
     }
+
+
+def test_tasks_run_in_a_cluster_that_is_given(everything: Template) -> None:
+    [(logical_id, _)] = [
+        (name, one)
+        for name, one in everything["Resources"].items()
+        if one["Type"] == "AWS::ECS::Cluster"
+    ]
+    assert logical_id.startswith("Shared")
+    [machine] = of_type(everything, "AWS::StepFunctions::StateMachine")
+    assert machine["DefinitionSubstitutions"]["ClusterArn"] == {"Fn::GetAtt": [logical_id, "Arn"]}
+    [providers] = of_type(everything, "AWS::ECS::ClusterCapacityProviderAssociations")
+    assert providers["Cluster"] == {"Ref": logical_id}
+    assert set(providers["CapacityProviders"]) == {"FARGATE", "FARGATE_SPOT"}
+    [vpc] = [n for n, one in everything["Resources"].items() if one["Type"] == "AWS::EC2::VPC"]
+    [group] = of_type(everything, "AWS::EC2::SecurityGroup")
+    assert group["VpcId"] == {"Ref": vpc}
+
+
+def _imported(stack: cdk.Stack, arn: str) -> ecs.ICluster:
+    return ecs.Cluster.from_cluster_arn(stack, "Theirs", arn)
+
+
+CLUSTER_ARN = "arn:aws:ecs:eu-west-3:123456789012:cluster/theirs"
+
+
+def test_whether_an_imported_cluster_has_capacity_providers_is_its_owners_to_know() -> None:
+    here = cdk.Environment(account="123456789012", region="eu-west-3")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=here)
+    made = RunnerCluster(
+        stack,
+        "Cluster",
+        images=pipeline(stack, RunnerImage.ready(READY)),
+        at_rest=DataAtRest(stack),
+        cluster=_imported(stack, CLUSTER_ARN),
+    )
+    assert (made.cluster_arn, made.cluster_name) == (CLUSTER_ARN, "theirs")
+    assert made.capacity_providers is None
+    [warning] = [one.data for one in made.node.metadata if one.type == "aws:cdk:warning"]
+    assert "is imported, and whether it has the capacity providers FARGATE and FARGATE_S" in warning
+
+
+@pytest.mark.parametrize(
+    ("arn", "message"),
+    [
+        (
+            CLUSTER_ARN.replace("eu-west-3", "us-east-1"),
+            "is in region us-east-1 and the fleet in e",
+        ),
+        (CLUSTER_ARN.replace("123456789012", "999999999999"), "is in account 999999999999 and the"),
+        (CLUSTER_ARN, "is imported without a vpc, and none is given: name the vpc of the runners"),
+    ],
+)
+def test_a_cluster_in_which_no_task_could_be_launched_is_refused(arn: str, message: str) -> None:
+    here = cdk.Environment(account="123456789012", region="eu-west-3")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=here)
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="v", availability_zones=["a"], public_subnet_ids=["s"]
+    )
+    with pytest.raises(ValueError, match=f"^cluster Test/Theirs {message}"):
+        RunnerFleet(
+            stack,
+            "Fleet",
+            github=GitHub.repository("o/r"),
+            cluster=_imported(stack, arn),
+            vpc=None if "without a vpc" in message else vpc,
+        )

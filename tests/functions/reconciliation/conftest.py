@@ -235,9 +235,21 @@ def online(world: World, name: str) -> bool:
     return any(one.name == name and one.send for one in world.twin.board.runners.values())
 
 
-def task(name: str, arn: str = TASK, *, age: float = 600) -> dict[str, Any]:
+def task(
+    name: str,
+    arn: str = TASK,
+    *,
+    age: float = 600,
+    definition: str = "arn:aws:ecs:us-east-1:123456789012:task-definition/fleet-runner-1-a",
+) -> dict[str, Any]:
     created = datetime.fromtimestamp(time.time() - age, UTC)
-    return {"taskArn": arn, "startedBy": name, "lastStatus": "RUNNING", "createdAt": created}
+    return {
+        "taskArn": arn,
+        "taskDefinitionArn": f"{definition}:1",
+        "startedBy": name,
+        "lastStatus": "RUNNING",
+        "createdAt": created,
+    }
 
 
 def deliver(world: World, status: int, count: int = 1) -> None:

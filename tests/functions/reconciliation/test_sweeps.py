@@ -126,6 +126,8 @@ def test_tasks_that_nobody_needs_are_stopped(world: World) -> None:
         task("fleet-3-1", f"{TASK}3"),
         task("fleet-4-1", f"{TASK}4"),
         task("somebody-else", f"{TASK}5"),
+        task("fleet-5-1", f"{TASK}6", definition="task-definition/fleet-runner2-1-a"),
+        task("fleet-6-1", f"{TASK}7", definition="task-definition/other"),
     )
     report = world.reconcile()
     assert world.stopped == [f"{TASK}1", f"{TASK}2-before", f"{TASK}4"]
