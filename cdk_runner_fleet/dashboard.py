@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aws_cdk import Duration, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
+from cdk_runner_fleet.alarms import FleetAlarms
 from cdk_runner_fleet.log_queries import FAILED_STARTS
 from cdk_runner_fleet.metrics import FLEET, NAMESPACE, FleetMetrics
-
-if TYPE_CHECKING:
-    from cdk_runner_fleet.alarms import FleetAlarms
+from cdk_runner_fleet.values.types import check_types
 
 _WIDTH = 24
 _HEIGHT = 6
@@ -53,6 +51,7 @@ class FleetDashboard(Construct):
         dashboard_name: str | None = None,
         alarms: FleetAlarms | None = None,
     ) -> None:
+        check_types(FleetDashboard.__init__, locals())
         super().__init__(scope, construct_id)
         self.dashboard = cloudwatch.Dashboard(
             self, "Dashboard", dashboard_name=dashboard_name, default_interval=Duration.days(1)

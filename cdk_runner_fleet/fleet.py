@@ -140,6 +140,7 @@ class RunnerFleet(FleetMetrics):
         self.limits = limits if github.is_one_repository else limits.among_repositories()
         timeouts = timeouts or LifecycleTimeouts()
         webhook = webhook or Webhook()
+        webhook.check_token(github.token)
         options = with_network(self, functions or FunctionOptions())
         at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
         self.runner_name_prefix = runner_name_prefix

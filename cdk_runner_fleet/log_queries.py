@@ -8,6 +8,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.values.types import check_types
 
 FAILED_STARTS = """filter message = "runner ended" and status = "FAILED"
 | stats count(*) as runners, sum(RunnerUsd) as usd, latest(cause) as last by error, class_name
@@ -86,6 +87,7 @@ class FleetLogQueries(Construct):
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, fleet: FleetMetrics) -> None:
+        check_types(FleetLogQueries.__init__, locals())
         super().__init__(scope, construct_id)
         if not fleet.function_logs or not fleet.lifecycle_logs:
             raise ValueError(

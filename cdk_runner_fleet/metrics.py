@@ -16,6 +16,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet._runtime import runtime
+from cdk_runner_fleet.values.types import check_types
 
 _WRITTEN: Mapping[str, Any] = runtime("metrics")
 
@@ -355,6 +356,7 @@ class FleetMetrics(Construct):
             who: ``token``, or ``app-<id>`` for one of the fleet's GitHub Apps.
             options: CDK's.
         """
+        check_types(FleetMetrics.metric_github_quota_left, {"who": who})
         return self._metric("GitHubQuotaLeft", options, statistic=cloudwatch.Stats.MINIMUM, by=who)
 
     def metric_github_unavailable(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:

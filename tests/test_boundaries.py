@@ -178,10 +178,10 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.timeouts",
     },
     # what is composed of them
-    "metrics": {"_runtime"},
+    "metrics": {"_runtime", "values.types"},
     "alarms": {"metrics", "values.types"},
-    "log_queries": {"metrics"},
-    "dashboard": {"alarms", "log_queries", "metrics"},
+    "log_queries": {"metrics", "values.types"},
+    "dashboard": {"alarms", "log_queries", "metrics", "values.types"},
     "fleet": {
         "_at_rest",
         "_function",

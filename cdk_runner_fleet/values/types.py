@@ -13,6 +13,7 @@ from aws_cdk import Token
 _NONE = type(None)
 _FOR_EXAMPLE = {
     "Duration": "Duration.minutes(5)",
+    "FleetAlarms": "fleet.add_alarms(topic)",
     "FleetMetrics": 'RunnerFleet(self, "Fleet", …)',
     "FunctionOptions": "FunctionOptions(tracing=lambda_.Tracing.ACTIVE)",
     "GitHub": 'GitHub.repository("owner/name")',

@@ -49,6 +49,18 @@ class Webhook:
                 "for 1,000 runners, or leave it out"
             )
 
+    def check_token(self, token: secretsmanager.ISecret | None) -> None:
+        """Raise ``ValueError`` if deliveries are signed with the token that GitHub is asked with.
+
+        Whoever may see a webhook's settings would then have that of all repositories' runners.
+        """
+        own = self.secret
+        if token is not None and own is not None and token.secret_arn == own.secret_arn:
+            raise ValueError(
+                "secret of webhook is the secret with the token too, and those who sign deliveries "
+                "need no token: give one of its own, or leave it out for one that is made"
+            )
+
 
 def _check_cidr(cidr: str) -> None:
     if Token.is_unresolved(cidr):

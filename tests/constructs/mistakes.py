@@ -14,14 +14,19 @@ from aws_cdk import aws_ecr as ecr
 from cdk_runner_fleet import (
     Architecture,
     CapacityProvider,
+    FleetDashboard,
+    FunctionOptions,
     GitHub,
     ImageVariant,
     LifecycleTimeouts,
+    Reconciliation,
     RegisterFor,
     RunnerClass,
     RunnerFleet,
     RunnerFleetStack,
     RunnerImage,
+    RunnerLimits,
+    Webhook,
 )
 
 Mistake = Callable[[cdk.Stack], object]
@@ -101,6 +106,68 @@ def image_of_no_factory(stack: cdk.Stack) -> object:
     return RunnerImage()  # type: ignore[abstract]
 
 
+def image_by_its_name(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512, memory=1024, image="python")  # type: ignore[arg-type]
+
+
+def seconds_of_a_class(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512, memory=1024, boot_timeout=300)  # type: ignore[arg-type]
+
+
+def text_for_storage(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512, memory=1024, ephemeral_storage="50")  # type: ignore[arg-type]
+
+
+def misspelled_field_of_a_class(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512, memory=1024, max_runner=5)  # type: ignore[call-arg]
+
+
+def class_without_a_size(stack: cdk.Stack) -> object:
+    return RunnerClass(cpu=512)  # type: ignore[call-arg]
+
+
+def text_for_a_budget(stack: cdk.Stack) -> object:
+    return RunnerLimits(daily_budget_usd="50")  # type: ignore[arg-type]
+
+
+def limits_as_mapping(stack: cdk.Stack) -> object:
+    limits = {"max_runners": 5}
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), limits=limits)  # type: ignore[arg-type]
+
+
+def minutes_for_duration(stack: cdk.Stack) -> object:
+    return Reconciliation(every=5)  # type: ignore[arg-type]
+
+
+def days_for_retention(stack: cdk.Stack) -> object:
+    return RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), log_retention=30)  # type: ignore[arg-type]
+
+
+def text_for_tracing(stack: cdk.Stack) -> object:
+    return FunctionOptions(tracing="Active")  # type: ignore[arg-type]
+
+
+def network_for_networks(stack: cdk.Stack) -> object:
+    return Webhook(allowed_cidrs=5)  # type: ignore[arg-type]
+
+
+def name_for_repository(stack: cdk.Stack) -> object:
+    return RunnerImage.from_ecr_repository("runner")  # type: ignore[arg-type]
+
+
+def app_without_a_name(stack: cdk.Stack) -> object:
+    return GitHub.organization("o", apps=[123456])  # type: ignore[list-item]
+
+
+def arn_for_topic(stack: cdk.Stack) -> object:
+    fleet = RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"))
+    return fleet.add_alarms("arn:aws:sns:eu-west-3:123456789012:alarms")  # type: ignore[arg-type]
+
+
+def name_for_fleet(stack: cdk.Stack) -> object:
+    return FleetDashboard(stack, "Dashboard", fleet="prod")  # type: ignore[arg-type]
+
+
 def misspelled_metric(stack: cdk.Stack) -> object:
     fleet = RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"))
     return fleet.metric_runner_failed()  # type: ignore[attr-defined]
@@ -134,6 +201,21 @@ MISTAKES: Sequence[Mistake] = (
     no_such_variant,
     packages_in_a_ready_image,
     image_of_no_factory,
+    image_by_its_name,
+    seconds_of_a_class,
+    text_for_storage,
+    misspelled_field_of_a_class,
+    class_without_a_size,
+    text_for_a_budget,
+    limits_as_mapping,
+    minutes_for_duration,
+    days_for_retention,
+    text_for_tracing,
+    network_for_networks,
+    name_for_repository,
+    app_without_a_name,
+    arn_for_topic,
+    name_for_fleet,
     misspelled_metric,
     misspelled_option,
     text_for_switch,

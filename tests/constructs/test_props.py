@@ -9,12 +9,16 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet import (
     FleetAlarms,
+    FleetDashboard,
+    FleetLogQueries,
     FunctionOptions,
     GitHub,
     GitHubApp,
@@ -106,6 +110,18 @@ def _made(stack: cdk.Stack, **props: Any) -> GitHub:
 
 def _alarms(stack: cdk.Stack, **props: Any) -> FleetAlarms:
     return FleetAlarms(stack, "Alarms", **{"fleet": FleetMetrics(stack, "Any")} | props)
+
+
+def _dashboard(stack: cdk.Stack, **props: Any) -> FleetDashboard:
+    return FleetDashboard(stack, "Dashboard", **{"fleet": FleetMetrics(stack, "Any")} | props)
+
+
+def _queries(stack: cdk.Stack, **props: Any) -> FleetLogQueries:
+    return FleetLogQueries(stack, "Queries", **props)
+
+
+def _quota(stack: cdk.Stack, **props: Any) -> cloudwatch.Metric:
+    return FleetMetrics(stack, "Any").metric_github_quota_left(**props)
 
 
 def _stack(stack: cdk.Stack, **props: Any) -> RunnerFleetStack:
@@ -251,6 +267,10 @@ HALF = cdk.Duration.millis(1500)
         # constructs
         (_alarms, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
         (_alarms, {"topic": "arn"}, "topic is a str, give an ITopic, such as sns.Topic.from_top"),
+        (_dashboard, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
+        (_dashboard, {"alarms": []}, "alarms is a list, give a FleetAlarms, such as fleet.add_al"),
+        (_queries, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
+        (_quota, {"who": 5}, "who is a int, give a str"),
         (_alarms, {"failed_runners": "5"}, "failed_runners is a str, give an int"),
         (_stack, {"settings": {}}, "settings is a dict, give a FleetSettings"),
     ],
@@ -260,6 +280,16 @@ def test_what_could_only_fail_later_is_refused_with_the_remedy(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make(stack, **given)
+
+
+def test_deliveries_are_not_signed_with_the_token(stack: cdk.Stack) -> None:
+    secret = secretsmanager.Secret.from_secret_name_v2(stack, "One", "one")
+    with pytest.raises(ValueError, match=r"^secret of webhook is the secret with the token too"):
+        _fleet(
+            stack,
+            github=GitHub.repository("o/r", token=secret),
+            webhook=Webhook(secret=secret),
+        )
 
 
 @pytest.mark.parametrize(
