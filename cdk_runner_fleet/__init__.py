@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cdk_runner_fleet.dashboard import FleetDashboard
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.log_queries import FleetLogQueries
+    from cdk_runner_fleet.platform import RunnerPlatform
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values.functions import FunctionOptions
     from cdk_runner_fleet.values.github import GitHub, GitHubApp, RegisterFor
@@ -43,6 +44,7 @@ __all__ = [
     "RunnerFleetStack",
     "RunnerImage",
     "RunnerLimits",
+    "RunnerPlatform",
     "Webhook",
 ]
 
@@ -65,6 +67,7 @@ _HOMES = {
     "RunnerFleetStack": "cdk_runner_fleet.stack",
     "RunnerImage": "cdk_runner_fleet.values.runner_image",
     "RunnerLimits": "cdk_runner_fleet.values.limits",
+    "RunnerPlatform": "cdk_runner_fleet.platform",
     "Webhook": "cdk_runner_fleet.values.webhook",
 }
 

@@ -1,8 +1,8 @@
-"""The fleet: composes the rooms, and is what other apps import."""
+"""The fleet: a platform and the rooms that hear of GitHub's jobs; what other apps import."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jsii
@@ -16,31 +16,18 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._function import FleetFunction, with_network
-from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet._name import name_fleet
 from cdk_runner_fleet.metrics import FleetMetrics
-from cdk_runner_fleet.rooms.api import FleetApi
-from cdk_runner_fleet.rooms.bus import FleetBus
-from cdk_runner_fleet.rooms.catalog import RunnerCatalog
-from cdk_runner_fleet.rooms.cluster import RunnerCluster, vpc_of
-from cdk_runner_fleet.rooms.connection import GitHubConnection
+from cdk_runner_fleet.platform import RunnerPlatform
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.explanation import JobExplanation
-from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
-from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.intake import WebhookIntake
-from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
-from cdk_runner_fleet.rooms.network import RunnerNetwork
 from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
-from cdk_runner_fleet.rooms.registration import RunnerRegistration
-from cdk_runner_fleet.rooms.registry import RunnerRegistry
-from cdk_runner_fleet.values.fleet_images import FleetImages
 from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.github import GitHub
 from cdk_runner_fleet.values.limits import RunnerLimits
 from cdk_runner_fleet.values.reconciliation import Reconciliation
-from cdk_runner_fleet.values.runner_class import DEFAULT_RUNNER_CLASSES, RunnerClass
+from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
@@ -136,152 +123,92 @@ class RunnerFleet(FleetMetrics):
     ) -> None:
         check_types(RunnerFleet.__init__, locals())
         super().__init__(scope, construct_id)
-        limits = limits or RunnerLimits()
-        self.limits = limits if github.is_one_repository else limits.among_repositories()
-        timeouts = timeouts or LifecycleTimeouts()
+        self.fleet_name = name_fleet(self)
         webhook = webhook or Webhook()
         webhook.check_token(github.token)
-        options = with_network(self, functions or FunctionOptions())
-        at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
         self.runner_name_prefix = runner_name_prefix
-
-        # what is there
-        self.github = GitHubConnection(self, "GitHub", github=github, at_rest=at_rest)
-        self.registry = RunnerRegistry(self, "Registry", at_rest=at_rest)
-        fleet_images = FleetImages.of(
-            image or RunnerImage.built(), DEFAULT_RUNNER_CLASSES if classes is None else classes
-        )
-        self.catalog = RunnerCatalog(
-            self, "Catalog", classes=classes, images=fleet_images.of_classes
-        )
-        self.catalog.check_rules(github.label_rules)
-        self.bus = FleetBus(self, "EventBus", at_rest=at_rest, event_bus=event_bus)
-        self.api = FleetApi(self, "Api", at_rest=at_rest)
-        builds = images or ImageBuilds()
-        github.check_choice(builds.globs, is_explicit=builds.allowed_bases is not None)
-        self.image_pipeline = ImagePipeline(
+        self.platform = RunnerPlatform(
             self,
-            "Image",
-            images=fleet_images,
-            builds=builds,
-            architectures=self.catalog.architectures,
-            at_rest=at_rest,
-        )
-        self.network = RunnerNetwork(
-            self,
-            "Network",
-            vpc=vpc or vpc_of(cluster, vpc_subnets),
+            "Platform",
+            github=github,
+            classes=classes,
+            image=image,
+            images=images,
+            cluster=cluster,
+            event_bus=event_bus,
+            vpc=vpc,
             vpc_subnets=vpc_subnets,
             security_groups=security_groups,
             assign_public_ip=assign_public_ip,
-        )
-        self.cluster = RunnerCluster(
-            self,
-            "Cluster",
-            images=self.image_pipeline,
-            at_rest=at_rest,
-            architectures=self.catalog.architectures,
-            cluster=cluster,
-        )
-
-        # whom the lifecycle calls
-        self.registration = RunnerRegistration(
-            self,
-            "Registration",
-            api=self.api,
-            cluster=self.cluster,
-            registry=self.registry,
-            github=self.github,
-            options=options,
-            at_rest=at_rest,
+            encryption_key=encryption_key,
+            log_retention=log_retention,
+            limits=limits,
+            timeouts=timeouts,
+            functions=functions,
             reserved_concurrency=webhook.reserved_concurrency,
         )
-        self.images = ImageService(
-            self,
-            "Images",
-            pipeline=self.image_pipeline,
-            registry=self.registry,
-            cluster=self.cluster,
-            github=self.github,
-            bus=self.bus,
-            build_timeout=timeouts.image_build,
-            options=options,
-            at_rest=at_rest,
-        )
-        self.lifecycle = RunnerLifecycle(
-            self,
-            "Lifecycle",
-            cluster=self.cluster,
-            network=self.network,
-            registry=self.registry,
-            api=self.api,
-            registration=self.registration,
-            images=self.images,
-            timeouts=timeouts,
-            options=options,
-            at_rest=at_rest,
-        )
+        platform, connection = self.platform, self.platform.github
+        assert connection is not None  # noqa: S101 - the platform was given what to serve
+        self.github = connection
+        self.limits = platform.limits
 
         # who starts runners, and tells of jobs
         self.intake = WebhookIntake(
             self,
             "Intake",
-            api=self.api,
-            bus=self.bus,
+            api=platform.api,
+            bus=platform.bus,
             github=github,
             webhook=webhook,
             runner_name_prefix=runner_name_prefix,
-            options=options,
-            at_rest=at_rest,
+            options=platform.functions,
+            at_rest=platform.at_rest,
         )
         self.dispatch = EventDispatch(
             self,
             "Dispatch",
-            registry=self.registry,
-            catalog=self.catalog,
-            cluster=self.cluster,
-            images=self.images,
-            lifecycle=self.lifecycle,
+            admission=platform.admission,
+            cluster=platform.cluster,
+            lifecycle=platform.lifecycle,
             github=self.github,
-            bus=self.bus,
-            limits=self.limits,
+            bus=platform.bus,
             runner_name_prefix=runner_name_prefix,
-            options=options,
-            at_rest=at_rest,
+            options=platform.functions,
+            at_rest=platform.at_rest,
         )
         self.reconciliation = DemandReconciliation(
             self,
             "Reconciliation",
+            admission=platform.admission,
             dispatch=self.dispatch,
-            lifecycle=self.lifecycle,
-            cluster=self.cluster,
+            lifecycle=platform.lifecycle,
+            cluster=platform.cluster,
             github=self.github,
-            bus=self.bus,
+            bus=platform.bus,
             webhook_url=self.intake.url,
-            options=options,
-            at_rest=at_rest,
+            options=platform.functions,
+            at_rest=platform.at_rest,
             reconciliation=reconciliation or Reconciliation(),
         )
         self.explanation = JobExplanation(
             self,
             "Explanation",
-            registry=self.registry,
-            catalog=self.catalog,
+            registry=platform.registry,
+            catalog=platform.catalog,
             limits=self.limits,
             github=self.github,
-            bus=self.bus,
-            options=options,
-            at_rest=at_rest,
+            bus=platform.bus,
+            options=platform.functions,
+            at_rest=platform.at_rest,
         )
 
         # what it is measured by
-        self.fleet_name = fleet_name(self.registry)
-        self.state_machine = self.lifecycle.state_machine
-        self.dead_letter_queue = self.bus.dead_letter_queue
-        self.daily_budget_usd = self.limits.daily_budget_usd
-        self.github_callers = self.github.callers
-        self.function_logs = [each.log_group for each in self._functions()]
-        self.lifecycle_logs = self.lifecycle.log_group
+        self.state_machine = platform.state_machine
+        self.dead_letter_queue = platform.dead_letter_queue
+        self.daily_budget_usd = platform.daily_budget_usd
+        self.github_callers = platform.github_callers
+        self.function_logs = platform.function_logs
+        self.lifecycle_logs = platform.lifecycle_logs
 
     @property
     def webhook_url(self) -> str:
@@ -301,12 +228,12 @@ class RunnerFleet(FleetMetrics):
     @property
     def vpc(self) -> ec2.IVpc | None:
         """The runners' VPC, given or made; None if subnets of an unknown one were given."""
-        return self.network.vpc
+        return self.platform.vpc
 
     @property
     def connections(self) -> ec2.Connections:
         """The runners' network connections."""
-        return self.network.connections
+        return self.platform.connections
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
@@ -316,7 +243,7 @@ class RunnerFleet(FleetMetrics):
         use OIDC, because every job on every runner, whoever wrote its workflow, holds what is
         granted here.
         """
-        return self.cluster.grant_principal
+        return self.platform.grant_principal
 
     def add_dashboard(
         self, *, dashboard_name: str | None = None, alarms: FleetAlarms | None = None
@@ -339,19 +266,6 @@ class RunnerFleet(FleetMetrics):
         from cdk_runner_fleet.log_queries import FleetLogQueries  # noqa: PLC0415
 
         return FleetLogQueries(self, "LogQueries", fleet=self)
-
-    def _functions(self) -> Iterator[FleetFunction]:
-        yield self.intake.receive_webhook
-        yield self.dispatch.dispatch_event
-        yield self.registration.runner_api
-        yield self.registration.check_runner
-        yield self.registration.deregister_runner
-        yield self.reconciliation.reconcile_demand
-        yield self.explanation.explain_job
-        yield self.images.watch_release
-        if self.images.build_image:
-            yield self.images.build_image
-            yield self.images.define_task
 
     def add_alarms(
         self,

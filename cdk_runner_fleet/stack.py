@@ -94,27 +94,27 @@ class RunnerFleetStack(Stack):
     def _output(self, fleet: RunnerFleet) -> None:
         values = {
             "WebhookUrl": fleet.webhook_url,
-            "RunnerApiUrl": fleet.api.url,
-            "RunnerTableName": fleet.registry.runner_table.table_name,
-            "ImageTableName": fleet.registry.image_table.table_name,
-            "LedgerTableName": fleet.registry.ledger_table.table_name,
+            "RunnerApiUrl": fleet.platform.api.url,
+            "RunnerTableName": fleet.platform.registry.runner_table.table_name,
+            "ImageTableName": fleet.platform.registry.image_table.table_name,
+            "LedgerTableName": fleet.platform.registry.ledger_table.table_name,
             "MaxRunners": Tokenization.stringify_number(fleet.limits.max_runners),
-            "EventBusName": fleet.bus.event_bus.event_bus_name,
-            "EventBusArn": fleet.bus.event_bus.event_bus_arn,
-            "EventArchiveArn": fleet.bus.archive.archive_arn,
-            "FailedEventsQueueUrl": fleet.bus.dead_letter_queue.queue_url,
+            "EventBusName": fleet.platform.bus.event_bus.event_bus_name,
+            "EventBusArn": fleet.platform.bus.event_bus.event_bus_arn,
+            "EventArchiveArn": fleet.platform.bus.archive.archive_arn,
+            "FailedEventsQueueUrl": fleet.platform.bus.dead_letter_queue.queue_url,
             "ExplainJobFunctionName": fleet.explanation.explain_job.function_name,
             "ReconcileDemandFunctionName": fleet.reconciliation.reconcile_demand.function_name,
             "RunnerNamePrefix": fleet.runner_name_prefix,
-            "StateMachineArn": fleet.lifecycle.state_machine.state_machine_arn,
-            "StateMachineRoleArn": fleet.lifecycle.state_machine.role.role_arn,
-            "ClusterName": fleet.cluster.cluster_name,
-            "ClusterArn": fleet.cluster.cluster_arn,
-            "TaskFamily": fleet.cluster.family,
-            "ExecutionRoleArn": fleet.cluster.execution_role.role_arn,
-            "LogGroupName": fleet.cluster.log_group.log_group_name,
+            "StateMachineArn": fleet.platform.lifecycle.state_machine.state_machine_arn,
+            "StateMachineRoleArn": fleet.platform.lifecycle.state_machine.role.role_arn,
+            "ClusterName": fleet.platform.cluster.cluster_name,
+            "ClusterArn": fleet.platform.cluster.cluster_arn,
+            "TaskFamily": fleet.platform.cluster.family,
+            "ExecutionRoleArn": fleet.platform.cluster.execution_role.role_arn,
+            "LogGroupName": fleet.platform.cluster.log_group.log_group_name,
             "ClassSizesParameterNames": Fn.join(
-                ",", [one.parameter_name for one in fleet.catalog.parameters]
+                ",", [one.parameter_name for one in fleet.platform.catalog.parameters]
             ),
             "WebhookSecretArn": fleet.webhook_secret.secret_arn,
         }
@@ -123,7 +123,7 @@ class RunnerFleetStack(Stack):
             values["DailyBudgetUsd"] = Tokenization.stringify_number(budget)
         if fleet.github_token:
             values["GithubTokenSecretArn"] = fleet.github_token.secret_arn
-        images = fleet.image_pipeline
+        images = fleet.platform.image_pipeline
         if images.repository:
             values |= {
                 "RepositoryUri": images.repository.repository_uri,

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import aws_cdk as cdk
 import pytest
@@ -142,6 +142,15 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.functions",
         "values.timeouts",
     },
+    "rooms.admission": {
+        "_function",
+        "rooms.bus",
+        "rooms.catalog",
+        "rooms.images",
+        "rooms.lifecycle",
+        "rooms.registry",
+        "values.limits",
+    },
     "rooms.intake": {
         "_at_rest",
         "_function",
@@ -155,19 +164,17 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.dispatch": {
         "_at_rest",
         "_function",
+        "rooms.admission",
         "rooms.bus",
-        "rooms.catalog",
         "rooms.cluster",
         "rooms.connection",
-        "rooms.images",
         "rooms.lifecycle",
-        "rooms.registry",
         "values.functions",
-        "values.limits",
     },
     "rooms.reconciliation": {
         "_at_rest",
         "_function",
+        "rooms.admission",
         "rooms.bus",
         "rooms.cluster",
         "rooms.connection",
@@ -182,30 +189,43 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "alarms": {"metrics", "values.types"},
     "log_queries": {"metrics", "values.types"},
     "dashboard": {"alarms", "log_queries", "metrics", "values.types"},
-    "fleet": {
+    "platform": {
         "_at_rest",
         "_function",
         "_name",
-        "alarms",
-        "dashboard",
-        "log_queries",
         "metrics",
+        "rooms.admission",
         "rooms.api",
         "rooms.bus",
         "rooms.catalog",
         "rooms.cluster",
         "rooms.connection",
-        "rooms.dispatch",
-        "rooms.explanation",
         "rooms.image_pipeline",
         "rooms.images",
-        "rooms.intake",
         "rooms.lifecycle",
         "rooms.network",
-        "rooms.reconciliation",
         "rooms.registration",
         "rooms.registry",
         "values.fleet_images",
+        "values.functions",
+        "values.github",
+        "values.limits",
+        "values.runner_class",
+        "values.runner_image",
+        "values.timeouts",
+        "values.types",
+    },
+    "fleet": {
+        "_name",
+        "alarms",
+        "dashboard",
+        "log_queries",
+        "metrics",
+        "platform",
+        "rooms.dispatch",
+        "rooms.explanation",
+        "rooms.intake",
+        "rooms.reconciliation",
         "values.functions",
         "values.github",
         "values.limits",
@@ -232,7 +252,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
 }
 """Each module of the constructs and what it imports of the others, all of which stand above it."""
 
-MAKERS: Mapping[str, AbstractSet[str]] = {"fleet": {"*"}}
+MAKERS: Mapping[str, AbstractSet[str]] = {"platform": {"*"}, "fleet": {"*"}}
 """Who makes rooms. A room is handed others, whose tables, URLs and grants it uses."""
 
 
@@ -438,8 +458,15 @@ def _variables(settings: type) -> set[str]:
     """The environment variables that settings are filled from."""
     found: set[str] = set()
     for name, kind in get_type_hints(settings).items():
-        found |= _variables(kind) if environment.is_group(kind) else {name.upper()}
+        group = _group(kind)
+        found |= _variables(group) if group else {name.upper()}
     return found
+
+
+def _group(kind: Any) -> type | None:
+    """The settings that a field stands for, which may be None."""
+    each = [one for one in get_args(kind) or (kind,) if one is not type(None)]
+    return each[0] if len(each) == 1 and environment.is_group(each[0]) else None
 
 
 def test_functions_get_the_environment_that_they_read(
@@ -458,9 +485,9 @@ def test_functions_get_the_environment_that_they_read(
 
 def _has_default(settings: type, name: str) -> bool:
     return hasattr(settings, name) or any(
-        _has_default(kind, name)
+        _has_default(group, name)
         for kind in get_type_hints(settings).values()
-        if environment.is_group(kind)
+        if (group := _group(kind))
     )
 
 

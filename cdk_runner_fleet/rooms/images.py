@@ -33,7 +33,8 @@ class ImageService(Construct):
         pipeline: What builds images. If it builds none there is no ``build_image``.
         registry: The rows of the images and of who waits for them, and the ledger.
         cluster: Where images are launched.
-        github: Who is asked for versions of the runner.
+        github: Who is asked for versions of the runner. None: nobody, images are built with the
+            library's own.
         bus: Where news of a version travels.
         build_timeout: How long a build may last.
         options: What all functions of the fleet have in common.
@@ -48,7 +49,7 @@ class ImageService(Construct):
         pipeline: ImagePipeline,
         registry: RunnerRegistry,
         cluster: RunnerCluster,
-        github: GitHubConnection,
+        github: GitHubConnection | None,
         bus: FleetBus,
         build_timeout: Duration,
         options: FunctionOptions,
@@ -61,9 +62,11 @@ class ImageService(Construct):
         self._bus = bus
         self._options = options
         self._at_rest = at_rest
-        self.watch_release = self._watch(github)
+        self.watch_release = self._watch(github) if github else None
         self.build_image = (
-            self._builder(build_timeout, is_shared=not github.served.is_one_repository)
+            self._builder(
+                build_timeout, is_shared=github is None or not github.served.is_one_repository
+            )
             if pipeline.is_built
             else None
         )

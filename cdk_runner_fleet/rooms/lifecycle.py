@@ -136,7 +136,8 @@ class RunnerLifecycle(Construct):
             "lambda:InvokeFunction",
             resources=[one.function_arn for one in (deregister, check, build) if one],
         )
-        self.grant_resume(registration.runner_api)
+        if registration.runner_api:
+            self.grant_resume(registration.runner_api)
         if build:
             # beside the role: the machine names the function, whose role must not depend on it
             iam.Policy(build, "Resume", roles=[build.execution_role], statements=[self._resuming()])

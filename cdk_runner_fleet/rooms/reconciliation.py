@@ -7,6 +7,7 @@ from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet.rooms.admission import RunnerAdmission
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -28,7 +29,8 @@ class DemandReconciliation(Construct):
     Args:
         scope: The construct's parent.
         construct_id: The construct's id in it.
-        dispatch: How the runners that are missing are started.
+        admission: How the runners that are missing are started.
+        dispatch: Whose settings it has, too.
         lifecycle: Whose aborted executions are cleaned up after.
         cluster: Where tasks may be left over.
         github: Who is asked for jobs and runners.
@@ -44,6 +46,7 @@ class DemandReconciliation(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        admission: RunnerAdmission,
         dispatch: EventDispatch,
         lifecycle: RunnerLifecycle,
         cluster: RunnerCluster,
@@ -76,8 +79,8 @@ class DemandReconciliation(Construct):
                 "RERUN_LOST_JOBS": "on" if reconciliation.rerun_lost_jobs else "off",
             },
         )
-        dispatch.grant_start(self.reconcile_demand)
-        dispatch.grant_list(self.reconcile_demand)
+        admission.grant_start(self.reconcile_demand)
+        admission.grant_list(self.reconcile_demand)
         lifecycle.grant_list(self.reconcile_demand)
         cluster.grant_sweep(self.reconcile_demand.execution_role)
         github.grant_ask(self.reconcile_demand)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from constructs import Construct
 
@@ -30,7 +31,7 @@ class RunnerRegistration(Construct):
         api: Where tasks claim their registration, and say how they are.
         cluster: Whose tasks may claim: they sign as the task role's sessions.
         registry: The runners' rows.
-        github: Where runners are registered.
+        github: Where runners are registered. None: nowhere, and nobody has anything to claim.
         options: What all functions of the fleet have in common.
         at_rest: How what they hold and handle is kept.
         reserved_concurrency: Requests of runners that are handled at a time. Default: no limit of
@@ -45,56 +46,69 @@ class RunnerRegistration(Construct):
         api: FleetApi,
         cluster: RunnerCluster,
         registry: RunnerRegistry,
-        github: GitHubConnection,
+        github: GitHubConnection | None,
         options: FunctionOptions,
         at_rest: DataAtRest,
         reserved_concurrency: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        table = {"RUNNER_TABLE": registry.runner_table.table_name}
-        rows = [registry.runner_table.table_arn]
+        self._github = github
+        self._registry = registry
+        self._options = options
+        self._at_rest = at_rest
+        self.runner_api = (
+            self._function(
+                "RunnerApi",
+                handler="runner_api",
+                runners="write",
+                also={"actions": "read"},
+                roles={"TASK_ROLES": json.dumps([cluster.task_role.role_name])},
+                reserved_concurrency=reserved_concurrency,
+            )
+            if github
+            else None
+        )
+        if self.runner_api:
+            self.runner_api.allow(
+                "dynamodb:UpdateItem", resources=[registry.runner_table.table_arn]
+            )
+            api.serve(
+                self.runner_api, "/runners/{id}/claim", throttle=_CLAIMS, caller=cluster.task_role
+            )
+            api.serve(self.runner_api, "/runners/{id}/events", throttle=_EVENTS)
+        self.check_runner = self._function(
+            "CheckRunner", handler="check_runner", runners="read", also={"actions": "read"}
+        )
+        self.deregister_runner = self._function(
+            "DeregisterRunner", handler="deregister_runner", runners="write"
+        )
 
-        self.runner_api = FleetFunction(
+    def _function(
+        self,
+        construct_id: str,
+        *,
+        handler: str,
+        runners: str,
+        also: Mapping[str, str] | None = None,
+        roles: Mapping[str, str] | None = None,
+        reserved_concurrency: int | None = None,
+    ) -> FleetFunction:
+        github, registry = self._github, self._registry
+        function = FleetFunction(
             self,
-            "RunnerApi",
-            handler="runner_api",
-            asks_github=True,
-            options=options,
-            at_rest=at_rest,
+            construct_id,
+            handler=handler,
+            asks_github=github is not None,
+            options=self._options,
+            at_rest=self._at_rest,
             reserved_concurrency=reserved_concurrency,
             environment={
-                **table,
-                "TASK_ROLES": json.dumps([cluster.task_role.role_name]),
-                **github.environment(runners="write", also={"actions": "read"}),
+                "RUNNER_TABLE": registry.runner_table.table_name,
+                **(roles or {}),
+                **(github.environment(runners=runners, also=also) if github else {}),
             },
         )
-        self.runner_api.allow("dynamodb:GetItem", "dynamodb:UpdateItem", resources=rows)
-        api.serve(
-            self.runner_api, "/runners/{id}/claim", throttle=_CLAIMS, caller=cluster.task_role
-        )
-        api.serve(self.runner_api, "/runners/{id}/events", throttle=_EVENTS)
-
-        self.check_runner = FleetFunction(
-            self,
-            "CheckRunner",
-            handler="check_runner",
-            asks_github=True,
-            options=options,
-            at_rest=at_rest,
-            environment={**table, **github.environment(runners="read", also={"actions": "read"})},
-        )
-        self.check_runner.allow("dynamodb:GetItem", resources=rows)
-
-        self.deregister_runner = FleetFunction(
-            self,
-            "DeregisterRunner",
-            handler="deregister_runner",
-            asks_github=True,
-            options=options,
-            at_rest=at_rest,
-            environment={**table, **github.environment(runners="write")},
-        )
-        self.deregister_runner.allow("dynamodb:GetItem", resources=rows)
-
-        for function in (self.runner_api, self.check_runner, self.deregister_runner):
+        function.allow("dynamodb:GetItem", resources=[registry.runner_table.table_arn])
+        if github:
             github.grant_ask(function)
+        return function

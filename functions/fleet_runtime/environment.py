@@ -8,7 +8,8 @@ has a default may be missing, or empty. How a text is read follows from the fiel
     tuple, frozenset        a JSON list
     Mapping                 a JSON object of texts
     a class with ``parse``  by that
-    another class           settings too: a group of variables that belong together
+    another class           settings too: a group of variables that belong together; one that may
+                            be None is, where none of them is set
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def read(settings: type[Settings]) -> Settings:
         kinds = [each for each in get_args(kind) if each is not NoneType]
         single = kinds[0] if NoneType in get_args(kind) else kind
         if is_group(single):
-            values[name] = read(single)
+            is_left_out = NoneType in get_args(kind) and not _is_given(single)
+            values[name] = None if is_left_out else read(single)
             continue
         key = name.upper()
         text = os.environ.get(key, "")
@@ -55,6 +57,10 @@ def read(settings: type[Settings]) -> Settings:
         return settings(**values)
     except ValueError as error:
         raise SettingError(f"environment variables do not go together: {error}") from error
+
+
+def _is_given(group: type) -> bool:
+    return any(os.environ.get(name.upper()) for name in get_type_hints(group))
 
 
 def is_group(kind: Any) -> bool:

@@ -207,7 +207,7 @@ def test_what_cannot_be_encrypted_on_the_bus_waits_in_the_queue(encrypted: Templ
         for one in policy["PolicyDocument"]["Statement"]
         if one["Action"] == "sqs:SendMessage"
     ]
-    assert [one for one in senders if "FleetEventBus" in one and "Rule" not in one]
+    assert [one for one in senders if "FleetPlatformEventBus" in one and "Rule" not in one]
 
 
 def test_a_key_of_another_stack_is_taken() -> None:

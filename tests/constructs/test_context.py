@@ -160,11 +160,11 @@ def test_the_keys_of_a_ready_image_reach_the_fleet() -> None:
         image_build_project="false",
     )
     offer = stack.fleet.dispatch.environment
-    assert stack.fleet.image_pipeline.images.default_name == "house"
+    assert stack.fleet.platform.image_pipeline.images.default_name == "house"
     assert offer["ALLOWED_IMAGES"] == "[]"
     assert offer["IMAGE_BUILDING"] == "off"
-    assert stack.fleet.image_pipeline.task_image == READY
-    assert stack.fleet.images.build_image is None
+    assert stack.fleet.platform.image_pipeline.task_image == READY
+    assert stack.fleet.platform.images.build_image is None
 
 
 def test_the_keys_of_built_images_reach_the_image() -> None:
@@ -189,9 +189,9 @@ def test_the_keys_of_built_images_reach_the_image() -> None:
             },
         },
     ).fleet
-    written = fleet.catalog.classes["arm"].to_catalog()
+    written = fleet.platform.catalog.classes["arm"].to_catalog()
     assert (written["ephemeral_storage"], written["job_timeout_seconds"]) == (60, 900)
-    pipeline = fleet.image_pipeline
+    pipeline = fleet.platform.image_pipeline
     assert pipeline.images.default.capabilities == ("python", "node")
     builds = pipeline.builds
     assert (builds.max_concurrent_builds, builds.max_images_per_repository) == (2, 9)

@@ -85,7 +85,10 @@ def test_an_accessor_names_metric_unit_and_dimensions_as_they_are_written(
     metric = accessor(minimal_fleet, name)
     if metric.namespace != metrics.NAMESPACE:
         return
-    of = {"fleet": fleet_name(minimal_fleet.cluster), metrics.METRICS[metric.metric_name].by: "x"}
+    of = {
+        "fleet": fleet_name(minimal_fleet.platform.cluster),
+        metrics.METRICS[metric.metric_name].by: "x",
+    }
     line = metrics.fields({metric.metric_name: 1}, of=of)
     [directive] = line["_aws"]["CloudWatchMetrics"]
     [said] = directive["Metrics"]

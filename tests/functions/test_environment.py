@@ -138,3 +138,24 @@ def test_settings_that_do_not_go_together_say_so(given: pytest.MonkeyPatch) -> N
     given.setenv("LEAST_CATS", "10")
     with pytest.raises(SettingError, match="least_cats is 10, and most_cats 9"):
         read(Settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Household:
+    cats: Group | None = None
+
+
+def test_a_group_that_may_be_none_is_where_none_of_it_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read(Household).cats is None
+    monkeypatch.setenv("MOST_CATS", "3")
+    assert read(Household).cats == Group(most_cats=3)
+
+
+def test_a_group_of_which_a_part_is_missing_is_no_group_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LEAST_CATS", "3")
+    with pytest.raises(SettingError, match="MOST_CATS is not set"):
+        read(Household)

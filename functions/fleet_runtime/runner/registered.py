@@ -34,7 +34,7 @@ class Settings:
     """Where runners' rows are, and how GitHub is asked."""
 
     runner_table: str
-    connection: Connection
+    connection: Connection | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,31 +43,33 @@ class RegisteredRunners:
 
     Attributes:
         records: Their rows.
-        github: GitHub.
+        github: GitHub; None if runners are registered nowhere.
         registrations: What it has of them.
     """
 
     records: RunnerRecords
-    github: GitHub
-    registrations: Registrations
+    github: GitHub | None
+    registrations: Registrations | None
 
     @classmethod
     def of(cls, settings: Settings) -> RegisteredRunners:
         """Make it from a function's settings."""
-        github = GitHub.of(settings.connection)
+        github = GitHub.of(settings.connection) if settings.connection else None
         return cls(
             records=RunnerRecords(dynamodb=client("dynamodb"), table=settings.runner_table),
             github=github,
-            registrations=Registrations(github),
+            registrations=Registrations(github) if github else None,
         )
 
     def deregister(self, runner_id: str) -> Removal:
-        """Remove a runner's registration, unless a job has it.
+        """Remove a runner's registration, unless a job has it, or there are none.
 
         Raises:
             GitHubUnavailable: GitHub cannot be asked now; the state machine retries.
             GitHubRefused: GitHub will not let the fleet do this.
         """
+        if self.github is None or self.registrations is None:
+            return Removal.ABSENT
         runner = self.records.find(runner_id)
         with self.github.within(GITHUB_SECONDS):
             removal = self.registrations.remove(
@@ -87,7 +89,8 @@ class RegisteredRunners:
             the runner; None if GitHub does not say.
 
         Raises:
-            RunnerOffline: GitHub does not hear the runner either, and its job has not ended.
+            RunnerOffline: GitHub does not hear the runner either, and its job has not ended. Or
+                there is nobody else who could hear it.
         """
         runner = self.records.find(runner_id)
         online = self._is_heard(runner) if runner else None
@@ -100,6 +103,9 @@ class RegisteredRunners:
         silence = self.records.now - heard
         if silence < _RECENT_SECONDS:
             return True
+        if self.github is None or self.registrations is None:
+            count("HeartbeatLost")
+            raise RunnerOffline(f"no heartbeat came for {silence} s")
         if runner.github_runner_id is None:
             return None
         with self.github.within(GITHUB_SECONDS):
@@ -112,7 +118,7 @@ class RegisteredRunners:
                 return None
             if found and found.status == "online":
                 return True
-            job = self._job(runner)
+            job = _job(self.github, runner)
         if job and job.status == "completed" and job.runner_name == runner.runner_id:
             return False
         if found is None and job is None:
@@ -122,13 +128,14 @@ class RegisteredRunners:
         says = "it is offline" if found else "there is no such runner"
         raise RunnerOffline(f"no heartbeat came for {silence} s, and GitHub says that {says}")
 
-    def _job(self, runner: Runner) -> Job | None:
-        """Look up the job that the row says the runner has; None if GitHub does not say."""
-        if runner.job_id is None:
-            return None
-        request = get_job(repository=runner.repository, job_id=runner.job_id)
-        try:
-            return self.github.ask(request)
-        except GitHubError as error:
-            logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
-            return None
+
+def _job(github: GitHub, runner: Runner) -> Job | None:
+    """Look up the job that the row says the runner has; None if GitHub does not say."""
+    if runner.job_id is None:
+        return None
+    request = get_job(repository=runner.repository, job_id=runner.job_id)
+    try:
+        return github.ask(request)
+    except GitHubError as error:
+        logger.warning("job not found", runner_id=runner.runner_id, error=str(error))
+        return None

@@ -332,7 +332,7 @@ def test_the_first_cluster_of_an_account_is_made_before_it_gets_its_providers(
     assert "CapacityProviders" not in cluster
     [association] = of_type(minimal, "AWS::ECS::ClusterCapacityProviderAssociations")
     assert association["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
-    assert "FleetCluster" in association["Cluster"]["Ref"]
+    assert "FleetPlatformCluster" in association["Cluster"]["Ref"]
 
 
 def test_nothing_is_launched_before_the_cluster_has_its_providers(minimal: Template) -> None:

@@ -131,7 +131,7 @@ def test_apps_need_no_token_and_nobody_reads_their_keys_but_those_who_ask(
         ]
         assert variables["GITHUB_TOKEN_SECRET_ARN"] == ""
         assert variables["RUNNER_GROUP"] == "builders"
-    assert [n for n in organization["Resources"] if n.startswith("FleetGitHubToken")] == []
+    assert [n for n in organization["Resources"] if n.startswith("FleetPlatformGitHubToken")] == []
     signing = [s for s in statements(organization) if "kms:Sign" in as_list(s["Action"])]
     assert [as_list(s["Action"]) for s in signing] == [["kms:Sign"]] * len(ASKING)
     assert [s["Resource"] for s in signing] == [KEY_ARN] * len(ASKING)
@@ -140,7 +140,7 @@ def test_apps_need_no_token_and_nobody_reads_their_keys_but_those_who_ask(
 
 
 def test_the_token_is_read_by_those_who_ask_github_alone(minimal: Template) -> None:
-    [token] = [n for n in minimal["Resources"] if n.startswith("FleetGitHubToken")]
+    [token] = [n for n in minimal["Resources"] if n.startswith("FleetPlatformGitHubToken")]
     readers = [s for s in statements(minimal) if {"Ref": token} in as_list(s["Resource"])]
     assert len(readers) == len(ASKING)
     for handler in ASKING:

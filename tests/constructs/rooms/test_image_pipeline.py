@@ -126,7 +126,7 @@ def test_builds_push_to_one_repository_and_only_pull_from_others(minimal: Templa
         for action in as_list(actions):
             if action.startswith("ecr:"):
                 seen.setdefault(resource, set()).add(action)
-    [own] = [actions for where, actions in seen.items() if "FleetImageRepository" in where]
+    [own] = [actions for where, actions in seen.items() if "FleetPlatformImageRepository" in where]
     assert own == pushing | pulling | {"ecr:DescribeImages"}
     assert seen['"*"'] == {"ecr:GetAuthorizationToken"}
     # whoever may name a base reads what builds may pull
@@ -189,7 +189,7 @@ def test_builds_may_push_to_another_accounts_repository(stack: cdk.Stack) -> Non
 
 
 def test_builds_are_handed_what_was_staged(minimal_fleet: RunnerFleet, minimal: Template) -> None:
-    asset = minimal_fleet.image_pipeline.node.find_child("Recipe")
+    asset = minimal_fleet.platform.image_pipeline.node.find_child("Recipe")
     assert isinstance(asset, s3_assets.Asset)
     [project] = of_type(minimal, "AWS::CodeBuild::Project")
     assert project["Source"]["Type"] == "S3"

@@ -68,7 +68,7 @@ def test_the_vpc_is_the_fleets_whoever_made_it(
 ) -> None:
     made = minimal_fleet.vpc
     assert isinstance(made, ec2.Vpc)
-    assert minimal_fleet.network.subnet_ids == ids(made.public_subnets)
+    assert minimal_fleet.platform.network.subnet_ids == ids(made.public_subnets)
     given = vpc_with(stack, PUBLIC)
     assert network(stack, vpc=given).vpc is given
     alone = ec2.SubnetSelection(subnets=[subnet(stack)])

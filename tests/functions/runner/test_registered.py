@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -153,3 +154,32 @@ def test_a_runner_whose_id_is_not_known_is_found_by_its_name(
     assert deregister() == {"busy": False, "registered": True}
     assert [one["name"] for one in github.runners.values()] == ["fleet-another-1"]
     assert deregister() == {"busy": False, "registered": False}
+
+
+# --- where runners are registered nowhere ---------------------------------------------------
+
+
+def forget_github(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform without GitHub: its functions are given nothing to ask it with."""
+    for name in [name for name in os.environ if name.startswith(("GITHUB", "RUNNER_GROUP"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("IMAGE_RUNNER_GROUP", raising=False)
+
+
+def test_without_github_there_is_no_registration_to_remove(
+    aws: Aws, github: GitHub, deregister: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_github(monkeypatch)
+    silent(aws, github.add_runner(RUNNER))
+    assert deregister() == {"busy": False, "registered": False}
+    assert github.calls == []
+
+
+def test_without_github_a_runner_that_is_silent_is_lost(
+    aws: Aws, github: GitHub, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_github(monkeypatch)
+    silent(aws, github.add_runner(RUNNER, busy=True))
+    with pytest.raises(RunnerOffline, match=r"^no heartbeat came for 30\d s$"):
+        check()
+    assert github.calls == []

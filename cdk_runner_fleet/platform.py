@@ -1,0 +1,244 @@
+"""The platform: what runners run on, with GitHub's jobs or without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jsii
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk_runner_fleet._at_rest import DataAtRest
+from cdk_runner_fleet._function import with_network
+from cdk_runner_fleet._name import name_fleet
+from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.rooms.admission import RunnerAdmission
+from cdk_runner_fleet.rooms.api import FleetApi
+from cdk_runner_fleet.rooms.bus import FleetBus
+from cdk_runner_fleet.rooms.catalog import RunnerCatalog
+from cdk_runner_fleet.rooms.cluster import RunnerCluster, vpc_of
+from cdk_runner_fleet.rooms.connection import GitHubConnection
+from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
+from cdk_runner_fleet.rooms.images import ImageService
+from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
+from cdk_runner_fleet.rooms.network import RunnerNetwork
+from cdk_runner_fleet.rooms.registration import RunnerRegistration
+from cdk_runner_fleet.rooms.registry import RunnerRegistry
+from cdk_runner_fleet.values.fleet_images import FleetImages
+from cdk_runner_fleet.values.functions import FunctionOptions
+from cdk_runner_fleet.values.github import GitHub
+from cdk_runner_fleet.values.limits import RunnerLimits
+from cdk_runner_fleet.values.runner_class import DEFAULT_RUNNER_CLASSES, RunnerClass
+from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
+from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
+from cdk_runner_fleet.values.types import check_types
+
+
+@jsii.implements(ec2.IConnectable, iam.IGrantable)
+class RunnerPlatform(FleetMetrics):
+    """What runners run on: their classes, images, cluster and lives, and what they are admitted by.
+
+    A :class:`RunnerFleet` has one, and adds what hears of GitHub's jobs. Alone it asks nobody and
+    starts nothing by itself: runners are the business of whoever is granted to start them, with
+    ``admission``. Without ``github`` no runner is registered, nobody looks for releases of GitHub's
+    runner, and one whose heartbeat has ceased is lost.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        github: Where runners are registered. Default: nowhere.
+        classes: Sizes of runner by name, the first one for jobs that name none. Default: ``small``
+            512/1024, ``medium`` 1024/2048, ``large`` 2048/4096 (CPU units/MiB).
+        image: The image for jobs without ``image:``. Default: ``RunnerImage.built()``, a small
+            image on Ubuntu, built in the account right after the first deployment.
+        images: What images jobs may have built with ``image:``, and how built images are kept.
+            Default: jobs may choose Docker's official images as the base.
+        cluster: ECS cluster that runners' tasks run in. It needs the capacity providers ``FARGATE``
+            and ``FARGATE_SPOT``, which it is given if it is of this app. Default: one is made.
+        event_bus: EventBridge bus that the fleet's own events travel on, and no other fleet's.
+            Default: one is made.
+        vpc: VPC of the runners. Default: that of ``cluster``, if one is given; else one with two
+            public subnets, no NAT gateway and no inbound rule is made, unless ``vpc_subnets`` names
+            subnets. Fargate is not in every zone of some regions: give a VPC there.
+        vpc_subnets: Subnets of the runners: some of ``vpc``, or those of
+            ``ec2.SubnetSelection(subnets=[…])``, which need ``security_groups``. Default: the
+            public subnets of ``vpc``, or its private ones with egress if ``assign_public_ip`` is
+            off.
+        security_groups: Security groups of the runners. Default: one without an inbound rule.
+        assign_public_ip: Whether a runner has a public IPv4 address of its own.
+        encryption_key: Key for all that the fleet keeps: its tables, logs, queue, bus, executions,
+            images, the secrets that it makes, its functions' settings and its tasks' disks. A
+            symmetric key of one region; what an imported one's policy has to say, and what does not
+            take a key, stands in ``docs/own-resources.md``. Another key for a fleet that is there
+            replaces its repository, with all images in it. Default: each service's own.
+        log_retention: How long all logs are kept. Default: 30 days.
+        limits: What runners are admitted by. Default: 100 at a time, half of them for one
+            repository where several are served, and no budget.
+        timeouts: How long each waiting state may last. Default: boot 5 minutes, idle 10 minutes,
+            image build 30 minutes, job 6 hours.
+        functions: What all functions have in common. Default: no traces, and the public layer with
+            Powertools for AWS Lambda.
+        reserved_concurrency: Requests of runners that are handled at a time, kept free for them by
+            Lambda. Default: none is reserved.
+
+    Raises:
+        TypeError: if a value is of another kind than its parameter's annotation.
+        ValueError: if a value cannot work; the message says what would.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        github: GitHub | None = None,
+        classes: Mapping[str, RunnerClass] | None = None,
+        image: RunnerImage | None = None,
+        images: ImageBuilds | None = None,
+        cluster: ecs.ICluster | None = None,
+        event_bus: events.IEventBus | None = None,
+        vpc: ec2.IVpc | None = None,
+        vpc_subnets: ec2.SubnetSelection | None = None,
+        security_groups: Sequence[ec2.ISecurityGroup] | None = None,
+        assign_public_ip: bool = True,
+        encryption_key: kms.IKey | None = None,
+        log_retention: logs.RetentionDays | None = None,
+        limits: RunnerLimits | None = None,
+        timeouts: LifecycleTimeouts | None = None,
+        functions: FunctionOptions | None = None,
+        reserved_concurrency: int | None = None,
+    ) -> None:
+        check_types(RunnerPlatform.__init__, locals())
+        super().__init__(scope, construct_id)
+        self.fleet_name = name_fleet(self)
+        limits = limits or RunnerLimits()
+        is_shared = github is not None and not github.is_one_repository
+        self.limits = limits.among_repositories() if is_shared else limits
+        timeouts = timeouts or LifecycleTimeouts()
+        self.functions = with_network(self, functions or FunctionOptions())
+        self.at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
+
+        # what is there
+        self.github = (
+            GitHubConnection(self, "GitHub", github=github, at_rest=self.at_rest)
+            if github
+            else None
+        )
+        self.registry = RunnerRegistry(self, "Registry", at_rest=self.at_rest)
+        fleet_images = FleetImages.of(
+            image or RunnerImage.built(), DEFAULT_RUNNER_CLASSES if classes is None else classes
+        )
+        self.catalog = RunnerCatalog(
+            self, "Catalog", classes=classes, images=fleet_images.of_classes
+        )
+        self.bus = FleetBus(self, "EventBus", at_rest=self.at_rest, event_bus=event_bus)
+        self.api = FleetApi(self, "Api", at_rest=self.at_rest)
+        builds = images or ImageBuilds()
+        if github:
+            self.catalog.check_rules(github.label_rules)
+            github.check_choice(builds.globs, is_explicit=builds.allowed_bases is not None)
+        self.image_pipeline = ImagePipeline(
+            self,
+            "Image",
+            images=fleet_images,
+            builds=builds,
+            architectures=self.catalog.architectures,
+            at_rest=self.at_rest,
+        )
+        self.network = RunnerNetwork(
+            self,
+            "Network",
+            vpc=vpc or vpc_of(cluster, vpc_subnets),
+            vpc_subnets=vpc_subnets,
+            security_groups=security_groups,
+            assign_public_ip=assign_public_ip,
+        )
+        self.cluster = RunnerCluster(
+            self,
+            "Cluster",
+            images=self.image_pipeline,
+            at_rest=self.at_rest,
+            architectures=self.catalog.architectures,
+            cluster=cluster,
+        )
+
+        # whom the lifecycle calls
+        self.registration = RunnerRegistration(
+            self,
+            "Registration",
+            api=self.api,
+            cluster=self.cluster,
+            registry=self.registry,
+            github=self.github,
+            options=self.functions,
+            at_rest=self.at_rest,
+            reserved_concurrency=reserved_concurrency,
+        )
+        self.images = ImageService(
+            self,
+            "Images",
+            pipeline=self.image_pipeline,
+            registry=self.registry,
+            cluster=self.cluster,
+            github=self.github,
+            bus=self.bus,
+            build_timeout=timeouts.image_build,
+            options=self.functions,
+            at_rest=self.at_rest,
+        )
+        self.lifecycle = RunnerLifecycle(
+            self,
+            "Lifecycle",
+            cluster=self.cluster,
+            network=self.network,
+            registry=self.registry,
+            api=self.api,
+            registration=self.registration,
+            images=self.images,
+            timeouts=timeouts,
+            options=self.functions,
+            at_rest=self.at_rest,
+        )
+
+        # who starts runners
+        self.admission = RunnerAdmission(
+            self,
+            "Admission",
+            registry=self.registry,
+            catalog=self.catalog,
+            images=self.images,
+            lifecycle=self.lifecycle,
+            bus=self.bus,
+            limits=self.limits,
+        )
+
+        # what it is measured by
+        self.state_machine = self.lifecycle.state_machine
+        self.dead_letter_queue = self.bus.dead_letter_queue
+        self.daily_budget_usd = self.limits.daily_budget_usd
+        self.github_callers = self.github.callers if self.github else ()
+        self.function_logs = [self.at_rest.function_logs]
+        self.lifecycle_logs = self.lifecycle.log_group
+
+    @property
+    def vpc(self) -> ec2.IVpc | None:
+        """The runners' VPC, given or made; None if subnets of an unknown one were given."""
+        return self.network.vpc
+
+    @property
+    def connections(self) -> ec2.Connections:
+        """The runners' network connections."""
+        return self.network.connections
+
+    @property
+    def grant_principal(self) -> iam.IPrincipal:
+        """The role of the runners' tasks, whose AWS credentials jobs get from the first grant on.
+
+        Until something is granted, a job's environment leads to none.
+        """
+        return self.cluster.grant_principal
