@@ -39,6 +39,8 @@ HERE = (
     settings.CROWD,
     settings.APPS,
     settings.BY_REPOSITORY,
+    settings.DEPLOYED,
+    *(after for _, after in settings.UPGRADES.values()),
 )
 """Those that are needed first come first."""
 ELSEWHERE = (cost.SETTINGS, fleet.SETTINGS, soak.SETTINGS, {}, {"github_repo": "a/b"})

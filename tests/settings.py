@@ -61,3 +61,37 @@ APPS: Settings = {
     "runner_group": "builders",
     "reconcile_minutes": 60,
 }
+
+DEPLOYED: Settings = {
+    **ALONE,
+    "max_runners": 3,
+    "runner_class_sizes": {
+        "small": {"cpu": 256, "memory": 512},
+        "medium": {"cpu": 512, "memory": 1024},
+    },
+}
+READY: Settings = {**DEPLOYED, "runner_image": "ghcr.io/octo-org/runner:1"}
+UPGRADES: Mapping[str, tuple[Settings, Settings]] = {
+    "other times, limits and classes": (
+        DEPLOYED,
+        {
+            **DEPLOYED,
+            "boot_timeout_seconds": 130,
+            "idle_timeout_seconds": 310,
+            "image_build_timeout_seconds": 1900,
+            "max_runners": 4,
+            "max_runners_per_repository": 4,
+            "daily_budget_usd": 50,
+            "reconcile_minutes": BY_HAND - 1,
+            "tracing": True,
+            "runner_class_sizes": {
+                "large": {"cpu": 1024, "memory": 2048},
+                "small": {"cpu": 512, "memory": 1024},
+            },
+        },
+    ),
+    "another variant of the image": (DEPLOYED, {**DEPLOYED, "runner_image_variant": "python"}),
+    "a ready image": (DEPLOYED, READY),
+    "another ready image": (READY, {**READY, "runner_image": "ghcr.io/octo-org/runner:2"}),
+}
+"""What is deployed, and what over it."""

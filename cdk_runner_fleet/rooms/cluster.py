@@ -127,6 +127,22 @@ class RunnerCluster(Construct):
         """ARN, with its revision, of the definition that those of built images are made from."""
         return self.base_definition.ref
 
+    def ready_families(self, image: str) -> dict[str, str]:
+        """Families of a ready image's definitions, by architecture: a launch takes the newest.
+
+        Who is in line has there what he is to be launched from, and a deployment of another image
+        deregisters the revision of before.
+
+        Args:
+            image: The image's name.
+        """
+        # out of the ARN, so that who launches them is deployed when they are there:
+        # arn:<partition>:ecs:<region>:<account>:task-definition/<family>:<revision>
+        return {
+            architecture: Fn.select(1, Fn.split("/", Fn.select(5, Fn.split(":", one.ref))))
+            for architecture, one in self.ready_definitions.get(image, {}).items()
+        }
+
     @property
     def task_family(self) -> str:
         """Prefix of the families made from this revision: a change of the base makes new ones."""

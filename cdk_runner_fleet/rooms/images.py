@@ -92,13 +92,12 @@ class ImageService(Construct):
         """An image as the functions know it; what is empty is left out, they have 4 KB."""
         images = self._pipeline.images
         image, built = images.by_name[name], images.built.get(name)
-        ready = self._cluster.ready_definitions.get(name, {})
         told: dict[str, object] = {
             "name": name,
             "base": built.base if built is not None else "",
             "recipe": self._pipeline.recipes.get(name, ""),
             "architectures": images.architectures[name] if built is not None else [],
-            "task_definitions": {architecture: one.ref for architecture, one in ready.items()},
+            "task_definitions": self._cluster.ready_families(name),
             "declared": image.capabilities,
             "detected": image.detected_capabilities,
         }

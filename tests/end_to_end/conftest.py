@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
+from cdk_runner_fleet.local.twin import GitHubTwin
+from cdk_runner_fleet.local.twin.records import Job
+from cdk_runner_fleet.local.twin.workflows import read_workflow
 from tests import settings
 from tests.settings import REPOSITORY
 from tests.waiting import PATIENCE_SECONDS, until
@@ -32,6 +35,11 @@ class Fleet:
     """What a test does with a fleet: it plays GitHub's webhooks and looks at the rows."""
 
     local: LocalFleet
+
+    @property
+    def twin(self) -> GitHubTwin:
+        assert self.local.twin
+        return self.local.twin
 
     def job(self, *labels: str, **changes: Any) -> dict[str, Any]:
         """A workflow job as GitHub describes it when it is queued."""
@@ -90,6 +98,18 @@ class Fleet:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+    def queue_real(self, name: str, *labels: str, script: str = "true") -> Job:
+        """Queue a job at GitHub itself."""
+        runs_on = ", ".join(["self-hosted", *labels])
+        text = f"on: push\njobs: {{{name}: {{runs-on: [{runs_on}], steps: [{{run: '{script}'}}]}}}}"
+        run = self.twin.board.queue_run(
+            read_workflow(text, file_name="ci.yml"),
+            file_name="ci.yml",
+            workspace=None,
+            protected_environments=frozenset(),
+        )
+        return run.jobs[0]
 
     def queue(self, *labels: str, **changes: Any) -> str:
         """Queue a job; returns the id of the runner that it is to get."""
@@ -181,6 +201,11 @@ class Fleet:
             }
 
         until(lambda: not any(left().values()), lambda: f"of {runner} is left: {left()}")
+
+
+def own(job: Job) -> str:
+    """The runner that a job of GitHub's own is to get."""
+    return f"fleet-{job.id}-{job.attempt}"
 
 
 def runner_id(job: dict[str, Any]) -> str:

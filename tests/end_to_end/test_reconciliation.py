@@ -11,24 +11,16 @@ from typing import Any
 import pytest
 
 from cdk_runner_fleet.local.fleet import LocalFleet
-from cdk_runner_fleet.local.twin import GitHubTwin
 from cdk_runner_fleet.local.twin.faults import ApiFault, RunnerFault, WebhookFault
-from cdk_runner_fleet.local.twin.records import Job
-from cdk_runner_fleet.local.twin.workflows import read_workflow
 from tests import settings
 from tests.settings import GRACE_SECONDS, REPOSITORY
 from tests.waiting import PATIENCE_SECONDS, until
 
-from .conftest import Fleet, runner_id
+from .conftest import Fleet, own, runner_id
 
 
 class Reconciled(Fleet):
     """A fleet whose schedule is a test."""
-
-    @property
-    def twin(self) -> GitHubTwin:
-        assert self.local.twin
-        return self.local.twin
 
     def reconcile(self) -> dict[str, Any]:
         answer = self.local.client("lambda").invoke(
@@ -48,18 +40,6 @@ class Reconciled(Fleet):
         until(comes_true, reports)
         return reports
 
-    def queue_real(self, name: str, *labels: str, script: str = "true") -> Job:
-        """Queue a job at GitHub itself."""
-        runs_on = ", ".join(["self-hosted", *labels])
-        text = f"on: push\njobs: {{{name}: {{runs-on: [{runs_on}], steps: [{{run: '{script}'}}]}}}}"
-        run = self.twin.board.queue_run(
-            read_workflow(text, file_name="ci.yml"),
-            file_name="ci.yml",
-            workspace=None,
-            protected_environments=frozenset(),
-        )
-        return run.jobs[0]
-
     def drop(self, name: str, *actions: str) -> None:
         for action in actions:
             self.twin.webhook_faults.add(
@@ -74,10 +54,6 @@ class Reconciled(Fleet):
 def world() -> Iterator[Reconciled]:
     with LocalFleet(context=settings.RECONCILED) as local:
         yield Reconciled(local)
-
-
-def own(job: Job) -> str:
-    return f"fleet-{job.id}-{job.attempt}"
 
 
 def swept(reports: list[dict[str, Any]]) -> list[str]:

@@ -120,6 +120,9 @@ class Builds:
         if fault is not None and fault.outcome == "hangs":
             return
         time.sleep(self._options.build_seconds)
+        if fault is not None and fault.outcome == "held":
+            self._faults.hold(fault)
+            fault = None
         outcome = fault.outcome if fault is not None else "SUCCEEDED"
         if _MISSING_BASE in variables.get("BASE_IMAGE", ""):
             outcome = "FAILED"

@@ -14,6 +14,7 @@ from ministack.services.cloudformation import provisioners, stacks
 
 from . import updates, upstream
 from .events import publish
+from .faults import Faults
 from .options import ACCOUNT, REGION
 
 # Types that are accepted and do nothing here: their part service, for the ARN.
@@ -266,7 +267,7 @@ def _wrap_update(resource_type: str, hook: Any) -> None:
     )
 
 
-def install(endpoint: str) -> None:
+def install(endpoint: str, faults: Faults) -> None:
     """Add the missing types, the public parameters and the stack events to ministack."""
     handlers = provisioners._RESOURCE_HANDLERS
     handlers.setdefault(
@@ -293,7 +294,7 @@ def install(endpoint: str) -> None:
         "AWS::SecretsManager::Secret": _update_secret,
     }.items():
         _wrap_update(resource_type, change)
-    updates.install(without_effect=frozenset(_WITHOUT_EFFECT))
+    updates.install(faults, without_effect=frozenset(_WITHOUT_EFFECT))
     secret_string = upstream.replace(
         provisioners,
         "_sm_secret_string",

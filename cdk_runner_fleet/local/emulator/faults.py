@@ -11,7 +11,10 @@ an IAM action  ``error`` with ``code``, ``message``, ``status``: the API call an
 ecs:RunTask    ``failure`` with ``reason``: 200 with that in ``failures[]``
 task           ``never_boots`` (there, but claims nothing), ``cannot_pull`` with ``reason``
 running_task   a stop code such as ``SpotInterruption`` with ``reason``; applied at once
-build          ``FAILED``, ``STOPPED``, ``TIMED_OUT``, ``FAULT``, or ``hangs``
+build          ``FAILED``, ``STOPPED``, ``TIMED_OUT``, ``FAULT``, ``hangs``, or ``held``: it goes
+               on when the rule is taken away
+update         ``held``: an update of a stack stands still before this resource until the rule is
+               taken away
 function       ``crash_before`` and ``crash_after``: the process is killed at the invocation's AWS
                call number ``calls``, before that is applied or once it is, and sees no answer
                (``crash_after`` with 0: at its first call, which is not applied);
@@ -19,10 +22,11 @@ function       ``crash_before`` and ``crash_after``: the process is killed at th
 ============== =================================================================================
 
 ``match`` limits a rule: a text in the API request's body (or a list of texts that are all there),
-in the task's ARN or ``startedBy``, in the build's environment, or in the function's name and
-handler. A function's rule may have ``event`` too: texts that the invocation's event must contain,
-written as compact JSON (a body's quotes as they are before they are escaped); of a build's end also
-the build's variables, as the event itself does not say what was built.
+in the task's ARN or ``startedBy``, in the build's environment, in the resource's type and logical
+id, or in the function's name and handler. A function's rule may have ``event`` too: texts that the
+invocation's event must contain, written as compact JSON (a body's quotes as they are before they
+are escaped); of a build's end also the build's variables, as the event itself does not say what was
+built.
 
 ``GET /_fleet/faults`` lists all rules, each with how often it was ``used`` and, if it is a
 function's, the ``calls_made`` by the invocation that it struck.
@@ -35,16 +39,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
 _OUTCOMES = {
     "task": ("never_boots", "cannot_pull"),
-    "build": ("FAILED", "STOPPED", "TIMED_OUT", "FAULT", "hangs"),
+    "build": ("FAILED", "STOPPED", "TIMED_OUT", "FAULT", "hangs", "held"),
+    "update": ("held",),
     "function": ("crash_before", "crash_after", "times_out"),
 }
 _API_OUTCOMES = ("error", "held", "failure")
+_POLL_SECONDS = 0.01
 _CALLS = "use 1 or more for crash_before, 0 or more for crash_after, none for times_out"
 
 
@@ -54,7 +61,7 @@ class Rule:
 
     Attributes:
         on: an IAM action such as ``ecs:RunTask``, or ``task``, ``running_task``, ``build``,
-            ``function``.
+            ``update``, ``function``.
         outcome: what happens; see the module.
         match: text that what is hit must contain, or a list of such.
         times: how often, None for always.
@@ -149,8 +156,16 @@ class Faults:
 
     async def release(self, rule: Rule) -> None:
         """Wait until the rule is taken away."""
-        while any(entry.rule is rule for entry in self._rules):
-            await asyncio.sleep(0.01)
+        while self._stands(rule):
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def hold(self, rule: Rule) -> None:
+        """Keep this thread waiting until the rule is taken away."""
+        while self._stands(rule):
+            time.sleep(_POLL_SECONDS)
+
+    def _stands(self, rule: Rule) -> bool:
+        return any(entry.rule is rule for entry in self._rules)
 
     def take(
         self,

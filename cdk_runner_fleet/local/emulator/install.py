@@ -53,7 +53,7 @@ def everything(options: Options) -> Emulator:
     )
     containers = tasks.install(options, table, images=images)
     builds.install(options, table, images=images)
-    cloudformation.install(options.endpoint)
+    cloudformation.install(options.endpoint, table)
     return Emulator(
         engine=states,
         faults=table,

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ministack.services import eventbridge
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import provisioners, stacks
 
 from . import upstream
+from .faults import Faults
 
 _Props = dict[str, Any]
 _Made = tuple[str, dict[str, Any]]
@@ -204,6 +205,7 @@ _TYPES: Mapping[str, _Type] = {
 
 def _update(  # noqa: PLR0917 - upstream's signature
     upstream_update: Callable[..., _Made],
+    faults: Faults,
     without_effect: frozenset[str],
     resource_type: str,
     physical_id: str,
@@ -213,6 +215,9 @@ def _update(  # noqa: PLR0917 - upstream's signature
     logical_id: str | None = None,
     old_attrs: dict[str, Any] | None = None,
 ) -> _Made:
+    fault = faults.take("update", f"{resource_type} {logical_id}")
+    if fault is not None:
+        faults.hold(fault)
     changed = {
         name
         for name in old_props.keys() | new_props.keys()
@@ -299,15 +304,20 @@ def _update_archive(
     return physical_id, {"Arn": arn, "ArchiveName": physical_id}
 
 
-def install(*, without_effect: frozenset[str]) -> None:
+def install(faults: Faults, *, without_effect: frozenset[str]) -> None:
     """Have updates of stacks go by what is listed here.
 
+    Each resource is made and changed in a thread: meanwhile everything else goes on, with functions
+    of before and of after, as it does for minutes on AWS.
+
     Args:
+        faults: Where an update may be told to stand still.
         without_effect: Types of which nothing is here that an update could change.
     """
     handlers = provisioners._RESOURCE_HANDLERS
     for resource_type, known in _TYPES.items():
         provisioners._REPLACING_PROPERTIES.setdefault(resource_type, tuple(known.replaces.split()))
+    upstream.replace(stacks, "_runs_on_worker_thread", lambda _: True, takes=("resource_type",))
     table = upstream.replace_in_handlers(
         handlers,
         "AWS::DynamoDB::GlobalTable",
@@ -318,7 +328,7 @@ def install(*, without_effect: frozenset[str]) -> None:
     update = upstream.replace(
         provisioners,
         "_update_resource",
-        lambda *resource: _update(update, without_effect, *resource),
+        lambda *resource: _update(update, faults, without_effect, *resource),
         takes=(
             *("resource_type", "physical_id", "old_props", "new_props", "stack_name"),
             *("logical_id", "old_attrs"),
