@@ -234,13 +234,12 @@ def _images(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
 
 
 def _failures(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
-    groups = [group.log_group_name for group in fleet.function_logs]
-    if not groups:
+    if fleet.function_logs is None:
         return []
     return [
         cloudwatch.LogQueryWidget(
             title="Failed starts by cause",
-            log_group_names=groups,
+            log_group_names=[fleet.function_logs.log_group_name],
             query_string=FAILED_STARTS,
             width=_WIDTH,
             height=_HEIGHT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -89,27 +89,26 @@ class FleetLogQueries(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, fleet: FleetMetrics) -> None:
         check_types(FleetLogQueries.__init__, locals())
         super().__init__(scope, construct_id)
-        if not fleet.function_logs or not fleet.lifecycle_logs:
+        if fleet.function_logs is None or fleet.lifecycle_logs is None:
             raise ValueError(
                 f"fleet {fleet.fleet_name} is imported without its log groups, and queries are "
                 "made for them: import it with those of its functions and of its lifecycle"
             )
         self.queries = {
             **self._save(OF_FUNCTIONS, fleet.function_logs, fleet=fleet.fleet_name),
-            **self._save(OF_LIFECYCLE, [fleet.lifecycle_logs], fleet=fleet.fleet_name),
+            **self._save(OF_LIFECYCLE, fleet.lifecycle_logs, fleet=fleet.fleet_name),
         }
 
     def _save(
-        self, queries: Mapping[str, str], groups: Sequence[logs.ILogGroup], *, fleet: str
+        self, queries: Mapping[str, str], group: logs.ILogGroup, *, fleet: str
     ) -> dict[str, logs.CfnQueryDefinition]:
-        names = [group.log_group_name for group in groups]
         return {
             title: logs.CfnQueryDefinition(
                 self,
                 "".join(word.capitalize() for word in title.replace("'", "").split()),
                 name=f"{fleet}/{title}",
                 query_string=text,
-                log_group_names=names,
+                log_group_names=[group.log_group_name],
             )
             for title, text in queries.items()
         }

@@ -63,7 +63,7 @@ class FleetMetrics(Construct):
         dead_letter_queue: Where events wait that could not be handled.
         daily_budget_usd: What may be spent a day; None if there is no budget.
         github_callers: Who asks GitHub: ``token``, or ``app-<id>`` for each of its GitHub Apps.
-        function_logs: Where the functions log; empty if that is not known.
+        function_logs: Where the functions log; None if that is not known.
         lifecycle_logs: Where the executions do; None if that is not known.
     """
 
@@ -72,7 +72,7 @@ class FleetMetrics(Construct):
     dead_letter_queue: sqs.IQueue
     daily_budget_usd: float | None
     github_callers: Sequence[str]
-    function_logs: Sequence[logs.ILogGroup]
+    function_logs: logs.ILogGroup | None
     lifecycle_logs: logs.ILogGroup | None
 
     def _metric(

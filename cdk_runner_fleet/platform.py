@@ -222,7 +222,7 @@ class RunnerPlatform(FleetMetrics):
         self.dead_letter_queue = self.bus.dead_letter_queue
         self.daily_budget_usd = self.limits.daily_budget_usd
         self.github_callers = self.github.callers if self.github else ()
-        self.function_logs = [self.at_rest.function_logs]
+        self.function_logs = self.at_rest.function_logs
         self.lifecycle_logs = self.lifecycle.log_group
 
     @property

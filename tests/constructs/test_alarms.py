@@ -32,7 +32,7 @@ class Known(FleetMetrics):
         )
         self.daily_budget_usd = budget
         self.github_callers = ["app-11", "app-22"]
-        self.function_logs = []
+        self.function_logs = None
         self.lifecycle_logs = None
 
 

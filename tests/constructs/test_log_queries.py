@@ -92,13 +92,14 @@ def test_they_are_saved_under_the_fleets_name(everything: Template) -> None:
     saved = {each["Name"]: each for each in of_type(everything, "AWS::Logs::QueryDefinition")}
     titles = (*OF_FUNCTIONS, *OF_LIFECYCLE)
     assert set(saved) == {f"{fleet}/{title}" for title in titles}
-    functions = {
+    groups = {
         str(each["LoggingConfig"]["LogGroup"])
         for each in of_type(everything, "AWS::Lambda::Function")
         if each.get("Description", "").startswith("cdk-runner-fleet: ")
     }
     for title in OF_FUNCTIONS:
-        assert {str(name) for name in saved[f"{fleet}/{title}"]["LogGroupNames"]} == functions
+        [name] = saved[f"{fleet}/{title}"]["LogGroupNames"]
+        assert groups == {str(name)}
     for title in OF_LIFECYCLE:
         [name] = saved[f"{fleet}/{title}"]["LogGroupNames"]
         assert "Lifecycle" in str(name)
