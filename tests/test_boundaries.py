@@ -66,7 +66,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     "values.fleet_images": {"values.runner_class", "values.runner_image"},
     "values.reconciliation": {"values.timeouts", "values.types"},
-    "values.webhook": {"values.types"},
+    "values.webhook": {"values.github", "values.types"},
     "_function": {"_assets", "_at_rest", "_nag", "_name", "_role", "values.functions"},
     # what is there
     "rooms.launch_failures": set(),

@@ -93,6 +93,7 @@ class GitHubConnection(Construct):
             "GITHUB_API_URL": self.served.api_url.rstrip("/"),
             "GITHUB_SCOPE": self.served.scope,
             "GITHUB_TOKEN_SECRET_ARN": self.token.secret_arn if self.token else "",
+            "GITHUB_TOKEN_FIELD": self.served.token_field or "",
             "GITHUB_APPS": Stack.of(self).to_json_string(
                 [app.to_settings() for app in self.served.apps]
             ),

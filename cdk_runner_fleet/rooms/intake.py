@@ -81,6 +81,7 @@ class WebhookIntake(Construct):
             environment={
                 "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
                 "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
+                "WEBHOOK_SECRET_FIELD": webhook.secret_field or "",
                 "GITHUB_SCOPE": github.scope,
                 "RUNNER_NAME_PREFIX": runner_name_prefix,
                 "WEBHOOK_ALLOWED_CIDRS": Stack.of(self).to_json_string(list(webhook.allowed_cidrs)),

@@ -93,6 +93,29 @@ class GitHubApp:
         return {"app_id": str(self.app_id), **key, **installation}
 
 
+def check_field(name: str, value: str | None, *, of: str, given: bool) -> None:
+    """Refuse the field of a secret that is not given, or that no field can be.
+
+    Args:
+        name: The parameter that names the field.
+        value: What it says.
+        of: The secret's parameter.
+        given: Whether there is one.
+
+    Raises:
+        ValueError: then.
+    """
+    if value is None:
+        return
+    if not given:
+        raise ValueError(
+            f"{name} is {value!r} and there is no {of}: give {of}, a secret that is a JSON object, "
+            "or leave it out: a secret that is made has no fields"
+        )
+    if not value:
+        raise ValueError(f"{name} is empty: name a field, or leave it out if {of} is no JSON")
+
+
 @dataclass(frozen=True, kw_only=True)
 class GitHub:
     """What a fleet serves at GitHub, and how it asks GitHub about that.
@@ -103,6 +126,7 @@ class GitHub:
     Attributes:
         scope: What is served, as the REST API's paths name it: ``repos/owner/name``.
         token: Secret with a personal access token. None if there are ``apps``, or one is made.
+        token_field: Field of that secret, where it is JSON. None: all of it.
         apps: GitHub Apps to ask as, instead of with a token.
         api_url: The REST API.
         ca: The certificate authorities of a private server. None: the public ones.
@@ -115,6 +139,7 @@ class GitHub:
 
     scope: str
     token: secretsmanager.ISecret | None = None
+    token_field: str | None = None
     apps: Sequence[GitHubApp] = ()
     api_url: str = PUBLIC_API
     ca: ssm.IStringParameter | None = None
@@ -133,6 +158,7 @@ class GitHub:
                 'GitHub.repository("owner/name"), GitHub.organization(…) or GitHub.enterprise(…)'
             )
         _check_credentials(self.apps, has_token=self.token is not None)
+        check_field("token_field", self.token_field, of="token", given=self.token is not None)
         _check_registration(
             register_for=self.register_for,
             runner_group=self.runner_group,
@@ -145,6 +171,7 @@ class GitHub:
         repository: str,
         *,
         token: secretsmanager.ISecret | None = None,
+        token_field: str | None = None,
         apps: Sequence[GitHubApp] = (),
         api_url: str = PUBLIC_API,
         ca: ssm.IStringParameter | None = None,
@@ -159,6 +186,8 @@ class GitHub:
             token: Secret whose value is a personal access token that may manage the runners.
                 Default: a secret with a meaningless value is made, to be replaced once, unless
                 there are ``apps``.
+            token_field: Field of that secret with the token, where it is a JSON object. Default:
+                the token is all of it.
             apps: GitHub Apps to ask GitHub as, instead of with a token. Several share what GitHub
                 lets each ask in an hour. The first is the one whose webhook points to the fleet,
                 if an App's does.
@@ -191,6 +220,7 @@ class GitHub:
         return GitHub(
             scope=f"repos/{repository}",
             token=token,
+            token_field=token_field,
             apps=apps,
             api_url=api_url,
             ca=ca,
@@ -205,6 +235,7 @@ class GitHub:
         organization: str,
         *,
         token: secretsmanager.ISecret | None = None,
+        token_field: str | None = None,
         apps: Sequence[GitHubApp] = (),
         runner_group: str | None = None,
         register_for: RegisterFor | None = None,
@@ -220,6 +251,7 @@ class GitHub:
         Args:
             organization: The organization's login.
             token: As for :meth:`repository`.
+            token_field: As for :meth:`repository`.
             apps: As for :meth:`repository`.
             runner_group: Name of the runner group that the runners join. Default: GitHub's default
                 group.
@@ -250,6 +282,7 @@ class GitHub:
         return GitHub(
             scope=f"orgs/{organization}",
             token=token,
+            token_field=token_field,
             apps=apps,
             api_url=api_url,
             ca=ca,
@@ -267,6 +300,7 @@ class GitHub:
         enterprise: str,
         *,
         token: secretsmanager.ISecret | None = None,
+        token_field: str | None = None,
         runner_group: str | None = None,
         register_for: RegisterFor | None = None,
         image_runner_group: str | None = None,
@@ -285,6 +319,7 @@ class GitHub:
             enterprise: The enterprise's slug.
             token: Secret whose value is a classic token with ``manage_runners:enterprise``.
                 Default: a secret with a meaningless value is made, to be replaced once.
+            token_field: As for :meth:`repository`.
             runner_group: As for :meth:`organization`.
             register_for: As for :meth:`organization`.
             image_runner_group: As for :meth:`organization`.
@@ -307,6 +342,7 @@ class GitHub:
         return GitHub(
             scope=f"enterprises/{enterprise}",
             token=token,
+            token_field=token_field,
             api_url=api_url,
             ca=ca,
             runner_group=runner_group,

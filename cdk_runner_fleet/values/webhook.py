@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from aws_cdk import Token
 from aws_cdk import aws_secretsmanager as secretsmanager
 
+from cdk_runner_fleet.values.github import check_field
 from cdk_runner_fleet.values.types import check_types
 
 
@@ -19,6 +20,7 @@ class Webhook:
     Args:
         secret: Secret that GitHub signs its deliveries with. Default: one is made with a random
             value.
+        secret_field: Field of that secret, where it is a JSON object. Default: all of it.
         allowed_cidrs: Networks that deliveries may come from, for example those that GitHub lists
             as ``hooks`` in its ``/meta``. Behind a proxy of your own they are its addresses.
             Default: everywhere; the signature decides.
@@ -34,12 +36,14 @@ class Webhook:
     """
 
     secret: secretsmanager.ISecret | None = None
+    secret_field: str | None = None
     allowed_cidrs: Sequence[str] = ()
     reserved_concurrency: int | None = None
 
     def __post_init__(self) -> None:
         """Check the networks and the number."""
         check_types(Webhook, vars(self))
+        check_field("secret_field", self.secret_field, of="secret", given=self.secret is not None)
         for cidr in self.allowed_cidrs:
             _check_cidr(cidr)
         most = self.reserved_concurrency

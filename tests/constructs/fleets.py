@@ -56,6 +56,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
             "octo-org/octo-repo",
             api_url="https://github.example.com/api/v3/",
             token=secretsmanager.Secret.from_secret_name_v2(stack, "Token", "token"),
+            token_field="token",
             required_labels=["octo-prod"],
             single_labels={"dependabot": "spot", "code-scanning": "arm"},
             explain_jobs=False,
@@ -89,6 +90,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
         ),
         webhook=Webhook(
             secret=secretsmanager.Secret.from_secret_name_v2(stack, "Hook", "hook"),
+            secret_field="hook",
             allowed_cidrs=["192.30.252.0/22", "2a0a:a440::/29"],
             reserved_concurrency=50,
         ),

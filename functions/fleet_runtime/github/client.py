@@ -85,7 +85,8 @@ class GitHub:
         )
         scope = connection.github_scope
         if not connection.github_apps:
-            token = PersonalAccessToken(_secret(connection.github_token_secret_arn))
+            kept = _secret(connection.github_token_secret_arn, field=connection.github_token_field)
+            token = PersonalAccessToken(kept)
             caller = Caller(credential=token, transport=transport, etags=etags)
             return cls(transport=transport, scope=scope, callers=[caller])
         apps = [
@@ -199,8 +200,8 @@ def _rank(scope: Scope, caller: Caller) -> bytes:
     return sha256(f"{scope.path} {caller.who}".encode()).digest()
 
 
-def _secret(arn: str) -> Secret:
-    return Secret(secrets_manager=client("secretsmanager"), secret_arn=arn)
+def _secret(arn: str, *, field: str = "") -> Secret:
+    return Secret(secrets_manager=client("secretsmanager"), secret_arn=arn, field=field)
 
 
 def _app_token(app: App) -> AppToken:

@@ -33,6 +33,7 @@ class Connection:
         github_api_url: The REST API.
         github_scope: What is served.
         github_token_secret_arn: Where the token is kept; empty if there are Apps.
+        github_token_field: In which field, where that is JSON; empty if it is all of it.
         github_apps: The Apps, the first one being the webhook's.
         github_permissions: All that this function's installation tokens may do. None: nothing.
         runner_group: Name of the runners' group; empty for the default one.
@@ -43,6 +44,7 @@ class Connection:
     github_api_url: str
     github_scope: Scope
     github_token_secret_arn: str = ""
+    github_token_field: str = ""
     github_apps: tuple[App, ...] = ()
     github_permissions: Mapping[str, str] | None = None
     runner_group: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from fleet_runtime.aws.client import Client
+from fleet_runtime.aws.secret_field import SecretFieldError, read_value
 from fleet_runtime.github.message import GitHubRefused
 
 
@@ -35,18 +36,29 @@ class Credential(Protocol):
 
 
 class Secret:
-    """A text in Secrets Manager, read when first needed."""
+    """A text in Secrets Manager, read when first needed.
 
-    def __init__(self, *, secrets_manager: Client, secret_arn: str) -> None:
+    Args:
+        secrets_manager: A client.
+        secret_arn: The secret.
+        field: Which field of it, where it is JSON; empty for all of it.
+    """
+
+    def __init__(self, *, secrets_manager: Client, secret_arn: str, field: str = "") -> None:
         self._secrets_manager = secrets_manager
+        self._field = field
         self.arn = secret_arn
         self._text: str | None = None
 
     def text(self) -> str:
-        """Return it without blanks around it."""
+        """Return it without blanks around it; raises CredentialsError without its field."""
         if self._text is None:
             secret = self._secrets_manager.get_secret_value(SecretId=self.arn)
-            self._text = str(secret.get("SecretString", "")).strip()
+            given = str(secret.get("SecretString", ""))
+            try:
+                self._text = read_value(given, field=self._field, arn=self.arn)
+            except SecretFieldError as error:
+                raise CredentialsError(str(error)) from None
         return self._text
 
     def forget(self) -> None:

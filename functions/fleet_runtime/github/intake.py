@@ -24,6 +24,7 @@ from fleet_runtime.aws.http_api import (
     source_address,
 )
 from fleet_runtime.aws.light_client import AwsAccess, AwsError, EventBus
+from fleet_runtime.aws.secret_field import SecretFieldError, read_value
 from fleet_runtime.github.networks import Networks
 from fleet_runtime.github.signature import is_signed
 from fleet_runtime.job import webhook
@@ -53,6 +54,7 @@ class Settings:
     runner_name_prefix: str
     label_rules: LabelRules
     aws: AwsAccess
+    webhook_secret_field: str = ""
     webhook_allowed_cidrs: Networks = _EVERYWHERE
     fleet_name: str = "fleet"
 
@@ -141,7 +143,14 @@ class Intake:
         return bool(previous) and is_signed(body, signature=signature, secret=previous or "")
 
     def _read_secret(self, stage: str) -> str | None:
-        return self._bus.secret(self._settings.webhook_secret_arn, stage=stage)
+        arn, field = self._settings.webhook_secret_arn, self._settings.webhook_secret_field
+        text = self._bus.secret(arn, stage=stage)
+        try:
+            return text and (read_value(text, field=field, arn=arn) if field else text)
+        except SecretFieldError as error:
+            if stage == "AWSPREVIOUS":
+                return None  # from before it had fields
+            raise AwsError(str(error)) from None
 
 
 def _message(status: int, message: str) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from cdk_runner_fleet import GitHub, GitHubApp, ImageBuilds, RunnerFleet
+from cdk_runner_fleet import GitHub, GitHubApp, ImageBuilds, RunnerFleet, Webhook
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 
@@ -177,3 +178,29 @@ def test_an_apps_numbers_may_be_known_at_deployment() -> None:
     settings = environment(synthesize(fleet), "runner_api")
     assert '"Ref": "AppId"' in parts(settings["GITHUB_APPS"])
     assert "-1.8" not in parts(settings["GITHUB_APPS"])
+
+
+def test_fields_of_secrets_reach_those_who_read_them(everything: Template) -> None:
+    for handler in ASKING:
+        assert environment(everything, handler)["GITHUB_TOKEN_FIELD"] == "token"
+    assert environment(everything, "receive_webhook")["WEBHOOK_SECRET_FIELD"] == "hook"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: GitHub.repository("o/r", token_field="t"),
+            "token_field is 't' and there is no tok",
+        ),
+        (
+            lambda: Webhook(secret_field="s"),
+            "secret_field is 's' and there is no secret: give secr",
+        ),
+    ],
+)
+def test_a_field_of_a_secret_that_is_not_given_is_refused(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()

@@ -148,3 +148,27 @@ def test_forged_deliveries_cost_one_look_at_the_secret(light: LightAws) -> None:
 def test_an_empty_secret_signs_nothing(light: LightAws) -> None:
     light.secrets["AWSCURRENT"] = " \n"
     assert post(delivery(sample("queued"), secret=""))[0] == 503
+
+
+def test_the_secret_can_be_a_field_of_another(
+    light: LightAws, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("WEBHOOK_SECRET_FIELD", "hook")
+    forget()
+    light.secrets = {"AWSCURRENT": json.dumps({"hook": "new"}), "AWSPREVIOUS": WEBHOOK_SECRET}
+    assert post(delivery(sample("queued"), secret="new"))[0] == 202
+    # the one before, from when it had no fields
+    assert post(delivery(sample("queued")))[0] == 401
+
+
+def test_a_secret_without_its_field_is_told_in_the_log_and_shown_nowhere(
+    light: LightAws, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("WEBHOOK_SECRET_FIELD", "hook")
+    forget()
+    light.secrets = {"AWSCURRENT": json.dumps({"other": "s3cret"}), "AWSPREVIOUS": None}
+    status, answer = post(delivery(sample("queued")))[:2]
+    assert status == 503
+    logged = capsys.readouterr().out
+    assert "has no field 'hook' with a text" in logged
+    assert "s3cret" not in logged + str(answer)
