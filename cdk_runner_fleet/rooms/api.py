@@ -76,6 +76,18 @@ class FleetApi(Construct):
             "tests/functions/runner/test_reporting.py, tests/functions/runner/test_claims.py.",
         )
 
+    def url_at(self, domain_name: apigateway.IDomainName | None) -> str:
+        """Answer at a domain too, if one is given; returns the URL without a slash at its end.
+
+        It is answered at the root of the domain, which the API then has for itself.
+        """
+        if domain_name is None:
+            return self.url
+        apigateway.ApiMapping(
+            self, "Mapping", api=self.http_api, domain_name=domain_name, stage=self._stage
+        )
+        return f"https://{domain_name.name}"
+
     @property
     def url(self) -> str:
         """The API's URL without a slash at its end."""

@@ -67,7 +67,7 @@ class WebhookIntake(Construct):
             "previous secret is accepted too while it is rotated by hand. "
             "Evidence: tests/functions/github/test_intake.py.",
         )
-        self.url = f"{api.url}{_PATH}"
+        self.url = f"{api.url_at(webhook.domain_name)}{_PATH}"
         self.receive_webhook = FleetFunction(
             self,
             "ReceiveWebhook",

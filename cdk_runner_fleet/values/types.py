@@ -20,6 +20,7 @@ _FOR_EXAMPLE = {
     "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
     "ImageBuilds": "ImageBuilds(max_concurrent_builds=10)",
     "ICluster": "ecs.Cluster.from_cluster_attributes(…)",
+    "IDomainName": "apigatewayv2.DomainName.from_domain_name_attributes(…)",
     "IEventBus": "events.EventBus.from_event_bus_arn(…)",
     "IKey": "kms.Key.from_key_arn(…)",
     "IRepository": "ecr.Repository.from_repository_name(…)",

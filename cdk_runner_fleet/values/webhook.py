@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from aws_cdk import Token
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet.values.github import check_field
@@ -21,6 +22,9 @@ class Webhook:
         secret: Secret that GitHub signs its deliveries with. Default: one is made with a random
             value.
         secret_field: Field of that secret, where it is a JSON object. Default: all of it.
+        domain_name: Domain of API Gateway's that GitHub calls; its name's DNS record is yours to
+            make. Runners go on calling the API's own address, which their claims are signed for.
+            Default: GitHub calls the API's own address too.
         allowed_cidrs: Networks that deliveries may come from, for example those that GitHub lists
             as ``hooks`` in its ``/meta``. Behind a proxy of your own they are its addresses.
             Default: everywhere; the signature decides.
@@ -37,6 +41,7 @@ class Webhook:
 
     secret: secretsmanager.ISecret | None = None
     secret_field: str | None = None
+    domain_name: apigateway.IDomainName | None = None
     allowed_cidrs: Sequence[str] = ()
     reserved_concurrency: int | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
@@ -91,6 +92,13 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
         webhook=Webhook(
             secret=secretsmanager.Secret.from_secret_name_v2(stack, "Hook", "hook"),
             secret_field="hook",
+            domain_name=apigateway.DomainName.from_domain_name_attributes(
+                stack,
+                "Domain",
+                name="runners.example.com",
+                regional_domain_name="d-1.execute-api.eu-west-3.amazonaws.com",
+                regional_hosted_zone_id="Z1",
+            ),
             allowed_cidrs=["192.30.252.0/22", "2a0a:a440::/29"],
             reserved_concurrency=50,
         ),

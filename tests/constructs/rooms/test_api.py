@@ -80,3 +80,21 @@ def test_a_network_may_be_known_at_deployment_only(stack: cdk.Stack) -> None:
     parameter = cdk.CfnParameter(stack, "Cidr").value_as_string
     webhook = Webhook(allowed_cidrs=[parameter])
     RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), webhook=webhook)
+
+
+def test_github_may_call_a_domain_and_runners_call_what_their_claims_are_signed_for(
+    everything: Template,
+) -> None:
+    [api] = [
+        n for n, one in everything["Resources"].items() if one["Type"] == "AWS::ApiGatewayV2::Api"
+    ]
+    [mapping] = of_type(everything, "AWS::ApiGatewayV2::ApiMapping")
+    assert mapping["DomainName"] == "runners.example.com"
+    assert mapping["ApiId"] == {"Ref": api}
+    assert "ApiMappingKey" not in mapping
+    looked_at = environment(everything, "reconcile_demand")["WEBHOOK_URL"]
+    assert looked_at == "https://runners.example.com/webhook"
+    [machine] = of_type(everything, "AWS::StepFunctions::StateMachine")
+    assert machine["DefinitionSubstitutions"]["RunnerApiUrl"] == {
+        "Fn::GetAtt": [api, "ApiEndpoint"]
+    }
