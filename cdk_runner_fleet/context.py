@@ -89,6 +89,8 @@ _SECRET = re.compile(
     r"|(?!arn:)[A-Za-z0-9/_+=.@-]{1,512}"
 )
 _KEY_ARN = "arn:aws:kms:<region>:<account>:key/<id>"
+_TOPIC_ARN = "arn:aws:sns:<region>:<account>:<name>"
+_TOPIC = re.compile(r"arn:[^:]+:sns:[^:]+:\d{12}:[A-Za-z0-9_-]{1,256}")
 _KEY = re.compile(r"arn:[^:]+:kms:[^:]+:\d{12}:key/\S+")
 
 
@@ -142,6 +144,8 @@ class FleetSettings:
     daily_budget_usd: float | None = None
     tracing: bool = False
     powertools_layer_arn: str | None = None
+    alarm_topic_arn: str | None = None
+    dashboard: bool = False
     runner_ttl_seconds: int = 21600
     boot_timeout_seconds: int = 300
     idle_timeout_seconds: int = 600
@@ -190,8 +194,10 @@ class FleetSettings:
                 grace=Duration.seconds(self.reconcile_grace_seconds),
                 rerun_lost_jobs=self.rerun_lost_jobs,
             )
+        if self.alarm_topic_arn is not None:
+            _check_form("alarm_topic_arn", self.alarm_topic_arn, _TOPIC, like=_TOPIC_ARN)
         with _told_by(_FLEET_KEYS):
-            return RunnerFleet(
+            fleet = RunnerFleet(
                 scope,
                 construct_id,
                 github=github,
@@ -240,6 +246,21 @@ class FleetSettings:
                 assign_public_ip=self.assign_public_ip,
                 timeouts=timeouts,
             )
+        self._watch(fleet)
+        return fleet
+
+    def _watch(self, fleet: RunnerFleet) -> None:
+        """Add what an operator is told by."""
+        alarms = None
+        if self.alarm_topic_arn is not None:
+            # only here: few need it, and it is slow to load
+            from aws_cdk import aws_sns as sns  # noqa: PLC0415
+
+            topic = sns.Topic.from_topic_arn(fleet, "AlarmTopic", self.alarm_topic_arn)
+            alarms = fleet.add_alarms(topic)
+        if self.dashboard:
+            fleet.add_dashboard(alarms=alarms)
+            fleet.add_log_queries()
 
     def _github(self, scope: Construct) -> GitHub:
         served = {key: value for key in _SERVED if (value := getattr(self, key)) is not None}

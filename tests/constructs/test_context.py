@@ -14,6 +14,7 @@ from cdk_runner_fleet.context import FleetSettings
 from cdk_runner_fleet.stack import RunnerFleetStack
 
 from .fleets import KEY_ARN, READY
+from .templates import of_type, template_of
 
 
 def settings(**context: Any) -> FleetSettings:
@@ -144,6 +145,21 @@ def test_context_has_all_of_github() -> None:
     assert all(part in text for part in (":secret:pem", ":secret:x-AbCdEf", KEY_ARN))
 
 
+def test_who_is_told_and_what_is_looked_at_are_settings() -> None:
+    topic = "arn:aws:sns:eu-west-3:123456789012:ops"
+    template = template_of(deployed(github_repo="o/r", alarm_topic_arn=topic, dashboard="on"))
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    assert {str(each["AlarmActions"]) for each in alarms} == {f"['{topic}']"}
+    [dashboard] = of_type(template, "AWS::CloudWatch::Dashboard")
+    assert "alarm" in str(dashboard["DashboardBody"])
+    assert of_type(template, "AWS::Logs::QueryDefinition")
+
+
+def test_a_topic_is_named_by_its_arn() -> None:
+    with pytest.raises(ValueError, match=r"alarm_topic_arn.*'ops'.*arn:aws:sns:<region>"):
+        deployed(github_repo="o/r", alarm_topic_arn="ops")
+
+
 def test_the_zones_are_those_of_a_network_that_is_made() -> None:
     stack = deployed(github_repo="o/r", availability_zones=["us-west-1a", "us-west-1c"])
     vpc = stack.fleet.vpc
@@ -256,7 +272,7 @@ def test_the_keys_of_others_are_left_alone() -> None:
         ("name", "is runner_image_tag meant"),
         ("timeout", "is boot_timeout_seconds or idle_timeout_seconds or image_build_timeout_sec"),
         ("github_token", "is the secret GithubTokenSecretArn meant"),
-        ("vpc_id", "use some of allowed_images, apt_packages, "),
+        ("vpc_id", "use some of alarm_topic_arn, allowed_images, "),
     ],
 )
 def test_any_other_key_is_refused_where_the_app_is_the_fleet_alone(key: str, remedy: str) -> None:
