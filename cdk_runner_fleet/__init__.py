@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cdk_runner_fleet.dashboard import FleetDashboard
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.log_queries import FleetLogQueries
+    from cdk_runner_fleet.metrics import IRunnerFleet
     from cdk_runner_fleet.platform import RunnerPlatform
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values.functions import FunctionOptions
@@ -34,6 +35,7 @@ __all__ = [
     "FunctionOptions",
     "GitHub",
     "GitHubApp",
+    "IRunnerFleet",
     "ImageBuilds",
     "ImageVariant",
     "LifecycleTimeouts",
@@ -59,6 +61,7 @@ _HOMES = {
     "GitHubApp": "cdk_runner_fleet.values.github",
     "ImageBuilds": "cdk_runner_fleet.values.runner_image",
     "ImageVariant": "cdk_runner_fleet.values.runner_image",
+    "IRunnerFleet": "cdk_runner_fleet.metrics",
     "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
     "Reconciliation": "cdk_runner_fleet.values.reconciliation",
     "RegisterFor": "cdk_runner_fleet.values.github",

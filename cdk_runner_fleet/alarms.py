@@ -11,7 +11,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.metrics import IRunnerFleet
 from cdk_runner_fleet.values.types import check_types
 
 _WORD = re.compile("[A-Z][a-z]+")
@@ -80,7 +80,7 @@ class FleetAlarms(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        fleet: FleetMetrics,
+        fleet: IRunnerFleet,
         topic: sns.ITopic | None = None,
         alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
         longest_wait: Duration | None = None,

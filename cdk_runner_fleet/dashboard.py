@@ -10,7 +10,7 @@ from constructs import Construct
 
 from cdk_runner_fleet.alarms import FleetAlarms
 from cdk_runner_fleet.log_queries import FAILED_STARTS
-from cdk_runner_fleet.metrics import FLEET, NAMESPACE, FleetMetrics
+from cdk_runner_fleet.metrics import FLEET, NAMESPACE, IRunnerFleet
 from cdk_runner_fleet.values.types import check_types
 
 _WIDTH = 24
@@ -47,7 +47,7 @@ class FleetDashboard(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        fleet: FleetMetrics,
+        fleet: IRunnerFleet,
         dashboard_name: str | None = None,
         alarms: FleetAlarms | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class FleetDashboard(Construct):
             self.dashboard.add_widgets(*widgets)
 
 
-def _now(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _now(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     return [
         cloudwatch.SingleValueWidget(
             title="Now",
@@ -95,7 +95,7 @@ def _now(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _waits(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _waits(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     return [
         _graph(
             "Queue time, s",
@@ -117,7 +117,7 @@ def _waits(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _work(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _work(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     return [
         _graph(
             "Runners",
@@ -145,7 +145,7 @@ def _work(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _trouble(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _trouble(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     # which errors there are nobody knows before
     search = (
         f'SEARCH(\'{{{NAMESPACE},{FLEET},error}} MetricName="RunnerFailed" '
@@ -171,7 +171,7 @@ def _trouble(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _money(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _money(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     hour, budget = Duration.hours(1), fleet.daily_budget_usd
     # a number of the deployment's cannot be drawn
     lines = (
@@ -190,7 +190,7 @@ def _money(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _github(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _github(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     return [
         _graph(
             "GitHub: requests left",
@@ -211,7 +211,7 @@ def _github(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _images(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _images(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     return [
         _graph(
             "Image builds",
@@ -233,7 +233,7 @@ def _images(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
     ]
 
 
-def _failures(fleet: FleetMetrics) -> Sequence[cloudwatch.IWidget]:
+def _failures(fleet: IRunnerFleet) -> Sequence[cloudwatch.IWidget]:
     if fleet.function_logs is None:
         return []
     return [

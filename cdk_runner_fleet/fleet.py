@@ -17,7 +17,8 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from cdk_runner_fleet._name import name_fleet
-from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.imported import ImportedFleet
+from cdk_runner_fleet.metrics import IRunnerFleet
 from cdk_runner_fleet.platform import RunnerPlatform
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.explanation import JobExplanation
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
-class RunnerFleet(FleetMetrics):
+class RunnerFleet(IRunnerFleet):
     """GitHub Actions runners: one Fargate task a job, gone when the job is.
 
     They serve one repository, one organization or one enterprise. Point its webhook, or that of a
@@ -209,6 +210,53 @@ class RunnerFleet(FleetMetrics):
         self.github_callers = platform.github_callers
         self.function_logs = platform.function_logs
         self.lifecycle_logs = platform.lifecycle_logs
+
+    @staticmethod
+    def from_runner_fleet_attributes(
+        scope: Construct,
+        construct_id: str,
+        *,
+        fleet_name: str,
+        state_machine_arn: str,
+        failed_events_queue_arn: str,
+        function_log_group_name: str | None = None,
+        lifecycle_log_group_name: str | None = None,
+        daily_budget_usd: float | None = None,
+        github_callers: Sequence[str] = ("token",),
+    ) -> IRunnerFleet:
+        """Take a fleet of another stack by its names, for a dashboard, alarms or queries here.
+
+        Args:
+            scope: The construct's parent, in the fleet's account and region.
+            construct_id: The construct's id in it.
+            fleet_name: The fleet's name: ``FleetName`` of a ``RunnerFleetStack``'s outputs.
+            state_machine_arn: ARN of its state machine: ``StateMachineArn``.
+            failed_events_queue_arn: ARN of its dead-letter queue: ``FailedEventsQueueArn``.
+            function_log_group_name: Where its functions log: ``FunctionLogGroupName``. Default: it
+                is not known, and no queries can be saved.
+            lifecycle_log_group_name: Where its executions log: ``LifecycleLogGroupName``. Default:
+                as above.
+            daily_budget_usd: Its budget of a day, in US dollars: ``DailyBudgetUsd``. Default: it
+                has none, or nobody is to be told of it.
+            github_callers: Who asks GitHub there: ``token``, or ``app-<id>`` for each of its Apps.
+                Default: ``token``.
+
+        Raises:
+            TypeError: if a value is of another kind than its parameter's annotation.
+            ValueError: if an ARN is none of its kind.
+        """
+        check_types(RunnerFleet.from_runner_fleet_attributes, locals())
+        return ImportedFleet(
+            scope,
+            construct_id,
+            fleet_name=fleet_name,
+            state_machine_arn=state_machine_arn,
+            failed_events_queue_arn=failed_events_queue_arn,
+            function_log_group_name=function_log_group_name,
+            lifecycle_log_group_name=lifecycle_log_group_name,
+            daily_budget_usd=daily_budget_usd,
+            github_callers=github_callers,
+        )
 
     @property
     def webhook_url(self) -> str:

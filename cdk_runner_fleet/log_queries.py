@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.metrics import IRunnerFleet
 from cdk_runner_fleet.values.types import check_types
 
 FAILED_STARTS = """filter message = "runner ended" and status = "FAILED"
@@ -86,7 +86,7 @@ class FleetLogQueries(Construct):
         ValueError: if it is not known where the fleet's logs are.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, fleet: FleetMetrics) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, fleet: IRunnerFleet) -> None:
         check_types(FleetLogQueries.__init__, locals())
         super().__init__(scope, construct_id)
         if fleet.function_logs is None or fleet.lifecycle_logs is None:

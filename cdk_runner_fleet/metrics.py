@@ -53,8 +53,10 @@ class MetricOptions(TypedDict, total=False):
     visible: bool
 
 
-class FleetMetrics(Construct):
-    """The metrics of a fleet. Each method takes all of CDK's ``MetricOptions``.
+class IRunnerFleet(Construct):
+    """A fleet, made here or imported: what a capability takes that is made for one.
+
+    Each ``metric_*`` method takes all of CDK's ``MetricOptions``.
 
     Attributes:
         fleet_name: The fleet's name, which its tasks have as a tag and its metrics as the dimension
@@ -356,7 +358,7 @@ class FleetMetrics(Construct):
             who: ``token``, or ``app-<id>`` for one of the fleet's GitHub Apps.
             options: CDK's.
         """
-        check_types(FleetMetrics.metric_github_quota_left, {"who": who})
+        check_types(IRunnerFleet.metric_github_quota_left, {"who": who})
         return self._metric("GitHubQuotaLeft", options, statistic=cloudwatch.Stats.MINIMUM, by=who)
 
     def metric_github_unavailable(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:

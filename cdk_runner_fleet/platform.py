@@ -16,7 +16,7 @@ from constructs import Construct
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import with_network
 from cdk_runner_fleet._name import name_fleet
-from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.metrics import IRunnerFleet
 from cdk_runner_fleet.rooms.admission import RunnerAdmission
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
@@ -40,7 +40,7 @@ from cdk_runner_fleet.values.types import check_types
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
-class RunnerPlatform(FleetMetrics):
+class RunnerPlatform(IRunnerFleet):
     """What runners run on: their classes, images, cluster and lives, and what they are admitted by.
 
     A :class:`RunnerFleet` has one, and adds what hears of GitHub's jobs. Alone it asks nobody and

@@ -186,6 +186,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     },
     # what is composed of them
     "metrics": {"_runtime", "values.types"},
+    "imported": {"metrics"},
     "alarms": {"metrics", "values.types"},
     "log_queries": {"metrics", "values.types"},
     "dashboard": {"alarms", "log_queries", "metrics", "values.types"},
@@ -220,6 +221,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "alarms",
         "dashboard",
         "log_queries",
+        "imported",
         "metrics",
         "platform",
         "rooms.dispatch",

@@ -13,14 +13,14 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 
 from cdk_runner_fleet import FleetAlarms
-from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.metrics import IRunnerFleet
 
 from .templates import Template, of_type, template_of
 
 ROOT = Path(__file__).parents[2]
 
 
-class Known(FleetMetrics):
+class Known(IRunnerFleet):
     """What alarms have to know of a fleet, without one."""
 
     def __init__(self, stack: cdk.Stack, *, budget: float | None = None) -> None:

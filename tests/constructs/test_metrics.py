@@ -16,15 +16,15 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from cdk_runner_fleet import GitHub, RunnerFleet
 from cdk_runner_fleet._assets import FUNCTIONS
 from cdk_runner_fleet._name import fleet_name
-from cdk_runner_fleet.metrics import FleetMetrics, MetricOptions
+from cdk_runner_fleet.metrics import IRunnerFleet, MetricOptions
 from fleet_runtime import metrics
 
 ROOT = Path(__file__).parents[2]
-ACCESSORS = sorted(name for name in dir(FleetMetrics) if name.startswith("metric_"))
+ACCESSORS = sorted(name for name in dir(IRunnerFleet) if name.startswith("metric_"))
 """Of all metrics, the functions' and AWS's own."""
 
 
-def accessor(fleet: FleetMetrics, name: str, **options: Any) -> cloudwatch.Metric:
+def accessor(fleet: IRunnerFleet, name: str, **options: Any) -> cloudwatch.Metric:
     """The metric, of some value of the dimension that it has beside the fleet."""
     method = getattr(fleet, name)
     more = {
@@ -103,7 +103,7 @@ def test_an_accessor_names_metric_unit_and_dimensions_as_they_are_written(
 def test_an_accessor_says_what_it_is_and_takes_what_cdks_own_take(
     name: str, minimal_fleet: RunnerFleet
 ) -> None:
-    docs = inspect.getdoc(getattr(FleetMetrics, name)) or ""
+    docs = inspect.getdoc(getattr(IRunnerFleet, name)) or ""
     assert "Default: the " in docs
     given: dict[str, Any] = {
         "account": "123456789012",

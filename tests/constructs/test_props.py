@@ -35,7 +35,7 @@ from cdk_runner_fleet import (
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet.context import FleetSettings
-from cdk_runner_fleet.metrics import FleetMetrics
+from cdk_runner_fleet.metrics import IRunnerFleet
 
 from .fleets import KEY_ARN, READY
 
@@ -109,11 +109,11 @@ def _made(stack: cdk.Stack, **props: Any) -> GitHub:
 
 
 def _alarms(stack: cdk.Stack, **props: Any) -> FleetAlarms:
-    return FleetAlarms(stack, "Alarms", **{"fleet": FleetMetrics(stack, "Any")} | props)
+    return FleetAlarms(stack, "Alarms", **{"fleet": IRunnerFleet(stack, "Any")} | props)
 
 
 def _dashboard(stack: cdk.Stack, **props: Any) -> FleetDashboard:
-    return FleetDashboard(stack, "Dashboard", **{"fleet": FleetMetrics(stack, "Any")} | props)
+    return FleetDashboard(stack, "Dashboard", **{"fleet": IRunnerFleet(stack, "Any")} | props)
 
 
 def _queries(stack: cdk.Stack, **props: Any) -> FleetLogQueries:
@@ -121,7 +121,7 @@ def _queries(stack: cdk.Stack, **props: Any) -> FleetLogQueries:
 
 
 def _quota(stack: cdk.Stack, **props: Any) -> cloudwatch.Metric:
-    return FleetMetrics(stack, "Any").metric_github_quota_left(**props)
+    return IRunnerFleet(stack, "Any").metric_github_quota_left(**props)
 
 
 def _stack(stack: cdk.Stack, **props: Any) -> RunnerFleetStack:
@@ -265,11 +265,11 @@ HALF = cdk.Duration.millis(1500)
         (_reconciliation, {"grace": cdk.Duration.days(1)}, "grace is 86400 seconds, .* most 1440"),
         (_reconciliation, {"every": cdk.Duration.days(2)}, "every is 172800 seconds, and GitHub "),
         # constructs
-        (_alarms, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
+        (_alarms, {"fleet": "prod"}, "fleet is a str, give a IRunnerFleet, such as RunnerFleet"),
         (_alarms, {"topic": "arn"}, "topic is a str, give an ITopic, such as sns.Topic.from_top"),
-        (_dashboard, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
+        (_dashboard, {"fleet": "prod"}, "fleet is a str, give a IRunnerFleet, such as RunnerFleet"),
         (_dashboard, {"alarms": []}, "alarms is a list, give a FleetAlarms, such as fleet.add_al"),
-        (_queries, {"fleet": "prod"}, "fleet is a str, give a FleetMetrics, such as RunnerFleet"),
+        (_queries, {"fleet": "prod"}, "fleet is a str, give a IRunnerFleet, such as RunnerFleet"),
         (_quota, {"who": 5}, "who is a int, give a str"),
         (_alarms, {"failed_runners": "5"}, "failed_runners is a str, give an int"),
         (_stack, {"settings": {}}, "settings is a dict, give a FleetSettings"),
