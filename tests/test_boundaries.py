@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -448,6 +449,15 @@ def test_what_the_package_runs_of_the_functions_needs_the_standard_library_alone
     assert {"job/runner_name", "job/image_reference"} <= names
     for name in names:
         assert _needed(name) <= sys.stdlib_module_names, name
+    script = f"""
+import sys
+from cdk_runner_fleet._runtime import runtime
+before = list(sys.path)
+assert all(map(runtime, {sorted(names)}))
+assert sys.path == before
+"""
+    # alone: these tests have the functions on their path
+    subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, check=True, timeout=60)
 
 
 def test_the_environment_is_read_in_one_place() -> None:
