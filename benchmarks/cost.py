@@ -82,6 +82,8 @@ EVENTS_A_TRANSITION = 42 / 8
 """Events of the history for each state entered: a good job has 42."""
 FUNCTION_LOG_BYTES = 340
 """What a function prints in an invocation, about."""
+METRICS_BYTES = 1560
+"""What they write of a job besides, for its metrics: its start, its end and its runner's."""
 _COUNTED = ("invocations", "requests", "write_units", "read_units")
 _HTTP = re.compile("webhook|runner-api|RunnerApi|ReceiveWebhook", re.IGNORECASE)
 
@@ -143,6 +145,7 @@ def count_job(jobs: int) -> Job:
             "write units": sum(used["write_units"].values()),
             "read units": sum(used["read_units"].values()),
             "log bytes": calls * FUNCTION_LOG_BYTES
+            + METRICS_BYTES
             + http * ACCESS_LOG_BYTES
             + transitions * EVENTS_A_TRANSITION * HISTORY_EVENT_BYTES,
             "GitHub calls": asked / jobs,
