@@ -47,3 +47,34 @@ class FleetRole(iam.Role):
                 actions=list(actions), resources=list(resources), conditions=conditions
             )
         )
+
+
+class SharedRole(iam.Role):
+    """A role whose rights others may have too, now and once more is granted to it.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        assumed_by: Who assumes it.
+        description: What it is for.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        assumed_by: iam.IPrincipal,
+        description: str,
+    ) -> None:
+        super().__init__(scope, construct_id, assumed_by=assumed_by, description=description)
+        self._rights = iam.Policy(self, "Rights", roles=[self])
+
+    def add_to_principal_policy(self, statement: iam.PolicyStatement) -> Any:
+        """Add a statement; aws-cdk's own grants come here too."""
+        self._rights.add_statements(statement)
+        return iam.AddToPrincipalPolicyResult(statement_added=True, policy_dependable=self._rights)
+
+    def share_with(self, role: iam.IRole) -> None:
+        """Let ``role`` do whatever this one may."""
+        self._rights.attach_to_role(role)

@@ -559,7 +559,9 @@ def _classes(
     if sizes is None:
         return None
     timeouts = {f"{name}_seconds": name for name in ("boot_timeout", "idle_timeout", "job_timeout")}
-    allowed = {field.name for field in fields(RunnerClass)} - {*timeouts.values()} | {*timeouts}
+    # constructs, which no setting can name
+    unsaid = {*timeouts.values(), "task_role", "vpc_subnets"}
+    allowed = {field.name for field in fields(RunnerClass)} - unsaid | {*timeouts}
     classes = {}
     for name, size in sizes.items():
         place = f"runner_class_sizes[{name!r}]"

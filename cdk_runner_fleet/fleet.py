@@ -20,6 +20,7 @@ from cdk_runner_fleet._name import name_fleet
 from cdk_runner_fleet.imported import ImportedFleet
 from cdk_runner_fleet.metrics import IRunnerFleet
 from cdk_runner_fleet.platform import RunnerPlatform
+from cdk_runner_fleet.rooms.classes import ClassRunners
 from cdk_runner_fleet.rooms.dispatch import EventDispatch
 from cdk_runner_fleet.rooms.explanation import JobExplanation
 from cdk_runner_fleet.rooms.intake import WebhookIntake
@@ -292,6 +293,19 @@ class RunnerFleet(IRunnerFleet):
         granted here.
         """
         return self.platform.grant_principal
+
+    def runner_class(self, name: str) -> ClassRunners:
+        """The runners of one class, to be granted something and be let in somewhere.
+
+        ``bucket.grant_read(fleet.runner_class("huge"))`` gives jobs of that class a role.
+
+        Args:
+            name: The class's, as it is deployed.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        return self.platform.runner_class(name)
 
     def add_dashboard(
         self, *, dashboard_name: str | None = None, alarms: FleetAlarms | None = None

@@ -21,6 +21,7 @@ from cdk_runner_fleet.rooms.admission import RunnerAdmission
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.rooms.catalog import RunnerCatalog
+from cdk_runner_fleet.rooms.classes import ClassRunners, RunnerClasses
 from cdk_runner_fleet.rooms.cluster import RunnerCluster, vpc_of
 from cdk_runner_fleet.rooms.connection import GitHubConnection
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
@@ -205,6 +206,16 @@ class RunnerPlatform(IRunnerFleet):
             at_rest=self.at_rest,
         )
 
+        self.class_runners = RunnerClasses(
+            self,
+            "Classes",
+            classes=self.catalog.classes,
+            network=self.network,
+            cluster=self.cluster,
+            registration=self.registration,
+            lifecycle=self.lifecycle,
+        )
+
         # who starts runners
         self.admission = RunnerAdmission(
             self,
@@ -242,3 +253,14 @@ class RunnerPlatform(IRunnerFleet):
         Until something is granted, a job's environment leads to none.
         """
         return self.cluster.grant_principal
+
+    def runner_class(self, name: str) -> ClassRunners:
+        """The runners of one class, to be granted something and be let in somewhere.
+
+        Args:
+            name: The class's, as it is deployed.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        return self.class_runners.of(name)

@@ -39,6 +39,20 @@ CROWD: Settings = {
     "daily_budget_usd": 1000,
     "reconcile_minutes": BY_HAND,
 }
+GRANTED: Settings = {
+    **ALONE,
+    "runner_class_sizes": {
+        "small": {"cpu": 256, "memory": 512},
+        "huge": {
+            "cpu": 512,
+            "memory": 1024,
+            "ephemeral_storage": 21,
+            "tags": {"team": "a"},
+            "environment": {"SAY": "it"},
+        },
+    },
+}
+"""Two classes, the second with what a class can have by settings."""
 BY_REPOSITORY: Settings = {
     "github_org": "octo-org",
     "register_for": "repository",

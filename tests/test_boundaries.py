@@ -46,6 +46,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "runner_name": {"_runtime"},
     "_nag": set(),
     "_at_rest": set(),
+    "_later": set(),
     "_name": set(),
     "_role": set(),
     # what the constructs are told
@@ -98,6 +99,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.registration": {
         "_at_rest",
         "_function",
+        "_later",
         "rooms.api",
         "rooms.cluster",
         "rooms.connection",
@@ -130,6 +132,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "_assets",
         "_function",
         "_at_rest",
+        "_later",
         "_nag",
         "_role",
         "rooms.api",
@@ -151,6 +154,13 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.lifecycle",
         "rooms.registry",
         "values.limits",
+    },
+    "rooms.classes": {
+        "rooms.cluster",
+        "rooms.lifecycle",
+        "rooms.network",
+        "rooms.registration",
+        "values.runner_class",
     },
     "rooms.intake": {
         "_at_rest",
@@ -200,6 +210,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.api",
         "rooms.bus",
         "rooms.catalog",
+        "rooms.classes",
         "rooms.cluster",
         "rooms.connection",
         "rooms.image_pipeline",
@@ -225,6 +236,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "imported",
         "metrics",
         "platform",
+        "rooms.classes",
         "rooms.dispatch",
         "rooms.explanation",
         "rooms.intake",
@@ -255,7 +267,11 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
 }
 """Each module of the constructs and what it imports of the others, all of which stand above it."""
 
-MAKERS: Mapping[str, AbstractSet[str]] = {"platform": {"*"}, "fleet": {"*"}}
+MAKERS: Mapping[str, AbstractSet[str]] = {
+    "platform": {"*"},
+    "fleet": {"*"},
+    "rooms.classes": {"ClassRunners"},
+}
 """Who makes rooms. A room is handed others, whose tables, URLs and grants it uses."""
 
 

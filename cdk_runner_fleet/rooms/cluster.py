@@ -19,7 +19,7 @@ from cdk_runner_fleet._nag import (
     acknowledge_pattern,
 )
 from cdk_runner_fleet._name import fleet_name
-from cdk_runner_fleet._role import FleetRole
+from cdk_runner_fleet._role import FleetRole, SharedRole
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
 
@@ -77,18 +77,11 @@ class RunnerCluster(Construct):
         self.log_group = at_rest.log_group(self, "Logs")
         self.execution_role = FleetRole(self, "ExecutionRole", service="ecs-tasks.amazonaws.com")
         self.log_group.grant_write(self.execution_role)
-        # "Task IAM role", Amazon ECS developer guide: the cluster cannot be named as the source
-        self.task_role = iam.Role(
+        self.task_role = SharedRole(
             self,
             "TaskRole",
             description="cdk-runner-fleet: a runner's task shows by it who it is",
-            assumed_by=iam.ServicePrincipal(
-                "ecs-tasks.amazonaws.com",
-                conditions={
-                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-                    "ArnLike": {"aws:SourceArn": self._ecs_arn("*")},
-                },
-            ),
+            assumed_by=self.task_principal,
         )
         """Whose session each runner's task is, named after the task."""
         self._jobs_hold_role = False
@@ -121,6 +114,18 @@ class RunnerCluster(Construct):
             for definition, uri in self._definitions:
                 definition.container_definitions = [self._container(uri)]
         return self.task_role
+
+    @property
+    def task_principal(self) -> iam.IPrincipal:
+        """Who alone may assume the role of a task."""
+        # "Task IAM role", Amazon ECS developer guide: the cluster cannot be named as the source
+        return iam.ServicePrincipal(
+            "ecs-tasks.amazonaws.com",
+            conditions={
+                "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                "ArnLike": {"aws:SourceArn": self._ecs_arn("*")},
+            },
+        )
 
     @property
     def task_definition_arn(self) -> str:
@@ -237,7 +242,7 @@ class RunnerCluster(Construct):
 
     def _grant_pass_roles(self, launcher: iam.IRole) -> None:
         for role in (self.execution_role, self.task_role):
-            _grant_pass_role(launcher, role)
+            grant_pass_role(launcher, role)
 
     def _ecs_arn(self, resource: str, name: str | None = None) -> str:
         return Stack.of(self).format_arn(
@@ -411,7 +416,8 @@ def _allow(
     )
 
 
-def _grant_pass_role(launcher: iam.IRole, role: iam.IRole) -> None:
+def grant_pass_role(launcher: iam.IRole, role: iam.IRole) -> None:
+    """Let ``launcher`` start tasks with ``role``."""
     launcher.add_to_principal_policy(
         iam.PolicyStatement(
             actions=["iam:PassRole"],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from aws_cdk import ArnFormat, Aws, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -11,6 +14,7 @@ from constructs import Construct
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._later import later
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
@@ -19,7 +23,7 @@ from cdk_runner_fleet._nag import (
 from cdk_runner_fleet._role import FleetRole
 from cdk_runner_fleet.rooms.api import FleetApi
 from cdk_runner_fleet.rooms.bus import Pattern
-from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.cluster import RunnerCluster, grant_pass_role
 from cdk_runner_fleet.rooms.images import ImageService
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 from cdk_runner_fleet.rooms.network import RunnerNetwork
@@ -65,6 +69,7 @@ class RunnerLifecycle(Construct):
         self._at_rest = at_rest
         deregister, check = registration.deregister_runner, registration.check_runner
         build = images.build_image
+        self._class_settings: dict[str, Mapping[str, object]] = {}
         self.log_group = at_rest.log_group(self, "Logs", vended_by="states")
         role = FleetRole(self, "StateMachineRole", service="states.amazonaws.com")
         self.state_machine = sfn.StateMachine(
@@ -82,6 +87,8 @@ class RunnerLifecycle(Construct):
                 "ClusterArn": cluster.cluster_arn,
                 "SubnetIds": Fn.join(",", network.subnet_ids),
                 "SecurityGroupIds": ",".join(g.security_group_id for g in network.security_groups),
+                # encoded, for it is JSON in an expression in JSON
+                "ClassSettings": Fn.base64(later(lambda: json.dumps(self._class_settings))),
                 "AssignPublicIp": "ENABLED" if network.assign_public_ip else "DISABLED",
                 "RunnerApiUrl": api.url,
                 "Region": Aws.REGION,
@@ -194,6 +201,20 @@ class RunnerLifecycle(Construct):
                 "status": list(statuses),
             },
         }
+
+    def launch_with(self, settings: Mapping[str, object], *, class_name: str) -> None:
+        """Launch runners of a class otherwise than those of others.
+
+        Args:
+            settings: What is other, of ``overrides``, ``environment`` and ``tags`` as RunTask
+                has them, and ``subnets`` and ``security_groups``, joined by commas.
+            class_name: The class.
+        """
+        self._class_settings[class_name] = settings
+
+    def pass_role(self, role: iam.IRole) -> None:
+        """Let runners be launched with ``role``."""
+        grant_pass_role(self.state_machine.role, role)
 
     def grant_start(self, function: FleetFunction) -> None:
         """Let ``function`` begin the life of a runner, and of another one like it."""

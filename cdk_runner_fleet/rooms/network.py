@@ -57,20 +57,15 @@ class RunnerNetwork(Construct):
         self.assign_public_ip = assign_public_ip
         if vpc is None and not named:
             vpc = small_vpc(self, "Vpc")
-        subnets: Sequence[ec2.ISubnet] = named
-        if vpc is None or named:
-            for subnet in named:
-                vpc = _vpc_of(subnet, vpc)
-        elif vpc_subnets:
-            subnets = _selected(vpc, vpc_subnets)
-        else:
-            subnets = _usual(vpc, public=assign_public_ip)
-        _check_number("vpc_subnets", len(subnets), most=_MOST_SUBNETS)
-        _check_number("security_groups", len(groups), most=_MOST_SECURITY_GROUPS)
-        if vpc and vpc_subnets:
-            self._check_ways_out(vpc, subnets)
+        for subnet in named:
+            vpc = _vpc_of(subnet, vpc)
         self.vpc = vpc
-        self.subnet_ids = [subnet.subnet_id for subnet in subnets]
+        self.subnet_ids = (
+            self.select(vpc_subnets)
+            if vpc_subnets
+            else [one.subnet_id for one in _usual(vpc, public=assign_public_ip)]
+        )
+        _check_number("security_groups", len(groups), most=_MOST_SECURITY_GROUPS)
         self.security_groups = groups or [self._security_group(vpc)]
         self._connections = ec2.Connections(security_groups=self.security_groups)
 
@@ -78,6 +73,44 @@ class RunnerNetwork(Construct):
     def connections(self) -> ec2.Connections:
         """The runners' network connections."""
         return self._connections
+
+    def select(self, vpc_subnets: ec2.SubnetSelection) -> list[str]:
+        """The ids of some subnets in which runners may be.
+
+        Raises:
+            ValueError: if no task could start there.
+        """
+        named = list(vpc_subnets.subnets or ())
+        for subnet in named:
+            _vpc_of(subnet, self.vpc)
+        subnets = named or _selected(self.vpc, vpc_subnets)
+        _check_number("vpc_subnets", len(subnets), most=_MOST_SUBNETS)
+        if self.vpc:
+            self._check_ways_out(self.vpc, subnets)
+        return [subnet.subnet_id for subnet in subnets]
+
+    def another_security_group(self, scope: Construct, construct_id: str) -> ec2.SecurityGroup:
+        """A security group for some of the runners, besides those that all are in.
+
+        Raises:
+            ValueError: if the VPC is not known, or a task cannot be in one more.
+        """
+        if self.vpc is None:
+            raise ValueError(
+                "a security group of a class is made in the fleet's vpc, and only subnets are "
+                "given: give the vpc with them"
+            )
+        _check_number(
+            "security_groups, with one for a class,",
+            len(self.security_groups) + 1,
+            most=_MOST_SECURITY_GROUPS,
+        )
+        return ec2.SecurityGroup(
+            scope,
+            construct_id,
+            vpc=self.vpc,
+            description="cdk-runner-fleet: runners of a class, for who lets them in",
+        )
 
     def _security_group(self, vpc: ec2.IVpc | None) -> ec2.ISecurityGroup:
         assert vpc is not None  # noqa: S101 - subnets alone have their groups with them
@@ -153,10 +186,7 @@ def _check_together(
     if vpc is not None:
         return
     if vpc_subnets and not named:
-        raise ValueError(
-            "vpc_subnets selects subnets and no vpc is given to select them from: give the vpc, or "
-            "the subnets themselves, ec2.SubnetSelection(subnets=[…])"
-        )
+        raise _nothing_to_select_from()
     if named and not security_groups:
         raise ValueError(
             f"vpc_subnets has {len(named)} and security_groups none, name at least one security "
@@ -172,6 +202,13 @@ def _check_together(
             "assign_public_ip is off and neither vpc nor vpc_subnets are given, and the VPC that "
             "would be made has no other way out: give a vpc with a NAT gateway, or leave it on"
         )
+
+
+def _nothing_to_select_from() -> ValueError:
+    return ValueError(
+        "vpc_subnets selects subnets and no vpc is given to select them from: give the vpc, or "
+        "the subnets themselves, ec2.SubnetSelection(subnets=[…])"
+    )
 
 
 def _check_number(name: str, given: int, *, most: int) -> None:
@@ -193,7 +230,9 @@ def _vpc_of(subnet: ec2.ISubnet, vpc: ec2.IVpc | None) -> ec2.IVpc | None:
     return parent
 
 
-def _selected(vpc: ec2.IVpc, wanted: ec2.SubnetSelection) -> Sequence[ec2.ISubnet]:
+def _selected(vpc: ec2.IVpc | None, wanted: ec2.SubnetSelection) -> Sequence[ec2.ISubnet]:
+    if vpc is None:
+        raise _nothing_to_select_from()
     try:
         found = vpc.select_subnets(
             availability_zones=wanted.availability_zones,
@@ -214,7 +253,8 @@ def _selected(vpc: ec2.IVpc, wanted: ec2.SubnetSelection) -> Sequence[ec2.ISubne
     return found
 
 
-def _usual(vpc: ec2.IVpc, *, public: bool) -> Sequence[ec2.ISubnet]:
+def _usual(vpc: ec2.IVpc | None, *, public: bool) -> Sequence[ec2.ISubnet]:
+    assert vpc is not None  # noqa: S101 - it was made, if none was given
     wanted, other = vpc.public_subnets, vpc.private_subnets
     kind, lacks, remedy = (
         ec2.SubnetType.PUBLIC,

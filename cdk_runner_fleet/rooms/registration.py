@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
+from cdk_runner_fleet._later import later
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.connection import GitHubConnection
@@ -53,6 +55,8 @@ class RunnerRegistration(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._github = github
+        self._class_task_roles: dict[str, str] = {}
+        self._class_runner_groups: dict[str, str] = {}
         self._registry = registry
         self._options = options
         self._at_rest = at_rest
@@ -62,7 +66,11 @@ class RunnerRegistration(Construct):
                 handler="runner_api",
                 runners="write",
                 also={"actions": "read"},
-                roles={"TASK_ROLES": json.dumps([cluster.task_role.role_name])},
+                roles={
+                    "TASK_ROLE": cluster.task_role.role_name,
+                    "CLASS_TASK_ROLES": later(lambda: json.dumps(self._class_task_roles)),
+                    "CLASS_RUNNER_GROUPS": later(lambda: json.dumps(self._class_runner_groups)),
+                },
                 reserved_concurrency=reserved_concurrency,
             )
             if github
@@ -112,3 +120,22 @@ class RunnerRegistration(Construct):
         if github:
             github.grant_ask(function)
         return function
+
+    def let_claim(self, role: iam.IRole, *, class_name: str) -> None:
+        """Have tasks of a class claim as sessions of ``role``."""
+        self._class_task_roles[class_name] = role.role_name
+
+    def join(self, runner_group: str, *, class_name: str) -> None:
+        """Register runners of a class in a runner group of their own.
+
+        Raises:
+            ValueError: if runners are registered where there are no groups.
+        """
+        served = self._github.served if self._github else None
+        if served is None or served.is_one_repository or served.register_for:
+            raise ValueError(
+                f"class {class_name} has runner_group {runner_group!r}, and runners are registered "
+                "for single repositories, which have no groups: leave it out, or serve an "
+                "organization without register_for"
+            )
+        self._class_runner_groups[class_name] = runner_group

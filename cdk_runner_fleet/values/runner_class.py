@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from aws_cdk import Duration, Token
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 
 from cdk_runner_fleet.values.labels import SELF_HOSTED, check_labels
 from cdk_runner_fleet.values.limits import MOST_RUNNERS
@@ -43,6 +46,20 @@ Architecture = Literal["X86_64", "ARM64"]
 
 ARCHITECTURES: Sequence[Architecture] = get_args(Architecture)
 """The processor architectures that Fargate has."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OUR_VARIABLES = re.compile(
+    r"FLEET_.*|JOBS_HOLD_TASK_ROLE|RUNNER_(ID|LABELS|CLASS_CAPABILITIES|CAPABILITIES|HOME|VERSION)"
+    r"|ACTIONS_RUNNER_.*|AWS_CONTAINER_.*|ECS_.*"
+)
+"""Variables by which a task is told who it is, what it has and where its scripts lie."""
+_MOST_ENVIRONMENT = 4096
+"""Characters of JSON. A task's overrides have 8,192 in all at the most (ECS API reference,
+``RunTask``), and the runner's labels and the fleet's own variables are among them."""
+_TAG_TEXT = re.compile(r"[\w +\-=.:/@]*")
+_OUR_TAGS = ("aws:", "runner-fleet:")
+_MOST_TAGS = 47
+"""A task has 50 at the most, and three are the fleet's (ECS API reference, ``Tag``)."""
 
 _DEFAULT_LABELS: Mapping[Architecture, Sequence[str]] = {
     "X86_64": ("linux", "x64"),
@@ -81,12 +98,31 @@ class RunnerClass:
         idle_timeout: From registration at GitHub to a job.
         job_timeout: The longest a job may run.
         image: What jobs of this class run in that choose no image. Default: the fleet's image.
+        environment: Variables of the runners, and so of their jobs. They stand in the state machine
+            and in each task as they are: no place for secrets. Default: none.
+        tags: Tags of the tasks, besides the fleet's own, for example to tell costs by them. Which
+            of two holds is not documented where the stack has a tag of the same name. Default:
+            none.
+        vpc_subnets: Subnets of the runners. Default: the fleet's.
+        task_role: A role for the tasks of this class, which ``ecs-tasks.amazonaws.com`` may assume;
+            jobs of the class hold it, and what all jobs of the fleet were granted is added to it.
+            Default: the fleet's, until ``fleet.runner_class(name)`` is granted something: the class
+            then gets a role.
+        runner_group: Name of a runner group at GitHub that runners of this class join, of an
+            organization or enterprise. Its repositories alone get these runners, whatever labels
+            their jobs have: without one GitHub may give a runner of the class to each job of the
+            fleet whose labels it has, and the class's role with it. Needs ``allow_images=False``,
+            because runners in an image that a job chose have another group. Default: the fleet's.
+
+        What only a deployment gives, which is the last five, cannot stand in the catalog when it is
+        edited by hand; a class keeps it by its name.
 
     Raises:
         TypeError: if a value is of another kind.
         ValueError: if Fargate does not know the size, the architecture or a capacity provider is
             unknown, a job could not ask for a label or a capability, ``max_runners`` is less
-            than 1, or a timeout is one that ``LifecycleTimeouts`` cannot keep.
+            than 1, a timeout is one that ``LifecycleTimeouts`` cannot keep, a variable or a tag is
+            none or the fleet's own, or ``runner_group`` is given and jobs may choose images.
     """
 
     cpu: int
@@ -102,6 +138,11 @@ class RunnerClass:
     idle_timeout: Duration | None = None
     job_timeout: Duration | None = None
     image: RunnerImage | None = None
+    environment: Mapping[str, str] | None = None
+    tags: Mapping[str, str] | None = None
+    vpc_subnets: ec2.SubnetSelection | None = None
+    task_role: iam.IRole | None = None
+    runner_group: str | None = None
 
     def __post_init__(self) -> None:
         """Check the size, the labels, the capacity providers and the limit."""
@@ -134,6 +175,14 @@ class RunnerClass:
             )
         for name, duration in self._timeouts.items():
             check_timeout(name, duration, of=" of a class")
+        _check_environment(self.environment or {})
+        _check_tags(self.tags or {})
+        if self.runner_group is not None and (self.allow_images or not self.runner_group):
+            raise ValueError(
+                f"runner_group {self.runner_group!r} of a class would not hold, for a job that "
+                "chooses an image has its runner in another group: give its name, and "
+                "allow_images=False with it"
+            )
         if Token.is_unresolved(self.cpu) or Token.is_unresolved(self.memory):
             return
         if self.cpu not in FARGATE_MEMORY_MIB:
@@ -167,6 +216,12 @@ class RunnerClass:
         for name, duration in self._timeouts.items():
             entry[f"{name}_timeout_seconds"] = _whole(duration.to_seconds())
         return entry
+
+    @property
+    def is_by_deployment(self) -> bool:
+        """Whether it has something that the catalog's JSON cannot give it."""
+        given = (self.environment, self.tags, self.vpc_subnets, self.task_role, self.runner_group)
+        return any(one is not None for one in given)
 
     @property
     def _timeouts(self) -> dict[str, Duration]:
@@ -228,6 +283,49 @@ class RunnerClass:
                 f"capabilities {list(given)!r} of a class names one twice, in whatever case: name "
                 "it once"
             )
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    for name in environment:
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(
+                f"environment of a class has {name!r}, which is no variable's name, use letters, "
+                "digits and underscores, and no digit first"
+            )
+        if _OUR_VARIABLES.fullmatch(name):
+            raise ValueError(
+                f"environment of a class has {name!r}, by which the fleet tells a runner what it "
+                "is: give the variable another name"
+            )
+    size = len(json.dumps(dict(environment), separators=(",", ":")))
+    if size > _MOST_ENVIRONMENT:
+        raise ValueError(
+            f"environment of a class is {size} characters of JSON, and a task can be told "
+            f"{_MOST_ENVIRONMENT}: give fewer or shorter variables"
+        )
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    if len(tags) > _MOST_TAGS:
+        raise ValueError(
+            f"tags of a class are {len(tags)}, and ECS takes {_MOST_TAGS} beside the fleet's own: "
+            f"leave out {len(tags) - _MOST_TAGS}"
+        )
+    for key, value in tags.items():
+        if key.lower().startswith(_OUR_TAGS):
+            raise ValueError(
+                f"tags of a class have {key!r}, and names that begin with {_OUR_TAGS[0]} are AWS's "
+                f"and those with {_OUR_TAGS[1]} the fleet's: give it another name"
+            )
+        for text, most in ((key, 128), (value, 256)):
+            if Token.is_unresolved(text):
+                continue
+            if len(text) > most or not _TAG_TEXT.fullmatch(text) or not key:
+                raise ValueError(
+                    f"tags of a class have {key!r}: {value!r}, which ECS does not take, use "
+                    "letters, digits, spaces and + - = . _ : / @, up to 128 in a name and 256 in a "
+                    "value"
+                )
 
 
 def _whole(seconds: float) -> float:

@@ -25,6 +25,7 @@ _FOR_EXAMPLE = {
     "IKey": "kms.Key.from_key_arn(…)",
     "IRepository": "ecr.Repository.from_repository_name(…)",
     "ILayerVersion": "lambda_.LayerVersion.from_layer_version_arn(…)",
+    "IRole": 'iam.Role.from_role_name(…, "name")',
     "ISecret": 'secretsmanager.Secret.from_secret_name_v2(…, "name")',
     "ISecurityGroup": "ec2.SecurityGroup.from_security_group_id(…)",
     "IStringParameter": "ssm.StringParameter.from_string_parameter_name(…)",

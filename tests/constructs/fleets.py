@@ -70,7 +70,19 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
                 capacity=["FARGATE_SPOT", "FARGATE"],
                 max_runners=5,
             ),
-            "arm": RunnerClass(cpu=256, memory=512, architecture="ARM64", allow_images=False),
+            "arm": RunnerClass(
+                cpu=256,
+                memory=512,
+                architecture="ARM64",
+                allow_images=False,
+                ephemeral_storage=100,
+                boot_timeout=cdk.Duration.minutes(10),
+                idle_timeout=cdk.Duration.minutes(1),
+                job_timeout=cdk.Duration.hours(5),
+                environment={"PIP_INDEX_URL": "https://pypi.example.com/simple"},
+                tags={"team": "a"},
+                vpc_subnets=ec2.SubnetSelection(one_per_az=True),
+            ),
         },
         image=RunnerImage.built(
             variant="full",
@@ -122,6 +134,7 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
     )
     fleet.connections.allow_to(ec2.Peer.any_ipv4(), ec2.Port.tcp(443))
     s3.Bucket(stack, "Cache").grant_read(fleet)
+    s3.Bucket(stack, "Results").grant_put(fleet.runner_class("arm"))
     alarms = fleet.add_alarms(sns.Topic(stack, "Topic"))
     fleet.add_dashboard(alarms=alarms)
     fleet.add_log_queries()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
@@ -11,6 +12,21 @@ import pytest
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet.rooms.launch_failures import RUN_TASK, STOPPED, Answer, pattern
 
+CLASS_SETTINGS = base64.b64encode(
+    json.dumps(
+        {
+            "huge": {
+                "overrides": {"TaskRoleArn": "arn:aws:iam::123456789012:role/huge"},
+                "environment": [{"Name": "SAY", "Value": 'it\'s "x"'}],
+                "tags": [{"Key": "team", "Value": "a"}],
+                "subnets": "subnet-7",
+                "security_groups": "sg-1,sg-7",
+            }
+        }
+    ).encode()
+).decode()
+"""As the constructs write it, for a class that has all of it."""
+
 SUBSTITUTIONS = {
     "Partition": "aws",
     "RunnerTableName": "runners",
@@ -18,6 +34,7 @@ SUBSTITUTIONS = {
     "ClusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/fleet",
     "SubnetIds": "subnet-1,subnet-2",
     "SecurityGroupIds": "sg-1",
+    "ClassSettings": CLASS_SETTINGS,
     "AssignPublicIp": "ENABLED",
     "RunnerApiUrl": "https://api.example.com",
     "Region": "us-east-1",

@@ -289,6 +289,7 @@ class Rig:
                 "ClusterArn": self.cluster,
                 "SubnetIds": "subnet-1,subnet-2",
                 "SecurityGroupIds": "sg-1",
+                "ClassSettings": "e30=",
                 "AssignPublicIp": "ENABLED",
                 "RunnerApiUrl": RUNNER_API_URL,
                 "Region": "us-east-1",

@@ -213,22 +213,51 @@ def test_every_sdk_call_exists_with_these_parameters(machine: State) -> None:
     assert len(checked) >= 6
 
 
-def test_a_tasks_overrides_are_parameters_of_run_task(machine: State) -> None:
-    """They are one expression: what a class does not have must not be there."""
-    arguments = machine["States"]["LaunchTask"]["Arguments"]
-    for disk, wanted in ((20, None), (21, {"SizeInGiB": 21})):
-        overrides = _overrides(machine, ephemeral_storage=disk)
-        assert overrides.get("EphemeralStorage") == wanted
-        session = botocore.session.get_session()
-        model = session.get_service_model("ecs").operation_model("RunTask")
-        given = {**arguments, "Overrides": overrides}
-        assert list(_unknown(given, model.input_shape, "LaunchTask")) == []
+@pytest.mark.parametrize("class_name", ["small", "Huge"])
+def test_what_an_expression_makes_of_a_launch_are_parameters_of_run_task(
+    machine: State, class_name: str
+) -> None:
+    """What a class does not have must not be there, so they are expressions."""
+    session = botocore.session.get_session()
+    model = session.get_service_model("ecs").operation_model("RunTask")
+    given = launched(machine, class_name=class_name)
+    assert list(_unknown(given, model.input_shape, "LaunchTask")) == []
 
 
-def _overrides(machine: State, **entries: Any) -> State:
+def test_a_class_without_anything_of_its_own_is_launched_as_all_are(machine: State) -> None:
+    given = launched(machine, class_name="small")
+    assert given["Overrides"].keys() == {"Cpu", "Memory", "ContainerOverrides"}
+    [container] = given["Overrides"]["ContainerOverrides"]
+    assert len(container["Environment"]) == 5
+    assert [tag["Key"] for tag in given["Tags"]] == [
+        "runner-fleet:class",
+        "runner-fleet:repository",
+    ]
+    network = given["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["Subnets"] == ["subnet-1", "subnet-2"]
+    assert network["SecurityGroups"] == ["sg-1"]
+
+
+def test_a_class_is_launched_with_what_it_was_deployed_with(machine: State) -> None:
+    """However the catalog spells it."""
+    given = launched(machine, class_name="Huge", ephemeral_storage=21)
+    overrides = given["Overrides"]
+    assert overrides["TaskRoleArn"] == "arn:aws:iam::123456789012:role/huge"
+    assert overrides["EphemeralStorage"] == {"SizeInGiB": 21}
+    [container] = overrides["ContainerOverrides"]
+    assert container["Environment"][5:] == [{"Name": "SAY", "Value": 'it\'s "x"'}]
+    assert given["Tags"][2:] == [{"Key": "team", "Value": "a"}]
+    network = given["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert (network["Subnets"], network["SecurityGroups"]) == (["subnet-7"], ["sg-1", "sg-7"])
+
+
+def launched(machine: State, **entries: Any) -> State:
     """What a task is launched with, of an input with some entries of its own."""
     entry = dict.fromkeys(re.findall(r"\$states\.input\.(\w+)", json.dumps(machine)), "")
-    states = {"input": entry | {"ephemeral_storage": 20, "timeouts": {}} | entries}
+    states = {
+        "input": entry | {"ephemeral_storage": 20, "timeouts": {}, "capacity": ["F"]} | entries,
+        "context": {"Execution": {"Id": "arn"}},
+    }
 
     def evaluated(value: Any, variables: State) -> Any:
         if isinstance(value, dict):
@@ -239,12 +268,12 @@ def _overrides(machine: State, **entries: Any) -> State:
             return evaluate(value[2:-2].strip(), variables)
         return value
 
-    text = machine["States"]["LaunchTask"]["Arguments"]["Overrides"]
-    read = set(re.findall(r"\$([a-z_]+)\b(?!\()", text))
-    first = machine["States"][machine["StartAt"]]["Assign"]
-    assigned = {name: value for name, value in first.items() if name in read}
-    overrides: State = evaluated(text, evaluated(assigned, {"states": states}))
-    return overrides
+    variables = {
+        "states": states,
+        **evaluated(machine["States"][machine["StartAt"]]["Assign"], {"states": states}),
+    }
+    arguments: State = evaluated(machine["States"]["LaunchTask"]["Arguments"], variables)
+    return arguments
 
 
 def _camel(key: str, shape: Any) -> str:

@@ -120,7 +120,7 @@ class Tasks:
                 "images.",
                 400,
             )
-        role = definition.get("taskRoleArn")
+        role = (data.get("overrides") or {}).get("taskRoleArn") or definition.get("taskRoleArn")
         source = f"arn:aws:ecs:{get_region()}:{get_account_id()}:*"
         if role and not access.is_trusted(
             role, service="ecs-tasks.amazonaws.com", source_arn=source
@@ -248,7 +248,9 @@ class Tasks:
                 self._stopped(task, code=task["stopCode"], reason=task["stoppedReason"])
                 return
             environment = _container_environment(container, container_overrides)
-            with self.credentials.lent(task["taskArn"], td.get("taskRoleArn") or "") as lent:
+            overriding = (task.get("overrides") or {}).get("taskRoleArn")
+            role = overriding or td.get("taskRoleArn") or ""
+            with self.credentials.lent(task["taskArn"], role) as lent:
                 self._run(task, container, {**lent, **environment}, boots=fault is None)
 
     def _run(

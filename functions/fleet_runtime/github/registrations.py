@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fleet_runtime.github import runners
 from fleet_runtime.github.client import GitHub
@@ -32,17 +32,27 @@ class Registrations:
         runner_group: Name of the group that runners join. Default: GitHub's default group.
         image_runner_group: The same for those whose job chose their image, for selected
             repositories. Default: none, so that no such runner is registered for more than one.
+        class_runner_groups: Names of the groups of classes that have one of their own, by the
+            class's name. Default: none has.
     """
 
     def __init__(
-        self, github: GitHub, *, runner_group: str = "", image_runner_group: str = ""
+        self,
+        github: GitHub,
+        *,
+        runner_group: str = "",
+        image_runner_group: str = "",
+        class_runner_groups: Mapping[str, str] | None = None,
     ) -> None:
         self._github = github
         self._runner_group = runner_group
         self._image_runner_group = image_runner_group
+        self._class_runner_groups = class_runner_groups or {}
         self._found_group_ids: dict[str, int] = {}
 
-    def register(self, *, name: str, labels: Sequence[str], registered_for: str) -> Registration:
+    def register(
+        self, *, name: str, labels: Sequence[str], registered_for: str, class_name: str = ""
+    ) -> Registration:
         """Register a runner just in time, in place of an idle one of the same name.
 
         A name may stay taken for a while: GitHub's lists are behind, and what it has removed it
@@ -54,7 +64,7 @@ class Registrations:
             scope=scope.path,
             name=name,
             labels=labels,
-            runner_group_id=self._group_id(scope, labels),
+            runner_group_id=self._group_id(scope, labels, class_name),
         )
         try:
             return self._github.ask(request)
@@ -99,11 +109,24 @@ class Registrations:
         scope = self._github.scope.registered(registered_for)
         return list(self._github.items(runners.list_runners(scope=scope.path)))
 
-    def _group_id(self, scope: Scope, labels: Sequence[str]) -> int:
+    def _group_id(self, scope: Scope, labels: Sequence[str], class_name: str) -> int:
         """Return the id of the group that a runner joins; looked up once."""
+        has_chosen = bool(chosen_images(labels))
+        of_class = self._class_runner_groups.get(class_name.lower(), "")
+        if of_class and (has_chosen or not scope.has_groups):
+            # the deployment refuses both; the catalog was edited, or the job is older
+            raise GitHubRefused(
+                f"runners of class {class_name} are for the repositories of runner group "
+                f"{of_class!r} alone, and this one "
+                + (
+                    "would be in an image that its job chose: take image: out of runs-on"
+                    if has_chosen
+                    else f"was to be registered for {scope}, which has no groups: run the job again"
+                ),
+                status=0,
+            )
         if not scope.has_groups:
             return runners.DEFAULT_RUNNER_GROUP
-        has_chosen = bool(chosen_images(labels))
         if has_chosen and not self._image_runner_group:
             # it was asked for while the fleet was deployed otherwise
             raise GitHubRefused(
@@ -111,7 +134,7 @@ class Registrations:
                 "deploy with register_for repository, or with an image_runner_group",
                 status=0,
             )
-        name = self._image_runner_group if has_chosen else self._runner_group
+        name = self._image_runner_group if has_chosen else of_class or self._runner_group
         if not name:
             return runners.DEFAULT_RUNNER_GROUP
         if has_chosen:
@@ -132,9 +155,13 @@ class Registrations:
         for group in self._github.items(runners.list_runner_groups(scope=scope.path)):
             if group.name == name:
                 return group
-        setting = "image_runner_group" if name == self._image_runner_group else "runner_group"
+        settings = {
+            **dict.fromkeys(self._class_runner_groups.values(), "runner_group of the class"),
+            self._runner_group: "runner_group",
+            self._image_runner_group: "image_runner_group",
+        }
         raise GitHubRefused(
             f"the {scope} has no runner group {name!r}: make it there, or name another as "
-            f"{setting}",
+            f"{settings[name]}",
             status=0,
         )

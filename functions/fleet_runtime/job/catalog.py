@@ -44,6 +44,11 @@ LONGEST_SECONDS = {"boot": 3600, "idle": 86400, "job": 432000}
 """The most that a class may have a runner wait in each phase, as the fleet's own timeouts."""
 
 
+BY_DEPLOYMENT_ALONE = ("environment", "mounts", "runner_group", "tags", "task_role", "vpc_subnets")
+"""What a class cannot be given here: whoever may edit the catalog would run code of theirs in jobs
+with it, or have them hold what they were not granted."""
+
+
 class CatalogError(Exception):
     """The catalog as a whole cannot be read. Worth another try: somebody may be editing it."""
 
@@ -294,6 +299,12 @@ def _runner_class(name: str, entry: object) -> RunnerClass:
         raise _UnusableError("its name cannot be asked for, use letters, digits and . _ -")
     if not isinstance(entry, dict):
         raise _UnusableError(f"it is {shown(entry)} and not an object with cpu and memory")
+    for key in BY_DEPLOYMENT_ALONE:
+        if key in entry:
+            raise _UnusableError(
+                f"{key} cannot be given here: deploy RunnerClass({key}=…) by this name, and leave "
+                "it out"
+            )
     cpu, memory = _size(entry)
     architecture = entry.get("architecture", _DEFAULT_ARCHITECTURE)
     if architecture not in ARCHITECTURES:

@@ -26,7 +26,7 @@ from fleet_runtime.runner.reporting import Reporting
 from fleet_runtime.runner.reports import read_declaration, read_report
 from fleet_runtime.runner.rows import RunnerRecords
 from fleet_runtime.runner.signals import Signals
-from fleet_runtime.runner.task_session import TaskSession
+from fleet_runtime.runner.task_session import TaskRoles, TaskSession
 
 _LARGEST_BODY = 64 * 1024
 """Bytes; claims, events and heartbeats have less than 2 KiB."""
@@ -38,10 +38,11 @@ _PATH = re.compile(r"/runners/(?P<runner_id>[A-Za-z0-9_-]{1,64})/(?P<verb>claim|
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where runners' rows are, the names of their tasks' roles, and how GitHub is asked."""
+    """Where runners' rows are, who their tasks are, which groups they join, how GitHub is asked."""
 
     runner_table: str
-    task_roles: frozenset[str]
+    task_roles: TaskRoles
+    class_runner_groups: Mapping[str, str]
     connection: Connection
 
 
@@ -52,12 +53,12 @@ class RunnerApi:
     Attributes:
         claims: Registers tasks.
         reporting: Takes what registered ones report.
-        task_roles: Names of the roles whose sessions may be runners' tasks.
+        task_roles: The roles whose sessions may be runners' tasks.
     """
 
     claims: Claims
     reporting: Reporting
-    task_roles: frozenset[str]
+    task_roles: TaskRoles
 
     @classmethod
     def of(cls, settings: Settings) -> RunnerApi:
@@ -74,7 +75,9 @@ class RunnerApi:
                     github,
                     runner_group=settings.connection.runner_group,
                     image_runner_group=settings.connection.image_runner_group,
+                    class_runner_groups=settings.class_runner_groups,
                 ),
+                task_roles=settings.task_roles,
             ),
             reporting=Reporting(records=records, signals=signals),
             task_roles=settings.task_roles,

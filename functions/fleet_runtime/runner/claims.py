@@ -26,7 +26,7 @@ from fleet_runtime.observability import count, logger
 from fleet_runtime.runner.reports import Declaration
 from fleet_runtime.runner.rows import Runner, RunnerRecords
 from fleet_runtime.runner.signals import Signals
-from fleet_runtime.runner.task_session import TaskSession
+from fleet_runtime.runner.task_session import TaskRoles, TaskSession
 
 _NOT_PARKED_SECONDS = 1
 """The lifecycle parks within a second of starting the task."""
@@ -69,6 +69,7 @@ class Claims:
     signals: Signals
     github: GitHub
     registrations: Registrations
+    task_roles: TaskRoles
 
     def claim(
         self, runner_id: str, *, session: TaskSession, declaration: Declaration
@@ -97,7 +98,9 @@ class Claims:
         if not runner.task_id or runner.is_between_tasks:
             # not about its first task yet, or still about the one that stopped
             return Denied(status=503, reason="not waiting yet", retry_after=_NOT_PARKED_SECONDS)
-        if not session.is_of(runner.task_id):
+        if not session.is_of(runner.task_id) or not self.task_roles.may_be(
+            session.role, of_class=runner.class_name
+        ):
             return Denied(status=403, reason="another task than the runner's own")
         if runner.claimed_at is not None:
             self._take_back(runner)
@@ -173,6 +176,7 @@ class Claims:
                 name=runner.runner_id,
                 labels=runner.runner_labels,
                 registered_for=runner.registered_for,
+                class_name=runner.class_name,
             )
         except GitHubUnavailable as error:
             self.records.return_claim(runner)

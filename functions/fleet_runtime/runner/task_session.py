@@ -7,6 +7,7 @@ stands in an execution's history, in a task's overrides or on a row, its reader 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _SESSION = re.compile(
@@ -46,3 +47,28 @@ class TaskSession:
             task["account"],
             task["task_id"],
         ) == (self.partition, self.account, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRoles:
+    """Names of the roles that runners' tasks have.
+
+    Attributes:
+        task_role: The fleet's.
+        class_task_roles: Those of classes that have one of their own, by the class's name.
+    """
+
+    task_role: str
+    class_task_roles: Mapping[str, str]
+
+    def __contains__(self, role: str) -> bool:
+        """Whether it is a role of any task."""
+        return role == self.task_role or role in self.class_task_roles.values()
+
+    def may_be(self, role: str, *, of_class: str) -> bool:
+        """Whether a task of this class may have it.
+
+        The fleet's too: a class gets its role by a deployment, and its tasks may be older. A role
+        that was brought says nothing of other classes' tasks, whoever else may assume it.
+        """
+        return role in (self.task_role, self.class_task_roles.get(of_class.lower()))

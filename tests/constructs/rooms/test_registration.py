@@ -43,8 +43,7 @@ def test_aws_says_who_claims_and_which_role_may(minimal: Template) -> None:
         "POST /webhook": "NONE",
     }
     role = of_type(minimal, "AWS::ECS::TaskDefinition")[0]["TaskRoleArn"]["Fn::GetAtt"][0]
-    named = environment(minimal, "runner_api")["TASK_ROLES"]
-    assert named == {"Fn::Join": ["", ['["', {"Ref": role}, '"]']]}
+    assert environment(minimal, "runner_api")["TASK_ROLE"] == {"Ref": role}
 
 
 def test_whoever_is_asked_by_the_lifecycle_only_reads_the_row(minimal: Template) -> None:

@@ -83,6 +83,30 @@ def test_both_sides_have_the_same_defaults() -> None:
         ({"capabilities": ["a,b"]}, "capability 'a,b' of a class cannot be a label"),
         ({"capabilities": ["ok", "class:x"]}, "capability 'class:x'"),
         ({"capabilities": ["x" * 64]}, "cannot be a label"),
+        ({"environment": {"1A": ""}}, "environment of a class has '1A', which is no variable's na"),
+        *(
+            ({"environment": {name: ""}}, f"has '{name}', by which the fleet tells a runner what")
+            for name in (
+                "RUNNER_ID",
+                "FLEET_URL",
+                "JOBS_HOLD_TASK_ROLE",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                "ACTIONS_RUNNER_INPUT_JITCONFIG",
+            )
+        ),
+        ({"environment": {"A": "x" * 4096}}, "is 4104 characters of JSON, and a task can be told"),
+        ({"tags": {"aws:x": ""}}, "'aws:x', and names that begin with aws: are AWS's"),
+        ({"tags": {"Runner-Fleet:class": ""}}, "with runner-fleet: the fleet's"),
+        ({"tags": {"": "x"}}, "which ECS does not take"),
+        ({"tags": {"x" * 129: ""}}, "up to 128 in a name"),
+        ({"tags": {"a": "x" * 257}}, "256 in a value"),
+        ({"tags": {"a": "b?"}}, r"tags of a class have 'a': 'b\?', which ECS does not take"),
+        ({"tags": {str(n): "" for n in range(48)}}, "are 48, and ECS takes 47 .* leave out 1"),
+        (
+            {"runner_group": "g"},
+            "runner_group 'g' of a class would not hold, .* allow_images=False",
+        ),
+        ({"runner_group": "", "allow_images": False}, "runner_group '' .* give its name"),
     ],
 )
 def test_a_class_is_checked_when_it_is_made(given: dict[str, Any], message: str) -> None:

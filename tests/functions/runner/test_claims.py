@@ -95,14 +95,26 @@ def test_403_for_another_role_before_the_lifecycle_waits(aws: Aws, post: Any) ->
     assert post(CLAIM, caller=OTHERS["a person"])[0] == 403
 
 
-def test_each_role_that_the_settings_name_may_be_a_tasks(
+def test_a_classs_role_may_be_a_task_of_that_class_alone(
     aws: Aws, post: Any, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("TASK_ROLES", '["fleet-runner-task-2", "fleet-runner-task"]')
+    """A role that was brought may be one that others assume, with a session's name of theirs."""
+    environment.setenv("CLASS_TASK_ROLES", '{"huge": "fleet-runner-task-2"}')
     forget()
-    aws.park("runner")
+    aws.park("runner", class_name="small")
+    status, refusal, _ = post(CLAIM, caller=OTHERS["another role"])
+    assert (status, refusal["code"]) == (403, NOT_THE_TASK)
+    assert post(CLAIM)[0] == 200
+    aws.park("runner", class_name="Huge")
     assert post(CLAIM, caller=OTHERS["another role"])[0] == 200
-    aws.park("runner")
+
+
+def test_a_task_that_was_started_before_its_class_had_a_role_may_claim(
+    aws: Aws, post: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("CLASS_TASK_ROLES", '{"huge": "fleet-runner-task-2"}')
+    forget()
+    aws.park("runner", class_name="huge")
     assert post(CLAIM)[0] == 200
 
 

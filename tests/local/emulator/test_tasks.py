@@ -502,6 +502,24 @@ class TestTaskRole:
             ecs.stopped(arn)
         eventually(lambda: self.ask(addresses[1], token)[0] == 403)
 
+    def test_a_launch_may_bring_another_role(self, ecs: Ecs, emulator: Emulator) -> None:
+        """It is the task's, and has to trust ECS as its definition's had to."""
+        of_definition, role = (emulator.role(ALLOW_ALL, service="ecs-tasks") for _ in range(2))
+        family = ecs.define(READY_IMAGE, task_role=of_definition)
+        say = "env | grep ^AWS_CONTAINER > saying; mv saying said; "
+        overrides = {"taskRoleArn": role}
+        answer = ecs.run(f"{say} exec {unique_sleep()}", family=family, overrides=overrides)
+        arn = answer["tasks"][0]["taskArn"]
+        lent = self.lent(ecs, arn)
+        address = lent["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+        _, keys = self.ask(address, lent["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+        assert keys["RoleArn"] == role
+        ecs.api.stop_task(cluster=ecs.cluster, task=arn)
+        stranger = self.trusting(ecs, {"Principal": {"Service": "ec2.amazonaws.com"}})
+        with pytest.raises(ClientError) as error:
+            ecs.run(family=family, overrides={"taskRoleArn": stranger})
+        assert f"ECS was unable to assume the role '{stranger}'" in refused(error)[1]
+
     def test_a_task_without_a_role_is_lent_nothing(self, ecs: Ecs) -> None:
         arn = ecs.run("! env | grep ^AWS_CONTAINER")["tasks"][0]["taskArn"]
         assert ecs.stopped(arn)["containers"][0]["exitCode"] == 0

@@ -1,0 +1,182 @@
+"""What runners of a class have that others have not: a role, a place in the network, variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jsii
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from cdk_runner_fleet.rooms.cluster import RunnerCluster
+from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
+from cdk_runner_fleet.rooms.network import RunnerNetwork
+from cdk_runner_fleet.rooms.registration import RunnerRegistration
+from cdk_runner_fleet.values.runner_class import RunnerClass
+
+
+@jsii.implements(ec2.IConnectable, iam.IGrantable)
+class ClassRunners(Construct):
+    """The runners of one class, which can be granted something and be let in somewhere.
+
+    Their role and their security group appear when they are first asked for. Both come on top:
+    such a runner may all that each runner of the fleet may, and is in the fleet's groups as well.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The class's name.
+        runner_class: The class.
+        network: Where they are, unless the class says otherwise.
+        cluster: Whose role they have, unless they have their own.
+        registration: Who has to know by which role they show who they are.
+        lifecycle: Who launches them.
+
+    Raises:
+        ValueError: if no runner could start in the class's subnets, or it has a runner group that
+            GitHub cannot have.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        runner_class: RunnerClass,
+        network: RunnerNetwork,
+        cluster: RunnerCluster,
+        registration: RunnerRegistration,
+        lifecycle: RunnerLifecycle,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._name = construct_id
+        self._network = network
+        self._cluster = cluster
+        self._registration = registration
+        self._lifecycle = lifecycle
+        self._role: iam.IRole | None = None
+        self._connections: ec2.Connections | None = None
+        self._environment = dict(runner_class.environment or {})
+        self._settings: dict[str, Any] = {}
+        if runner_class.runner_group is not None:
+            registration.join(runner_class.runner_group, class_name=construct_id)
+        if runner_class.tags:
+            self._set(tags=[{"Key": key, "Value": text} for key, text in runner_class.tags.items()])
+        if runner_class.vpc_subnets is not None:
+            self._set(subnets=",".join(network.select(runner_class.vpc_subnets)))
+        if runner_class.task_role is not None:
+            self._hold(runner_class.task_role)
+        elif self._environment:
+            self._set_environment()
+
+    @property
+    def grant_principal(self) -> iam.IPrincipal:
+        """The role of this class's tasks, whose AWS credentials its jobs hold.
+
+        Made when it is first asked for, unless the class brought one. Every job that GitHub may
+        give a runner of this class holds it: see ``runner_group`` of ``RunnerClass``.
+        """
+        if self._role is None:
+            self._hold(
+                iam.Role(
+                    self,
+                    "TaskRole",
+                    description=f"cdk-runner-fleet: jobs of class {self._name} hold it",
+                    assumed_by=self._cluster.task_principal,
+                )
+            )
+        assert self._role is not None  # noqa: S101 - narrows the type
+        return self._role.grant_principal
+
+    @property
+    def connections(self) -> ec2.Connections:
+        """Connections of these runners alone, in a security group of their own.
+
+        Made when it is first asked for.
+        """
+        if self._connections is None:
+            group = self._network.another_security_group(self, "SecurityGroup")
+            groups = [*self._network.security_groups, group]
+            self._set(security_groups=",".join(each.security_group_id for each in groups))
+            self._connections = ec2.Connections(security_groups=[group])
+        return self._connections
+
+    def _hold(self, role: iam.IRole) -> None:
+        self._role = role
+        self._cluster.task_role.share_with(role)
+        self._registration.let_claim(role, class_name=self._name)
+        self._lifecycle.pass_role(role)
+        self._environment["JOBS_HOLD_TASK_ROLE"] = "on"
+        self._set_environment()
+        self._set(overrides={"TaskRoleArn": role.role_arn})
+
+    def _set_environment(self) -> None:
+        variables = [{"Name": name, "Value": text} for name, text in self._environment.items()]
+        self._set(environment=variables)
+
+    def _set(self, **settings: object) -> None:
+        self._settings |= settings
+        self._lifecycle.launch_with(self._settings, class_name=self._name)
+
+
+class RunnerClasses(Construct):
+    """The runners of each class that has something of its own.
+
+    Args:
+        scope: The construct's parent.
+        construct_id: The construct's id in it.
+        classes: The classes by name.
+        network: Where their runners are, unless the class says otherwise.
+        cluster: Whose role they have, unless they have their own.
+        registration: Who has to know by which role they show who they are.
+        lifecycle: Who launches them.
+
+    Raises:
+        ValueError: see ``ClassRunners``.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        classes: Mapping[str, RunnerClass],
+        network: RunnerNetwork,
+        cluster: RunnerCluster,
+        registration: RunnerRegistration,
+        lifecycle: RunnerLifecycle,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._classes = classes
+        self._network = network
+        self._cluster = cluster
+        self._registration = registration
+        self._lifecycle = lifecycle
+        self._made: dict[str, ClassRunners] = {}
+        for name, runner_class in classes.items():
+            if runner_class.is_by_deployment:
+                self.of(name)
+
+    def of(self, name: str) -> ClassRunners:
+        """The runners of the class of this name.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if name not in self._classes:
+            raise ValueError(
+                f"class {name!r} is none of the fleet's, which are {', '.join(self._classes)}: "
+                "name one of them, or add it to the classes"
+            )
+        if name not in self._made:
+            self._made[name] = ClassRunners(
+                self,
+                name,
+                runner_class=self._classes[name],
+                network=self._network,
+                cluster=self._cluster,
+                registration=self._registration,
+                lifecycle=self._lifecycle,
+            )
+        return self._made[name]

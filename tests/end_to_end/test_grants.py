@@ -1,0 +1,93 @@
+"""What is granted to a class its jobs may do, and other classes' jobs may not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from cdk_runner_fleet.local import assembly
+from cdk_runner_fleet.local.fleet import LocalFleet
+from cdk_runner_fleet.local.twin.workflows import read_workflow
+from tests import settings
+from tests.waiting import until
+
+from . import granted_stack
+from .conftest import Fleet
+
+READ = dedent("""
+    import json, sys
+    import boto3, botocore.exceptions
+    told, *buckets = sys.argv[1:]
+    found = []
+    for bucket in buckets:
+        try:
+            s3 = boto3.client("s3", region_name="us-east-1")
+            found.append(s3.get_object(Bucket=bucket, Key="it")["Body"].read().decode())
+        except botocore.exceptions.ClientError as error:
+            found.append(error.response["Error"]["Code"])
+    with open(told, "w") as file:
+        json.dump(found, file)
+""")
+
+
+@pytest.fixture(scope="module")
+def granted() -> Iterator[Fleet]:
+    """Two classes, all jobs of which may read a bucket, and those of the one another as well."""
+    # assemblies are kept by their settings, and the stack is not among the sources
+    text = Path(granted_stack.__file__).read_bytes()
+    context = {**settings.GRANTED, "granted-stack": hashlib.sha256(text).hexdigest()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(assembly, "_SYNTH", granted_stack.__name__)
+        patched.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        with LocalFleet(context=context) as local:
+            yield Fleet(local)
+
+
+def test_a_job_reads_the_bucket_of_its_class_and_of_no_other(
+    granted: Fleet, tmp_path: Path
+) -> None:
+    local = granted.local
+    assert local.twin
+    buckets = [local.outputs[name] for name in ("BucketOfAll", "BucketOfHuge")]
+    for bucket in buckets:
+        local.client("s3").put_object(Bucket=bucket, Key="it", Body=b"read")
+    script = tmp_path / "read.py"
+    script.write_text(READ)
+    jobs = {
+        name: {
+            "runs-on": ["self-hosted", f"class:{name}"],
+            "steps": [
+                {"run": " ".join([sys.executable, str(script), str(tmp_path / name), *buckets])}
+            ],
+        }
+        for name in ("small", "huge")
+    }
+    run = local.twin.board.queue_run(
+        read_workflow(json.dumps({"on": "push", "jobs": jobs}), file_name="ci.yml"),
+        file_name="ci.yml",
+        workspace=None,
+        protected_environments=frozenset(),
+    )
+    until(lambda: run.status == "completed", "both jobs have run")
+    assert {job.spec.key: job.conclusion for job in run.jobs} == {
+        "small": "success",
+        "huge": "success",
+    }
+    read = {name: json.loads((tmp_path / name).read_text()) for name in jobs}
+    assert read == {"small": ["read", "AccessDenied"], "huge": ["read", "read"]}
+    roles = {}
+    for job in run.jobs:
+        row = granted.status(f"fleet-{job.id}-1", "OFFLINE")
+        [task] = local.client("ecs").describe_tasks(
+            cluster=local.outputs["ClusterArn"], tasks=[row["task_id"]], include=["TAGS"]
+        )["tasks"]
+        roles[job.spec.key] = task["overrides"].get("taskRoleArn", "")
+        assert any(tag["key"] == "team" for tag in task["tags"]) == (job.spec.key == "huge")
+    assert roles["small"] == ""
+    assert "ClasseshugeTaskRole" in roles["huge"]
