@@ -131,6 +131,7 @@ class FleetSettings:
     image_soci: bool = False
     runner_class_sizes: Mapping[str, Mapping[str, Any]] | None = None
     runner_name_prefix: str = "fleet"
+    encryption_key_arn: str | None = None
     image_build_project: bool = True
     max_image_builds: int = 5
     max_images_per_repository: int = 20
@@ -205,6 +206,11 @@ class FleetSettings:
                 image=image,
                 images=images,
                 runner_name_prefix=self.runner_name_prefix,
+                encryption_key=(
+                    kms.Key.from_key_arn(scope, "EncryptionKey", self.encryption_key_arn)
+                    if self.encryption_key_arn
+                    else None
+                ),
                 limits=RunnerLimits(
                     max_runners=self.max_runners,
                     max_runners_per_repository=self.max_runners_per_repository,
@@ -269,6 +275,8 @@ class FleetSettings:
                 f"{' and '.join(served) or 'no scope'} given, give exactly one of "
                 f"{', '.join(_SERVED)}: a fleet serves one of them"
             )
+        if self.encryption_key_arn is not None:
+            _check_form("encryption_key_arn", self.encryption_key_arn, _KEY, like=_KEY_ARN)
         if self.github_ca is not None:
             _check_form("github_ca", self.github_ca, _PARAMETER, like="/github/ca")
         self._check_served()

@@ -415,6 +415,10 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
         ({"allowed_images": [f"a.b/{n:060}:1" for n in range(90)]}, "name fewer allowed_images"),
         ({"assign_public_ip": False}, "give subnet_ids with a NAT gateway and their security_gro"),
         (NETWORK | {"availability_zones": ["eu-west-3a"]}, "availability_zones .* and subnet_ids"),
+        (
+            {"encryption_key_arn": "alias/ours"},
+            "encryption_key_arn is .alias/ours., give one such as arn",
+        ),
         ({"boot_timeout_seconds": 0}, "boot_timeout_seconds of 0 seconds cannot be kept"),
         ({"github_api_url": "https://ghes.example.com"}, "https://ghes.example.com/api/v3$"),
         ({"github_apps": [APP | {"app_id": "x"}]}, r"github_apps\[0\]: app_id 'x' is not the id"),
