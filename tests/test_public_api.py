@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import pydoc
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -17,6 +19,40 @@ LISTS = {
     "ImageVariant": ("base", "python", "node", "full"),
     "RegisterFor": ("repository",),
 }
+
+
+FLEET = (
+    "github",
+    "classes",
+    "image",
+    "images",
+    "vpc",
+    "vpc_subnets",
+    "security_groups",
+    "assign_public_ip",
+    "cluster",
+    "event_bus",
+    "encryption_key",
+    "log_retention",
+    "limits",
+    "timeouts",
+    "webhook",
+    "reconciliation",
+    "functions",
+    "runner_name_prefix",
+)
+"""All that a fleet is told; what else comes to mind belongs into one of its values."""
+
+
+def test_a_fleet_is_told_no_more_than_this_and_says_of_each_what_it_is() -> None:
+    fleet = cdk_runner_fleet.RunnerFleet
+    told = list(inspect.signature(fleet.__init__).parameters)
+    assert set(told) - {"self", "scope", "construct_id"} <= set(FLEET)
+    described = re.findall(r"^    (\w+): ", inspect.getdoc(fleet) or "", re.M)
+    assert {*told} - {"self"} <= {*described}
+    shown = pydoc.plain(pydoc.render_doc(fleet))
+    for name in told[3:]:
+        assert f"{name}: " in shown, name
 
 
 def test_all_is_sorted_and_complete() -> None:
