@@ -258,16 +258,21 @@ def test_those_who_start_runners_know_what_is_in_the_images(
 def test_images_of_classes_are_known_to_who_starts_and_builds(
     handler: str, enterprise: Template
 ) -> None:
-    told = environment(enterprise, handler)["IMAGES"]
-    text = "".join(p if isinstance(p, str) else p["Ref"] for p in told["Fn::Join"][1])
+    told = environment(enterprise, handler)["IMAGES"]["Fn::Join"][1]
+    text = "".join(part if isinstance(part, str) else "its-family" for part in told)
     default, node, house = json.loads(text)
     assert (default["name"], default["architectures"]) == ("default", ["ARM64"])
     assert (node["name"], node["architectures"]) == ("node", ["ARM64"])
     assert node["base"] == "public.ecr.aws/docker/library/node:24-bookworm-slim"
     assert node["recipe"] != default["recipe"]
-    definition = enterprise["Resources"][house.pop("task_definitions")["ARM64"]]["Properties"]
-    assert house == {"name": "house"}
-    assert definition["ContainerDefinitions"][0]["Image"] == READY
+    assert house == {"name": "house", "task_definitions": {"ARM64": "its-family"}}
+    [family] = [parts(part) for part in told if not isinstance(part, str)]
+    [image] = [
+        one["Properties"]["ContainerDefinitions"][0]["Image"]
+        for name, one in enterprise["Resources"].items()
+        if one["Type"] == "AWS::ECS::TaskDefinition" and f'{{"Ref": "{name}"}}' in family
+    ]
+    assert image == READY
     [parameter] = of_type(enterprise, "AWS::SSM::Parameter")
     catalog = json.loads(parameter["Value"])
     assert {name: entry.get("image") for name, entry in catalog.items()} == {
