@@ -14,7 +14,7 @@ _NONE = type(None)
 _FOR_EXAMPLE = {
     "Duration": "Duration.minutes(5)",
     "FleetAlarms": "fleet.add_alarms(topic)",
-    "FleetMetrics": 'RunnerFleet(self, "Fleet", …)',
+    "IRunnerFleet": 'RunnerFleet(self, "Fleet", …)',
     "FunctionOptions": "FunctionOptions(tracing=lambda_.Tracing.ACTIVE)",
     "GitHub": 'GitHub.repository("owner/name")',
     "GitHubApp": 'GitHubApp(app_id=1, private_key=Secret.from_secret_name_v2(…, "name"))',
