@@ -10,7 +10,7 @@ ARGS ?=
 # how many processes, and what stays together in one: tests/conftest.py
 IN_GROUPS := -n auto --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test tests test-deep test-image check lint types synth bootstrap deploy destroy benchmark setup clean
+.PHONY: demo test tests test-deep test-image check lint types docs synth bootstrap deploy destroy benchmark setup clean
 
 demo: setup ## run a workflow of four jobs on the fleet, all of it on this machine
 	@$(RUN) $(BIN)/runner-fleet local run $(WORKFLOW) $(ARGS)
@@ -43,6 +43,9 @@ types: setup
 	$(BIN)/mypy cdk_runner_fleet app.py tests/constructs/mistakes.py
 	MYPYPATH=functions $(BIN)/mypy --explicit-package-bases functions
 
+docs: setup ## the API reference, from the docstrings: reference/index.html
+	$(RUN) $(BIN)/python tools/render_reference.py reference
+
 synth: setup ## write cdk.out
 	$(CDK) synth --quiet --app "$(BIN)/python app.py" $(ARGS)
 
@@ -65,4 +68,4 @@ $(VENV)/.ready: pyproject.toml tools/setup_environment.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) cdk.out dist
+	rm -rf $(VENV) cdk.out dist reference
