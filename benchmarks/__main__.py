@@ -2,7 +2,15 @@
 
 import argparse
 
-from benchmarks import cost, entrypoint_start, fleet, function_imports, soak, webhook_start
+from benchmarks import (
+    cost,
+    entrypoint_start,
+    fleet,
+    function_imports,
+    library,
+    soak,
+    webhook_start,
+)
 
 if __name__ == "__main__":
     # sizes are each benchmark's own
@@ -10,6 +18,7 @@ if __name__ == "__main__":
     webhook_start.main()
     function_imports.main()
     entrypoint_start.main()
+    library.main()
     cost.main()
     fleet.main()
     soak.main()

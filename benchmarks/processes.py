@@ -16,10 +16,12 @@ class Spent(NamedTuple):
     Attributes:
         began: When it was started, by ``time.perf_counter``.
         cpu: Seconds of a processor, in user and system mode; other programs disturb them less.
+        peak: MiB of memory at the most, of the largest of it and of what it started.
     """
 
     began: float
     cpu: float
+    peak: float
 
 
 def run(command: Sequence[str], *, environment: Mapping[str, str]) -> Spent:
@@ -34,7 +36,7 @@ def run(command: Sequence[str], *, environment: Mapping[str, str]) -> Spent:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, output=said)
-    return Spent(began=began, cpu=usage.ru_utime + usage.ru_stime)
+    return Spent(began=began, cpu=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss / 1024)
 
 
 def middle(values: Sequence[float]) -> str:

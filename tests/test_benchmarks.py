@@ -48,6 +48,7 @@ def take(tree: Path, *command: str) -> str:
         (("benchmarks.entrypoint_start", "--rounds", "1"), "looked for"),
         (("benchmarks.function_imports", "--rounds", "1"), "runner_api"),
         (("benchmarks.webhook_start", "--rounds", "1", "--alone"), "receive_webhook"),
+        (("benchmarks.library", "--rounds", "1", "--alone"), "nag findings    │ 0 "),
         (("benchmarks.fleet", "--jobs", "1"), "ready after"),
         (("benchmarks.soak", "--jobs", "1", "--dropped", "0.1"), "jobs lost"),
     ],
