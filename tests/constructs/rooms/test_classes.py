@@ -11,7 +11,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
-from cdk_runner_fleet import GitHub, RunnerClass, RunnerFleet
+from cdk_runner_fleet import GitHub, RunnerClass, RunnerFleet, RunnerPlatform
 
 from ..templates import (
     Template,
@@ -234,3 +234,15 @@ def test_a_task_in_five_groups_has_no_room_for_one_of_its_class(stack: cdk.Stack
     fleet = fleet_in(stack, vpc=vpc, security_groups=groups)
     with pytest.raises(ValueError, match="with one for a class, has 6, and a task of Fargate tak"):
         fleet.runner_class("small").connections  # noqa: B018
+
+
+def test_classes_of_a_platform_without_github_have_roles_and_no_groups(stack: cdk.Stack) -> None:
+    platform = RunnerPlatform(stack, "Platform", classes={"small": SMALL})
+    s3.Bucket(stack, "Results").grant_read(platform.runner_class("small"))
+    s3.Bucket(stack, "Cache").grant_put(platform)
+    template = template_of(stack)
+    role = role_of(template, "small")
+    assert {"s3:GetObject*", "s3:PutObject"} <= allowed(template, role)
+    own = small(runner_group="g", allow_images=False)
+    with pytest.raises(ValueError, match="class own has runner_group 'g'"):
+        RunnerPlatform(stack, "Other", classes={"own": own})
