@@ -44,7 +44,10 @@ def test_every_metric_has_the_name_and_dimensions_that_the_fleet_itself_gives_it
 
 def test_what_is_made_for_a_fleet_is_made_for_an_imported_one(stack: cdk.Stack) -> None:
     fleet = imported(stack, daily_budget_usd=20, github_callers=["app-1", "app-2"])
-    FleetAlarms(stack, "Alarms", fleet=fleet)
+    unlimited = RunnerFleet.from_runner_fleet_attributes(stack, "Other", **NAMES)
+    alarms = FleetAlarms(stack, "Alarms", fleet=fleet)
+    assert alarms.budget is not None
+    assert FleetAlarms(stack, "Free", fleet=unlimited).budget is None
     FleetDashboard(stack, "Dashboard", fleet=fleet)
     FleetLogQueries(stack, "Queries", fleet=fleet)
     template = template_of(stack)
@@ -54,7 +57,7 @@ def test_what_is_made_for_a_fleet_is_made_for_an_imported_one(stack: cdk.Stack) 
     }
     assert {("fleet", NAMES["fleet_name"]), ("QueueName", "Failed")} <= dimensions
     assert ("StateMachineArn", NAMES["state_machine_arn"]) in dimensions
-    assert {value for name, value in dimensions if name == "who"} == {"app-1", "app-2"}
+    assert {value for name, value in dimensions if name == "who"} == {"app-1", "app-2", "token"}
     assert len(of_type(template, "AWS::CloudWatch::Dashboard")) == 1
     groups = {
         tuple(one["LogGroupNames"]) for one in of_type(template, "AWS::Logs::QueryDefinition")
