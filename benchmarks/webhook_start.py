@@ -175,6 +175,7 @@ def _ours(event: Path, lambdas_own: Mapping[str, str]) -> Contestant:
             # Lambda's Python finds its own modules compiled, and has nowhere to keep a function's
             "PYTHONDONTWRITEBYTECODE": "1",
             "EVENT_BUS_NAME": "bus",
+            "EVENT_SOURCE": "cdk-runner-fleet/fleet",
             "WEBHOOK_SECRET_ARN": "ours",
             "GITHUB_SCOPE": "repos/o/r",
             "RUNNER_NAME_PREFIX": "fleet",

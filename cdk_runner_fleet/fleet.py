@@ -66,8 +66,8 @@ class RunnerFleet(IRunnerFleet):
             repositories need one each.
         cluster: ECS cluster that runners' tasks run in. It needs the capacity providers ``FARGATE``
             and ``FARGATE_SPOT``, which it is given if it is of this app. Default: one is made.
-        event_bus: EventBridge bus that the fleet's own events travel on, and no other fleet's.
-            Default: one is made.
+        event_bus: EventBridge bus that the fleet's own events travel on, others' as well if you
+            like. Default: one is made.
         vpc: VPC of the runners. Default: that of ``cluster``, if one is given; else one with two
             public subnets, no NAT gateway and no inbound rule is made, unless ``vpc_subnets`` names
             subnets. Fargate is not in every zone of some regions: give a VPC there.

@@ -75,7 +75,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.registry": {"_at_rest"},
     "rooms.catalog": {"_function", "values.labels", "values.runner_class"},
     "rooms.api": {"_function", "_at_rest", "_nag"},
-    "rooms.bus": {"_at_rest", "_function", "_nag", "_runtime"},
+    "rooms.bus": {"_at_rest", "_function", "_nag", "_name"},
     "rooms.connection": {"_at_rest", "_nag", "values.github"},
     "rooms.network": {"_nag"},
     "rooms.recipe": {"_assets", "values.runner_image"},

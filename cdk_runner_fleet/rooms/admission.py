@@ -61,7 +61,7 @@ class RunnerAdmission(Construct):
             "RUNNER_TABLE": registry.runner_table.table_name,
             "IMAGE_TABLE": registry.image_table.table_name,
             "LEDGER_TABLE": registry.ledger_table.table_name,
-            "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
+            **bus.environment,
             "STATE_MACHINE_ARN": lifecycle.state_machine.state_machine_arn,
             "CLASS_SIZES_PARAMS": catalog.to_setting(),
             "ARCHITECTURES": json.dumps(catalog.architectures),

@@ -1,4 +1,4 @@
-"""How events travel: the fleet's own bus, the account's default bus, and a dead-letter queue."""
+"""How events travel: the fleet's bus, the account's default bus, and a dead-letter queue."""
 
 from __future__ import annotations
 
@@ -15,20 +15,14 @@ from constructs import Construct
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
-from cdk_runner_fleet._runtime import runtime
-
-_TAKEN = "cdk-runner-fleet:fleet"
-"""Note on a bus: whose it is."""
+from cdk_runner_fleet._name import fleet_name
 
 Pattern = Mapping[str, Any]
 """An event pattern, as EventBridge writes it."""
 
-EVENT_SOURCE: str = runtime("aws/event_source")["EVENT_SOURCE"]
-"""Source of the fleet's own events."""
-
 
 class FleetBus(Construct):
-    """An EventBridge bus of the fleet's own with an archive for replay, and a dead-letter queue.
+    """An EventBridge bus with an archive for replay, and a dead-letter queue.
 
     Args:
         scope: The construct's parent.
@@ -37,7 +31,7 @@ class FleetBus(Construct):
         event_bus: The bus, if there is one already. Default: one is made.
 
     Raises:
-        ValueError: if the fleet cannot listen on that bus, or another fleet does.
+        ValueError: if the fleet cannot listen on that bus.
     """
 
     def __init__(
@@ -50,13 +44,15 @@ class FleetBus(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         if event_bus is not None:
-            _take(self, event_bus)
+            _check_bus(self, event_bus)
+        self.event_source = f"cdk-runner-fleet/{fleet_name(self)}"
+        """Source of the fleet's own events: others' may travel on the bus, those of fleets too."""
         self.event_bus: events.IEventBus = event_bus or events.EventBus(self, "Bus")
         self.archive = events.Archive(
             self,
             "Archive",
             source_event_bus=self.event_bus,
-            event_pattern=events.EventPattern(source=[EVENT_SOURCE]),
+            event_pattern=events.EventPattern(source=[self.event_source]),
             retention=Duration.days(3),  # as long as GitHub itself can deliver again
         )
         self.dead_letter_queue = sqs.Queue(
@@ -137,6 +133,14 @@ class FleetBus(Construct):
             )
         )
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a function is told of it that puts events onto it."""
+        return {
+            "EVENT_BUS_NAME": self.event_bus.event_bus_name,
+            "EVENT_SOURCE": self.event_source,
+        }
+
     def deliver(
         self,
         scope: Construct,
@@ -172,7 +176,7 @@ class FleetBus(Construct):
             scope,
             "OwnEvents",
             function,
-            event_pattern={"source": [EVENT_SOURCE], "detail-type": list(kinds)},
+            event_pattern={"source": [self.event_source], "detail-type": list(kinds)},
             event_bus_name=self.event_bus.event_bus_name,
         )
 
@@ -234,7 +238,7 @@ class FleetBus(Construct):
                 conditions={
                     # both keys have a value for each event of a request
                     "ForAllValues:StringEquals": {
-                        "events:source": [EVENT_SOURCE],
+                        "events:source": [self.event_source],
                         "events:detail-type": list(kinds),
                     },
                     # which a request without them would meet
@@ -244,8 +248,8 @@ class FleetBus(Construct):
         )
 
 
-def _take(scope: Construct, event_bus: events.IEventBus) -> None:
-    """Check that a bus can be this fleet's, and note that it is."""
+def _check_bus(scope: Construct, event_bus: events.IEventBus) -> None:
+    """Refuse a bus on which no rule of the fleet could listen."""
     stack, path = Stack.of(scope), event_bus.node.path
     for what, theirs, ours in (
         ("account", event_bus.env.account, stack.account),
@@ -257,10 +261,3 @@ def _take(scope: Construct, event_bus: events.IEventBus) -> None:
             f"event_bus {path} is in {what} {theirs} and the fleet in {ours}, and a rule is where "
             f"its bus is: give a bus of the fleet's own account and region"
         )
-    taken = [str(one.data) for one in event_bus.node.metadata if one.type == _TAKEN]
-    if taken:
-        raise ValueError(
-            f"event_bus {path} is {taken[0]}'s already, and each fleet would act on the other's "
-            "jobs: give each a bus of its own"
-        )
-    event_bus.node.add_metadata(_TAKEN, scope.node.path)

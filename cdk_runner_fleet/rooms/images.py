@@ -124,7 +124,7 @@ class ImageService(Construct):
             environment={
                 **self._release,
                 **github.environment(of_served=True),
-                "EVENT_BUS_NAME": self._bus.event_bus.event_bus_name,
+                **self._bus.environment,
             },
         )
         github.grant_ask(function)

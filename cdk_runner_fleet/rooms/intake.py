@@ -79,7 +79,7 @@ class WebhookIntake(Construct):
             powertools=False,
             reserved_concurrency=webhook.reserved_concurrency,
             environment={
-                "EVENT_BUS_NAME": bus.event_bus.event_bus_name,
+                **bus.environment,
                 "WEBHOOK_SECRET_ARN": self.secret.secret_arn,
                 "WEBHOOK_SECRET_FIELD": webhook.secret_field or "",
                 "GITHUB_SCOPE": github.scope,

@@ -19,7 +19,7 @@ from .test_runners import Run
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:RunnerFleet-dispatch"
 EVENT = {
     "id": "e-1",
-    "source": "cdk-runner-fleet",
+    "source": "cdk-runner-fleet/fleet",
     "detail-type": "workflow_job",
     "detail": {"action": "queued", "job": {"id": 456}},
 }

@@ -220,6 +220,7 @@ ENVIRONMENT = {
         {"version": "2.338.0", "sha256": {"x64": "3" * 64, "arm64": "8" * 64}}
     ),
     "EVENT_BUS_NAME": "fleet-bus",
+    "EVENT_SOURCE": "cdk-runner-fleet/fleet",
     "WEBHOOK_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook",
     "IMAGE_BUILD_PROJECTS": json.dumps({"X86_64": "fleet-images", "ARM64": "fleet-images-arm64"}),
     "MAX_BUILDS": "5",

@@ -57,7 +57,7 @@ def bus_event(payload: dict[str, Any]) -> dict[str, Any]:
     )
     assert isinstance(happened, JobEvent), happened
     return {
-        "source": "cdk-runner-fleet",
+        "source": "cdk-runner-fleet/fleet",
         "detail-type": "workflow_job",
         "detail": json.loads(json.dumps(happened.to_detail())),
     }

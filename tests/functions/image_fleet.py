@@ -287,7 +287,7 @@ def retired(
     """The event, by default without the image whose runner has found out."""
     return {
         "id": "retired",
-        "source": "cdk-runner-fleet",
+        "source": "cdk-runner-fleet/fleet",
         "detail-type": kind,
         "detail": {"runner_version": version, "image_tag": found_in},
     }

@@ -43,7 +43,7 @@ def unserved(**changes: Any) -> dict[str, Any]:
         "log_only": False,
         **changes,
     }
-    return {"source": "cdk-runner-fleet", "detail-type": "job_unserved", "detail": detail}
+    return {"source": "cdk-runner-fleet/fleet", "detail-type": "job_unserved", "detail": detail}
 
 
 @pytest.fixture

@@ -70,9 +70,9 @@ def test_the_hot_path_loads_what_it_needs_and_nothing_else() -> None:
     ).stdout.split()
     assert {name for name in loaded if name.startswith("fleet_runtime.")} == {
         "fleet_runtime.aws",
-        "fleet_runtime.aws.event_source",
         "fleet_runtime.aws.http_api",
         "fleet_runtime.aws.light_client",
+        "fleet_runtime.aws.secret_field",
         "fleet_runtime.environment",
         "fleet_runtime.github",
         "fleet_runtime.github.intake",

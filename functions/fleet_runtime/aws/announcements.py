@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fleet_runtime.aws.client import Client
-from fleet_runtime.aws.event_source import EVENT_SOURCE
 
 
 class EventNotTakenError(Exception):
     """The bus answered 200 and still did not take the event."""
 
 
-def announce(events: Client, *, bus: str, detail_type: str, detail: Mapping[str, object]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Bus:
+    """Where the fleet's own events go.
+
+    Attributes:
+        event_bus_name: Name of the bus.
+        event_source: Whose events they are there: those of others may travel on it too.
+    """
+
+    event_bus_name: str
+    event_source: str
+
+
+def announce(events: Client, *, bus: Bus, detail_type: str, detail: Mapping[str, object]) -> None:
     """Put one event onto a bus.
 
     Args:
         events: An EventBridge client.
-        bus: Name of the fleet's bus.
+        bus: The bus, and whose event it is.
         detail_type: What the event is.
         detail: What it says.
 
@@ -26,8 +39,8 @@ def announce(events: Client, *, bus: str, detail_type: str, detail: Mapping[str,
         EventNotTakenError: if the bus did not take it.
     """
     entry = {
-        "EventBusName": bus,
-        "Source": EVENT_SOURCE,
+        "EventBusName": bus.event_bus_name,
+        "Source": bus.event_source,
         "DetailType": detail_type,
         "Detail": json.dumps(dict(detail)),
     }

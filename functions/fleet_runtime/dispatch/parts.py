@@ -11,6 +11,7 @@ from fleet_runtime.admission.limits import Limits
 from fleet_runtime.admission.starts import Starts
 from fleet_runtime.admission.turns_entry import TurnsEntry
 from fleet_runtime.admission.waits import Waits
+from fleet_runtime.aws.announcements import Bus
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.dispatch.dispatcher import Dispatcher
@@ -36,7 +37,7 @@ class Settings:
     runner_table: str
     ledger_table: str
     image_table: str
-    event_bus_name: str
+    bus: Bus
     state_machine_arn: str
     class_sizes_params: tuple[str, ...]
     row_ttl_seconds: int
@@ -79,7 +80,7 @@ class Parts:
             executions=executions,
             row_ttl_seconds=settings.row_ttl_seconds,
         )
-        unserved = Unserved(events=events, bus=settings.event_bus_name, ledger=ledger)
+        unserved = Unserved(events=events, bus=settings.bus, ledger=ledger)
         return cls(
             records=records,
             ledger=ledger,
@@ -96,7 +97,7 @@ class Parts:
                 starts=starts,
                 unserved=unserved,
                 images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
-                news=ReleaseNews(events=events, bus=settings.event_bus_name),
+                news=ReleaseNews(events=events, bus=settings.bus),
                 executions=executions,
                 held_back=HeldBack(ledger=ledger),
                 row_ttl_seconds=settings.row_ttl_seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fleet_runtime.aws.announcements import announce
+from fleet_runtime.aws.announcements import Bus, announce
 from fleet_runtime.aws.client import Client
 from fleet_runtime.aws.items import Value
 from fleet_runtime.aws.ledger import Ledger
@@ -46,12 +46,12 @@ class Unserved:
 
     Attributes:
         events: An EventBridge client.
-        bus: Name of the fleet's bus.
+        bus: Where they go.
         ledger: Where it is counted how many of a repository's jobs were told of.
     """
 
     events: Client
-    bus: str
+    bus: Bus
     ledger: Ledger
 
     def tell(

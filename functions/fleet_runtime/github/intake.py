@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet_runtime.aws.event_source import EVENT_SOURCE
 from fleet_runtime.aws.http_api import (
     BodyTooLargeError,
     UnreadableBodyError,
@@ -49,6 +48,7 @@ class Settings:
     """Whose deliveries are taken, and where they go."""
 
     event_bus_name: str
+    event_source: str
     webhook_secret_arn: str
     github_scope: Scope
     runner_name_prefix: str
@@ -102,7 +102,7 @@ class Intake:
                 return _message(200, happened.reason)
             self._bus.put(
                 bus=self._settings.event_bus_name,
-                source=EVENT_SOURCE,
+                source=self._settings.event_source,
                 detail_type="workflow_job",
                 detail=happened.to_detail(),
             )

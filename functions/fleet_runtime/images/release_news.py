@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet_runtime.aws.announcements import announce
+from fleet_runtime.aws.announcements import Bus, announce
 from fleet_runtime.aws.client import Client
 
 FOUND = "retired_runner_found"
@@ -21,11 +21,11 @@ class ReleaseNews:
 
     Attributes:
         events: An EventBridge client.
-        bus: Name of the fleet's bus.
+        bus: Where they go.
     """
 
     events: Client
-    bus: str
+    bus: Bus
 
     def retired(self, runner_version: str, *, deprecated_at: str, image_tag: str = "") -> None:
         """Say that images with a version are dead.

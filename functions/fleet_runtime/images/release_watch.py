@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from fleet_runtime.aws.announcements import Bus
 from fleet_runtime.aws.client import client
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.github import runners
@@ -39,7 +40,7 @@ class Settings:
 
     ledger_table: str
     image_table: str
-    event_bus_name: str
+    bus: Bus
     runner_release: Release
     connection: Connection
 
@@ -71,7 +72,7 @@ class ReleaseWatch:
             images=ImageRecords(dynamodb=dynamodb, table=settings.image_table),
             releases=ReleasesEntry(ledger=ledger, pin=settings.runner_release),
             github=GitHub.of(settings.connection),
-            news=ReleaseNews(events=client("events"), bus=settings.event_bus_name),
+            news=ReleaseNews(events=client("events"), bus=settings.bus),
         )
 
     def is_due(self) -> bool:

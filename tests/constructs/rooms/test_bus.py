@@ -5,13 +5,25 @@ from __future__ import annotations
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_events as events
+from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet.rooms.bus import EVENT_SOURCE, FleetBus
+from cdk_runner_fleet.rooms.bus import FleetBus
 from fleet_runtime.explanation import unserved
 from fleet_runtime.images import release_news
 
-from ..templates import Template, as_list, of_type, parts, patterns_of, statements_by_role
+from ..templates import (
+    Template,
+    as_list,
+    environment,
+    of_type,
+    parts,
+    patterns_of,
+    statements_by_role,
+)
+
+EVENT_SOURCE = "cdk-runner-fleet/Test-Fleet-72ECBEB0"
+"""Of the one fleet of a template."""
 
 
 def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
@@ -25,7 +37,7 @@ def test_every_rule_and_every_asynchronous_function_has_a_dead_letter_queue(
     rules = of_type(minimal, "AWS::Events::Rule")
     hops = [target for rule in rules for target in rule["Targets"]]
     hops += [schedule["Target"] for schedule in of_type(minimal, "AWS::Scheduler::Schedule")]
-    assert {"cdk-runner-fleet", "aws.ecs", "aws.states", "aws.codebuild"} <= {
+    assert {EVENT_SOURCE, "aws.ecs", "aws.states", "aws.codebuild"} <= {
         source for rule in rules for one in patterns_of(rule) for source in one["source"]
     }
     for hop in hops:
@@ -48,7 +60,7 @@ def test_every_kind_of_the_fleets_own_events_has_a_rule(minimal: Template) -> No
         kind
         for rule in of_type(minimal, "AWS::Events::Rule")
         for one in patterns_of(rule)
-        if one["source"] == ["cdk-runner-fleet"]
+        if one["source"] == [EVENT_SOURCE]
         for kind in one["detail-type"]
     ]
     assert sorted(set(kinds)) == [
@@ -92,7 +104,7 @@ def test_each_function_puts_the_events_that_it_has_to_and_no_other(
 
 def test_aws_own_events_come_on_the_default_bus(minimal: Template) -> None:
     for rule in of_type(minimal, "AWS::Events::Rule"):
-        own = {one["source"] == ["cdk-runner-fleet"] for one in patterns_of(rule)}
+        own = {one["source"] == [EVENT_SOURCE] for one in patterns_of(rule)}
         assert own == {"EventBusName" in rule}
 
 
@@ -177,8 +189,19 @@ def test_a_bus_on_which_no_rule_could_listen_is_refused(arn: str, message: str) 
         FleetBus(stack, "Bus", at_rest=DataAtRest(stack), event_bus=theirs)
 
 
-def test_two_fleets_do_not_share_a_bus(stack: cdk.Stack) -> None:
+def test_fleets_on_one_bus_do_not_hear_each_other(stack: cdk.Stack) -> None:
     theirs = events.EventBus(stack, "Theirs")
-    FleetBus(stack, "One", at_rest=DataAtRest(stack), event_bus=theirs)
-    with pytest.raises(ValueError, match=r"^event_bus Test/Theirs is Test/One's already, and"):
-        FleetBus(stack, "Two", at_rest=DataAtRest(stack), event_bus=theirs)
+    one, two = (
+        FleetBus(Construct(stack, name), "Bus", at_rest=DataAtRest(stack), event_bus=theirs)
+        for name in ("One", "Two")
+    )
+    assert one.event_source != two.event_source
+
+
+def test_who_puts_events_says_whose_they_are_as_rules_archive_and_roles_do(
+    minimal: Template,
+) -> None:
+    for handler in ("receive_webhook", "dispatch_event", "reconcile_demand", "watch_release"):
+        assert environment(minimal, handler)["EVENT_SOURCE"] == EVENT_SOURCE
+    [archive] = of_type(minimal, "AWS::Events::Archive")
+    assert archive["EventPattern"] == {"source": [EVENT_SOURCE]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleet_runtime.aws import client as fleet_aws
-from fleet_runtime.aws.announcements import EventNotTakenError
+from fleet_runtime.aws.announcements import Bus, EventNotTakenError
 from fleet_runtime.aws.ledger import Ledger
 from fleet_runtime.explanation.unserved import Unserved
 from fleet_runtime.runner.rows import RunnerRecords
@@ -24,11 +24,12 @@ ROW = {
     "job_url": "https://github.com/octo-org/example/actions/runs/940463255/job/2832853555",
     "head_sha": "e3103f8eb03e1ad7f2331c5446b23c070fc54055",
 }
+BUS = Bus(event_bus_name="fleet-bus", event_source="cdk-runner-fleet/fleet")
 
 
 def tell(row: Any, **said: Any) -> None:
     ledger = Ledger(dynamodb=fleet_aws.client("dynamodb"), table="ledger", clock=lambda: 7200)
-    Unserved(events=fleet_aws.client("events"), bus="fleet-bus", ledger=ledger).tell(
+    Unserved(events=fleet_aws.client("events"), bus=BUS, ledger=ledger).tell(
         row,
         **{"error": "Runner.LaunchFailed", "cause": "no such subnet", "final": False, **said},
     )
@@ -44,7 +45,7 @@ def test_a_row_and_a_record_say_the_same(aws: Aws) -> None:
     [entry] = first
     assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == (
         "fleet-bus",
-        "cdk-runner-fleet",
+        "cdk-runner-fleet/fleet",
         "job_unserved",
     )
     assert json.loads(entry["Detail"]) == {

@@ -207,7 +207,7 @@ def test_a_version_that_is_retired_is_told_on_the_bus(
     [entry_] = fleet.events.named("PutEvents")[0]["Entries"]
     assert (entry_["EventBusName"], entry_["Source"], entry_["DetailType"]) == (
         "fleet-bus",
-        "cdk-runner-fleet",
+        "cdk-runner-fleet/fleet",
         "runner_version_retired",
     )
     [(_, left)] = days_left(capsys)

@@ -251,7 +251,7 @@ def test_a_drained_fleet_builds_nothing_anew(aws: Aws, fleet: Fleet) -> None:
 
 TAKEN_OVER = {
     "id": "new",
-    "source": "cdk-runner-fleet",
+    "source": "cdk-runner-fleet/fleet",
     "detail-type": "runner_release_taken_over",
     "detail": {"runner_version": "2.339.0"},
 }

@@ -26,7 +26,7 @@ def test_a_queued_job_becomes_one_trimmed_event(light: LightAws) -> None:
     (entry,) = light.events
     assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == (
         "fleet-bus",
-        "cdk-runner-fleet",
+        "cdk-runner-fleet/fleet",
         "workflow_job",
     )
     detail = json.loads(entry["Detail"])
