@@ -177,7 +177,7 @@ class RunnerCluster(Construct):
     def grant_run(self, role: iam.IRole) -> None:
         """Let ``role`` start and stop runners in this cluster."""
         _allow(role, "ecs:RunTask", resources=self.launchable_arns, cluster_arn=self.cluster_arn)
-        _allow(role, "ecs:StopTask", resources=[self.tasks_arn], cluster_arn=self.cluster_arn)
+        self._grant_stop(role)
         self._grant_tag(role, [self.tasks_arn], by="RunTask")
         for arn in (*self.launchable_arns, self.tasks_arn):
             acknowledge_pattern(role, arn, reason=_NOT_KNOWN_YET)
@@ -191,13 +191,9 @@ class RunnerCluster(Construct):
             actions="ecs:ListTasks without a container instance, which Fargate does not have; the "
             "cluster is a condition of it",
         )
-        _allow(
-            role,
-            "ecs:DescribeTasks",
-            "ecs:StopTask",
-            resources=[self.tasks_arn],
-            cluster_arn=self.cluster_arn,
-        )
+        # no condition on the tag: one task of somebody else in a request has all of it refused
+        _allow(role, "ecs:DescribeTasks", resources=[self.tasks_arn], cluster_arn=self.cluster_arn)
+        self._grant_stop(role)
         acknowledge_pattern(role, self.tasks_arn, reason=_NOT_KNOWN_YET)
 
     def grant_define(self, role: iam.IRole) -> None:
@@ -237,6 +233,21 @@ class RunnerCluster(Construct):
                 actions=["ecs:TagResource"],
                 resources=list(resources),
                 conditions={"StringEquals": {"ecs:CreateAction": by}},
+            )
+        )
+
+    def _grant_stop(self, role: iam.IRole) -> None:
+        """Let ``role`` stop tasks of the cluster, but none that is known as another fleet's."""
+        # IfExists: a task that is stopped loses its tags (ECS API reference, StopTask), and most
+        # have gone by themselves when they are asked to; that must be no denial
+        role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["ecs:StopTask"],
+                resources=[self.tasks_arn],
+                conditions={
+                    "ArnEquals": {"ecs:cluster": self.cluster_arn},
+                    "StringEqualsIfExists": {f"aws:ResourceTag/{FLEET_TAG}": fleet_name(self)},
+                },
             )
         )
 

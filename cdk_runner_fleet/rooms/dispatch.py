@@ -78,7 +78,12 @@ class EventDispatch(Construct):
             {
                 "source": ["aws.ecs"],
                 "detail-type": ["ECS Task State Change"],
-                "detail": {"clusterArn": [cluster.cluster_arn], "lastStatus": ["STOPPED"]},
+                "detail": {
+                    "clusterArn": [cluster.cluster_arn],
+                    # of a task that is launched without one (ECS API reference, RunTask)
+                    "group": [{"prefix": f"family:{cluster.family}"}],
+                    "lastStatus": ["STOPPED"],
+                },
             },
             # reconciliation hears of those that were stopped: it ends what they left
             lifecycle.ended("SUCCEEDED", "FAILED"),

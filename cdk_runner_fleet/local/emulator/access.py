@@ -435,6 +435,8 @@ def _context_keys(
     if service == "ecs":
         context["ecs:cluster"] = _cluster_arn(request)
         context["ecs:compute-compatibility"] = request.get("requiresCompatibilities")
+        for tag in ecs._tags.get(ecs_resource(iam_action, body), []):
+            context[f"aws:ResourceTag/{tag['key']}"] = tag["value"]
     elif iam_action == "events:PutEvents":
         # a value for each event, "Condition keys for Amazon EventBridge"
         entries = request.get("Entries") or []

@@ -93,7 +93,9 @@ class Tasks:
             if data.get("enableECSManagedTags"):
                 cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
                 tags = [*tags, {"key": "aws:ecs:clusterName", "value": str(cluster)}]
-            status, headers, body = self._upstream_run({**data, "tags": tags})
+            definition = ecs._task_defs[ecs._resolve_td_key(data["taskDefinition"])]
+            group = data.get("group") or f"family:{definition['family']}"
+            status, headers, body = self._upstream_run({**data, "tags": tags, "group": group})
             if token and status == 200:
                 self._client_tokens[token] = json.loads(body)
             return status, headers, body
@@ -180,6 +182,8 @@ class Tasks:
         self._request_stop(
             task, code="UserInitiated", reason=data.get("reason", "Task stopped by user")
         )
+        # API reference, StopTask: "Any tags associated with the task will be deleted."
+        ecs._tags.pop(task["taskArn"], None)
         return json_response({"task": ecs._sanitize(task)})
 
     def delete_cluster(self, data: dict[str, Any]) -> Any:

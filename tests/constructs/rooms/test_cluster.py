@@ -27,7 +27,9 @@ from ..templates import (
     environment,
     of_type,
     parts,
+    patterns_of,
     policy_of,
+    rules_of,
     statements,
     template_of,
 )
@@ -101,6 +103,34 @@ def test_tasks_of_other_clusters_are_out_of_reach(minimal: Template) -> None:
     ]
     assert len(found) == 3  # the state machine's one, and reconciliation's two
     assert all("ecs:cluster" in s["Condition"]["ArnEquals"] for s in found)
+
+
+def test_another_fleets_tasks_in_the_same_cluster_are_neither_stopped_nor_heard_of(
+    everything: Template,
+) -> None:
+    stopping = [s for s in statements(everything) if "ecs:StopTask" in as_list(s["Action"])]
+    assert len(stopping) == 2
+    [tag] = {
+        each["Value"]
+        for one in of_type(everything, "AWS::ECS::TaskDefinition")
+        for each in one["Tags"]
+        if each["Key"] == "runner-fleet:fleet"
+    }
+    for statement in stopping:
+        assert statement["Action"] == "ecs:StopTask"
+        assert statement["Condition"]["StringEqualsIfExists"] == {
+            "aws:ResourceTag/runner-fleet:fleet": tag
+        }
+    families = {one["Family"] for one in of_type(everything, "AWS::ECS::TaskDefinition")}
+    [group] = [
+        prefix["prefix"]
+        for rule in rules_of(everything, "dispatch_event")
+        if "EventBusName" not in rule
+        for pattern in patterns_of(rule)
+        for prefix in pattern["detail"].get("group", [])
+    ]
+    assert group in {f"family:{family}" for family in families}
+    assert all(f"family:{family}".startswith(group) for family in families)
 
 
 def test_the_base_definition_of_built_images_is_one(everything: Template) -> None:

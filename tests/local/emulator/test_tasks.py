@@ -23,6 +23,8 @@ from cdk_runner_fleet.local.emulator.options import Options
 from cdk_runner_fleet.local.emulator.tasks import of_copies
 from tests.local.emulator.harness import ALLOW_ALL, Emulator, Events, eventually, unique_sleep
 
+from .test_access import is_let, user
+
 READY_IMAGE = "ghcr.io/octo-org/runner:1"
 ACCOUNT = "123456789012"
 ECR = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
@@ -122,6 +124,7 @@ def test_events_of_a_life(ecs: Ecs) -> None:
     )  # fmt: skip
     assert last["containers"][0]["exitCode"] == 0
     assert last["taskArn"] == arn
+    assert {detail["group"] for detail in details} == {f"family:{ecs.family}"}
     for moment in ("createdAt", "startedAt", "stoppedAt"):
         assert task[moment] == datetime.fromisoformat(last[moment])
 
@@ -158,6 +161,30 @@ def test_stop_is_idempotent(ecs: Ecs) -> None:
     ecs.stopped(arn)
     task = ecs.api.stop_task(cluster=ecs.cluster, task=arn)["task"]
     assert (task["stopCode"], task["containers"][0]["exitCode"]) == ("EssentialContainerExited", 5)
+
+
+def test_tasks_are_stopped_by_whose_tag_they_have(ecs: Ecs) -> None:
+    """ECS API reference, StopTask: the tags of a task that is stopped are deleted."""
+    api = user(
+        ecs.emulator,
+        "ecs",
+        {
+            "Action": "ecs:StopTask",
+            "Resource": "*",
+            "Condition": {"StringEqualsIfExists": {"aws:ResourceTag/fleet": "ours"}},
+        },
+    )
+    ours, theirs, nobodys = (
+        ecs.run(unique_sleep(), tags=tags)["tasks"][0]["taskArn"]
+        for tags in ([{"key": "fleet", "value": "ours"}], [{"key": "fleet", "value": "theirs"}], [])
+    )
+    assert not is_let(api.stop_task, cluster=ecs.cluster, task=theirs)
+    assert is_let(api.stop_task, cluster=ecs.cluster, task=ours)
+    assert is_let(api.stop_task, cluster=ecs.cluster, task=nobodys)
+    ecs.api.stop_task(cluster=ecs.cluster, task=theirs)
+    assert is_let(api.stop_task, cluster=ecs.cluster, task=theirs), "it has no tag any more"
+    for arn in (ours, theirs, nobodys):
+        ecs.stopped(arn)
 
 
 def test_what_the_task_left_behind_is_killed(ecs: Ecs) -> None:
