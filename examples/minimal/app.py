@@ -6,5 +6,5 @@ from cdk_runner_fleet import GitHub, RunnerFleet
 
 app = cdk.App()
 stack = cdk.Stack(app, "Runners")
-RunnerFleet(stack, "Fleet", gihub=GitHub.repository("octo-org/octo-repo"))
+RunnerFleet(stack, "Fleet", github=GitHub.repository("octo-org/octo-repo"))
 app.synth()
