@@ -105,6 +105,8 @@ class FleetFunction(lambda_.Function):
         powertools: Whether the Powertools layer is attached. Default: it is.
         asks_github: Whether it asks GitHub, so that it belongs into the network that is given for
             that. Default: it does not.
+        serves_api: Whether it answers requests, so that how many there are at a time is others'
+            business. Default: the fleet alone calls it.
         reserved_concurrency: How many invocations there may be at a time, kept free for it by
             Lambda. Default: what the account has left, shared with all other functions.
         on_failure: Queue that keeps events whose asynchronous invocation failed three times.
@@ -129,6 +131,7 @@ class FleetFunction(lambda_.Function):
         memory_size: int = 512,
         powertools: bool = True,
         asks_github: bool = False,
+        serves_api: bool = False,
         reserved_concurrency: int | None = None,
         on_failure: sqs.IQueue | None = None,
     ) -> None:
@@ -176,6 +179,12 @@ class FleetFunction(lambda_.Function):
                 "TRACING": "on" if is_traced else "off",
                 **environment,
             },
+        )
+        _acknowledge(
+            self,
+            asks_github=asks_github,
+            serves_api=serves_api,
+            handles_events=on_failure is not None,
         )
         if powertools:
             self.add_layers(options.powertools_layer or _published_layer(self))
@@ -237,6 +246,38 @@ def with_network(scope: Construct, options: FunctionOptions) -> FunctionOptions:
     return replace(options, security_groups=[group])
 
 
+def _acknowledge(
+    function: FleetFunction, *, asks_github: bool, serves_api: bool, handles_events: bool
+) -> None:
+    """Acknowledge what is meant so; a network and reserved concurrency are settings of some."""
+    acknowledge(
+        function,
+        "LambdaDLQ",
+        reason=(
+            "Events that it fails to handle go to the fleet's queue, with the error, by its "
+            "destination for failures. Evidence: tests/constructs/rooms/test_bus.py."
+            if handles_events
+            else "Whoever calls it waits for its answer and hears of a failure; it is sent no "
+            "events. Evidence: tests/constructs/rooms/test_bus.py."
+        ),
+    )
+    if not serves_api:
+        acknowledge(
+            function,
+            "LambdaConcurrency",
+            reason="The fleet alone calls it, as often as there are runners and events, and what "
+            "is turned away would have to be asked again; concurrency that is reserved for it is "
+            "lost to all other functions of the account.",
+        )
+    if not asks_github:
+        acknowledge(
+            function,
+            "LambdaInsideVPC",
+            reason="It asks AWS's services alone, by a role that says what; there is nothing of it "
+            "in a network.",
+        )
+
+
 def _grant_network(role: FleetRole) -> None:
     # "Giving Lambda functions access to resources in an Amazon VPC", Lambda Developer Guide: Lambda
     # attaches its interfaces as the role, and looks for the permission on everything
@@ -262,7 +303,8 @@ def _grant_network(role: FleetRole) -> None:
     acknowledge(
         role,
         "IAM5[Resource::*]",
-        "Lambda attaches the function's network interfaces as its role, and looks for the "
+        "LambdaStarPermissions",
+        reason="Lambda attaches the function's network interfaces as its role, and looks for the "
         "permission on everything; the function's own code is denied it. "
         "Evidence: tests/constructs/test_function.py.",
     )

@@ -1,11 +1,14 @@
-"""How a construct says that it departs from a rule of cdk-nag's AwsSolutions, and why.
+"""How a construct says that it departs from a rule of cdk-nag's packs, and why.
 
-Apps that check themselves with cdk-nag 3 find these acknowledged; cdk-nag itself is not needed.
+What no setting would change is acknowledged, and for AwsSolutions the defaults too. What a setting
+ends is left for the other packs to find: docs/compliance.md has both. Apps that check themselves
+with cdk-nag 3 find these acknowledged; cdk-nag itself is not needed.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from aws_cdk import Stack
@@ -17,17 +20,36 @@ _ACKNOWLEDGED = "aws:cdk:acknowledged-rules"
 Written directly, and harmless where nobody reads it: aws-cdk-lib 2.250 has no `Validations` yet,
 and up to 2.268 they refuse a finding whose ARN has `::` in it.
 """
+_NUMBERED = re.compile(r"[A-Z]+\d")
+"""Rules of AwsSolutions, which has a number for each; the others have names, and share them."""
+_NAMING = ("NIST.800.53.R5", "Serverless", "HIPAA.Security", "PCI.DSS.321")
 
 
-def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
-    """Acknowledge that ``construct``, or what is in it, breaks ``rule`` for this reason.
+def acknowledge(construct: IConstruct, *rules: str, reason: str) -> None:
+    """Acknowledge that ``construct``, or what is in it, breaks ``rules`` for this reason.
 
     Args:
-        construct: Where the rule is broken.
-        rule: The rule's id without ``AwsSolutions-``, for example ``SQS3``.
+        construct: Where the rules are broken.
+        rules: Their ids without the pack's name: ``SQS3`` of AwsSolutions, ``LambdaDLQ`` of all
+            others that have it.
         reason: Why, and what is evidence of it.
     """
-    construct.node.add_metadata(_ACKNOWLEDGED, {f"AwsSolutions-{rule}": reason})
+    ids = [
+        f"{pack}-{rule}"
+        for rule in rules
+        for pack in (("AwsSolutions",) if _NUMBERED.match(rule) else _NAMING)
+    ]
+    construct.node.add_metadata(_ACKNOWLEDGED, dict.fromkeys(ids, reason))
+
+
+def acknowledge_own_policy(construct: IConstruct) -> None:
+    """Acknowledge that what a role may stands in the role, or in a policy for it alone."""
+    acknowledge(
+        construct,
+        "IAMNoInlinePolicy",
+        reason="What a role may is for this role alone, is deployed with it and goes with it: a "
+        "managed policy could be attached to others.",
+    )
 
 
 def acknowledge_any_resource(construct: IConstruct, *, actions: str) -> None:
@@ -35,8 +57,9 @@ def acknowledge_any_resource(construct: IConstruct, *, actions: str) -> None:
     acknowledge(
         construct,
         "IAM5[Resource::*]",
-        f"These actions have no resource level (Service Authorization Reference): {actions}. "
-        "tests/constructs/test_permissions.py holds the list.",
+        "LambdaStarPermissions",
+        reason="These actions have no resource level (Service Authorization Reference): "
+        f"{actions}. Evidence: tests/constructs/test_compliance.py.",
     )
 
 
@@ -44,7 +67,7 @@ def acknowledge_pattern(construct: IConstruct, arn: str, *, reason: str) -> None
     """Acknowledge that something is allowed on ``arn``, which has a wildcard in it."""
     # a finding has the ARN as the template does, with <LogicalId> for a reference
     found = _flat(Stack.of(construct).resolve(arn))
-    acknowledge(construct, f"IAM5[Resource::{found}]", reason)
+    acknowledge(construct, f"IAM5[Resource::{found}]", reason=reason)
 
 
 def _flat(value: Any) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from cdk_runner_fleet._nag import acknowledge_own_policy
+
 
 class FleetRole(iam.Role):
     """A role that has what it may in itself, not in a policy beside it.
@@ -29,6 +31,7 @@ class FleetRole(iam.Role):
             assumed_by=iam.ServicePrincipal(service),
             inline_policies={"Own": self._document},
         )
+        acknowledge_own_policy(self)
 
     def add_to_principal_policy(self, statement: iam.PolicyStatement) -> Any:
         """Add a statement; aws-cdk's own grants come here too."""
@@ -69,6 +72,7 @@ class SharedRole(iam.Role):
     ) -> None:
         super().__init__(scope, construct_id, assumed_by=assumed_by, description=description)
         self._rights = iam.Policy(self, "Rights", roles=[self])
+        acknowledge_own_policy(self)
 
     def add_to_principal_policy(self, statement: iam.PolicyStatement) -> Any:
         """Add a statement; aws-cdk's own grants come here too."""

@@ -48,7 +48,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "_at_rest": set(),
     "_later": set(),
     "_name": set(),
-    "_role": set(),
+    "_role": {"_nag"},
     # what the constructs are told
     "values.ecr": set(),
     "values.image_reference": {"_runtime"},
@@ -156,6 +156,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.limits",
     },
     "rooms.classes": {
+        "_nag",
         "rooms.cluster",
         "rooms.lifecycle",
         "rooms.network",

@@ -70,10 +70,16 @@ class FleetApi(Construct):
         acknowledge(
             self,
             "APIG4",
-            "GitHub signs the raw body, which an authorizer never sees; what a runner reports "
-            "carries the token that its claim was answered with, and the claim's own route has "
-            "IAM's authorizer. Evidence: tests/functions/github/test_intake.py, "
+            reason="GitHub signs the raw body, which an authorizer never sees; what a runner "
+            "reports carries the token that its claim was answered with, and the claim's own route "
+            "has IAM's authorizer. Evidence: tests/functions/github/test_intake.py, "
             "tests/functions/runner/test_reporting.py, tests/functions/runner/test_claims.py.",
+        )
+        acknowledge(
+            self,
+            "APIGWDefaultThrottling",
+            reason="Each route has a throttle of its own, and there are no others. "
+            "Evidence: tests/constructs/rooms/test_api.py.",
         )
 
     def url_at(self, domain_name: apigateway.IDomainName | None) -> str:

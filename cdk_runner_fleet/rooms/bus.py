@@ -78,7 +78,8 @@ class FleetBus(Construct):
         acknowledge(
             self.dead_letter_queue,
             "SQS3",
-            "This is the dead-letter queue of the rules and of the functions.",
+            "SQSRedrivePolicy",
+            reason="This is the dead-letter queue of the rules and of the functions.",
         )
         self._rule_arns: list[str] = []
         self._giving_up = iam.PolicyStatement(

@@ -10,6 +10,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from cdk_runner_fleet._nag import acknowledge_own_policy
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.network import RunnerNetwork
@@ -78,14 +79,14 @@ class ClassRunners(Construct):
         give a runner of this class holds it: see ``runner_group`` of ``RunnerClass``.
         """
         if self._role is None:
-            self._hold(
-                iam.Role(
-                    self,
-                    "TaskRole",
-                    description=f"cdk-runner-fleet: jobs of class {self._name} hold it",
-                    assumed_by=self._cluster.task_principal,
-                )
+            role = iam.Role(
+                self,
+                "TaskRole",
+                description=f"cdk-runner-fleet: jobs of class {self._name} hold it",
+                assumed_by=self._cluster.task_principal,
             )
+            acknowledge_own_policy(role)
+            self._hold(role)
         assert self._role is not None  # noqa: S101 - narrows the type
         return self._role.grant_principal
 

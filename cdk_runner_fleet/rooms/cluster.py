@@ -278,8 +278,8 @@ class RunnerCluster(Construct):
         acknowledge(
             cluster,
             "ECS4",
-            "Container Insights is billed by task and would cost more than short jobs do; each "
-            "runner's times and cost stand on its row.",
+            reason="Container Insights is billed by task and would cost more than short jobs do; "
+            "each runner's times and cost stand on its row.",
         )
         return cluster
 
@@ -314,7 +314,7 @@ class RunnerCluster(Construct):
         acknowledge(
             definition,
             "ECS2",
-            "The one variable says whether jobs hold the task's role.",
+            reason="The one variable says whether jobs hold the task's role.",
         )
         return definition
 

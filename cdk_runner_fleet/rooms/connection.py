@@ -48,8 +48,9 @@ class GitHubConnection(Construct):
             acknowledge(
                 token,
                 "SMG4",
-                "GitHub issues the token, so Secrets Manager cannot rotate it alone; the functions "
-                "read it again once GitHub refuses the one they have. "
+                "SecretsManagerRotationEnabled",
+                reason="GitHub issues the token, so Secrets Manager cannot rotate it alone; the "
+                "functions read it again once GitHub refuses the one they have. "
                 "Evidence: tests/functions/github/test_caller.py.",
             )
 

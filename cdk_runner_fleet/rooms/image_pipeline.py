@@ -14,7 +14,12 @@ from aws_cdk.region_info import RegionInfo
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_pattern
+from cdk_runner_fleet._nag import (
+    acknowledge,
+    acknowledge_any_resource,
+    acknowledge_own_policy,
+    acknowledge_pattern,
+)
 from cdk_runner_fleet.rooms.recipe import stage
 from cdk_runner_fleet.values.ecr import region_of, repository_arn
 from cdk_runner_fleet.values.fleet_images import FleetImages
@@ -241,8 +246,16 @@ class ImagePipeline(Construct):
                 project, arn, reason="allowed_bases has this pattern; builds only pull from there."
             )
         acknowledge(
-            project, "CB4", "Builds write no artifacts; the image goes to ECR, which encrypts it."
+            project,
+            "CB4",
+            reason="Builds write no artifacts; the image goes to ECR, which encrypts it.",
         )
+        acknowledge(
+            project,
+            "CodeBuildProjectSourceRepoUrl",
+            reason="The source is an asset in S3: builds clone nothing from GitHub or BitBucket.",
+        )
+        acknowledge_own_policy(project)
         # https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html
         _allow(project, "ecr-public:GetAuthorizationToken", resource="*")
         project.add_to_role_policy(
@@ -259,7 +272,7 @@ class ImagePipeline(Construct):
         )
         for action in ("s3:GetObject*", "s3:GetBucket*", "s3:List*"):
             acknowledge(
-                project, f"IAM5[Action::{action}]", "aws-cdk's read grant on the one asset."
+                project, f"IAM5[Action::{action}]", reason="aws-cdk's read grant on the one asset."
             )
         acknowledge_pattern(
             project,

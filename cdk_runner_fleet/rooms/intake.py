@@ -63,8 +63,9 @@ class WebhookIntake(Construct):
         acknowledge(
             self.secret,
             "SMG4",
-            "GitHub knows the webhook secret, so Secrets Manager cannot rotate it alone; the "
-            "previous secret is accepted too while it is rotated by hand. "
+            "SecretsManagerRotationEnabled",
+            reason="GitHub knows the webhook secret, so Secrets Manager cannot rotate it alone; "
+            "the previous secret is accepted too while it is rotated by hand. "
             "Evidence: tests/functions/github/test_intake.py.",
         )
         self.url = f"{api.url_at(webhook.domain_name)}{_PATH}"
@@ -77,6 +78,7 @@ class WebhookIntake(Construct):
             timeout=Duration.seconds(9),  # GitHub waits ten
             memory_size=1024,  # its cold start is what GitHub waits for
             powertools=False,
+            serves_api=True,
             reserved_concurrency=webhook.reserved_concurrency,
             environment={
                 **bus.environment,

@@ -18,6 +18,7 @@ from cdk_runner_fleet._later import later
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
+    acknowledge_own_policy,
     acknowledge_pattern,
 )
 from cdk_runner_fleet._role import FleetRole
@@ -119,8 +120,8 @@ class RunnerLifecycle(Construct):
         acknowledge(
             self.state_machine,
             "SF2",
-            "X-Ray bills each trace, so tracing is a setting of the fleet. What a runner went "
-            "through stands in its execution's history and in the log. "
+            reason="X-Ray bills each trace, so tracing is a setting of the fleet. What a runner "
+            "went through stands in its execution's history and in the log. "
             "Evidence: tests/constructs/test_function.py.",
         )
         acknowledge_any_resource(
@@ -147,7 +148,10 @@ class RunnerLifecycle(Construct):
             self.grant_resume(registration.runner_api)
         if build:
             # beside the role: the machine names the function, whose role must not depend on it
-            iam.Policy(build, "Resume", roles=[build.execution_role], statements=[self._resuming()])
+            resume = iam.Policy(
+                build, "Resume", roles=[build.execution_role], statements=[self._resuming()]
+            )
+            acknowledge_own_policy(resume)
 
     def _encrypt(self) -> None:
         key_arn = self._at_rest.key_arn

@@ -163,14 +163,19 @@ def small_vpc(
         nat_gateways=0,
         restrict_default_security_group=False,
         subnet_configuration=[
-            ec2.SubnetConfiguration(name="Runners", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20)
+            ec2.SubnetConfiguration(
+                name="Runners",
+                subnet_type=ec2.SubnetType.PUBLIC,
+                cidr_mask=20,
+                map_public_ip_on_launch=False,  # a task is given its address when it is launched
+            )
         ],
     )
     acknowledge(
         vpc,
         "VPC7",
-        "The VPC made by default holds nothing but runners without an inbound rule; flow logs are "
-        "billed by volume. Pass a vpc that has them where they are wanted.",
+        reason="The VPC made by default holds nothing but runners without an inbound rule; flow "
+        "logs are billed by volume. Pass a vpc that has them where they are wanted.",
     )
     return vpc
 

@@ -107,6 +107,7 @@ class RunnerRegistration(Construct):
             construct_id,
             handler=handler,
             asks_github=github is not None,
+            serves_api=handler == "runner_api",
             options=self._options,
             at_rest=self._at_rest,
             reserved_concurrency=reserved_concurrency,

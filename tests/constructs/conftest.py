@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import aws_cdk as cdk
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -9,48 +11,54 @@ from syrupy.extensions.json import JSONSnapshotExtension
 
 from cdk_runner_fleet import RunnerFleet
 
-from . import fleets
-from .templates import Template, synthesize, template_of
+from .fleets import FLEETS
+from .templates import Template, template_of
+
+
+@functools.cache
+def made(name: str) -> RunnerFleet:
+    """A fleet of ``fleets.py``, in a stack of its own."""
+    return FLEETS[name](cdk.Stack(cdk.App(analytics_reporting=False), "Test"))
 
 
 @pytest.fixture(scope="session")
 def minimal_fleet() -> RunnerFleet:
-    return fleets.minimal(cdk.Stack(cdk.App(analytics_reporting=False), "Test"))
+    return made("minimal")
 
 
 @pytest.fixture(scope="session")
-def minimal(minimal_fleet: RunnerFleet) -> Template:
-    return template_of(cdk.Stack.of(minimal_fleet))
+def minimal() -> Template:
+    return template_of(cdk.Stack.of(made("minimal")))
 
 
 @pytest.fixture(scope="session")
 def everything() -> Template:
-    return synthesize(fleets.everything)
+    return template_of(cdk.Stack.of(made("everything")))
 
 
 @pytest.fixture(scope="session")
 def encrypted() -> Template:
-    return synthesize(fleets.encrypted)
+    return template_of(cdk.Stack.of(made("encrypted")))
 
 
 @pytest.fixture(scope="session")
 def organization() -> Template:
-    return synthesize(fleets.organization)
+    return template_of(cdk.Stack.of(made("organization")))
 
 
 @pytest.fixture(scope="session")
 def enterprise() -> Template:
-    return synthesize(fleets.enterprise)
+    return template_of(cdk.Stack.of(made("enterprise")))
 
 
 @pytest.fixture(scope="session")
 def beside_ready() -> Template:
-    return synthesize(fleets.beside_ready)
+    return template_of(cdk.Stack.of(made("beside_ready")))
 
 
 @pytest.fixture(scope="session")
 def parameters() -> Template:
-    return synthesize(fleets.parameters)
+    return template_of(cdk.Stack.of(made("parameters")))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -248,3 +249,17 @@ def parameters(stack: cdk.Stack) -> RunnerFleet:
             daily_budget_usd=number["Usd"],
         ),
     )
+
+
+FLEETS: Mapping[str, Callable[[cdk.Stack], RunnerFleet]] = {
+    each.__name__: each
+    for each in (
+        minimal,
+        everything,
+        encrypted,
+        organization,
+        enterprise,
+        beside_ready,
+        parameters,
+    )
+}
