@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from cdk_runner_fleet.log_queries import FleetLogQueries
     from cdk_runner_fleet.metrics import IRunnerFleet
     from cdk_runner_fleet.platform import RunnerPlatform
+    from cdk_runner_fleet.rooms.classes import ClassRunners
     from cdk_runner_fleet.stack import RunnerFleetStack
     from cdk_runner_fleet.values.functions import FunctionOptions
     from cdk_runner_fleet.values.github import GitHub, GitHubApp, RegisterFor
     from cdk_runner_fleet.values.limits import RunnerLimits
+    from cdk_runner_fleet.values.mounts import EfsMount
     from cdk_runner_fleet.values.reconciliation import Reconciliation
     from cdk_runner_fleet.values.runner_class import Architecture, CapacityProvider, RunnerClass
     from cdk_runner_fleet.values.runner_image import ImageBuilds, ImageVariant, RunnerImage
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "CapacityProvider",
+    "ClassRunners",
+    "EfsMount",
     "FleetAlarms",
     "FleetDashboard",
     "FleetLogQueries",
@@ -53,6 +57,8 @@ __all__ = [
 _HOMES = {
     "Architecture": "cdk_runner_fleet.values.runner_class",
     "CapacityProvider": "cdk_runner_fleet.values.runner_class",
+    "ClassRunners": "cdk_runner_fleet.rooms.classes",
+    "EfsMount": "cdk_runner_fleet.values.mounts",
     "FleetAlarms": "cdk_runner_fleet.alarms",
     "FleetDashboard": "cdk_runner_fleet.dashboard",
     "FleetLogQueries": "cdk_runner_fleet.log_queries",

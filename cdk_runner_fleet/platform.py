@@ -166,6 +166,7 @@ class RunnerPlatform(IRunnerFleet):
             at_rest=self.at_rest,
             architectures=self.catalog.architectures,
             cluster=cluster,
+            mounts={name: one.mounts for name, one in self.catalog.classes.items() if one.mounts},
         )
 
         # whom the lifecycle calls

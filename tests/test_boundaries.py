@@ -59,9 +59,11 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "values.limits": {"values.types"},
     "values.runner_image": {"values.ecr", "values.image_reference", "values.types"},
     "values.timeouts": {"values.types"},
+    "values.mounts": {"values.types"},
     "values.runner_class": {
         "values.labels",
         "values.limits",
+        "values.mounts",
         "values.runner_image",
         "values.timeouts",
         "values.types",
@@ -87,12 +89,15 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "values.fleet_images",
         "values.runner_image",
     },
+    "rooms.task_definitions": {"_nag", "_name", "rooms.image_pipeline", "values.mounts"},
     "rooms.cluster": {
         "_at_rest",
         "_nag",
         "_name",
         "_role",
         "rooms.image_pipeline",
+        "rooms.task_definitions",
+        "values.mounts",
         "values.runner_class",
     },
     # who acts
@@ -161,6 +166,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.lifecycle",
         "rooms.network",
         "rooms.registration",
+        "values.mounts",
         "values.runner_class",
     },
     "rooms.intake": {

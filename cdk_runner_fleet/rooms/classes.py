@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsii
+from aws_cdk import Annotations, Stack, Token
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -15,7 +16,10 @@ from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.network import RunnerNetwork
 from cdk_runner_fleet.rooms.registration import RunnerRegistration
+from cdk_runner_fleet.values.mounts import EfsMount
 from cdk_runner_fleet.values.runner_class import RunnerClass
+
+_ACCESS_POINT_KEY = "elasticfilesystem:AccessPointArn"
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -35,8 +39,8 @@ class ClassRunners(Construct):
         lifecycle: Who launches them.
 
     Raises:
-        ValueError: if no runner could start in the class's subnets, or it has a runner group that
-            GitHub cannot have.
+        ValueError: if no runner could start in the class's subnets, by its role or with its mounts,
+            or it has a runner group that GitHub cannot have.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class ClassRunners(Construct):
         self._lifecycle = lifecycle
         self._role: iam.IRole | None = None
         self._connections: ec2.Connections | None = None
+        self._jobs_hold_role = False
         self._environment = dict(runner_class.environment or {})
         self._settings: dict[str, Any] = {}
         if runner_class.runner_group is not None:
@@ -66,10 +71,14 @@ class ClassRunners(Construct):
             self._set(tags=[{"Key": key, "Value": text} for key, text in runner_class.tags.items()])
         if runner_class.vpc_subnets is not None:
             self._set(subnets=",".join(network.select(runner_class.vpc_subnets)))
-        if runner_class.task_role is not None:
-            self._hold(runner_class.task_role)
-        elif self._environment:
+        if self._environment:
             self._set_environment()
+        if runner_class.task_role is not None:
+            self._bring(runner_class.task_role)
+        for mount in runner_class.mounts or ():
+            self._mount(mount)
+        if suffix := cluster.family_suffix(construct_id):
+            self._set(family_suffix=suffix)
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
@@ -78,17 +87,10 @@ class ClassRunners(Construct):
         Made when it is first asked for, unless the class brought one. Every job that GitHub may
         give a runner of this class holds it: see ``runner_group`` of ``RunnerClass``.
         """
-        if self._role is None:
-            role = iam.Role(
-                self,
-                "TaskRole",
-                description=f"cdk-runner-fleet: jobs of class {self._name} hold it",
-                assumed_by=self._cluster.task_principal,
-            )
-            acknowledge_own_policy(role)
-            self._hold(role)
-        assert self._role is not None  # noqa: S101 - narrows the type
-        return self._role.grant_principal
+        role = self._task_role
+        if not self._jobs_hold_role:
+            self._have_jobs_hold_role()
+        return role.grant_principal
 
     @property
     def connections(self) -> ec2.Connections:
@@ -103,14 +105,77 @@ class ClassRunners(Construct):
             self._connections = ec2.Connections(security_groups=[group])
         return self._connections
 
-    def _hold(self, role: iam.IRole) -> None:
+    @property
+    def _task_role(self) -> iam.IRole:
+        """The role of this class's tasks, made if there is none."""
+        if self._role is None:
+            role = iam.Role(
+                self,
+                "TaskRole",
+                description=f"cdk-runner-fleet: tasks of class {self._name}, and jobs if it is "
+                "granted anything",
+                assumed_by=self._cluster.task_principal,
+            )
+            acknowledge_own_policy(role)
+            self._cluster.task_role.share_with(role)
+            self._give(role)
+            return role
+        return self._role
+
+    def _bring(self, role: iam.IRole) -> None:
+        """Have tasks be of a role that was there before, which jobs hold for what it may."""
+        _check_place(self, "task_role", "account", role.env.account)
+        if _can_change(role):
+            self._cluster.task_role.share_with(role)
+        else:
+            Annotations.of(self).add_warning_v2(
+                "cdk-runner-fleet:unchangedTaskRole",
+                f"task_role {role.node.path} of class {self._name} is imported with mutable=False, "
+                "and nothing is added to it. Let it call execute-api:Invoke on the fleet's API "
+                "(POST/runners/*/claim), or no runner of the class gets its registration; "
+                "elasticfilesystem:ClientMount and ClientWrite on what the class mounts; and what "
+                "the fleet is granted, if its jobs need that. Then acknowledge this warning",
+            )
+        self._give(role)
+        self._have_jobs_hold_role()
+
+    def _give(self, role: iam.IRole) -> None:
         self._role = role
-        self._cluster.task_role.share_with(role)
         self._registration.let_claim(role, class_name=self._name)
         self._lifecycle.pass_role(role)
+        self._set(overrides={"TaskRoleArn": role.role_arn})
+
+    def _have_jobs_hold_role(self) -> None:
+        self._jobs_hold_role = True
         self._environment["JOBS_HOLD_TASK_ROLE"] = "on"
         self._set_environment()
-        self._set(overrides={"TaskRoleArn": role.role_arn})
+
+    def _mount(self, mount: EfsMount) -> None:
+        file_system, point = mount.file_system, mount.access_point
+        # arn:<partition>:elasticfilesystem:<region>:<account>:file-system/<id>
+        place = file_system.file_system_arn.split(":")[3:5]
+        for what, theirs in zip(("region", "account"), place, strict=False):
+            _check_place(self, f"file_system {file_system.node.path}", what, theirs)
+        self._task_role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=[
+                    "elasticfilesystem:ClientMount",
+                    *([] if mount.read_only else ["elasticfilesystem:ClientWrite"]),
+                ],
+                resources=[file_system.file_system_arn],
+                conditions={
+                    "Bool": {"elasticfilesystem:AccessedViaMountTarget": "true"},
+                    **(
+                        {"StringEquals": {_ACCESS_POINT_KEY: point.access_point_arn}}
+                        if point
+                        else {}
+                    ),
+                },
+            )
+        )
+        # from here, so that the rule is in this stack, which knows of the file system's
+        self.connections.allow_to_default_port(file_system)
+        self._lifecycle.launch_after(file_system.mount_targets_available)
 
     def _set_environment(self) -> None:
         variables = [{"Name": name, "Value": text} for name, text in self._environment.items()]
@@ -181,3 +246,22 @@ class RunnerClasses(Construct):
                 lifecycle=self._lifecycle,
             )
         return self._made[name]
+
+
+def _check_place(scope: ClassRunners, name: str, what: str, theirs: str) -> None:
+    """Refuse what is of another account or region than the fleet, where both are known."""
+    ours = getattr(Stack.of(scope), what)
+    if Token.is_unresolved(theirs) or Token.is_unresolved(ours) or theirs == ours:
+        return
+    raise ValueError(
+        f"{name} of class {scope.node.id} is in {what} {theirs} and the fleet in {ours}, and no "
+        f"task of ECS has one of another {what}: give one of the fleet's own"
+    )
+
+
+def _can_change(role: iam.IRole) -> bool:
+    """Whether aws-cdk lets policies be added to a role; the role itself says that it does."""
+    # what it makes of one that may not be changed stands before the one that could have been
+    name, scope = role.node.id, role.node.scope
+    is_wrapped = scope is not None and scope.node.try_find_child(f"MutableRole{name}") is not None
+    return not (is_wrapped or name.startswith("ImmutableRole"))

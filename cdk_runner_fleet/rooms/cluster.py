@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jsii
-from aws_cdk import Annotations, ArnFormat, Aws, CfnTag, Duration, Fn, Names, Stack, Token
+from aws_cdk import Annotations, ArnFormat, Aws, Fn, Names, Stack, Token
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -21,21 +20,16 @@ from cdk_runner_fleet._nag import (
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet._role import FleetRole, SharedRole
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
+from cdk_runner_fleet.rooms.task_definitions import FLEET_TAG, TaskDefinitions, digest_of
+from cdk_runner_fleet.values.mounts import EfsMount
 from cdk_runner_fleet.values.runner_class import CAPACITY_PROVIDERS
-
-CONTAINER_NAME = "runner"
-"""The one container of a runner's task; the state machine's overrides name it too."""
-
-FLEET_TAG = "runner-fleet:fleet"
-"""The tag that says whose a task is. Class and repository, ``runner-fleet:class`` and
-``runner-fleet:repository``, are given by the state machine, which knows them: no tag stands on a
-task definition and on a launch, because it is not documented which would hold."""
 
 _NOT_KNOWN_YET = (
     "Each image has a task definition family of its own under the fleet's prefix, and each runner "
     "a task of its own in the fleet's cluster; neither is known at deployment."
 )
-_STOP_TIMEOUT = Duration.seconds(120)  # the most Fargate gives, and what a Spot interruption leaves
+_MOST_MOUNTED = 10
+"""Of each image a family is made for all of them, and its name has a part for each of them."""
 
 
 @jsii.implements(iam.IGrantable)
@@ -50,9 +44,12 @@ class RunnerCluster(Construct):
         at_rest: How the tasks' disks and logs are encrypted.
         architectures: Processor architectures of the runners.
         cluster: The cluster, if there is one already. Default: one is made.
+        mounts: What runners of a class have mounted, by the class's name: a launch cannot say so,
+            and those have definitions of their own.
 
     Raises:
-        ValueError: if no task of the fleet could run in that cluster, or have its disk encrypted.
+        ValueError: if no task of the fleet could run in that cluster, or have its disk encrypted,
+            or if classes differ too much in what they mount.
     """
 
     def __init__(
@@ -64,6 +61,7 @@ class RunnerCluster(Construct):
         at_rest: DataAtRest,
         architectures: Sequence[str] = ("X86_64",),
         cluster: ecs.ICluster | None = None,
+        mounts: Mapping[str, Sequence[EfsMount]] | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.capacity_providers: IDependable | None = None
@@ -85,34 +83,22 @@ class RunnerCluster(Construct):
         )
         """Whose session each runner's task is, named after the task."""
         self._jobs_hold_role = False
-        self._definitions: list[tuple[ecs.CfnTaskDefinition, str]] = []
         images.grant_pull(self.execution_role)
         self.family = Names.unique_resource_name(self, max_length=64, separator="-")
         """Family of the base task definition; those made for images are named after it."""
-        self._images = images
-        self.ready_definitions = {
-            name: {
-                one: self._task_definition(one, uri=image.uri, of=name)
-                for one in images.images.architectures[name] or architectures[:1]
-            }
-            for name, image in images.images.ready.items()
-        }
-        """The definitions of each ready image, by its name and by architecture."""
-        default = images.images.default_name
-        self.base_definition = (
-            next(iter(self.ready_definitions[default].values()))
-            if default in self.ready_definitions
-            else self._task_definition(architectures[0], uri=images.task_image, of=default)
-        )
-        """What those of built images are made from."""
+        self._images, self._architectures = images, architectures
+        self._definitions = self._define(self)
+        self._suffixes: dict[str, str] = {}
+        self.mounted = self._define_mounted(mounts or {})
+        """The definitions with mounts, by what stands behind the names of their families."""
 
     @property
     def grant_principal(self) -> iam.IPrincipal:
         """The task role, which jobs hold from the first grant on, and never without one."""
         if not self._jobs_hold_role:
             self._jobs_hold_role = True
-            for definition, uri in self._definitions:
-                definition.container_definitions = [self._container(uri)]
+            for each in (self._definitions, *self.mounted.values()):
+                each.have_jobs_hold_role()
         return self.task_role
 
     @property
@@ -130,7 +116,16 @@ class RunnerCluster(Construct):
     @property
     def task_definition_arn(self) -> str:
         """ARN, with its revision, of the definition that those of built images are made from."""
-        return self.base_definition.ref
+        return self._definitions.base.ref
+
+    @property
+    def mounted_task_definition_arns(self) -> dict[str, str]:
+        """The like with mounts, by what stands behind the names of the families made from them."""
+        return {suffix: each.base.ref for suffix, each in self.mounted.items()}
+
+    def family_suffix(self, class_name: str) -> str:
+        """What stands behind the name of any family that runners of a class are launched by."""
+        return self._suffixes.get(class_name, "")
 
     def ready_families(self, image: str) -> dict[str, str]:
         """Families of a ready image's definitions, by architecture: a launch takes the newest.
@@ -145,15 +140,14 @@ class RunnerCluster(Construct):
         # arn:<partition>:ecs:<region>:<account>:task-definition/<family>:<revision>
         return {
             architecture: Fn.select(1, Fn.split("/", Fn.select(5, Fn.split(":", one.ref))))
-            for architecture, one in self.ready_definitions.get(image, {}).items()
+            for architecture, one in self._definitions.ready.get(image, {}).items()
         }
 
     @property
     def task_family(self) -> str:
-        """Prefix of the families made from this revision: a change of the base makes new ones."""
-        # the ARN's seventh field: …:task-definition/<family>:<revision>
-        revision = Fn.select(6, Fn.split(":", self.task_definition_arn))
-        return f"{self.family}-{revision}"
+        """Prefix of the families made from these revisions: a change of a base makes new ones."""
+        bases = (self._definitions, *self.mounted.values())
+        return "-".join([self.family, *(each.revision for each in bases)])
 
     @property
     def image_families_arn(self) -> str:
@@ -255,6 +249,42 @@ class RunnerCluster(Construct):
         for role in (self.execution_role, self.task_role):
             grant_pass_role(launcher, role)
 
+    def _define(
+        self, scope: Construct, *, suffix: str = "", mounts: Sequence[EfsMount] = ()
+    ) -> TaskDefinitions:
+        return TaskDefinitions(
+            scope,
+            family=self.family,
+            suffix=suffix,
+            images=self._images,
+            architectures=self._architectures,
+            execution_role=self.execution_role,
+            task_role=self.task_role,
+            log_group=self.log_group,
+            mounts=mounts,
+        )
+
+    def _define_mounted(
+        self, mounts: Mapping[str, Sequence[EfsMount]]
+    ) -> dict[str, TaskDefinitions]:
+        """The definitions of classes with mounts; those with the same have the same."""
+        known: dict[str, Sequence[EfsMount]] = {}
+        for class_name, wanted in mounts.items():
+            first = next((name for name, one in known.items() if one == wanted), class_name)
+            known[first] = wanted
+            self._suffixes[class_name] = f"-mounts-{digest_of(first)}"
+        if len(known) > _MOST_MOUNTED:
+            raise ValueError(
+                f"classes have {len(known)} different mounts, and {_MOST_MOUNTED} are the most: "
+                "give the same to more of them"
+            )
+        return {
+            self._suffixes[first]: self._define(
+                Construct(self, f"Mounts-{first}"), suffix=self._suffixes[first], mounts=one
+            )
+            for first, one in known.items()
+        }
+
     def _ecs_arn(self, resource: str, name: str | None = None) -> str:
         return Stack.of(self).format_arn(
             service="ecs",
@@ -282,63 +312,6 @@ class RunnerCluster(Construct):
             "each runner's times and cost stand on its row.",
         )
         return cluster
-
-    def _task_definition(self, architecture: str, *, uri: str, of: str) -> ecs.CfnTaskDefinition:
-        construct_id, family = {
-            "X86_64": ("TaskDefinition", self.family),
-            "ARM64": ("Arm64TaskDefinition", f"{self.family}-arm64"),
-        }[architecture]
-        images = self._images.images
-        if of != images.default_name:
-            # by a class, whose name is known and stays; no dot may be in a family
-            class_name = images.first_class(of)
-            construct_id += f"-{class_name}"
-            family += f"-class-{hashlib.sha256(class_name.encode()).hexdigest()[:8]}"
-        definition = ecs.CfnTaskDefinition(
-            self,
-            construct_id,
-            family=family,
-            cpu="512",
-            memory="1024",
-            network_mode="awsvpc",
-            requires_compatibilities=["FARGATE"],
-            execution_role_arn=self.execution_role.role_arn,
-            task_role_arn=self.task_role.role_arn,
-            tags=[CfnTag(key=FLEET_TAG, value=fleet_name(self))],
-            runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
-                cpu_architecture=architecture, operating_system_family="LINUX"
-            ),
-            container_definitions=[self._container(uri)],
-        )
-        self._definitions.append((definition, uri))
-        acknowledge(
-            definition,
-            "ECS2",
-            reason="The one variable says whether jobs hold the task's role.",
-        )
-        return definition
-
-    def _container(self, uri: str) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
-        variables = {"JOBS_HOLD_TASK_ROLE": "on"} if self._jobs_hold_role else {}
-        return ecs.CfnTaskDefinition.ContainerDefinitionProperty(
-            name=CONTAINER_NAME,
-            image=uri,
-            essential=True,
-            environment=[
-                ecs.CfnTaskDefinition.KeyValuePairProperty(name=name, value=value)
-                for name, value in variables.items()
-            ]
-            or None,
-            stop_timeout=int(_STOP_TIMEOUT.to_seconds()),
-            log_configuration=ecs.CfnTaskDefinition.LogConfigurationProperty(
-                log_driver="awslogs",
-                options={
-                    "awslogs-group": self.log_group.log_group_name,
-                    "awslogs-region": Aws.REGION,
-                    "awslogs-stream-prefix": CONTAINER_NAME,
-                },
-            ),
-        )
 
 
 def vpc_of(

@@ -154,6 +154,7 @@ class ImageService(Construct):
             environment={
                 "FAMILY_PREFIX": self._cluster.family,
                 "TASK_DEFINITION_ARN": self._cluster.task_definition_arn,
+                "MOUNTED_TASK_DEFINITIONS": json.dumps(self._cluster.mounted_task_definition_arns),
                 "RUNNER_REPOSITORY_URL": pipeline.repository.repository_uri,
             },
         )

@@ -229,6 +229,30 @@ STOPPED: tuple[LaunchFailure, ...] = (
         remedy=_OTHER_ZONES,
     ),
     LaunchFailure(
+        # its name means the mount target of the task's own zone; others' reports have the words
+        name="ResourceInitializationError: no mount target",
+        pattern="Failed to resolve .?fs-",
+        answer=Answer.WAIT,
+        remedy="make a mount target of the class's file system in the zone of each of its subnets, "
+        "or give the class subnets where there is one (aws efs describe-mount-targets lists them); "
+        "and see that the VPC has DNS hostnames and DNS resolution",
+    ),
+    LaunchFailure(
+        name="ResourceInitializationError: file system denied",
+        pattern="EFS.*access denied",
+        answer=Answer.FAIL,
+        remedy="the class's task role may not mount the file system, by this access point if it "
+        "has one: a role that was brought with mutable=False needs elasticfilesystem:ClientMount, "
+        "and a policy of the file system's has to let the role in",
+    ),
+    LaunchFailure(
+        name="ResourceInitializationError: file system without the folder",
+        pattern="EFS.*(reason given by server|no such file)",
+        answer=Answer.FAIL,
+        remedy="the access point's folder is not there: make it, or give the access point a "
+        "create_acl",
+    ),
+    LaunchFailure(
         name="CannotPullContainerError: no such image",
         pattern="CannotPullContainer.*(not found|manifest unknown)",
         answer=Answer.FIND_IMAGE,

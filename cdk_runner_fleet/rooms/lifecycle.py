@@ -9,7 +9,7 @@ from aws_cdk import ArnFormat, Aws, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._at_rest import DataAtRest
@@ -129,9 +129,10 @@ class RunnerLifecycle(Construct):
             actions="log delivery for Step Functions, and X-Ray's, if that is on",
         )
         self._encrypt()
-        # made after them, and deleted before: a launch without them fails for good
         if cluster.capacity_providers:
-            self.state_machine.node.add_dependency(cluster.capacity_providers)
+            self.launch_after(cluster.capacity_providers)
+        for each in cluster.mounted.values():
+            self.launch_after(each.scope)
         cluster.grant_run(role)
         role.allow(
             "dynamodb:PutItem",
@@ -206,12 +207,20 @@ class RunnerLifecycle(Construct):
             },
         }
 
+    def launch_after(self, needed: IDependable) -> None:
+        """Launch no runner before ``needed`` is there, nor when it is gone.
+
+        A launch without it fails for good.
+        """
+        self.state_machine.node.add_dependency(needed)
+
     def launch_with(self, settings: Mapping[str, object], *, class_name: str) -> None:
         """Launch runners of a class otherwise than those of others.
 
         Args:
             settings: What is other, of ``overrides``, ``environment`` and ``tags`` as RunTask
-                has them, and ``subnets`` and ``security_groups``, joined by commas.
+                has them, ``subnets`` and ``security_groups``, joined by commas, and
+                ``family_suffix``.
             class_name: The class.
         """
         self._class_settings[class_name] = settings

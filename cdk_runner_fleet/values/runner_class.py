@@ -14,6 +14,7 @@ from aws_cdk import aws_iam as iam
 
 from cdk_runner_fleet.values.labels import SELF_HOSTED, check_labels
 from cdk_runner_fleet.values.limits import MOST_RUNNERS
+from cdk_runner_fleet.values.mounts import EfsMount, check_mounts
 from cdk_runner_fleet.values.runner_image import RunnerImage
 from cdk_runner_fleet.values.timeouts import check_timeout
 from cdk_runner_fleet.values.types import check_types
@@ -108,13 +109,17 @@ class RunnerClass:
             jobs of the class hold it, and what all jobs of the fleet were granted is added to it.
             Default: the fleet's, until ``fleet.runner_class(name)`` is granted something: the class
             then gets a role.
+        mounts: EFS file systems that runners of this class have, for example a cache that outlives
+            them. Each job of the class reads and writes what others have left there. Their tasks
+            get a role of the class, which their jobs do not hold by this, and a security group.
+            Default: none.
         runner_group: Name of a runner group at GitHub that runners of this class join, of an
             organization or enterprise. Its repositories alone get these runners, whatever labels
             their jobs have: without one GitHub may give a runner of the class to each job of the
             fleet whose labels it has, and the class's role with it. Needs ``allow_images=False``,
             because runners in an image that a job chose have another group. Default: the fleet's.
 
-        What only a deployment gives, which is the last five, cannot stand in the catalog when it is
+        What only a deployment gives, which is the last six, cannot stand in the catalog when it is
         edited by hand; a class keeps it by its name.
 
     Raises:
@@ -122,7 +127,8 @@ class RunnerClass:
         ValueError: if Fargate does not know the size, the architecture or a capacity provider is
             unknown, a job could not ask for a label or a capability, ``max_runners`` is less
             than 1, a timeout is one that ``LifecycleTimeouts`` cannot keep, a variable or a tag is
-            none or the fleet's own, or ``runner_group`` is given and jobs may choose images.
+            none or the fleet's own, two mounts are at one place, or ``runner_group`` is given and
+            jobs may choose images.
     """
 
     cpu: int
@@ -142,6 +148,7 @@ class RunnerClass:
     tags: Mapping[str, str] | None = None
     vpc_subnets: ec2.SubnetSelection | None = None
     task_role: iam.IRole | None = None
+    mounts: Sequence[EfsMount] | None = None
     runner_group: str | None = None
 
     def __post_init__(self) -> None:
@@ -177,6 +184,7 @@ class RunnerClass:
             check_timeout(name, duration, of=" of a class")
         _check_environment(self.environment or {})
         _check_tags(self.tags or {})
+        check_mounts(self.mounts or ())
         if self.runner_group is not None and (self.allow_images or not self.runner_group):
             raise ValueError(
                 f"runner_group {self.runner_group!r} of a class would not hold, for a job that "
@@ -221,7 +229,7 @@ class RunnerClass:
     def is_by_deployment(self) -> bool:
         """Whether it has something that the catalog's JSON cannot give it."""
         given = (self.environment, self.tags, self.vpc_subnets, self.task_role, self.runner_group)
-        return any(one is not None for one in given)
+        return bool(self.mounts) or any(one is not None for one in given)
 
     @property
     def _timeouts(self) -> dict[str, Duration]:

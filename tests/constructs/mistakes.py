@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_efs as efs
 
 from cdk_runner_fleet import (
     Architecture,
     CapacityProvider,
+    ClassRunners,
+    EfsMount,
     FleetDashboard,
     FunctionOptions,
     GitHub,
@@ -118,6 +122,15 @@ def text_for_storage(stack: cdk.Stack) -> object:
     return RunnerClass(cpu=512, memory=1024, ephemeral_storage="50")  # type: ignore[arg-type]
 
 
+def id_for_file_system(stack: cdk.Stack) -> object:
+    return EfsMount(file_system="fs-1", path="/mnt/cache")  # type: ignore[arg-type]
+
+
+def mount_without_a_path(stack: cdk.Stack) -> object:
+    vpc = ec2.Vpc(stack, "Vpc")
+    return EfsMount(file_system=efs.FileSystem(stack, "Cache", vpc=vpc))  # type: ignore[call-arg]
+
+
 def misspelled_field_of_a_class(stack: cdk.Stack) -> object:
     return RunnerClass(cpu=512, memory=1024, max_runner=5)  # type: ignore[call-arg]
 
@@ -219,6 +232,8 @@ MISTAKES: Sequence[Mistake] = (
     misspelled_metric,
     misspelled_option,
     text_for_switch,
+    id_for_file_system,
+    mount_without_a_path,
 )
 
 
@@ -241,4 +256,6 @@ def none(
         image=RunnerImage.built(variant=variant),
     )
     ecr.Repository(stack, "Images").grant_pull(fleet)
+    runners: ClassRunners = fleet.runner_class("one")
+    ecr.Repository(stack, "Results").grant_pull(runners)
     return fleet

@@ -229,6 +229,7 @@ ENVIRONMENT = {
     "ECR_REPOSITORY_NAME": "fleet-runner",
     "RUNNER_REPOSITORY_URL": "123456789012.dkr.ecr.us-east-1.amazonaws.com/fleet-runner",
     "TASK_DEFINITION_ARN": "fleet-runner-abc",
+    "MOUNTED_TASK_DEFINITIONS": "{}",
     "IMAGE_BUILD_TIMEOUT_SECONDS": "1800",
     "CLUSTER_ARN": "arn:aws:ecs:us-east-1:123456789012:cluster/fleet",
     "WEBHOOK_URL": "https://fleet.example.com/webhook",

@@ -21,6 +21,7 @@ CLASS_SETTINGS = base64.b64encode(
                 "tags": [{"Key": "team", "Value": "a"}],
                 "subnets": "subnet-7",
                 "security_groups": "sg-1,sg-7",
+                "family_suffix": "-mounts-7",
             }
         }
     ).encode()

@@ -118,6 +118,14 @@ ERRORS = {
         "capacity provider not associated"
     ),
 }
+_NO_FILE_SYSTEM = (
+    "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes: "
+    "stderr: "
+)
+TARGET_STOP = (
+    f'{_NO_FILE_SYSTEM}Failed to resolve "fs-1.efs.us-east-1.amazonaws.com" - check that your file '
+    "system ID is correct, and ensure that the VPC has an EFS mount target for this file system ID"
+)
 ZONE_STOP = "Fargate is not supported in this availability zone"
 PERMANENT_STOPS = {
     "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve "
@@ -152,6 +160,13 @@ PERMANENT_STOPS = {
     "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 "
     "times: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log "
     "group does not exist.": "ResourceInitializationError: no log",
+    f"{_NO_FILE_SYSTEM}b'mount.nfs4: access denied by server while mounting 127.0.0.1:/' : "
+    "unsuccessful EFS utils command execution; code: 32": (
+        "ResourceInitializationError: file system denied"
+    ),
+    f"{_NO_FILE_SYSTEM}b'mount.nfs4: mounting fs-1.efs.us-east-1.amazonaws.com:/cache failed, "
+    "reason given by server: No such file or directory' : unsuccessful EFS utils command "
+    "execution; code: 32": "ResourceInitializationError: file system without the folder",
 }
 PASSING_STOPS = (
     "CannotPullContainerError: dial tcp: i/o timeout",
@@ -160,6 +175,9 @@ PASSING_STOPS = (
     "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 "
     "times: failed to create Cloudwatch log stream: RequestError: send request failed: i/o timeout",
     "OutOfMemoryError: Container killed due to memory usage",
+    f"{_NO_FILE_SYSTEM}mount.nfs4: Connection reset by peer : unsuccessful EFS utils command "
+    "execution; code: 32",
+    TARGET_STOP,
 )
 
 
@@ -190,7 +208,7 @@ def test_every_error_of_run_task_and_every_stop_code_has_its_row() -> None:
 
 def test_every_row_has_an_example() -> None:
     shown = {*REASONS.values(), *ERRORS.values(), *PERMANENT_STOPS.values()}
-    shown |= {first_that_fits(ZONE_STOP, STOPPED).name}
+    shown |= {first_that_fits(text, STOPPED).name for text in (ZONE_STOP, TARGET_STOP)}
     assert shown == {row.name for row in (*RUN_TASK, *STOPPED) if row.pattern}
 
 
@@ -270,13 +288,14 @@ def test_an_image_that_cannot_run_is_not_tried_again(rig: Rig) -> None:
 def test_a_runner_does_not_fail_for_a_zone_while_another_may_serve(rig: Rig) -> None:
     """A task is accepted in it and stops, once more, and then the other subnet has its turn."""
     life = rig.start()
-    for _ in range(3):
-        life.fail("runner", "Runner.TaskStopped", f"the task stopped: {ZONE_STOP}")
+    for reason in (ZONE_STOP, ZONE_STOP, TARGET_STOP):
+        life.fail("runner", "Runner.TaskStopped", f"the task stopped: {reason}")
         life.parked("capacity")
-        assert ZONE_STOP in life.row()["waiting_reason"]
+        assert reason in life.row()["waiting_reason"]
         life.succeed("capacity").parked("runner")
     assert life.path_so_far().count("LaunchTask") == 4
     assert remedy_of(ZONE_STOP).startswith("give availability_zones")
+    assert remedy_of(TARGET_STOP).startswith("make a mount target")
     # its own failures are counted as before
     life.fail_again("runner", "Runner.TaskStopped").fail("runner", "Runner.TaskStopped")
     assert life.end()["error"] == "Runner.TaskStopped"

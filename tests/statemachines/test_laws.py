@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -225,7 +226,8 @@ def test_what_an_expression_makes_of_a_launch_are_parameters_of_run_task(
 
 
 def test_a_class_without_anything_of_its_own_is_launched_as_all_are(machine: State) -> None:
-    given = launched(machine, class_name="small")
+    given = launched(machine, class_name="small", task_definition="runner-1-python")
+    assert given["TaskDefinition"] == "runner-1-python"
     assert given["Overrides"].keys() == {"Cpu", "Memory", "ContainerOverrides"}
     [container] = given["Overrides"]["ContainerOverrides"]
     assert len(container["Environment"]) == 5
@@ -240,7 +242,10 @@ def test_a_class_without_anything_of_its_own_is_launched_as_all_are(machine: Sta
 
 def test_a_class_is_launched_with_what_it_was_deployed_with(machine: State) -> None:
     """However the catalog spells it."""
-    given = launched(machine, class_name="Huge", ephemeral_storage=21)
+    given = launched(
+        machine, class_name="Huge", ephemeral_storage=21, task_definition="runner-1-python"
+    )
+    assert given["TaskDefinition"] == "runner-1-python-mounts-7"
     overrides = given["Overrides"]
     assert overrides["TaskRoleArn"] == "arn:aws:iam::123456789012:role/huge"
     assert overrides["EphemeralStorage"] == {"SizeInGiB": 21}
@@ -338,7 +343,7 @@ def bindings(expression: str, chance: random.Random) -> dict[str, Any]:
                 place[folder] = {}
             place = place[folder]
         if chance.random() < 0.95:
-            place[name] = chance.choice([*VALUES, *_TOLD])
+            place[name] = copy.deepcopy(chance.choice([*VALUES, *_TOLD]))
     return found
 
 

@@ -1,4 +1,10 @@
-"""Task-definition families: one for each image, launched by its newest revision."""
+"""Task-definition families: one for each image, launched by its newest revision.
+
+A launch cannot say what a task has mounted, its definition does. So where classes have mounts each
+image has further families, made from a base with these mounts: they are called like its first one
+with something behind it, which the state machine adds for those classes. They are no business of
+who asks for families here.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +29,33 @@ class Settings:
     Attributes:
         task_definition_arn: What they are made from.
         family_prefix: What their names begin with, whichever deployment made them.
+        mounted_task_definitions: What those of classes with mounts are made from, by what stands
+            behind their names.
         runner_repository_url: Where their images are.
     """
 
     task_definition_arn: str
     family_prefix: str
+    mounted_task_definitions: Mapping[str, str]
     runner_repository_url: str
 
 
 class Families:
-    """Makes the families of images from the base task definition, with its tags.
+    """Makes the families of images from base task definitions, with their tags.
 
     Args:
         ecs: An ECS client.
-        base: The base task definition.
+        bases: The base task definitions, by what stands behind the names of families; that with
+            nothing behind them is the last.
         prefix: What the names of the fleet's families begin with.
         repository: Where its images are.
     """
 
-    def __init__(self, *, ecs: Client, base: str, prefix: str, repository: str) -> None:
+    def __init__(
+        self, *, ecs: Client, bases: Mapping[str, str], prefix: str, repository: str
+    ) -> None:
         self._ecs = ecs
-        self._base = base
+        self._bases = bases
         self._prefix = prefix
         self._repository = repository
 
@@ -52,7 +64,7 @@ class Families:
         """Make it from the function's settings."""
         return cls(
             ecs=client("ecs"),
-            base=settings.task_definition_arn,
+            bases={**settings.mounted_task_definitions, "": settings.task_definition_arn},
             prefix=settings.family_prefix,
             repository=settings.runner_repository_url,
         )
@@ -66,7 +78,8 @@ class Families:
             architecture: ``X86_64`` or ``ARM64``.
 
         Returns:
-            ARN of the revision. If the newest one has this image already it is that.
+            ARN of the revision, of the family without mounts. If the newest one has this image
+            already it is that.
 
         Raises:
             NotOursError: if the family or the image is not the fleet's.
@@ -74,10 +87,17 @@ class Families:
         self._check_family(family)
         if not image.startswith(f"{self._repository}@sha256:"):
             raise _not_ours(f"image {image}", f"{self._repository}@sha256:…")
+        revision = ""
+        # that with mounts first: once the last one is there, nobody asks again
+        for behind, base in self._bases.items():
+            revision = self._clone(base, family + behind, image=image, architecture=architecture)
+        return revision
+
+    def _clone(self, base_arn: str, family: str, *, image: str, architecture: str) -> str:
         newest = self._newest(family)
         if newest and _image(newest) == image:
             return str(newest["taskDefinitionArn"])
-        described = self._ecs.describe_task_definition(taskDefinition=self._base, include=["TAGS"])
+        described = self._ecs.describe_task_definition(taskDefinition=base_arn, include=["TAGS"])
         base = described["taskDefinition"]
         taken = self._ecs.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
         clone = {key: base[key] for key in taken.members if key in base}
@@ -111,10 +131,26 @@ class Families:
         """
         family = revision.rpartition("/")[2].rpartition(":")[0]
         self._check_family(family)
+        mounted = [(behind, base) for behind, base in self._bases.items() if behind]
+        if mounted:
+            kept = self._ecs.describe_task_definition(taskDefinition=revision)["taskDefinition"]
+            about = {
+                "image": _image(kept),
+                "architecture": kept["runtimePlatform"]["cpuArchitecture"],
+            }
+            for behind, base in mounted:
+                self._deregister_others(self._clone(base, family + behind, **about))
+        self._deregister_others(revision)
+
+    def _deregister_others(self, revision: str) -> None:
+        arn = revision.rpartition(":")[0]
         # one page: there are never more than the few that were made since the last time
-        listed = self._ecs.list_task_definitions(familyPrefix=family, status="ACTIVE")
+        listed = self._ecs.list_task_definitions(
+            familyPrefix=arn.rpartition("/")[2], status="ACTIVE"
+        )
         for other in listed["taskDefinitionArns"]:
-            if other != revision:
+            # the name is the whole one, as ECS has it; its stand-ins list what begins alike, too
+            if other != revision and other.rpartition(":")[0] == arn:
                 self._deregister(other)
 
     def withdraw(self, family: str, *, image: str) -> None:
@@ -128,12 +164,13 @@ class Families:
             NotOursError: if it is not a family of the fleet's.
         """
         self._check_family(family)
-        newest = self._newest(family)
-        if newest is None or (image and _image(newest) != image):
-            return
-        # this one last: until then it is tried again
-        self.keep_only(newest["taskDefinitionArn"])
-        self._deregister(newest["taskDefinitionArn"])
+        for behind in self._bases:
+            newest = self._newest(family + behind)
+            if newest is None or (image and _image(newest) != image):
+                continue
+            # this one last: until then it is tried again
+            self._deregister_others(newest["taskDefinitionArn"])
+            self._deregister(newest["taskDefinitionArn"])
 
     def _deregister(self, revision: str) -> None:
         self._ecs.deregister_task_definition(taskDefinition=revision)

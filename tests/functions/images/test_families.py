@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
+
+import define_task
 from fleet_runtime.aws.client import client
 
 from ..aws_stand_in import RUNNER
@@ -133,3 +137,115 @@ def test_the_family_has_the_tags_of_the_base_but_not_those_of_aws(fleet: Fleet) 
 
 def test_a_base_without_tags_asks_for_no_permission_to_give_some(fleet: Fleet) -> None:
     assert "tags" not in registration(fleet)
+
+
+# --- families of classes with mounts
+
+MOUNTED = f"{FAMILY}-mounts-7"
+VOLUMES = [
+    {
+        "name": "efs-0",
+        "efsVolumeConfiguration": {
+            "fileSystemId": "fs-1",
+            "rootDirectory": "/",
+            "transitEncryption": "ENABLED",
+            "authorizationConfig": {"iam": "ENABLED", "accessPointId": "fsap-1"},
+        },
+    }
+]
+POINTS = [{"sourceVolume": "efs-0", "containerPath": "/mnt/cache", "readOnly": False}]
+
+
+@pytest.fixture
+def with_mounts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """A fleet with a class that has a file system."""
+    client("ecs").register_task_definition(
+        family="fleet-runner-mounts-7",
+        cpu="512",
+        memory="1024",
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE"],
+        runtimePlatform={"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
+        volumes=VOLUMES,
+        containerDefinitions=[{"name": "runner", "image": "base", "mountPoints": POINTS}],
+    )
+    bases = {"-mounts-7": "fleet-runner-mounts-7"}
+    monkeypatch.setenv("MOUNTED_TASK_DEFINITIONS", json.dumps(bases))
+    return fleet
+
+
+def test_an_image_has_a_family_for_each_of_the_bases_with_mounts(with_mounts: Fleet) -> None:
+    with_mounts.build(content="c")
+    assert with_mounts.launched() == f"{REPOSITORY}@{digest_of('c')}"
+    made = client("ecs").describe_task_definition(taskDefinition=MOUNTED)["taskDefinition"]
+    [runner] = made["containerDefinitions"]
+    assert runner["image"] == f"{REPOSITORY}@{digest_of('c')}"
+    assert (made["volumes"], runner["mountPoints"]) == (VOLUMES, POINTS)
+    assert made["runtimePlatform"]["cpuArchitecture"] == "X86_64"
+    plain = client("ecs").describe_task_definition(taskDefinition=FAMILY)["taskDefinition"]
+    assert not plain.get("volumes")
+    assert with_mounts.row()["task_definition"] == FAMILY, "nobody but define_task knows of it"
+
+
+def test_an_image_that_is_there_gets_the_families_of_a_class_that_is_new(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first launch after the deployment, whose families have other names; no build."""
+    fleet.build(content="c")
+    assert fleet.launched(MOUNTED) == ""
+    base = client("ecs").register_task_definition(
+        family="fleet-runner-mounts-7",
+        containerDefinitions=[{"name": "runner", "image": "base", "memory": 512}],
+    )["taskDefinition"]["taskDefinitionArn"]
+    monkeypatch.setenv("MOUNTED_TASK_DEFINITIONS", json.dumps({"-mounts-7": base}))
+    define_task._families.cache_clear()
+    family = f"fleet-runner-new-{TAG}"
+    fleet.join("fleet-2-1")
+    assert fleet.request(runner="fleet-2-1", task_definition=family) == "READY"
+    assert fleet.starts == [TAG]
+    assert fleet.launched(f"{family}-mounts-7") == f"{REPOSITORY}@{digest_of('c')}"
+
+
+def test_a_family_with_mounts_that_is_missing_is_made_when_a_launch_says_so(
+    with_mounts: Fleet,
+) -> None:
+    with_mounts.build(content="c")
+    [revision] = active(MOUNTED)
+    client("ecs").deregister_task_definition(taskDefinition=revision)
+    assert with_mounts.launched(MOUNTED) == ""
+    with_mounts.join("fleet-2-1")
+    assert with_mounts.request(runner="fleet-2-1", gone=True) == "READY"
+    assert with_mounts.launched(MOUNTED) == f"{REPOSITORY}@{digest_of('c')}"
+    assert with_mounts.starts == [TAG], "nothing is built again"
+
+
+def test_a_family_with_mounts_launches_what_the_other_does_and_nothing_else(
+    with_mounts: Fleet,
+) -> None:
+    with_mounts.join(RUNNER)
+    with_mounts.request()
+    event = with_mounts.codebuild.end(TAG, content="c")
+    with_mounts.pass_time(1)
+    with_mounts(event)
+    client("ecs").register_task_definition(
+        family=MOUNTED,
+        containerDefinitions=[
+            {"name": "runner", "image": f"{REPOSITORY}@sha256:{'0' * 64}", "memory": 512}
+        ],
+    )
+    with_mounts(event)  # told again
+    assert with_mounts.launched(MOUNTED) == with_mounts.launched() != ""
+    assert (len(active(MOUNTED)), len(active(FAMILY))) == (1, 1)
+
+
+def test_a_retired_image_is_launched_by_no_family_with_mounts(with_mounts: Fleet) -> None:
+    with_mounts.build()
+    retire(with_mounts)
+    assert (with_mounts.launched(), with_mounts.launched(MOUNTED)) == ("", "")
+
+
+def active(family: str) -> list[str]:
+    listed: list[str] = client("ecs").list_task_definitions(familyPrefix=family, status="ACTIVE")[
+        "taskDefinitionArns"
+    ]
+    return listed
