@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import tarfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -17,6 +20,18 @@ def synthesize(make: Callable[[cdk.Stack], object]) -> Template:
     stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
     make(stack)
     return template_of(stack)
+
+
+@functools.cache
+def recommended_flags() -> dict[str, Any]:
+    """The feature flags that ``cdk init`` writes into the ``cdk.json`` of a new app."""
+    [package] = (Path(cdk.__file__).parent / "_jsii").glob("aws-cdk-lib@*.jsii.tgz")
+    with tarfile.open(package) as files:
+        found = next(one for one in files if one.name == "package/recommended-feature-flags.json")
+        text = files.extractfile(found)
+        assert text
+        flags: dict[str, Any] = json.load(text)
+    return flags
 
 
 def template_of(stack: cdk.Stack) -> Template:
