@@ -14,6 +14,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, Node
@@ -52,8 +53,36 @@ _GITHUB_KEYS = {
     "organization": "github_org",
     "repository": "github_repo",
 }
+_RETENTIONS = {
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    5: logs.RetentionDays.FIVE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    60: logs.RetentionDays.TWO_MONTHS,
+    90: logs.RetentionDays.THREE_MONTHS,
+    120: logs.RetentionDays.FOUR_MONTHS,
+    150: logs.RetentionDays.FIVE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    400: logs.RetentionDays.THIRTEEN_MONTHS,
+    545: logs.RetentionDays.EIGHTEEN_MONTHS,
+    731: logs.RetentionDays.TWO_YEARS,
+    1096: logs.RetentionDays.THREE_YEARS,
+    1827: logs.RetentionDays.FIVE_YEARS,
+    2192: logs.RetentionDays.SIX_YEARS,
+    2557: logs.RetentionDays.SEVEN_YEARS,
+    2922: logs.RetentionDays.EIGHT_YEARS,
+    3288: logs.RetentionDays.NINE_YEARS,
+    3653: logs.RetentionDays.TEN_YEARS,
+}
+"""By days, those that CloudWatch Logs has (its API reference, ``PutRetentionPolicy``)."""
 _RECONCILIATION_KEYS = {"every": "reconcile_minutes", "grace": "reconcile_grace_seconds"}
-_WEBHOOK_KEYS = {"allowed_cidrs": "webhook_allowed_cidrs"}
+_WEBHOOK_KEYS = {
+    "allowed_cidrs": "webhook_allowed_cidrs",
+    "only_from_github": "webhook_only_from_github",
+}
 _IMAGE_KEYS = {
     "allowed_bases": "allowed_images",
     "capabilities": "runner_image_capabilities",
@@ -113,6 +142,7 @@ class FleetSettings:
     register_for: RegisterFor | None = None
     image_runner_group: str | None = None
     webhook_allowed_cidrs: Sequence[str] = ()
+    webhook_only_from_github: bool = False
     reserved_concurrency: int | None = None
     github_api_url: str = "https://api.github.com"
     github_ca: str | None = None
@@ -132,6 +162,7 @@ class FleetSettings:
     runner_class_sizes: Mapping[str, Mapping[str, Any]] | None = None
     runner_name_prefix: str = "fleet"
     encryption_key_arn: str | None = None
+    log_retention_days: int = 30
     image_build_project: bool = True
     max_image_builds: int = 5
     max_images_per_repository: int = 20
@@ -187,6 +218,7 @@ class FleetSettings:
         with _told_by(_WEBHOOK_KEYS):
             webhook = Webhook(
                 allowed_cidrs=self.webhook_allowed_cidrs,
+                only_from_github=self.webhook_only_from_github,
                 reserved_concurrency=self.reserved_concurrency,
             )
         with _told_by(_RECONCILIATION_KEYS):
@@ -197,7 +229,7 @@ class FleetSettings:
             )
         if self.alarm_topic_arn is not None:
             _check_form("alarm_topic_arn", self.alarm_topic_arn, _TOPIC, like=_TOPIC_ARN)
-        with _told_by(_FLEET_KEYS):
+        with _told_by({**_FLEET_KEYS, **_WEBHOOK_KEYS, "api_url": _GITHUB_KEYS["api_url"]}):
             fleet = RunnerFleet(
                 scope,
                 construct_id,
@@ -211,6 +243,7 @@ class FleetSettings:
                     if self.encryption_key_arn
                     else None
                 ),
+                log_retention=self._log_retention(),
                 limits=RunnerLimits(
                     max_runners=self.max_runners,
                     max_runners_per_repository=self.max_runners_per_repository,
@@ -351,6 +384,14 @@ class FleetSettings:
             _check_form("subnet_ids", each, _SUBNET, like="subnet-0123456789abcdef0")
         for each in self.security_groups:
             _check_form("security_groups", each, _SECURITY_GROUP, like="sg-0123456789abcdef0")
+
+    def _log_retention(self) -> logs.RetentionDays:
+        if self.log_retention_days not in _RETENTIONS:
+            raise ValueError(
+                f"log_retention_days {self.log_retention_days!r} is none of CloudWatch's, use one "
+                f"of {', '.join(map(str, _RETENTIONS))}"
+            )
+        return _RETENTIONS[self.log_retention_days]
 
     def _timeouts(self) -> LifecycleTimeouts:
         with _told_by(_TIMEOUT_KEYS):

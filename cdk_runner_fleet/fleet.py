@@ -128,6 +128,7 @@ class RunnerFleet(IRunnerFleet):
         self.fleet_name = name_fleet(self)
         webhook = webhook or Webhook()
         webhook.check_token(github.token)
+        webhook.check_api(github.api_url)
         self.runner_name_prefix = runner_name_prefix
         self.platform = RunnerPlatform(
             self,
@@ -166,6 +167,8 @@ class RunnerFleet(IRunnerFleet):
             options=platform.functions,
             at_rest=platform.at_rest,
         )
+        if self.intake.hook_networks:
+            platform.images.note_hook_networks(self.intake.hook_networks)
         self.dispatch = EventDispatch(
             self,
             "Dispatch",

@@ -416,6 +416,13 @@ class IRunnerFleet(Construct):
         """Lost events that were made up for. Default: the sum over 5 minutes."""
         return self._metric("EventRepaired", options)
 
+    def metric_hook_networks_refused(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
+        """Hours in which GitHub's list of its webhooks' networks could not be taken.
+
+        Default: the sum over 5 minutes.
+        """
+        return self._metric("HookNetworksRefused", options)
+
     def metric_listings_incomplete(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Looks at GitHub that did not see all jobs. Default: the sum over 5 minutes."""
         return self._metric("ListingIncomplete", options)

@@ -5,6 +5,9 @@ it has to. Once a day, after a deployment and when a runner has found its versio
 which release GitHub has everyone install and when it retires the versions that the fleet's images
 have. While there is none that images can be built with, it asks every hour. The answers stand in
 the ledger, where builds look for their release; of a newer one the fleet's bus is told.
+
+Every hour, and after a deployment, it also notes which networks GitHub's webhooks come from, where
+deliveries are let in by that.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from functools import cache
 from typing import Any
 
 from fleet_runtime import environment
+from fleet_runtime.github import hook_networks
+from fleet_runtime.github.hook_networks import HookNetworks
 from fleet_runtime.images.release_news import FOUND
 from fleet_runtime.images.release_watch import ReleaseWatch, Settings
 from fleet_runtime.observability import observed
@@ -22,6 +27,11 @@ from fleet_runtime.observability import observed
 @cache
 def _watch() -> ReleaseWatch:
     return ReleaseWatch.of(environment.read(Settings))
+
+
+@cache
+def _networks() -> HookNetworks | None:
+    return HookNetworks.of(environment.read(hook_networks.Settings))
 
 
 @observed
@@ -44,6 +54,9 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any] | None:
         found = event["detail"]
         _watch().follow(found["runner_version"], found_in=found["image_tag"])
         return None
+    networks = _networks()
+    if networks is not None:
+        networks.refresh()
     if kind == "Scheduled Event" and not _watch().is_due():
         return None
     return _watch().run()

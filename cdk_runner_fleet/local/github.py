@@ -67,7 +67,8 @@ def settle(found: Mapping[str, object], given: Mapping[str, object]) -> dict[str
     if not any(context.get(scope) for scope in _SCOPES):
         context["github_repo"] = _DEFAULT_REPOSITORY
     # this fleet's GitHub is on loopback, without TLS and none of GitHub's addresses
-    return {**context, "github_ca": "", "webhook_allowed_cidrs": ""}
+    its_own = {"github_ca": "", "webhook_allowed_cidrs": "", "webhook_only_from_github": "off"}
+    return {**context, **its_own}
 
 
 def _apps(setting: object) -> list[dict[str, Any]]:

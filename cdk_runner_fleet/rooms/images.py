@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from aws_cdk import Aws, Duration, Stack, Tokenization
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
@@ -69,6 +70,14 @@ class ImageService(Construct):
             )
             if pipeline.is_built
             else None
+        )
+
+    def note_hook_networks(self, parameter: ssm.IStringParameter) -> None:
+        """Keep it noted which networks GitHub's webhooks come from: who asks it anyway does."""
+        assert self.watch_release is not None  # noqa: S101 - where there are webhooks GitHub is asked
+        self.watch_release.add_environment("HOOK_NETWORKS_PARAM", parameter.parameter_name)
+        self.watch_release.allow(
+            "ssm:GetParameter", "ssm:PutParameter", resources=[parameter.parameter_arn]
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
@@ -69,6 +70,17 @@ class WebhookIntake(Construct):
             "Evidence: tests/functions/github/test_intake.py.",
         )
         self.url = f"{api.url_at(webhook.domain_name)}{_PATH}"
+        self.hook_networks = (
+            ssm.StringParameter(
+                self,
+                "HookNetworks",
+                description="cdk-runner-fleet: networks that GitHub's webhooks come from",
+                string_value="[]",  # until they are noted
+            )
+            if webhook.only_from_github
+            else None
+        )
+        """Where it is noted which networks deliveries may come from; None if from everywhere."""
         self.receive_webhook = FleetFunction(
             self,
             "ReceiveWebhook",
@@ -87,9 +99,16 @@ class WebhookIntake(Construct):
                 "GITHUB_SCOPE": github.scope,
                 "RUNNER_NAME_PREFIX": runner_name_prefix,
                 "WEBHOOK_ALLOWED_CIDRS": Stack.of(self).to_json_string(list(webhook.allowed_cidrs)),
+                "HOOK_NETWORKS_PARAM": (
+                    self.hook_networks.parameter_name if self.hook_networks else ""
+                ),
                 **github.label_rules.to_settings(),
             },
         )
+        if self.hook_networks:
+            self.receive_webhook.allow(
+                "ssm:GetParameter", resources=[self.hook_networks.parameter_arn]
+            )
         at_rest.grant_read(self.secret, self.receive_webhook)
         bus.grant_put(self.receive_webhook, "workflow_job")
         api.serve(self.receive_webhook, _PATH, throttle=_THROTTLE)

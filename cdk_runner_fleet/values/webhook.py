@@ -10,7 +10,7 @@ from aws_cdk import Token
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from cdk_runner_fleet.values.github import check_field
+from cdk_runner_fleet.values.github import PUBLIC_API, check_field
 from cdk_runner_fleet.values.types import check_types
 
 
@@ -28,6 +28,10 @@ class Webhook:
         allowed_cidrs: Networks that deliveries may come from, for example those that GitHub lists
             as ``hooks`` in its ``/meta``. Behind a proxy of your own they are its addresses.
             Default: everywhere; the signature decides.
+        only_from_github: Whether deliveries may come from the networks alone that GitHub lists for
+            its webhooks, and from those of ``allowed_cidrs``. The fleet looks every hour which
+            these are. For github.com: no other has such a list. Default: they may come from
+            elsewhere too.
         reserved_concurrency: Invocations at a time that Lambda keeps free for ``receive_webhook``,
             and as many for ``runner_api``: neither gets more, so that no flood takes what the
             account's other functions need. 50 serve 1,000 runners. Default: none is reserved,
@@ -43,6 +47,7 @@ class Webhook:
     secret_field: str | None = None
     domain_name: apigateway.IDomainName | None = None
     allowed_cidrs: Sequence[str] = ()
+    only_from_github: bool = False
     reserved_concurrency: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +61,17 @@ class Webhook:
             raise ValueError(
                 f"reserved_concurrency is {most}, and Lambda would run nothing: use 1 or more, 50 "
                 "for 1,000 runners, or leave it out"
+            )
+
+    def check_api(self, api_url: str) -> None:
+        """Raise ``ValueError`` if nobody can say which networks deliveries come from."""
+        if not self.only_from_github or Token.is_unresolved(api_url):
+            return
+        if api_url.rstrip("/").lower() != PUBLIC_API:
+            raise ValueError(
+                f"only_from_github is on and the api_url of github is {api_url!r}, which lists no "
+                "networks of its webhooks: name those that its deliveries come from in "
+                "allowed_cidrs"
             )
 
     def check_token(self, token: secretsmanager.ISecret | None) -> None:

@@ -88,6 +88,7 @@ METRICS: Mapping[str, Metric] = {
     "DeliveriesRefused": COUNT,
     "DemandMissing": COUNT,
     "EventRepaired": COUNT,
+    "HookNetworksRefused": COUNT,
     "ListingIncomplete": COUNT,
     "ReconcileStepFailed": COUNT,
     "RunnersSwept": COUNT,

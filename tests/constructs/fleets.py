@@ -150,6 +150,7 @@ def encrypted(stack: cdk.Stack) -> RunnerFleet:
         github=GitHub.repository("octo-org/octo-repo"),
         encryption_key=kms.Key(stack, "Key", enable_key_rotation=True),
         log_retention=logs.RetentionDays.ONE_YEAR,
+        webhook=Webhook(only_from_github=True),
     )
 
 

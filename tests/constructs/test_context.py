@@ -9,8 +9,9 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_logs as logs
 
-from cdk_runner_fleet.context import FleetSettings
+from cdk_runner_fleet.context import _RETENTIONS, FleetSettings
 from cdk_runner_fleet.stack import RunnerFleetStack
 
 from .fleets import KEY_ARN, READY
@@ -158,6 +159,19 @@ def test_who_is_told_and_what_is_looked_at_are_settings() -> None:
 def test_a_topic_is_named_by_its_arn() -> None:
     with pytest.raises(ValueError, match=r"alarm_topic_arn.*'ops'.*arn:aws:sns:<region>"):
         deployed(github_repo="o/r", alarm_topic_arn="ops")
+
+
+def test_logs_are_kept_for_the_days_that_are_named() -> None:
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test")
+    for days, retention in _RETENTIONS.items():
+        group = logs.LogGroup(stack, f"Logs{days}", retention=retention)
+        resource = group.node.default_child
+        assert isinstance(resource, logs.CfnLogGroup)
+        assert resource.retention_in_days == days
+    fleet = deployed(github_repo="o/r", log_retention_days="400").fleet
+    kept = fleet.function_logs.node.default_child
+    assert isinstance(kept, logs.CfnLogGroup)
+    assert kept.retention_in_days == 400
 
 
 def test_the_zones_are_those_of_a_network_that_is_made() -> None:

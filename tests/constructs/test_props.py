@@ -530,6 +530,14 @@ NETWORK = {"subnet_ids": ["subnet-1"], "security_groups": ["sg-1"]}
             "^subnet_ids has 17, and a task .* leave out 1",
         ),
         ({"single_labels": {"self-hosted": "small"}}, "leave it out, the first class serves"),
+        (
+            {
+                "webhook_only_from_github": True,
+                "github_api_url": "https://ghes.example.com/api/v3",
+            },
+            "^webhook_only_from_github is on and the github_api_url .* in webhook_allowed_cidrs$",
+        ),
+        ({"log_retention_days": 31}, "^log_retention_days 31 is none of CloudWatch's, use one of"),
         ({"webhook_allowed_cidrs": ["a"]}, "webhook_allowed_cidrs has 'a', which is no network"),
     ],
 )

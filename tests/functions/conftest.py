@@ -58,6 +58,7 @@ def forget() -> None:
         receive_webhook._intake,
         reconcile_demand._reconciliation,
         runner_api._api,
+        watch_release._networks,
         watch_release._watch,
     ):
         kept.cache_clear()

@@ -22,7 +22,7 @@ from .http_stub import Received, Stub
 
 @dataclass
 class LightAws:
-    """Secrets Manager and EventBridge on loopback, and the clock: the samples have just come."""
+    """Secrets Manager, SSM and EventBridge on loopback; the clock: the samples have just come."""
 
     now: float = 1781551342
 
@@ -33,6 +33,7 @@ class LightAws:
     events: list[dict[str, Any]] = field(default_factory=list)
     secret_reads: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
     bad_signatures: list[str] = field(default_factory=list)
     stub: Stub = field(init=False)
 
@@ -51,6 +52,9 @@ class LightAws:
         if operation == "PutEvents":
             self.events += document["Entries"]
             return 200, {}, b'{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}'
+        if operation == "GetParameter":
+            value = self.parameters[document["Name"]]
+            return 200, {}, json.dumps({"Parameter": {"Value": value}}).encode()
         assert document["SecretId"] == ENVIRONMENT["WEBHOOK_SECRET_ARN"]
         self.secret_reads.append(document["VersionStage"])
         secret = self.secrets[document["VersionStage"]]

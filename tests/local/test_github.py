@@ -97,7 +97,8 @@ def test_an_organizations_jobs_run_as_an_app_for_two_requests_each(
 def test_what_is_given_to_be_served_takes_the_place_of_what_was_found(
     found: dict[str, object], given: dict[str, object], scopes: dict[str, object]
 ) -> None:
-    assert settle(found, given) == {**scopes, "github_ca": "", "webhook_allowed_cidrs": ""}
+    own = {"github_ca": "", "webhook_allowed_cidrs": "", "webhook_only_from_github": "off"}
+    assert settle(found, given) == {**scopes, **own}
 
 
 def test_the_twin_is_what_the_settings_speak_of() -> None:

@@ -18,6 +18,12 @@ from cdk_runner_fleet.local.twin.releases import Releases
 
 __all__ = ["GitHub"]
 
+# of api.github.com/meta; github.blog/changelog, 2026-10-29, has the last two
+_HOOK_NETWORKS = (
+    *("192.30.252.0/22", "185.199.108.0/22", "140.82.112.0/20", "143.55.64.0/20"),
+    *("2a0a:a440::/29", "2606:50c0::/32", "9.234.98.160/28", "9.234.106.48/28"),
+)
+
 
 class GitHub:
     """One repository of an organization, with its runners, jobs, hooks and who may ask for them.
@@ -74,6 +80,7 @@ class GitHub:
         self.control_token = guard.new_token()
         self.checks = Checks()
         self.releases = Releases()
+        self.hook_networks: object = list(_HOOK_NETWORKS)
         self.payloads = Payloads(api_url=url, repository=repository, enterprise=enterprise)
         self.payloads_of = {repository: self.payloads}
         self.board = Board(

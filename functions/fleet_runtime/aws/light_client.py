@@ -1,6 +1,6 @@
 """A light AWS client for the one function that answers while GitHub waits.
 
-It calls two operations of two JSON services, so it needs no service models, no sessions and no
+It calls three operations of three JSON services, so it needs no service models, no sessions and no
 credential chain, which are most of boto3's start-up. Signing stays botocore's.
 """
 
@@ -74,11 +74,12 @@ class _Service(NamedTuple):
 
 
 _SECRETS_MANAGER = _Service(name="secretsmanager", target="secretsmanager")
+_SSM = _Service(name="ssm", target="AmazonSSM")
 _EVENTS = _Service(name="events", target="AWSEvents")
 
 
 class EventBus:
-    """Reads the webhook's secret and puts events onto the fleet's bus."""
+    """Reads what deliveries are checked by, and puts events onto the fleet's bus."""
 
     def __init__(self, *, access: AwsAccess) -> None:
         self._access = access
@@ -105,6 +106,15 @@ class EventBus:
                 return None
             raise
         return str(answer.get("SecretString", "")).strip()
+
+    def parameter(self, name: str) -> str:
+        """Read a parameter.
+
+        Raises:
+            AwsError: if it cannot be read.
+        """
+        answer = self._call(_SSM, "GetParameter", {"Name": name})
+        return str(answer.get("Parameter", {}).get("Value", ""))
 
     def put(self, *, bus: str, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
         """Put one event onto a bus.

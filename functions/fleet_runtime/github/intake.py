@@ -37,6 +37,10 @@ _SECRET_SECONDS = 300
 """A secret that matches is read again after this: who has replaced it waits no longer."""
 _FORGERY_SECONDS = 10
 """A secret that did not match is read again after this, so that forgeries cost no calls."""
+_NETWORKS_SECONDS = 3600
+"""What GitHub delivers from is read again after this; it is noted as often."""
+_NETWORKS_RETRY_SECONDS = 60
+"""The same if it could not be read: what was known stays, and strangers cost no calls."""
 _REJECTED = 400
 """The first status that is a refusal."""
 
@@ -56,11 +60,12 @@ class Settings:
     aws: AwsAccess
     webhook_secret_field: str = ""
     webhook_allowed_cidrs: Networks = _EVERYWHERE
+    hook_networks_param: str = ""
     fleet_name: str = "fleet"
 
 
 class Intake:
-    """Answers deliveries. Holds the webhook's secret between invocations, and nothing else."""
+    """Answers deliveries. Holds what it checks them by between invocations, and nothing else."""
 
     def __init__(self, *, settings: Settings, bus: EventBus) -> None:
         self._settings = settings
@@ -68,11 +73,13 @@ class Intake:
         self._secrets: tuple[str, ...] = ()
         # by the clock on the wall: a process may be frozen for hours between two deliveries
         self._read_at = self._mismatched_at = float("-inf")
+        self._noted = _EVERYWHERE
+        self._networks_due_at = float("-inf")
 
     def receive(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a delivery that came through the HTTP API."""
         address = source_address(event)
-        if not self._settings.webhook_allowed_cidrs.include(address):
+        if not self._networks().include(address):
             return _message(
                 403, f"{address[:50]} is not in webhook_allowed_cidrs: see GitHub's /meta for hooks"
             )
@@ -121,6 +128,28 @@ class Intake:
         from fleet_runtime.metrics import FLEET, fields  # noqa: PLC0415
 
         return fields({"WebhookRejected": 1}, of={FLEET: self._settings.fleet_name})
+
+    def _networks(self) -> Networks:
+        """Where deliveries may come from now.
+
+        From everywhere until a first list of GitHub's was noted: who has signed a delivery decides
+        in any case, and a fleet that has just been deployed would hear of no job.
+        """
+        own, parameter, now = (
+            self._settings.webhook_allowed_cidrs,
+            self._settings.hook_networks_param,
+            time.time(),
+        )
+        if not parameter:
+            return own
+        if not self._networks_due_at - _NETWORKS_SECONDS <= now < self._networks_due_at:
+            try:
+                self._noted = Networks.parse(self._bus.parameter(parameter))
+                self._networks_due_at = now + _NETWORKS_SECONDS
+            except (AwsError, ValueError) as error:
+                log("ERROR", "", error=f"networks of GitHub's webhooks cannot be read: {error}")
+                self._networks_due_at = now + _NETWORKS_RETRY_SECONDS
+        return own | self._noted if self._noted else _EVERYWHERE
 
     def _is_ours(self, body: bytes, signature: str) -> bool:
         now = time.time()

@@ -26,6 +26,14 @@ class Networks:
         """
         return cls(*(ip_network(each) for each in json.loads(text)))
 
+    def __bool__(self) -> bool:
+        """Whether they are named."""
+        return bool(self._ranges)
+
+    def __or__(self, other: Networks) -> Networks:
+        """These and those of another."""
+        return Networks(*self._ranges, *other._ranges)
+
     def include(self, address: str) -> bool:
         """Whether a request from ``address`` is let in."""
         if not self._ranges:

@@ -132,6 +132,74 @@ def test_deliveries_come_from_everywhere_if_no_address_is_named(light: LightAws)
     assert post(event)[0] == 202
 
 
+PARAMETER = "hook-networks"
+
+
+@pytest.fixture
+def noted(light: LightAws, environment: pytest.MonkeyPatch) -> LightAws:
+    """Deliveries come from GitHub's own networks alone, which are noted."""
+    environment.setenv("HOOK_NETWORKS_PARAM", PARAMETER)
+    forget()
+    light.parameters[PARAMETER] = json.dumps(HOOKS)
+    return light
+
+
+def from_(address: str) -> int:
+    event = {**delivery(sample("queued")), "requestContext": {"http": {"sourceIp": address}}}
+    return post(event)[0]
+
+
+GITHUBS, ANOTHERS = "192.30.252.41", "203.0.113.9"
+
+
+def test_only_githubs_networks_as_they_are_noted_are_let_in(noted: LightAws) -> None:
+    assert (from_(ANOTHERS), from_(GITHUBS)) == (403, 202)
+    noted.parameters[PARAMETER] = json.dumps(["203.0.113.0/24"])
+    noted.now += 3599
+    assert (from_(ANOTHERS), from_(GITHUBS)) == (403, 202)
+    assert noted.calls.count("GetParameter") == 1, "it is read once an hour"
+    noted.now += 1
+    assert (from_(ANOTHERS), from_(GITHUBS)) == (202, 403)
+    assert noted.calls.count("GetParameter") == 2
+
+
+def test_ones_own_networks_are_let_in_beside_githubs(
+    noted: LightAws, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("WEBHOOK_ALLOWED_CIDRS", json.dumps(["203.0.113.0/24"]))
+    forget()
+    assert (from_(ANOTHERS), from_(GITHUBS), from_("198.51.100.1")) == (202, 202, 403)
+
+
+def test_before_the_first_list_the_signature_alone_decides(
+    noted: LightAws, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("WEBHOOK_ALLOWED_CIDRS", json.dumps(["192.0.2.0/24"]))
+    forget()
+    noted.parameters[PARAMETER] = "[]"
+    assert (from_(ANOTHERS), from_(GITHUBS)) == (202, 202)
+
+
+@pytest.mark.parametrize("fault", ["AccessDeniedException", "no JSON"])
+def test_a_list_that_cannot_be_read_leaves_the_last_one_in_force(
+    noted: LightAws, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert from_(ANOTHERS) == 403
+    noted.now += 3600
+    if fault == "no JSON":
+        noted.parameters[PARAMETER] = fault
+    else:
+        noted.faults["GetParameter"] = [(400, {"__type": fault, "message": "m"})]
+    assert (from_(ANOTHERS), from_(GITHUBS)) == (403, 202)
+    assert "networks of GitHub's webhooks cannot be read" in capsys.readouterr().out
+    noted.now += 59
+    assert from_(ANOTHERS) == 403
+    assert noted.calls.count("GetParameter") == 2, "strangers cost no calls"
+    noted.parameters[PARAMETER] = json.dumps(["203.0.113.0/24"])
+    noted.now += 1
+    assert from_(ANOTHERS) == 202, "it is not long until it is read again"
+
+
 def test_a_secret_replaced_while_forgeries_come_in_is_found_soon(light: LightAws) -> None:
     assert post(delivery(b"{}", secret="guess"))[0] == 401
     light.secrets = {"AWSCURRENT": "the-new-secret", "AWSPREVIOUS": WEBHOOK_SECRET}

@@ -16,6 +16,10 @@ def get_app_hook(github: GitHub, request: Request) -> Answer:
     return 200, github.payloads.hook_config(url=github.webhook_url)
 
 
+def get_meta(github: GitHub, request: Request) -> Answer:
+    return 200, {"verifiable_password_authentication": False, "hooks": github.hook_networks}
+
+
 def list_hook_deliveries(github: GitHub, request: Request, hook_id: int = HOOK_ID) -> Answer:
     try:
         size = min(max(int(request.query.get("per_page", ["30"])[0]), 1), 100)
@@ -48,6 +52,7 @@ ROUTES = routes(
     ("GET", "{scope}/hooks", list_hooks),
     ("GET", "/app/hook/config", get_app_hook),
     ("GET", r"{scope}/hooks/(?P<hook_id>\d+)/deliveries", list_hook_deliveries),
+    ("GET", "/meta", get_meta),
     ("GET", "/app/hook/deliveries", list_hook_deliveries),
     ("POST", r"{scope}/hooks/(?P<hook_id>\d+)/deliveries/(?P<delivery_id>\d+)/attempts", redeliver),
     ("POST", r"/app/hook/deliveries/(?P<delivery_id>\d+)/attempts", redeliver),
