@@ -30,7 +30,7 @@ def _watch() -> ReleaseWatch:
 
 
 @cache
-def _networks() -> HookNetworks | None:
+def _networks() -> HookNetworks:
     return HookNetworks.of(environment.read(hook_networks.Settings))
 
 
@@ -54,9 +54,7 @@ def handler(event: Mapping[str, Any], context: object) -> dict[str, Any] | None:
         found = event["detail"]
         _watch().follow(found["runner_version"], found_in=found["image_tag"])
         return None
-    networks = _networks()
-    if networks is not None:
-        networks.refresh()
+    _networks().refresh()
     if kind == "Scheduled Event" and not _watch().is_due():
         return None
     return _watch().run()

@@ -44,7 +44,8 @@ class HookNetworks:
     Attributes:
         github: GitHub.
         ssm: An SSM client.
-        parameter: Name of the parameter that has the list, as JSON.
+        parameter: Name of the parameter that has the list, as JSON; empty where deliveries come
+            from everywhere.
     """
 
     github: GitHub
@@ -52,10 +53,8 @@ class HookNetworks:
     parameter: str
 
     @classmethod
-    def of(cls, settings: Settings) -> HookNetworks | None:
-        """Make it from the function's settings; None where deliveries come from everywhere."""
-        if not settings.hook_networks_param:
-            return None
+    def of(cls, settings: Settings) -> HookNetworks:
+        """Make it from the function's settings."""
         return cls(
             github=GitHub.of(settings.connection),
             ssm=client("ssm"),
@@ -64,6 +63,8 @@ class HookNetworks:
 
     def refresh(self) -> None:
         """Note what GitHub lists now. If it does not answer, or not well, the last list stays."""
+        if not self.parameter:
+            return
         try:
             told = json.dumps(self.github.ask(list_networks()))
         except GitHubRefused as error:
