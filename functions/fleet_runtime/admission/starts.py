@@ -205,7 +205,6 @@ class Starts:
                 runner_id=document["runner_id"],
             ),
             "asked_by": document["repository"],
-            "asked_by_job_id": document["job_id"],
             "timestamp": now,
             "in_line_at": now,
             "job_status": "queued",

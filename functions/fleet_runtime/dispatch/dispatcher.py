@@ -411,7 +411,6 @@ class Dispatcher:
         return {
             **job.identity,
             "asked_by": job.repository,
-            "asked_by_job_id": job.job_id,
             "timestamp": now,
             "runner_labels": ",".join(texts)[: labels.MAX_TOTAL_LENGTH],
             "expires_at": now + self.row_ttl_seconds,
