@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdk_runner_fleet.alarms import FleetAlarms
+    from cdk_runner_fleet.context import FleetSettings
     from cdk_runner_fleet.dashboard import FleetDashboard
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.log_queries import FleetLogQueries
-    from cdk_runner_fleet.metrics import IRunnerFleet
+    from cdk_runner_fleet.metrics import IRunnerFleet, MetricOptions
     from cdk_runner_fleet.platform import RunnerPlatform
     from cdk_runner_fleet.rooms.classes import ClassRunners
     from cdk_runner_fleet.stack import RunnerFleetStack
@@ -36,6 +37,7 @@ __all__ = [
     "FleetAlarms",
     "FleetDashboard",
     "FleetLogQueries",
+    "FleetSettings",
     "FunctionOptions",
     "GitHub",
     "GitHubApp",
@@ -43,6 +45,7 @@ __all__ = [
     "ImageBuilds",
     "ImageVariant",
     "LifecycleTimeouts",
+    "MetricOptions",
     "Reconciliation",
     "RegisterFor",
     "RunnerClass",
@@ -62,6 +65,7 @@ _HOMES = {
     "FleetAlarms": "cdk_runner_fleet.alarms",
     "FleetDashboard": "cdk_runner_fleet.dashboard",
     "FleetLogQueries": "cdk_runner_fleet.log_queries",
+    "FleetSettings": "cdk_runner_fleet.context",
     "FunctionOptions": "cdk_runner_fleet.values.functions",
     "GitHub": "cdk_runner_fleet.values.github",
     "GitHubApp": "cdk_runner_fleet.values.github",
@@ -69,6 +73,7 @@ _HOMES = {
     "ImageVariant": "cdk_runner_fleet.values.runner_image",
     "IRunnerFleet": "cdk_runner_fleet.metrics",
     "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
+    "MetricOptions": "cdk_runner_fleet.metrics",
     "Reconciliation": "cdk_runner_fleet.values.reconciliation",
     "RegisterFor": "cdk_runner_fleet.values.github",
     "RunnerClass": "cdk_runner_fleet.values.runner_class",

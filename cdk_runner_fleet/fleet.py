@@ -36,6 +36,7 @@ from cdk_runner_fleet.values.types import check_types
 from cdk_runner_fleet.values.webhook import Webhook
 
 if TYPE_CHECKING:
+    from aws_cdk import aws_cloudwatch as cloudwatch
     from aws_cdk import aws_sns as sns
 
     from cdk_runner_fleet.alarms import FleetAlarms
@@ -93,6 +94,14 @@ class RunnerFleet(IRunnerFleet):
             2 minutes.
         functions: What all functions have in common. Default: no traces, and the public layer with
             Powertools for AWS Lambda.
+
+    Attributes:
+        platform: What its runners run on: cluster, network, images, tables, bus and state machine.
+        fleet_name: Its name, as its metrics and its tasks' tags have it.
+        runner_name_prefix: What its runners' names begin with.
+        limits: What its runners are admitted by.
+        state_machine: The life of a runner.
+        dead_letter_queue: Where events wait that could not be handled.
 
     Raises:
         TypeError: if a value is of another kind than its parameter's annotation.
@@ -336,13 +345,15 @@ class RunnerFleet(IRunnerFleet):
         self,
         topic: sns.ITopic | None = None,
         *,
+        alarm_actions: Sequence[cloudwatch.IAlarmAction] = (),
         longest_wait: Duration | None = None,
         failed_runners: int = 5,
     ) -> FleetAlarms:
         """Add the fleet's alarms: see :class:`FleetAlarms`.
 
         Args:
-            topic: Who is told when one rings. Default: nobody.
+            topic: Who is told when one rings. Default: nobody by a topic.
+            alarm_actions: What else is done when one rings. Default: nothing.
             longest_wait: How long a job may wait for its runner to be there. Default: 30 minutes.
             failed_runners: Runners that may fail within 15 minutes before one rings.
         """
@@ -354,6 +365,7 @@ class RunnerFleet(IRunnerFleet):
             "Alarms",
             fleet=self,
             topic=topic,
+            alarm_actions=alarm_actions,
             longest_wait=longest_wait,
             failed_runners=failed_runners,
         )

@@ -177,21 +177,21 @@ class IRunnerFleet(Construct):
         return self._metric("AdmissionSeconds", options, statistic="p50")
 
     def metric_launch_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
-        """Seconds from then until ECS took the task: capacity, and the image's build.
+        """Seconds from a runner's beginning until ECS took its task: capacity, the image's build.
 
         Default: the median over 5 minutes.
         """
         return self._metric("LaunchSeconds", options, statistic="p50")
 
     def metric_boot_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
-        """Seconds from then until the runner claimed its registration: the pull and the boot.
+        """Seconds from a task's launch until its runner claimed its registration: pull and boot.
 
         Default: the median over 5 minutes.
         """
         return self._metric("BootSeconds", options, statistic="p50")
 
     def metric_assignment_time(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
-        """Seconds from then until GitHub had a job start on it.
+        """Seconds from a runner's claim of its registration until a job started on it.
 
         Default: the median over 5 minutes.
         """
@@ -293,7 +293,7 @@ class IRunnerFleet(Construct):
         return self._metric("RunnerUsd", options)
 
     def metric_idle_cost(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
-        """What of it was paid while no job ran: boot, waiting, and the rest of the first minute.
+        """Estimated cost, in US dollars, of runners while no job ran: boot, waiting, first minute.
 
         Default: the sum over 5 minutes.
         """

@@ -87,6 +87,21 @@ class RunnerPlatform(IRunnerFleet):
         reserved_concurrency: Requests of runners that are handled at a time, kept free for them by
             Lambda. Default: none is reserved.
 
+    Attributes:
+        fleet_name: Its name, as its metrics and its tasks' tags have it.
+        admission: What starts runners: ``admission.grant_start(function)``, and the settings that
+            such a function needs, ``admission.environment``.
+        network: VPC, subnets and security groups of the runners.
+        cluster: The ECS cluster, its task definition and the roles of tasks.
+        catalog: The classes, in their SSM parameters.
+        image_pipeline: The repository of built images, and the projects that build them.
+        registry: The tables of runners and of images, and the ledger.
+        bus: The event bus, its archive and its dead-letter queue.
+        lifecycle: The state machine that each runner's life is an execution of, and its logs.
+        limits: What runners are admitted by.
+        state_machine: That state machine.
+        dead_letter_queue: That queue.
+
     Raises:
         TypeError: if a value is of another kind than its parameter's annotation.
         ValueError: if a value cannot work; the message says what would.

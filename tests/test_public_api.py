@@ -7,6 +7,8 @@ import pydoc
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from typing import get_args
 
 import pytest
@@ -83,3 +85,57 @@ def test_dir_and_help_show_what_there_is() -> None:
     for name in cdk_runner_fleet.__all__:
         assert (f"\n    {name} = " if name in LISTS else f"class {name}(") in shown, name
     assert "github: What to serve at GitHub" in shown
+
+
+MADE_FOR_USERS = (cdk_runner_fleet.GitHub, cdk_runner_fleet.ClassRunners)
+"""What is made by ``GitHub.repository`` and its like, and by ``fleet.runner_class``."""
+
+
+def told_of(offered: type) -> Iterator[str]:
+    """The annotations that a user reads of a class: of its constructor, methods and properties."""
+    for name, member in inspect.getmembers_static(offered):
+        said = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+        if name == "__init__" and offered in MADE_FOR_USERS:
+            continue
+        if (name == "__init__" or not name.startswith("_")) and inspect.isfunction(said):
+            yield from map(str, inspect.get_annotations(said).values())
+
+
+def test_whatever_a_public_name_takes_or_gives_is_public_too() -> None:
+    homes = {import_module(home) for home in cdk_runner_fleet._HOMES.values()}
+    ours = {
+        name
+        for home in homes
+        for name, one in vars(home).items()
+        if getattr(one, "__module__", "").startswith("cdk_runner_fleet")
+    }
+    missing = {
+        (offered, word)
+        for offered in cdk_runner_fleet.__all__
+        if offered not in LISTS
+        for told in told_of(getattr(cdk_runner_fleet, offered))
+        for word in re.findall(r"\w+", told)
+        if word in ours and word not in cdk_runner_fleet.__all__
+    }
+    assert not missing
+
+
+def test_what_a_metric_is_stands_in_its_own_words() -> None:
+    for name, accessor in inspect.getmembers_static(cdk_runner_fleet.IRunnerFleet):
+        if name.startswith("metric_"):
+            summary = (inspect.getdoc(accessor) or "").split(". ")[0]
+            assert not re.search(r"\bfrom then\b|\bof it\b|^As\b", summary), (name, summary)
+
+
+@pytest.mark.parametrize(
+    ("method", "made"),
+    [
+        ("add_alarms", cdk_runner_fleet.FleetAlarms),
+        ("add_dashboard", cdk_runner_fleet.FleetDashboard),
+        ("add_log_queries", cdk_runner_fleet.FleetLogQueries),
+    ],
+)
+def test_what_a_fleet_adds_is_told_all_that_it_can_be_told(method: str, made: type) -> None:
+    parameters = inspect.signature(made.__init__).parameters.keys()  # type: ignore[misc]
+    adding = inspect.signature(getattr(cdk_runner_fleet.RunnerFleet, method)).parameters.keys()
+    assert adding == parameters - {"scope", "construct_id", "fleet"}

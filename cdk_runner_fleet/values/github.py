@@ -157,9 +157,10 @@ class GitHub:
                 f"scope {self.scope!r} is none that a fleet can serve: make it with "
                 'GitHub.repository("owner/name"), GitHub.organization(…) or GitHub.enterprise(…)'
             )
-        _check_credentials(self.apps, has_token=self.token is not None)
+        _check_credentials(self.scope, self.apps, has_token=self.token is not None)
         check_field("token_field", self.token_field, of="token", given=self.token is not None)
         _check_registration(
+            self.scope,
             register_for=self.register_for,
             runner_group=self.runner_group,
             image_runner_group=self.image_runner_group,
@@ -400,7 +401,11 @@ def _check_key(key: kms.IKey, *, of: str | int) -> None:
 
 
 def _check_registration(
-    *, register_for: RegisterFor | None, runner_group: str | None, image_runner_group: str | None
+    scope: str,
+    *,
+    register_for: RegisterFor | None,
+    runner_group: str | None,
+    image_runner_group: str | None,
 ) -> None:
     if register_for not in (None, *get_args(RegisterFor)):
         raise ValueError(
@@ -413,6 +418,11 @@ def _check_registration(
             raise ValueError(
                 f"{name} {value!r} is no group's name, give it as GitHub shows it, in one line and "
                 "without blanks around it, or leave it out"
+            )
+        if value is not None and scope.startswith("repos/"):
+            raise ValueError(
+                f"{name} {value!r} cannot be had for {scope}, a repository's runners have no "
+                "groups: leave it out, or serve an organization"
             )
         if value is not None and register_for is not None:
             raise ValueError(
@@ -428,7 +438,12 @@ def _check_registration(
         )
 
 
-def _check_credentials(apps: Sequence[GitHubApp], *, has_token: bool) -> None:
+def _check_credentials(scope: str, apps: Sequence[GitHubApp], *, has_token: bool) -> None:
+    if apps and scope.startswith("enterprises/"):
+        raise ValueError(
+            f"apps are given for {scope}, and GitHub lets no App manage an enterprise's runners: "
+            "give a token, or serve each organization by a fleet of its own"
+        )
     if apps and has_token:
         raise ValueError("token and apps given, give one of them: GitHub Apps need no token")
     ids = [str(app.app_id) for app in apps]

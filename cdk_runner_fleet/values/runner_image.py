@@ -109,7 +109,7 @@ class RunnerImage(ABC):
         name: str | None = None,
         capabilities: Sequence[str] = (),
         soci: bool = False,
-    ) -> BuiltImage:
+    ) -> RunnerImage:
         """Have an image built in the account: on demand, and never while CloudFormation waits.
 
         It is named by its content: base, recipe, runner and architecture.
@@ -174,7 +174,9 @@ class RunnerImage(ABC):
         )
 
     @staticmethod
-    def ready(uri: str, *, name: str | None = None, capabilities: Sequence[str] = ()) -> ReadyImage:
+    def ready(
+        uri: str, *, name: str | None = None, capabilities: Sequence[str] = ()
+    ) -> RunnerImage:
         """Take an image that is there, for all architectures that run in it.
 
         If it is in a private ECR, the runners may pull from that repository, of this or another
@@ -208,7 +210,7 @@ class RunnerImage(ABC):
         digest: str | None = None,
         name: str | None = None,
         capabilities: Sequence[str] = (),
-    ) -> ReadyImage:
+    ) -> RunnerImage:
         """Take an image that is there, of a private ECR repository of any account and region.
 
         The runners may pull from it. A repository of another account has to allow it too: aws-cdk

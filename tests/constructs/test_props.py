@@ -253,6 +253,12 @@ HALF = cdk.Duration.millis(1500)
         (_repository, {"api_url": "http://ghes.example.com/api/v3"}, "in clear text: use https"),
         (_repository, {"api_url": "https://ghes.example.com:70000/api/v3"}, "is not a URL, use "),
         (_made, {"scope": "octo-org"}, "scope 'octo-org' is none that a fleet can serve: make it"),
+        (
+            _made,
+            {"runner_group": "g"},
+            "runner_group 'g' cannot be had for repos/o/r, a repository",
+        ),
+        (_made, {"image_runner_group": "g"}, "image_runner_group 'g' cannot be had for repos/o/r"),
         (_made, {"token": "t"}, "token is a str, give an ISecret"),
         # limits and times
         (

@@ -162,6 +162,12 @@ def test_a_group_for_images_that_nobody_may_choose_is_refused() -> None:
 @pytest.mark.parametrize(
     ("app", "message"),
     [
+        (
+            lambda stack: GitHub(
+                scope="enterprises/e", apps=[GitHubApp(app_id=11, kms_key=key(stack))]
+            ),
+            "apps are given for enterprises/e, and GitHub lets no App manage an enterprise's",
+        ),
         (lambda stack: GitHubApp(app_id=11), "needs one key: give private_key, a secret with its"),
         (
             lambda stack: GitHubApp(app_id=11, private_key=secret(stack), kms_key=key(stack)),
