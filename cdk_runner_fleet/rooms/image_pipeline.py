@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from aws_cdk import Annotations, ArnFormat, Aws, Duration, Fn, RemovalPolicy, Stack, Stage, Token
 from aws_cdk import aws_codebuild as codebuild
@@ -23,7 +24,7 @@ from cdk_runner_fleet._nag import (
 from cdk_runner_fleet.rooms.recipe import stage
 from cdk_runner_fleet.values.ecr import region_of, repository_arn
 from cdk_runner_fleet.values.fleet_images import FleetImages
-from cdk_runner_fleet.values.runner_image import ImageBuilds, ReadyImage, RunnerImage
+from cdk_runner_fleet.values.runner_image import BuiltImage, ImageBuilds, ReadyImage, RunnerImage
 
 _PULLING = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _TOLD_BUILDS = ("BASE_IMAGE", "IMAGE_TAG", "RECIPE_DIGEST", "RUNNER_SHA256", "RUNNER_VERSION")
@@ -186,7 +187,8 @@ class ImagePipeline(Construct):
         folder = Path(assembly.asset_outdir, f"runner-image-{self.node.addr}")
         built, default = self.images.built, self.images.default_name
         has_plain = bool(self.builds.globs) and default not in built
-        recipes = stage([*built.values(), *([RunnerImage.built()] if has_plain else [])], folder)
+        plain = [cast(BuiltImage, RunnerImage.built())] if has_plain else []
+        recipes = stage([*built.values(), *plain], folder)
         self.recipes = dict(zip(built, recipes, strict=False))
         if self.builds.globs:
             self.recipe_of_choices = self.recipes.get(default, recipes[-1])
