@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from aws_cdk import ArnFormat, Duration, Stack, Token
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
@@ -37,8 +35,6 @@ _SHORTER = {
 }
 """What to do about a setting that is too long."""
 
-_MOST_SUBNETS = 16
-"""Lambda API reference, ``VpcConfig``."""
 _NETWORK = (
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
@@ -138,7 +134,7 @@ class FleetFunction(lambda_.Function):
         _check_size(handler, environment)
         if powertools and options.powertools_layer:
             _check_layer(scope, options.powertools_layer)
-        is_traced = options.tracing != lambda_.Tracing.DISABLED
+        is_traced = options.tracing not in (None, lambda_.Tracing.DISABLED)
         # beside the function: it has no children before it is made, and is made of this
         self.execution_role = FleetRole(
             scope, f"{construct_id}Role", service="lambda.amazonaws.com"
@@ -203,47 +199,6 @@ class FleetFunction(lambda_.Function):
         self.execution_role.allow(*actions, resources=resources)
         if any(action.startswith("dynamodb:") for action in actions):
             self._at_rest.grant_use(self, "dynamodb")
-
-
-def with_network(scope: Construct, options: FunctionOptions) -> FunctionOptions:
-    """Return the options with a security group for their network, one for all functions.
-
-    Raises:
-        ValueError: if a function could reach nothing from there, or has more subnets than Lambda
-            takes.
-    """
-    if options.vpc is None:
-        return options
-    wanted = options.vpc_subnets or ec2.SubnetSelection()
-    subnets = options.vpc.select_subnets(
-        availability_zones=wanted.availability_zones,
-        one_per_az=wanted.one_per_az,
-        subnet_filters=wanted.subnet_filters,
-        subnet_group_name=wanted.subnet_group_name,
-        subnets=wanted.subnets,
-        subnet_type=wanted.subnet_type,
-    )
-    if subnets.has_public:
-        raise ValueError(
-            f"functions are in public subnets of vpc {options.vpc.node.path}, where they reach "
-            "nothing, for they have no public address: give vpc_subnets with a NAT gateway, or "
-            "with a way of their own to GitHub and to AWS"
-        )
-    most = len(subnets.subnet_ids)
-    if most > _MOST_SUBNETS:
-        raise ValueError(
-            f"functions are in {most} subnets, and a function takes {_MOST_SUBNETS}: name fewer in "
-            "vpc_subnets"
-        )
-    if options.security_groups:
-        return options
-    group = ec2.SecurityGroup(
-        scope,
-        "FunctionsSecurityGroup",
-        vpc=options.vpc,
-        description="cdk-runner-fleet: functions reach out, nothing reaches them",
-    )
-    return replace(options, security_groups=[group])
 
 
 def _acknowledge(

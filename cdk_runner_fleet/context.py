@@ -252,7 +252,7 @@ class FleetSettings:
                 webhook=webhook,
                 reconciliation=reconciliation,
                 functions=FunctionOptions(
-                    tracing=lambda_.Tracing.ACTIVE if self.tracing else lambda_.Tracing.DISABLED,
+                    tracing=lambda_.Tracing.ACTIVE if self.tracing else None,
                     powertools_layer=(
                         lambda_.LayerVersion.from_layer_version_arn(
                             scope, "PowertoolsLayer", self.powertools_layer_arn

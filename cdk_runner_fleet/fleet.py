@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING
 import jsii
 from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
-from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from cdk_runner_fleet import rooms
 from cdk_runner_fleet._name import name_fleet
-from cdk_runner_fleet.imported import ImportedFleet
 from cdk_runner_fleet.metrics import IRunnerFleet
 from cdk_runner_fleet.platform import RunnerPlatform
-from cdk_runner_fleet.rooms.classes import ClassRunners
-from cdk_runner_fleet.rooms.dispatch import EventDispatch
-from cdk_runner_fleet.rooms.explanation import JobExplanation
-from cdk_runner_fleet.rooms.intake import WebhookIntake
-from cdk_runner_fleet.rooms.reconciliation import DemandReconciliation
 from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.github import GitHub
 from cdk_runner_fleet.values.limits import RunnerLimits
@@ -37,6 +27,11 @@ from cdk_runner_fleet.values.webhook import Webhook
 
 if TYPE_CHECKING:
     from aws_cdk import aws_cloudwatch as cloudwatch
+    from aws_cdk import aws_ecs as ecs
+    from aws_cdk import aws_events as events
+    from aws_cdk import aws_kms as kms
+    from aws_cdk import aws_logs as logs
+    from aws_cdk import aws_secretsmanager as secretsmanager
     from aws_cdk import aws_sns as sns
 
     from cdk_runner_fleet.alarms import FleetAlarms
@@ -165,7 +160,7 @@ class RunnerFleet(IRunnerFleet):
         self.limits = platform.limits
 
         # who starts runners, and tells of jobs
-        self.intake = WebhookIntake(
+        self.intake = rooms.intake.WebhookIntake(
             self,
             "Intake",
             api=platform.api,
@@ -178,7 +173,7 @@ class RunnerFleet(IRunnerFleet):
         )
         if self.intake.hook_networks:
             platform.images.note_hook_networks(self.intake.hook_networks)
-        self.dispatch = EventDispatch(
+        self.dispatch = rooms.dispatch.EventDispatch(
             self,
             "Dispatch",
             admission=platform.admission,
@@ -190,7 +185,7 @@ class RunnerFleet(IRunnerFleet):
             options=platform.functions,
             at_rest=platform.at_rest,
         )
-        self.reconciliation = DemandReconciliation(
+        self.reconciliation = rooms.reconciliation.DemandReconciliation(
             self,
             "Reconciliation",
             admission=platform.admission,
@@ -204,7 +199,7 @@ class RunnerFleet(IRunnerFleet):
             at_rest=platform.at_rest,
             reconciliation=reconciliation or Reconciliation(),
         )
-        self.explanation = JobExplanation(
+        self.explanation = rooms.explanation.JobExplanation(
             self,
             "Explanation",
             registry=platform.registry,
@@ -259,6 +254,9 @@ class RunnerFleet(IRunnerFleet):
             ValueError: if an ARN is none of its kind.
         """
         check_types(RunnerFleet.from_runner_fleet_attributes, locals())
+        # only here, as what follows: a fleet does without these modules
+        from cdk_runner_fleet.imported import ImportedFleet  # noqa: PLC0415
+
         return ImportedFleet(
             scope,
             construct_id,
@@ -306,7 +304,7 @@ class RunnerFleet(IRunnerFleet):
         """
         return self.platform.grant_principal
 
-    def runner_class(self, name: str) -> ClassRunners:
+    def runner_class(self, name: str) -> rooms.classes.ClassRunners:
         """The runners of one class, to be granted something and be let in somewhere.
 
         ``bucket.grant_read(fleet.runner_class("huge"))`` gives jobs of that class a role.
@@ -328,7 +326,6 @@ class RunnerFleet(IRunnerFleet):
             dashboard_name: Its name. Default: CloudFormation makes one.
             alarms: Alarms whose state is shown on top. Default: none is shown.
         """
-        # only here, as what follows: a fleet does without these modules
         from cdk_runner_fleet.dashboard import FleetDashboard  # noqa: PLC0415
 
         return FleetDashboard(
@@ -357,7 +354,6 @@ class RunnerFleet(IRunnerFleet):
             longest_wait: How long a job may wait for its runner to be there. Default: 30 minutes.
             failed_runners: Runners that may fail within 15 minutes before one rings.
         """
-        # a tenth of a second: it loads what alarms may do
         from cdk_runner_fleet.alarms import FleetAlarms  # noqa: PLC0415
 
         return FleetAlarms(

@@ -6,17 +6,19 @@ The base of a fleet, whether it is made or imported: all that an accessor has to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from aws_cdk import Duration
-from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sqs as sqs
-from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from cdk_runner_fleet._runtime import runtime
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_cloudwatch as cloudwatch
+    from aws_cdk import aws_logs as logs
+    from aws_cdk import aws_sqs as sqs
+    from aws_cdk import aws_stepfunctions as sfn
 
 _WRITTEN: Mapping[str, Any] = runtime("metrics")
 
@@ -29,11 +31,8 @@ FLEET: str = _WRITTEN["FLEET"]
 METRICS: Mapping[str, Any] = _WRITTEN["METRICS"]
 """What the functions write: its unit, and the dimension that it has beside the fleet."""
 
-_UNITS = {
-    "Count": cloudwatch.Unit.COUNT,
-    "Seconds": cloudwatch.Unit.SECONDS,
-    "None": cloudwatch.Unit.NONE,
-}
+SUM, MAXIMUM, MINIMUM = "Sum", "Maximum", "Minimum"
+"""``cloudwatch.Stats``, which an import would have to ask Node for."""
 
 
 class MetricOptions(TypedDict, total=False):
@@ -82,12 +81,14 @@ class IRunnerFleet(Construct):
         name: str,
         options: MetricOptions,
         *,
-        statistic: str = cloudwatch.Stats.SUM,
+        statistic: str = SUM,
         by: str = "",
     ) -> cloudwatch.Metric:
+        from aws_cdk import aws_cloudwatch as cloudwatch  # noqa: PLC0415 - not all fleets are asked
+
         written = METRICS[name]
         options.setdefault("statistic", statistic)
-        options.setdefault("unit", _UNITS[written.unit])
+        options.setdefault("unit", cloudwatch.Unit[written.unit.upper()])
         dimensions = {FLEET: self.fleet_name} | ({written.by: by} if written.by else {})
         options.setdefault("dimensions_map", dimensions)
         made = cloudwatch.Metric(namespace=NAMESPACE, metric_name=name, **options)
@@ -109,14 +110,14 @@ class IRunnerFleet(Construct):
 
         Default: the maximum over 5 minutes.
         """
-        return self._metric("LongestWaitSeconds", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("LongestWaitSeconds", options, statistic=MAXIMUM)
 
     def metric_jobs_queued(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Queued jobs at GitHub that are the fleet's, as reconciliation sees them.
 
         Default: the maximum over 5 minutes.
         """
-        return self._metric("JobsQueued", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("JobsQueued", options, statistic=MAXIMUM)
 
     def metric_jobs_ended(
         self, *, conclusion: str, **options: Unpack[MetricOptions]
@@ -202,19 +203,19 @@ class IRunnerFleet(Construct):
 
         Default: the maximum over 5 minutes.
         """
-        return self._metric("RunnersWaiting", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("RunnersWaiting", options, statistic=MAXIMUM)
 
     def metric_runners_starting(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners whose task boots. Default: the maximum over 5 minutes."""
-        return self._metric("RunnersStarting", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("RunnersStarting", options, statistic=MAXIMUM)
 
     def metric_runners_idle(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners that are registered and have no job. Default: the maximum over 5 minutes."""
-        return self._metric("RunnersIdle", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("RunnersIdle", options, statistic=MAXIMUM)
 
     def metric_runners_running(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners at a job. Default: the maximum over 5 minutes."""
-        return self._metric("RunnersRunning", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("RunnersRunning", options, statistic=MAXIMUM)
 
     def metric_failures(self, *, error: str, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners whose life ended in failure, by its cause. Default: the sum over 5 minutes.
@@ -228,12 +229,12 @@ class IRunnerFleet(Construct):
 
     def metric_runners_started(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners whose life began. Default: the sum over 5 minutes."""
-        options.setdefault("statistic", cloudwatch.Stats.SUM)
+        options.setdefault("statistic", SUM)
         return self.state_machine.metric_started(**options)
 
     def metric_runners_failed(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Runners whose life ended in failure. Default: the sum over 5 minutes."""
-        options.setdefault("statistic", cloudwatch.Stats.SUM)
+        options.setdefault("statistic", SUM)
         return self.state_machine.metric_failed(**options)
 
     def metric_runners_replaced(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
@@ -308,7 +309,7 @@ class IRunnerFleet(Construct):
 
         Default: the maximum over 5 minutes.
         """
-        return self._metric("BudgetSpentUsd", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("BudgetSpentUsd", options, statistic=MAXIMUM)
 
     # images
 
@@ -333,7 +334,7 @@ class IRunnerFleet(Construct):
 
     def metric_builds_waiting(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Builds of images that wait for their turn. Default: the maximum over 5 minutes."""
-        return self._metric("BuildsWaiting", options, statistic=cloudwatch.Stats.MAXIMUM)
+        return self._metric("BuildsWaiting", options, statistic=MAXIMUM)
 
     def metric_runner_version_days_left(
         self, **options: Unpack[MetricOptions]
@@ -345,7 +346,7 @@ class IRunnerFleet(Construct):
         Default: the minimum over a day.
         """
         options.setdefault("period", Duration.days(1))
-        return self._metric("RunnerVersionDaysLeft", options, statistic=cloudwatch.Stats.MINIMUM)
+        return self._metric("RunnerVersionDaysLeft", options, statistic=MINIMUM)
 
     # GitHub
 
@@ -359,7 +360,7 @@ class IRunnerFleet(Construct):
             options: CDK's.
         """
         check_types(IRunnerFleet.metric_github_quota_left, {"who": who})
-        return self._metric("GitHubQuotaLeft", options, statistic=cloudwatch.Stats.MINIMUM, by=who)
+        return self._metric("GitHubQuotaLeft", options, statistic=MINIMUM, by=who)
 
     def metric_github_unavailable(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
         """Registrations that GitHub could not serve just then. Default: the sum over 5 minutes."""
@@ -387,7 +388,7 @@ class IRunnerFleet(Construct):
 
         Default: the maximum over 5 minutes.
         """
-        options.setdefault("statistic", cloudwatch.Stats.MAXIMUM)
+        options.setdefault("statistic", MAXIMUM)
         return self.dead_letter_queue.metric_approximate_number_of_messages_visible(**options)
 
     def metric_webhooks_rejected(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:

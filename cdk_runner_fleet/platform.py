@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jsii
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from cdk_runner_fleet import rooms
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._function import with_network
 from cdk_runner_fleet._name import name_fleet
 from cdk_runner_fleet.metrics import IRunnerFleet
-from cdk_runner_fleet.rooms.admission import RunnerAdmission
-from cdk_runner_fleet.rooms.api import FleetApi
-from cdk_runner_fleet.rooms.bus import FleetBus
-from cdk_runner_fleet.rooms.catalog import RunnerCatalog
-from cdk_runner_fleet.rooms.classes import ClassRunners, RunnerClasses
-from cdk_runner_fleet.rooms.cluster import RunnerCluster, vpc_of
-from cdk_runner_fleet.rooms.connection import GitHubConnection
-from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
-from cdk_runner_fleet.rooms.images import ImageService
-from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
-from cdk_runner_fleet.rooms.network import RunnerNetwork
-from cdk_runner_fleet.rooms.registration import RunnerRegistration
-from cdk_runner_fleet.rooms.registry import RunnerRegistry
 from cdk_runner_fleet.values.fleet_images import FleetImages
 from cdk_runner_fleet.values.functions import FunctionOptions
 from cdk_runner_fleet.values.github import GitHub
@@ -38,6 +22,12 @@ from cdk_runner_fleet.values.runner_class import DEFAULT_RUNNER_CLASSES, RunnerC
 from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_ecs as ecs
+    from aws_cdk import aws_events as events
+    from aws_cdk import aws_kms as kms
+    from aws_cdk import aws_logs as logs
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -136,29 +126,29 @@ class RunnerPlatform(IRunnerFleet):
         is_shared = github is not None and not github.is_one_repository
         self.limits = limits.among_repositories() if is_shared else limits
         timeouts = timeouts or LifecycleTimeouts()
-        self.functions = with_network(self, functions or FunctionOptions())
+        self.functions = rooms.network.with_network(self, functions or FunctionOptions())
         self.at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
 
         # what is there
         self.github = (
-            GitHubConnection(self, "GitHub", github=github, at_rest=self.at_rest)
+            rooms.connection.GitHubConnection(self, "GitHub", github=github, at_rest=self.at_rest)
             if github
             else None
         )
-        self.registry = RunnerRegistry(self, "Registry", at_rest=self.at_rest)
+        self.registry = rooms.registry.RunnerRegistry(self, "Registry", at_rest=self.at_rest)
         fleet_images = FleetImages.of(
             image or RunnerImage.built(), DEFAULT_RUNNER_CLASSES if classes is None else classes
         )
-        self.catalog = RunnerCatalog(
+        self.catalog = rooms.catalog.RunnerCatalog(
             self, "Catalog", classes=classes, images=fleet_images.of_classes
         )
-        self.bus = FleetBus(self, "EventBus", at_rest=self.at_rest, event_bus=event_bus)
-        self.api = FleetApi(self, "Api", at_rest=self.at_rest)
+        self.bus = rooms.bus.FleetBus(self, "EventBus", at_rest=self.at_rest, event_bus=event_bus)
+        self.api = rooms.api.FleetApi(self, "Api", at_rest=self.at_rest)
         builds = images or ImageBuilds()
         if github:
             self.catalog.check_rules(github.label_rules)
             github.check_choice(builds.globs, is_explicit=builds.allowed_bases is not None)
-        self.image_pipeline = ImagePipeline(
+        self.image_pipeline = rooms.image_pipeline.ImagePipeline(
             self,
             "Image",
             images=fleet_images,
@@ -166,15 +156,15 @@ class RunnerPlatform(IRunnerFleet):
             architectures=self.catalog.architectures,
             at_rest=self.at_rest,
         )
-        self.network = RunnerNetwork(
+        self.network = rooms.network.RunnerNetwork(
             self,
             "Network",
-            vpc=vpc or vpc_of(cluster, vpc_subnets),
+            vpc=vpc or rooms.cluster.vpc_of(cluster, vpc_subnets),
             vpc_subnets=vpc_subnets,
             security_groups=security_groups,
             assign_public_ip=assign_public_ip,
         )
-        self.cluster = RunnerCluster(
+        self.cluster = rooms.cluster.RunnerCluster(
             self,
             "Cluster",
             images=self.image_pipeline,
@@ -185,7 +175,7 @@ class RunnerPlatform(IRunnerFleet):
         )
 
         # whom the lifecycle calls
-        self.registration = RunnerRegistration(
+        self.registration = rooms.registration.RunnerRegistration(
             self,
             "Registration",
             api=self.api,
@@ -196,7 +186,7 @@ class RunnerPlatform(IRunnerFleet):
             at_rest=self.at_rest,
             reserved_concurrency=reserved_concurrency,
         )
-        self.images = ImageService(
+        self.images = rooms.images.ImageService(
             self,
             "Images",
             pipeline=self.image_pipeline,
@@ -208,7 +198,7 @@ class RunnerPlatform(IRunnerFleet):
             options=self.functions,
             at_rest=self.at_rest,
         )
-        self.lifecycle = RunnerLifecycle(
+        self.lifecycle = rooms.lifecycle.RunnerLifecycle(
             self,
             "Lifecycle",
             cluster=self.cluster,
@@ -222,7 +212,7 @@ class RunnerPlatform(IRunnerFleet):
             at_rest=self.at_rest,
         )
 
-        self.class_runners = RunnerClasses(
+        self.class_runners = rooms.classes.RunnerClasses(
             self,
             "Classes",
             classes=self.catalog.classes,
@@ -233,7 +223,7 @@ class RunnerPlatform(IRunnerFleet):
         )
 
         # who starts runners
-        self.admission = RunnerAdmission(
+        self.admission = rooms.admission.RunnerAdmission(
             self,
             "Admission",
             registry=self.registry,
@@ -270,7 +260,7 @@ class RunnerPlatform(IRunnerFleet):
         """
         return self.cluster.grant_principal
 
-    def runner_class(self, name: str) -> ClassRunners:
+    def runner_class(self, name: str) -> rooms.classes.ClassRunners:
         """The runners of one class, to be granted something and be let in somewhere.
 
         Args:

@@ -79,7 +79,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.api": {"_function", "_at_rest", "_nag"},
     "rooms.bus": {"_at_rest", "_function", "_nag", "_name"},
     "rooms.connection": {"_at_rest", "_nag", "values.github"},
-    "rooms.network": {"_nag"},
+    "rooms.network": {"_nag", "values.functions"},
     "rooms.recipe": {"_assets", "values.runner_image"},
     "rooms.image_pipeline": {
         "_at_rest",
@@ -210,7 +210,6 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "dashboard": {"alarms", "log_queries", "metrics", "values.types"},
     "platform": {
         "_at_rest",
-        "_function",
         "_name",
         "metrics",
         "rooms.admission",
@@ -289,6 +288,8 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "rooms":
+            yield f"cdk_runner_fleet.rooms.{node.attr}"  # loaded when it is used
 
 
 def sources(folder: Path) -> list[Path]:
@@ -341,9 +342,9 @@ def test_only_the_fleet_makes_rooms() -> None:
     assert len(rooms) > 10
     for module, tree in trees.items():
         made = {
-            node.func.id
+            ast.unparse(node.func).rpartition(".")[2]
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            if isinstance(node, ast.Call)
         }
         allowed = MAKERS.get(module, set())
         assert allowed == {"*"} or made & rooms <= allowed, module

@@ -78,6 +78,20 @@ def test_importing_the_package_or_its_command_line_does_not_load_aws_cdk() -> No
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_importing_a_fleet_loads_of_aws_cdk_what_its_classes_are_made_of() -> None:
+    """The rest is loaded with the rooms, when a fleet is made."""
+    code = """
+import sys
+from aws_cdk import aws_ec2, aws_iam, aws_kms, aws_logs
+before = set(sys.modules)
+from cdk_runner_fleet import GitHub, RunnerClass, RunnerFleet, RunnerImage, RunnerPlatform
+more = sorted(set(sys.modules) - before)
+print([name for name in more if name.startswith("aws_cdk.") or ".rooms." in name])
+"""
+    more = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert more.stdout == "[]\n"
+
+
 def test_dir_and_help_show_what_there_is() -> None:
     public = [name for name in dir(cdk_runner_fleet) if not name.startswith("_")]
     assert public == sorted(cdk_runner_fleet.__all__)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_lambda as lambda_
+from typing import TYPE_CHECKING
 
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_ec2 as ec2
+    from aws_cdk import aws_lambda as lambda_
 
 _MOST_SECURITY_GROUPS = 5
 """Lambda API reference, ``VpcConfig``."""
@@ -20,7 +22,7 @@ class FunctionOptions:
 
     Args:
         tracing: Whether X-Ray gets a trace of what the functions do, and with ``ACTIVE`` of each
-            runner's execution. Default: ``DISABLED``. X-Ray bills 5 US dollars for a million traces
+            runner's execution. Default: it gets none. X-Ray bills 5 US dollars for a million traces
             (AWS X-Ray pricing), and most of a job's would be of its runner's heartbeats.
         powertools_layer: The layer with Powertools for AWS Lambda, with all of its extras, for
             Python 3.14 on arm64. Default: the newest that its publisher's public parameter names
@@ -40,7 +42,7 @@ class FunctionOptions:
             function can have.
     """
 
-    tracing: lambda_.Tracing = lambda_.Tracing.DISABLED
+    tracing: lambda_.Tracing | None = None
     powertools_layer: lambda_.ILayerVersion | None = None
     vpc: ec2.IVpc | None = None
     vpc_subnets: ec2.SubnetSelection | None = None

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from aws_cdk import Token
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_secretsmanager as secretsmanager
-from aws_cdk import aws_ssm as ssm
 
 from cdk_runner_fleet.values.labels import LabelRules
 from cdk_runner_fleet.values.types import check_types, is_token
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_secretsmanager as secretsmanager
+    from aws_cdk import aws_ssm as ssm
 
 REPOSITORY = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/"

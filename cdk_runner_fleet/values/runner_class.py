@@ -6,11 +6,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from aws_cdk import Duration, Token
-from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 
 from cdk_runner_fleet.values.labels import SELF_HOSTED, check_labels
 from cdk_runner_fleet.values.limits import MOST_RUNNERS
@@ -18,6 +16,10 @@ from cdk_runner_fleet.values.mounts import EfsMount, check_mounts
 from cdk_runner_fleet.values.runner_image import RunnerImage
 from cdk_runner_fleet.values.timeouts import check_timeout
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_ec2 as ec2
+    from aws_cdk import aws_iam as iam
 
 FARGATE_MEMORY_MIB: Mapping[int, Sequence[int]] = {
     256: (512, 1024, 2048),

@@ -7,14 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aws_cdk import Token
-from aws_cdk import aws_ecr as ecr
 
 from cdk_runner_fleet.values.ecr import shown_form
 from cdk_runner_fleet.values.image_reference import glob_fault, has_registry
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_ecr as ecr
 
 ImageVariant = Literal["base", "python", "node", "full"]
 """What is in a built image besides its base: a target of the Dockerfile."""

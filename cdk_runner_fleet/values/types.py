@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from importlib import import_module
+from typing import Any, Literal, Union, get_args, get_origin
 
 from aws_cdk import Token
 
+_CDK = {
+    "apigateway": "aws_apigatewayv2",
+    "ec2": "aws_ec2",
+    "ecr": "aws_ecr",
+    "ecs": "aws_ecs",
+    "events": "aws_events",
+    "iam": "aws_iam",
+    "kms": "aws_kms",
+    "lambda_": "aws_lambda",
+    "logs": "aws_logs",
+    "secretsmanager": "aws_secretsmanager",
+    "ssm": "aws_ssm",
+}
+"""Modules that annotations name. Who gives a value has loaded its module, so this costs nothing."""
 _NONE = type(None)
 _FOR_EXAMPLE = {
     "Duration": "Duration.minutes(5)",
@@ -59,10 +75,17 @@ def check_types(constructor: Callable[..., object], values: Mapping[str, object]
         TypeError: if one is of another kind. It names the parameter and both kinds, and not the
             value, which may be a secret where none should stand.
     """
-    hints = get_type_hints(constructor)
-    for name in inspect.signature(constructor).parameters:
-        if name in values and name in hints:
-            _check(name, values[name], hints[name])
+    for name, parameter in inspect.signature(constructor).parameters.items():
+        is_given = name in values and values[name] is not parameter.default
+        if is_given and parameter.annotation is not parameter.empty:
+            _check(name, values[name], _hint(parameter.annotation, constructor.__module__))
+
+
+def _hint(annotation: str, module: str) -> Any:
+    """What an annotation says in its module, where aws-cdk's are imported for annotations alone."""
+    code = compile(annotation, module, "eval")
+    cdk = {name: import_module(f"aws_cdk.{_CDK[name]}") for name in code.co_names if name in _CDK}
+    return eval(code, {**vars(sys.modules[module]), **cdk})  # noqa: S307 - the library's own text
 
 
 def _check(name: str, value: object, hint: Any) -> None:
@@ -128,10 +151,13 @@ def _members(protocol: type) -> list[str]:
 
 def is_token(value: object) -> bool:
     """Whether a value is only known at deployment."""
-    # jsii, which knows what a token is, ends at numbers that JSON does not have
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    return isinstance(value, int | float | str) and bool(Token.is_unresolved(value))
+    # a token's text has that in it, and its number is negative: nothing else is asked of Node,
+    # which ends at numbers that JSON does not have
+    if isinstance(value, str):
+        is_likely = "${Token[" in value
+    else:
+        is_likely = isinstance(value, int | float) and math.isfinite(value) and value < 0
+    return is_likely and bool(Token.is_unresolved(value))
 
 
 def _kind(hint: Any) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 from aws_cdk import Token
-from aws_cdk import aws_apigatewayv2 as apigateway
-from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet.values.github import PUBLIC_API, check_field
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_apigatewayv2 as apigateway
+    from aws_cdk import aws_secretsmanager as secretsmanager
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from cdk_runner_fleet import (
     RunnerFleetStack,
     _assets,
 )
-from cdk_runner_fleet._function import with_network
+from cdk_runner_fleet.rooms.network import with_network
 
 from .templates import Template, as_list, of_type, policies, statements, template_of
 
