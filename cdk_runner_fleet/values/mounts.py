@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from aws_cdk import Token
-from aws_cdk import aws_efs as efs
 
 from cdk_runner_fleet.values.types import check_types
+
+if TYPE_CHECKING:
+    from aws_cdk import aws_efs as efs
 
 _RUNNERS_OWN = (
     "/bin",
@@ -60,6 +63,8 @@ class EfsMount:
 
     def __post_init__(self) -> None:
         """Check the path, and whose the access point is."""
+        from aws_cdk import aws_efs as efs  # noqa: PLC0415 - who has a file system has loaded it
+
         check_types(EfsMount, vars(self))
         if not Token.is_unresolved(self.path):
             _check_path(self.path)

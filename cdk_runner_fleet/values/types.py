@@ -17,6 +17,7 @@ _CDK = {
     "ec2": "aws_ec2",
     "ecr": "aws_ecr",
     "ecs": "aws_ecs",
+    "efs": "aws_efs",
     "events": "aws_events",
     "iam": "aws_iam",
     "kms": "aws_kms",

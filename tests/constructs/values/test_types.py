@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,15 +15,46 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_ssm as ssm
 
 from cdk_runner_fleet import (
+    EfsMount,
+    FleetAlarms,
+    FleetDashboard,
     FunctionOptions,
     GitHub,
     GitHubApp,
+    ImageBuilds,
+    LifecycleTimeouts,
     Reconciliation,
     RunnerClass,
     RunnerFleet,
+    RunnerImage,
     RunnerLimits,
+    RunnerPlatform,
     Webhook,
 )
+from cdk_runner_fleet.values.types import check_types
+
+MAKERS: list[Callable[..., object]] = [
+    EfsMount,
+    FleetAlarms.__init__,
+    FleetDashboard.__init__,
+    FunctionOptions,
+    GitHub,
+    GitHub.enterprise,
+    GitHub.organization,
+    GitHub.repository,
+    GitHubApp,
+    ImageBuilds,
+    LifecycleTimeouts,
+    Reconciliation,
+    RunnerClass,
+    RunnerFleet.__init__,
+    RunnerFleet.from_runner_fleet_attributes,
+    RunnerImage.built,
+    RunnerImage.from_ecr_repository,
+    RunnerLimits,
+    RunnerPlatform.__init__,
+    Webhook,
+]
 
 
 def _fleet(stack: cdk.Stack, **given: Any) -> object:
@@ -110,3 +142,20 @@ def test_a_text_in_place_of_the_capacity_providers_is_refused() -> None:
         TypeError, match="capacity is a str, give a list, each 'FARGATE' or 'FARGATE_SPOT'"
     ):
         RunnerClass(cpu=512, memory=1024, capacity=capacity)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        pytest.param(make, name, id=f"{make.__qualname__}-{name}")
+        for make in MAKERS
+        for name, parameter in inspect.signature(make).parameters.items()
+        if parameter.kind == inspect.Parameter.KEYWORD_ONLY
+    ],
+)
+def test_each_annotation_can_be_read_once_a_value_is_given(
+    make: Callable[..., object], name: str
+) -> None:
+    """Modules of aws-cdk that only annotations name are not loaded before."""
+    with pytest.raises(TypeError, match=f"^{name} is a object, give "):
+        check_types(make, {name: object()})
