@@ -39,6 +39,7 @@ HERE = (
     settings.CROWD,
     settings.APPS,
     settings.BY_REPOSITORY,
+    settings.EXAMPLES,
     settings.DEPLOYED,
     *(after for _, after in settings.UPGRADES.values()),
 )

@@ -57,6 +57,7 @@ SLOWEST_FIRST = (
     "tests/constructs",
     "tests/statemachines/executed",
     "tests/end_to_end/test_images.py",
+    "tests/end_to_end/test_examples.py",
     "tests/local/test_assembly.py",
     "tests/local: one fleet",
     "tests/local/twin/test_runner.py",

@@ -75,6 +75,12 @@ APPS: Settings = {
     "runner_group": "builders",
     "reconcile_minutes": 60,
 }
+EXAMPLES: Settings = {
+    "github_org": "octo-org",
+    "github_apps": [{"app_id": 123456, "private_key_secret": "github-app-private-key"}],
+    "reconcile_minutes": BY_HAND,
+}
+"""The fleet whose account and GitHub the examples are deployed into: it has their App."""
 
 DEPLOYED: Settings = {
     **ALONE,

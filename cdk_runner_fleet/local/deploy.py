@@ -99,9 +99,15 @@ def _described(cloudformation: Any, stack: str) -> Any:
 
 def _upload(clients: Clients, assembly: Path, *, stack: str) -> str:
     """Upload what the stack's asset manifest lists; returns the URL of the template among it."""
-    manifest = json.loads((assembly / f"{stack}.assets.json").read_text())
     s3, template_url = clients.client("s3"), ""
-    for asset in manifest["files"].values():
+    manifest = (assembly / f"{stack}.assets.json").read_text()
+    # a stack for any account and region leaves them to whoever deploys it
+    for place, value in {
+        "${AWS::AccountId}": clients.client("sts").get_caller_identity()["Account"],
+        "${AWS::Region}": s3.meta.region_name,
+    }.items():
+        manifest = manifest.replace(place, value)
+    for asset in json.loads(manifest)["files"].values():
         path = assembly / asset["source"]["path"]
         body = _zip(path) if asset["source"]["packaging"] == "zip" else path.read_bytes()
         for destination in asset["destinations"].values():
