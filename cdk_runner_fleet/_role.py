@@ -71,14 +71,20 @@ class SharedRole(iam.Role):
         description: str,
     ) -> None:
         super().__init__(scope, construct_id, assumed_by=assumed_by, description=description)
-        self._rights = iam.Policy(self, "Rights", roles=[self])
+        self._rights: iam.Policy | None = None
+        self._holders: list[iam.IRole] = [self]
         acknowledge_own_policy(self)
 
     def add_to_principal_policy(self, statement: iam.PolicyStatement) -> Any:
         """Add a statement; aws-cdk's own grants come here too."""
+        if self._rights is None:
+            # not before: cdk-nag's rules fail on a policy that says nothing, which is not deployed
+            self._rights = iam.Policy(self, "Rights", roles=self._holders)
         self._rights.add_statements(statement)
         return iam.AddToPrincipalPolicyResult(statement_added=True, policy_dependable=self._rights)
 
     def share_with(self, role: iam.IRole) -> None:
         """Let ``role`` do whatever this one may."""
-        self._rights.attach_to_role(role)
+        self._holders.append(role)
+        if self._rights:
+            self._rights.attach_to_role(role)

@@ -33,19 +33,23 @@ PACKS: Mapping[str, tuple[str, type[Any]]] = {
 }
 """The packs by the name that their rules begin with, and what the page calls them."""
 
+_KEY = "`encryption_key=`; in `cdk.json` `encryption_key_arn`"
 _VPC = (
     "`vpc=`, one of yours: with flow logs, `restrict_default_security_group`, and private subnets "
-    "for runners without a public address (`assign_public_ip=False`)"
+    "for runners without a public address (`assign_public_ip=False`); in `cdk.json` `subnet_ids`, "
+    "`security_groups` and `assign_public_ip`"
 )
-_TRACING = "`functions=FunctionOptions(tracing=lambda_.Tracing.ACTIVE)`"
+_TRACING = "`functions=FunctionOptions(tracing=lambda_.Tracing.ACTIVE)`; in `cdk.json` `tracing`"
 ENDED_BY: Mapping[str, str] = {
-    "CloudWatchLogGroupEncrypted": "`encryption_key=`",
-    "SecretsManagerUsingKMSKey": "`encryption_key=`",
+    "CloudWatchLogGroupEncrypted": _KEY,
+    "SecretsManagerUsingKMSKey": _KEY,
     "VPCDefaultSecurityGroupClosed": _VPC,
     "VPCFlowLogsEnabled": _VPC,
     "VPCNoUnrestrictedRouteToIGW": _VPC,
-    "LambdaInsideVPC": "`functions=FunctionOptions(vpc=…)`, for the functions that ask GitHub",
-    "LambdaConcurrency": "`webhook=Webhook(reserved_concurrency=…)`, for what others can call",
+    "LambdaInsideVPC": "`functions=FunctionOptions(vpc=…)`, for the functions that ask GitHub; in "
+    "`cdk.json` nothing",
+    "LambdaConcurrency": "`webhook=Webhook(reserved_concurrency=…)`, for what others can call; in "
+    "`cdk.json` `reserved_concurrency`",
     "LambdaTracing": _TRACING,
     "StepFunctionStateMachineXray": _TRACING,
 }

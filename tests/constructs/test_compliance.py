@@ -15,14 +15,17 @@ from typing import Any
 import aws_cdk as cdk
 import cdk_nag
 import pytest
+from aws_cdk import aws_sns as sns
 
 import cdk_runner_fleet
+from cdk_runner_fleet import FleetAlarms, FleetDashboard, FleetLogQueries, RunnerPlatform
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.bus import FleetBus
 
 from . import fleets
 from .conftest import made
 from .templates import Template
+from .test_imported import imported
 
 ROOT = Path(__file__).parents[2]
 IN_A_VPC = {
@@ -71,6 +74,24 @@ def test_what_a_setting_ends_is_all_that_is_found(name: str, tool: ModuleType) -
     fleet = made(name)
     found = {rule for rule in tool.findings(fleet) if not GRANTED.fullmatch(rule)}
     assert found == tool.ENDED_BY.keys() - ENDED[name]
+
+
+def test_a_platform_alone_has_nothing_else(tool: ModuleType, stack: cdk.Stack) -> None:
+    found = tool.findings(RunnerPlatform(stack, "Platform"))
+    assert found.keys() == tool.ENDED_BY.keys() - {
+        # nothing of it asks GitHub, knows a secret or can be called
+        *("LambdaInsideVPC", "SecretsManagerUsingKMSKey", "LambdaConcurrency")
+    }
+
+
+def test_alarms_that_nobody_hears_are_found(tool: ModuleType, stack: cdk.Stack) -> None:
+    fleet = imported(stack)
+    silent = FleetAlarms(stack, "Silent", fleet=fleet)
+    heard = FleetAlarms(stack, "Heard", fleet=fleet, topic=sns.Topic(stack, "Topic"))
+    assert tool.findings(silent).keys() == {"CloudWatchAlarmAction"}
+    assert tool.findings(heard) == {}
+    assert tool.findings(FleetDashboard(stack, "Dashboard", fleet=fleet)) == {}
+    assert tool.findings(FleetLogQueries(stack, "Queries", fleet=fleet)) == {}
 
 
 def test_each_setting_is_seen_to_end_its_finding() -> None:

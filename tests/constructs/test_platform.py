@@ -141,3 +141,17 @@ def test_a_fleet_takes_what_its_platform_takes_and_what_is_githubs() -> None:
     )
     assert own - under == {"webhook", "reconciliation", "runner_name_prefix"}
     assert under - own == {"reserved_concurrency"}
+
+
+def test_what_all_runners_may_is_shared_with_a_class_that_had_its_role_before(
+    stack: cdk.Stack,
+) -> None:
+    platform = RunnerPlatform(stack, "Platform", classes={"a": RunnerClass(cpu=256, memory=512)})
+    bucket = s3.Bucket(stack, "Bucket")
+    bucket.grant_read(platform.runner_class("a"))
+    bucket.grant_put(platform)
+    template = template_of(stack)
+    [rights] = [
+        each for each in of_type(template, "AWS::IAM::Policy") if "Rights" in each["PolicyName"]
+    ]
+    assert len(rights["Roles"]) == 2
