@@ -5,28 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import ArnFormat, Duration, Stack, Token
+from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_sqs as sqs
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk_runner_fleet import _assets
 from cdk_runner_fleet._at_rest import DataAtRest
-from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource
+from cdk_runner_fleet._nag import acknowledge, acknowledge_any_resource, acknowledge_each
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet._role import FleetRole
 from cdk_runner_fleet.values.functions import FunctionOptions
 
+_RUNTIME, _ARCHITECTURE = lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64
 _MOST_ENVIRONMENT = 4096
 """Bytes of all variables together (Lambda Developer Guide, "Lambda quotas")."""
 _TOKEN = re.compile(r"\$\{Token\[[^\]]*\]\}")
-_LAYER_ARN = re.compile(
-    rf"arn:[^:]+:lambda:(?P<region>[^:]+):[^:]+:layer:[^:]+:(\d+|{_TOKEN.pattern})"
-)
-"""A token has no colon."""
 _SHORTER = {
     "IMAGES": "give fewer classes an image of their own",
     "ALLOWED_IMAGES": "name fewer allowed_bases: a glob such as public.ecr.aws/docker/library/* "
@@ -43,45 +39,6 @@ _NETWORK = (
     "ec2:DescribeSubnets",
     "ec2:UnassignPrivateIpAddresses",
 )
-_POWERTOOLS_LAYER = "/aws/service/powertools/python/arm64/python3.14/latest"
-
-
-# aws-powertools/powertools-lambda-python, .github/workflows/update_ssm.yml, 2026-11
-_LAYER_REGIONS = frozenset(
-    [
-        "af-south-1",
-        "ap-east-1",
-        "ap-northeast-1",
-        "ap-northeast-2",
-        "ap-northeast-3",
-        "ap-south-1",
-        "ap-south-2",
-        "ap-southeast-1",
-        "ap-southeast-2",
-        "ap-southeast-3",
-        "ap-southeast-4",
-        "ap-southeast-5",
-        "ap-southeast-7",
-        "ca-central-1",
-        "ca-west-1",
-        "eu-central-1",
-        "eu-central-2",
-        "eu-north-1",
-        "eu-south-1",
-        "eu-south-2",
-        "eu-west-1",
-        "eu-west-2",
-        "eu-west-3",
-        "il-central-1",
-        "mx-central-1",
-        "sa-east-1",
-        "us-east-1",
-        "us-east-2",
-        "us-west-1",
-        "us-west-2",
-    ]
-)
-"""Where the publisher of Powertools writes that parameter."""
 
 
 class FleetFunction(lambda_.Function):
@@ -94,7 +51,7 @@ class FleetFunction(lambda_.Function):
         construct_id: The construct's id in it.
         handler: Name of the module in ``functions/`` whose ``handler`` runs.
         environment: The function's settings.
-        options: What all functions of the fleet have in common.
+        options: What all functions of the fleet have in common, as ``rooms.functions`` prepares it.
         at_rest: How its settings and logs are kept, and what it handles.
         timeout: How long one invocation may take. Default: 30 seconds.
         memory_size: Memory in MiB; CPU comes with it. Default: 512.
@@ -109,9 +66,7 @@ class FleetFunction(lambda_.Function):
             Default: there is none, the function is only called by who waits for its answer.
 
     Raises:
-        ValueError: if the environment is larger than Lambda takes, the layer is no layer or of
-            another region, or the region is known to lack the public parameter and no layer is
-            given.
+        ValueError: if the environment is larger than Lambda takes.
     """
 
     def __init__(
@@ -132,8 +87,6 @@ class FleetFunction(lambda_.Function):
         on_failure: sqs.IQueue | None = None,
     ) -> None:
         _check_size(handler, environment)
-        if powertools and options.powertools_layer:
-            _check_layer(scope, options.powertools_layer)
         is_traced = options.tracing not in (None, lambda_.Tracing.DISABLED)
         # beside the function: it has no children before it is made, and is made of this
         self.execution_role = FleetRole(
@@ -148,8 +101,8 @@ class FleetFunction(lambda_.Function):
             scope,
             construct_id,
             description=f"cdk-runner-fleet: {handler.replace('_', ' ')}",
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            architecture=lambda_.Architecture.ARM_64,
+            runtime=_RUNTIME,
+            architecture=_ARCHITECTURE,
             code=lambda_.Code.from_asset(str(_assets.FUNCTIONS), exclude=["__pycache__"]),
             handler=f"{handler}.handler",
             role=self.execution_role,
@@ -162,6 +115,7 @@ class FleetFunction(lambda_.Function):
             # failures and timeouts is WARN (Lambda Developer Guide, "Log-level filtering")
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             tracing=options.tracing,
+            layers=[options.powertools_layer] if powertools and options.powertools_layer else None,
             vpc=vpc,
             vpc_subnets=options.vpc_subnets if vpc else None,
             security_groups=options.security_groups if vpc else None,
@@ -182,8 +136,6 @@ class FleetFunction(lambda_.Function):
             serves_api=serves_api,
             handles_events=on_failure is not None,
         )
-        if powertools:
-            self.add_layers(options.powertools_layer or _published_layer(self))
         # beside the grant that Lambda makes on the key for the role that there is then, and which
         # one of the same name that is made anew does not have
         at_rest.grant_use(self, "lambda")
@@ -205,32 +157,27 @@ def _acknowledge(
     function: FleetFunction, *, asks_github: bool, serves_api: bool, handles_events: bool
 ) -> None:
     """Acknowledge what is meant so; a network and reserved concurrency are settings of some."""
-    acknowledge(
-        function,
-        "LambdaDLQ",
-        reason=(
+    reasons = {
+        "LambdaDLQ": (
             "Events that it fails to handle go to the fleet's queue, with the error, by its "
             "destination for failures. Evidence: tests/constructs/rooms/test_bus.py."
             if handles_events
             else "Whoever calls it waits for its answer and hears of a failure; it is sent no "
             "events. Evidence: tests/constructs/rooms/test_bus.py."
-        ),
-    )
+        )
+    }
     if not serves_api:
-        acknowledge(
-            function,
-            "LambdaConcurrency",
-            reason="The fleet alone calls it, as often as there are runners and events, and what "
-            "is turned away would have to be asked again; concurrency that is reserved for it is "
-            "lost to all other functions of the account.",
+        reasons["LambdaConcurrency"] = (
+            "The fleet alone calls it, as often as there are runners and events, and what is "
+            "turned away would have to be asked again; concurrency that is reserved for it is lost "
+            "to all other functions of the account."
         )
     if not asks_github:
-        acknowledge(
-            function,
-            "LambdaInsideVPC",
-            reason="It asks AWS's services alone, by a role that says what; there is nothing of it "
-            "in a network.",
+        reasons["LambdaInsideVPC"] = (
+            "It asks AWS's services alone, by a role that says what; there is nothing of it in a "
+            "network."
         )
+    acknowledge_each(function, reasons)
 
 
 def _grant_network(role: FleetRole) -> None:
@@ -277,36 +224,3 @@ def _check_size(handler: str, environment: Mapping[str, str]) -> None:
             f"{_MOST_ENVIRONMENT} of a function's environment: {longest} alone has "
             f"{sizes[longest]}, {_SHORTER.get(longest, 'give fewer or shorter values')}"
         )
-
-
-def _check_layer(scope: Construct, layer: lambda_.ILayerVersion) -> None:
-    arn, region = layer.layer_version_arn, Stack.of(scope).region
-    if Token.is_unresolved(arn) and not arn.startswith("arn:"):
-        return
-    found = _LAYER_ARN.fullmatch(arn)
-    if found is None:
-        raise ValueError(
-            f"powertools_layer {arn!r} is no version of a layer, give "
-            "arn:aws:lambda:<region>:<account>:layer:<name>:<version>"
-        )
-    if Token.is_unresolved(region) or Token.is_unresolved(found["region"]):
-        return
-    if found["region"] != region:
-        raise ValueError(
-            f"powertools_layer {arn!r} is in {found['region']} and the stack in {region}, and "
-            f"Lambda takes layers of its own region alone: give one in {region}"
-        )
-
-
-def _published_layer(scope: Construct) -> lambda_.ILayerVersion:
-    region = Stack.of(scope).region
-    if not Token.is_unresolved(region) and region not in _LAYER_REGIONS:
-        raise ValueError(
-            f"region {region!r} has no public parameter that names the layer with Powertools for "
-            "AWS Lambda, give powertools_layer: its publisher has layers of other accounts for "
-            "GovCloud and China, elsewhere publish the zip of its release as a layer of your own, "
-            "for Python 3.14 on arm64"
-        )
-    # looked up at deployment; aws-cdk makes one template parameter of it for the stack
-    arn = ssm.StringParameter.value_for_string_parameter(scope, _POWERTOOLS_LAYER)
-    return lambda_.LayerVersion.from_layer_version_arn(scope, "PowertoolsLayer", arn)

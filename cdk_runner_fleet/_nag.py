@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import Stack
@@ -34,12 +35,22 @@ def acknowledge(construct: IConstruct, *rules: str, reason: str) -> None:
             others that have it.
         reason: Why, and what is evidence of it.
     """
-    ids = [
-        f"{pack}-{rule}"
-        for rule in rules
+    acknowledge_each(construct, dict.fromkeys(rules, reason))
+
+
+def acknowledge_each(construct: IConstruct, reasons: Mapping[str, str]) -> None:
+    """Acknowledge that ``construct``, or what is in it, breaks rules, each for its own reason.
+
+    Args:
+        construct: Where the rules are broken.
+        reasons: The reasons by the rules' ids, as above.
+    """
+    by_id = {
+        f"{pack}-{rule}": reason
+        for rule, reason in reasons.items()
         for pack in (("AwsSolutions",) if _NUMBERED.match(rule) else _NAMING)
-    ]
-    construct.node.add_metadata(_ACKNOWLEDGED, dict.fromkeys(ids, reason))
+    }
+    construct.node.add_metadata(_ACKNOWLEDGED, by_id)
 
 
 def acknowledge_own_policy(construct: IConstruct) -> None:

@@ -126,7 +126,7 @@ class RunnerPlatform(IRunnerFleet):
         is_shared = github is not None and not github.is_one_repository
         self.limits = limits.among_repositories() if is_shared else limits
         timeouts = timeouts or LifecycleTimeouts()
-        self.functions = rooms.network.with_network(self, functions or FunctionOptions())
+        self.functions = rooms.functions.prepared(self, functions or FunctionOptions())
         self.at_rest = DataAtRest(self, encryption_key=encryption_key, log_retention=log_retention)
 
         # what is there

@@ -79,7 +79,8 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.api": {"_function", "_at_rest", "_nag"},
     "rooms.bus": {"_at_rest", "_function", "_nag", "_name"},
     "rooms.connection": {"_at_rest", "_nag", "values.github"},
-    "rooms.network": {"_nag", "values.functions"},
+    "rooms.functions": {"values.functions"},
+    "rooms.network": {"_nag"},
     "rooms.recipe": {"_assets", "values.runner_image"},
     "rooms.image_pipeline": {
         "_at_rest",
@@ -219,6 +220,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
         "rooms.classes",
         "rooms.cluster",
         "rooms.connection",
+        "rooms.functions",
         "rooms.image_pipeline",
         "rooms.images",
         "rooms.lifecycle",

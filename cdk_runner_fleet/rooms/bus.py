@@ -193,16 +193,17 @@ class FleetBus(Construct):
         max_event_age: Duration | None = None,
     ) -> None:
         age = max_event_age or Duration.hours(24)
+        name, function_arn = function.node.id, function.function_arn
         rule = events.CfnRule(
             scope,
-            f"{function.node.id}{kind}",
+            f"{name}{kind}",
             event_bus_name=event_bus_name,
             event_pattern=event_pattern,
             schedule_expression=schedule_expression,
             targets=[
                 events.CfnRule.TargetProperty(
-                    id=function.node.id,
-                    arn=function.function_arn,
+                    id=name,
+                    arn=function_arn,
                     dead_letter_config=events.CfnRule.DeadLetterConfigProperty(
                         arn=self.dead_letter_queue.queue_arn
                     ),
@@ -213,17 +214,18 @@ class FleetBus(Construct):
                 )
             ],
         )
+        rule_arn = rule.attr_arn
         lambda_.CfnPermission(
             scope,
-            f"{function.node.id}{kind}Permission",
+            f"{name}{kind}Permission",
             action="lambda:InvokeFunction",
-            function_name=function.function_arn,
+            function_name=function_arn,
             principal="events.amazonaws.com",
-            source_arn=rule.attr_arn,
+            source_arn=rule_arn,
         )
         if not self._rule_arns:
             self.dead_letter_queue.add_to_resource_policy(self._giving_up)
-        self._rule_arns.append(rule.attr_arn)
+        self._rule_arns.append(rule_arn)
         self._giving_up.add_condition("ArnEquals", {"aws:SourceArn": self._rule_arns})
 
     def grant_put(self, function: FleetFunction, *kinds: str) -> None:

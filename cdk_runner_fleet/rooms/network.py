@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import jsii
 from aws_cdk import Annotations
@@ -11,10 +10,9 @@ from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
 from cdk_runner_fleet._nag import acknowledge
-from cdk_runner_fleet.values.functions import FunctionOptions
 
 _MOST_SUBNETS, _MOST_SECURITY_GROUPS = 16, 5
-"""ECS API reference, ``AwsVpcConfiguration``; Lambda's ``VpcConfig`` has the same."""
+"""ECS API reference, ``AwsVpcConfiguration``."""
 
 
 @jsii.implements(ec2.IConnectable)
@@ -287,44 +285,3 @@ def _usual(vpc: ec2.IVpc | None, *, public: bool) -> Sequence[ec2.ISubnet]:
             f"{remedy if other else no_way}"
         )
     return vpc.select_subnets(subnet_type=kind).subnets
-
-
-def with_network(scope: Construct, options: FunctionOptions) -> FunctionOptions:
-    """Return the options with a security group for their network, one for all functions.
-
-    Raises:
-        ValueError: if a function could reach nothing from there, or has more subnets than Lambda
-            takes.
-    """
-    if options.vpc is None:
-        return options
-    wanted = options.vpc_subnets or ec2.SubnetSelection()
-    subnets = options.vpc.select_subnets(
-        availability_zones=wanted.availability_zones,
-        one_per_az=wanted.one_per_az,
-        subnet_filters=wanted.subnet_filters,
-        subnet_group_name=wanted.subnet_group_name,
-        subnets=wanted.subnets,
-        subnet_type=wanted.subnet_type,
-    )
-    if subnets.has_public:
-        raise ValueError(
-            f"functions are in public subnets of vpc {options.vpc.node.path}, where they reach "
-            "nothing, for they have no public address: give vpc_subnets with a NAT gateway, or "
-            "with a way of their own to GitHub and to AWS"
-        )
-    most = len(subnets.subnet_ids)
-    if most > _MOST_SUBNETS:
-        raise ValueError(
-            f"functions are in {most} subnets, and a function takes {_MOST_SUBNETS}: name fewer in "
-            "vpc_subnets"
-        )
-    if options.security_groups:
-        return options
-    group = ec2.SecurityGroup(
-        scope,
-        "FunctionsSecurityGroup",
-        vpc=options.vpc,
-        description="cdk-runner-fleet: functions reach out, nothing reaches them",
-    )
-    return replace(options, security_groups=[group])

@@ -18,7 +18,7 @@ from cdk_runner_fleet import (
     RunnerFleetStack,
     _assets,
 )
-from cdk_runner_fleet.rooms.network import with_network
+from cdk_runner_fleet.rooms.functions import prepared
 
 from .templates import Template, as_list, of_type, policies, statements, template_of
 
@@ -232,7 +232,7 @@ def test_a_network_that_functions_could_do_nothing_in_is_refused(
 ) -> None:
     options = FunctionOptions(vpc=_network(stack, **subnets))
     with pytest.raises(ValueError, match=f"^{message}"):
-        with_network(stack, options)
+        prepared(stack, options)
 
 
 def test_the_page_says_what_has_to_be_reached_from_that_network(organization: Template) -> None:
