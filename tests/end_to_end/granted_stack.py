@@ -1,25 +1,48 @@
-"""A stack whose jobs may read buckets by class, in the place of `cdk_runner_fleet.local.synth`."""
+"""A stack in which jobs of a class have more, in the place of `cdk_runner_fleet.local.synth`.
+
+They may read a bucket, and have a file system.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_efs as efs
 from aws_cdk import aws_s3 as s3
 
-from cdk_runner_fleet import RunnerFleetStack
+from cdk_runner_fleet import EfsMount, RunnerFleet, RunnerFleetStack, context
 from cdk_runner_fleet.local.assembly import GITHUB_URL_PARAMETER, STACK
 from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
 
 
-def synthesize(outdir: str, context: dict[str, object]) -> None:
+def with_a_file_system(scope: cdk.Stack, construct_id: str, **props: Any) -> RunnerFleet:
+    """The fleet of the settings, of which no key gives a class mounts."""
+    vpc = ec2.Vpc(scope, "Vpc", nat_gateways=0, max_azs=2)
+    cache = efs.FileSystem(scope, "Cache", vpc=vpc, allow_anonymous_access=False)
+    mount = EfsMount(
+        file_system=cache,
+        path="/mnt/cache",
+        access_point=cache.add_access_point("Point", path="/jobs"),
+    )
+    huge = replace(props["classes"]["huge"], mounts=[mount])
+    more = {"vpc": vpc, "classes": {**props["classes"], "huge": huge}}
+    return RunnerFleet(scope, construct_id, **{**props, **more})
+
+
+def synthesize(outdir: str, settings: dict[str, object]) -> None:
     app = cdk.App(
         outdir=outdir,
-        context={**context, "github_api_url": cdk.Fn.ref(GITHUB_URL_PARAMETER)},
+        context={**settings, "github_api_url": cdk.Fn.ref(GITHUB_URL_PARAMETER)},
         analytics_reporting=False,
     )
-    stack = RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
+    with mock.patch.object(context, "RunnerFleet", with_a_file_system):
+        stack = RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
     cdk.CfnParameter(stack, GITHUB_URL_PARAMETER)
     of_all, of_huge = s3.Bucket(stack, "OfAll"), s3.Bucket(stack, "OfHuge")
     of_all.grant_read(stack.fleet)

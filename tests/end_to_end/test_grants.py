@@ -84,10 +84,52 @@ def test_a_job_reads_the_bucket_of_its_class_and_of_no_other(
     roles = {}
     for job in run.jobs:
         row = granted.status(f"fleet-{job.id}-1", "OFFLINE")
-        [task] = local.client("ecs").describe_tasks(
-            cluster=local.outputs["ClusterArn"], tasks=[row["task_id"]], include=["TAGS"]
-        )["tasks"]
-        roles[job.spec.key] = task["overrides"].get("taskRoleArn", "")
-        assert any(tag["key"] == "team" for tag in task["tags"]) == (job.spec.key == "huge")
+        # a task that was stopped has no tags any more
+        history = local.client("stepfunctions").get_execution_history(
+            executionArn=row["execution_arn"]
+        )
+        asked = [event.get("taskScheduledEventDetails", {}) for event in history["events"]]
+        task = json.loads(
+            next(one["parameters"] for one in asked if one.get("resource") == "runTask")
+        )
+        roles[job.spec.key] = task["Overrides"].get("TaskRoleArn", "")
+        assert any(tag["Key"] == "team" for tag in task["Tags"]) == (job.spec.key == "huge")
     assert roles["small"] == ""
     assert "ClasseshugeTaskRole" in roles["huge"]
+
+
+def test_jobs_of_a_class_share_its_file_system_and_others_have_none(
+    granted: Fleet, tmp_path: Path
+) -> None:
+    local = granted.local
+    assert local.twin
+    seen = tmp_path / "seen"
+    cache = '"$RUNNER_HOME/mnt/cache/it"'
+    script = f"cat {cache} >> {seen} || echo first >> {seen}; echo left > {cache}"
+    jobs = {
+        "first": {"runs-on": ["self-hosted", "class:huge"], "steps": [{"run": script}]},
+        "next": {
+            "needs": "first",
+            "runs-on": ["self-hosted", "class:huge"],
+            "steps": [{"run": script}],
+        },
+        "other": {
+            "needs": "next",
+            "runs-on": ["self-hosted", "class:small"],
+            "steps": [{"run": f'ls "$RUNNER_HOME/mnt" >> {seen} || echo none >> {seen}'}],
+        },
+    }
+    run = local.twin.board.queue_run(
+        read_workflow(json.dumps({"on": "push", "jobs": jobs}), file_name="ci.yml"),
+        file_name="ci.yml",
+        workspace=None,
+        protected_environments=frozenset(),
+    )
+    until(lambda: run.status == "completed", "the jobs have run")
+    assert [job.conclusion for job in run.jobs] == ["success"] * 3
+    assert seen.read_text().split() == ["first", "left", "none"]
+    families = local.client("ecs").list_task_definition_families(status="ACTIVE")["families"]
+    [mounted] = [name for name in families if "default-" in name and "-mounts-" in name]
+    made = local.client("ecs").describe_task_definition(taskDefinition=mounted)["taskDefinition"]
+    [volume] = made["volumes"]
+    assert volume["efsVolumeConfiguration"]["authorizationConfig"]["iam"] == "ENABLED"

@@ -187,11 +187,25 @@ def pass_role_refusal(
     return None
 
 
-def role_refusal(role: str, action: str, resource: str) -> str:
-    """Why a role's own policies do not let it do something, in AWS's words; empty if they do."""
+def role_refusal(
+    role: str, action: str, resource: str, *, context: dict[str, str] | None = None
+) -> str:
+    """Why a role's own policies do not let it do something, in AWS's words; empty if they do.
+
+    Args:
+        role: the role's ARN.
+        action: what.
+        resource: the ARN of what with.
+        context: what conditions may ask for, by their keys in small letters.
+    """
     session = role_session(role, session_name="fargate")
     denied = iam_evaluator.enforce(
-        session.access_key_id, action, action.partition(":")[0], get_region(), resource_arn=resource
+        session.access_key_id,
+        action,
+        action.partition(":")[0],
+        get_region(),
+        resource_arn=resource,
+        service_context=context or {},
     )
     if denied is None:
         return ""

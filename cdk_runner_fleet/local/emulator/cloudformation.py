@@ -21,6 +21,8 @@ from .options import ACCOUNT, REGION
 _WITHOUT_EFFECT = {
     "AWS::CloudWatch::CompositeAlarm": "cloudwatch",
     "AWS::EC2::FlowLog": "ec2",
+    "AWS::EC2::SecurityGroupEgress": "ec2",
+    "AWS::EC2::SecurityGroupIngress": "ec2",
     "AWS::Lambda::EventInvokeConfig": "lambda",
     "AWS::Logs::LogAnomalyDetector": "logs",
     "AWS::Logs::QueryDefinition": "logs",
@@ -67,6 +69,34 @@ def _create_cluster(
         )
     result: tuple[str, dict[str, Any]] = upstream_create(logical_id, props, stack_name)
     return result
+
+
+def _create_task_definition(
+    upstream_create: Any, logical_id: str, props: dict[str, Any], stack_name: str
+) -> tuple[str, dict[str, Any]]:
+    """Volumes have ECS's names in what ECS answers; ministack leaves them those of the template."""
+    volumes = [_volume(volume) for volume in props.get("Volumes") or []]
+    more = {"Volumes": volumes} if volumes else {}
+    result: tuple[str, dict[str, Any]] = upstream_create(logical_id, {**props, **more}, stack_name)
+    return result
+
+
+def _volume(volume: dict[str, Any]) -> dict[str, Any]:
+    given = volume["EFSVolumeConfiguration"]
+    authorization = given.get("AuthorizationConfig") or {}
+    point = authorization.get("AccessPointId")
+    return {
+        "name": volume["Name"],
+        "efsVolumeConfiguration": {
+            "fileSystemId": given["FilesystemId"],
+            "rootDirectory": given.get("RootDirectory", "/"),
+            "transitEncryption": given.get("TransitEncryption", "DISABLED"),
+            "authorizationConfig": {
+                "iam": authorization.get("IAM", "DISABLED"),
+                **({"accessPointId": point} if point else {}),
+            },
+        },
+    }
 
 
 def _create_archive(
@@ -283,6 +313,7 @@ def install(endpoint: str, faults: Faults) -> None:
         "AWS::ApiGatewayV2::Api": functools.partial(_create_api, endpoint=endpoint),
         "AWS::ApiGatewayV2::Stage": _create_stage,
         "AWS::ECS::Cluster": _create_cluster,
+        "AWS::ECS::TaskDefinition": _create_task_definition,
         "AWS::SecretsManager::Secret": _create_secret,
         "AWS::SSM::Parameter": _create_parameter,
     }

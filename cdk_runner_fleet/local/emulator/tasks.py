@@ -34,7 +34,7 @@ from ministack.services import ec2, ecr, ecs
 
 from cdk_runner_fleet.local.emulator.buildah import ImageError, RunnerImages, first_process
 
-from . import access, ecs_tags, events, upstream
+from . import access, ecs_tags, events, file_systems, upstream
 from .credentials import TaskCredentials
 from .faults import Faults
 from .launch import Launch, Launcher, image_launch, runner_launch
@@ -243,6 +243,10 @@ class Tasks:
             )
             fault = self._faults.take("task", f"{task['taskArn']} {task.get('startedBy')}")
             problem = pull_problem(container["image"], td.get("executionRoleArn", ""))
+            overriding = (task.get("overrides") or {}).get("taskRoleArn")
+            role = overriding or td.get("taskRoleArn") or ""
+            if problem is None and td.get("volumes"):
+                problem = file_systems.mount_problem(td, role=role, subnet=task["_subnet"])
             if fault is not None and fault.outcome == "cannot_pull":
                 problem = fault.reason or f"CannotPullContainerError: {container['image']}"
             if problem is not None:
@@ -252,14 +256,13 @@ class Tasks:
                 self._stopped(task, code=task["stopCode"], reason=task["stoppedReason"])
                 return
             environment = _container_environment(container, container_overrides)
-            overriding = (task.get("overrides") or {}).get("taskRoleArn")
-            role = overriding or td.get("taskRoleArn") or ""
             with self.credentials.lent(task["taskArn"], role) as lent:
-                self._run(task, container, {**lent, **environment}, boots=fault is None)
+                self._run(task, td, container, {**lent, **environment}, boots=fault is None)
 
     def _run(
         self,
         task: dict[str, Any],
+        definition: dict[str, Any],
         container: dict[str, Any],
         environment: dict[str, str],
         *,
@@ -267,6 +270,8 @@ class Tasks:
     ) -> None:
         folder = self._options.tasks_dir / task["taskArn"].rsplit("/", 1)[-1]
         folder.mkdir(parents=True)
+        tasks_dir = self._options.tasks_dir
+        file_systems.mount(definition, container, home=folder, tasks_dir=tasks_dir)
         try:
             launch = self._launch(container["image"], environment, folder)
         except ImageError as error:
