@@ -22,7 +22,7 @@ from cdk_runner_fleet.values.reconciliation import Reconciliation
 from cdk_runner_fleet.values.runner_class import RunnerClass
 from cdk_runner_fleet.values.runner_image import ImageBuilds, RunnerImage
 from cdk_runner_fleet.values.timeouts import LifecycleTimeouts
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 from cdk_runner_fleet.values.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from cdk_runner_fleet.alarms import FleetAlarms
     from cdk_runner_fleet.dashboard import FleetDashboard
     from cdk_runner_fleet.log_queries import FleetLogQueries
+
+_NAMES = "cdk-runner-fleet:runner-names"
+"""Metadata of the app: whose names of runners are whose."""
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -218,6 +221,7 @@ class RunnerFleet(IRunnerFleet):
         self.github_callers = platform.github_callers
         self.function_logs = platform.function_logs
         self.lifecycle_logs = platform.lifecycle_logs
+        _take_names(self, github, runner_name_prefix)
 
     @staticmethod
     def from_runner_fleet_attributes(
@@ -365,3 +369,19 @@ class RunnerFleet(IRunnerFleet):
             longest_wait=longest_wait,
             failed_runners=failed_runners,
         )
+
+
+def _take_names(fleet: RunnerFleet, github: GitHub, prefix: str) -> None:
+    """Check that no other fleet of the app names its runners so where this one's register."""
+    if is_token(prefix) or is_token(github.scope) or is_token(github.api_url):
+        return
+    app = fleet.node.root.node
+    names = " ".join((github.api_url.rstrip("/"), github.scope, prefix)).lower()
+    for taken in (one.data for one in app.metadata if one.type == _NAMES):
+        if taken["names"] == names:
+            raise ValueError(
+                f"runner_name_prefix {prefix!r} is {taken['fleet']}'s already, which serves "
+                f"{github.scope} too: by it each knows its own runners, and would stop the "
+                "other's. Give each fleet its own"
+            )
+    app.add_metadata(_NAMES, {"names": names, "fleet": fleet.node.path})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, Stack, Token
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -16,6 +16,7 @@ from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
 from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet._place import check_place
 
 Pattern = Mapping[str, Any]
 """An event pattern, as EventBridge writes it."""
@@ -253,14 +254,11 @@ class FleetBus(Construct):
 
 def _check_bus(scope: Construct, event_bus: events.IEventBus) -> None:
     """Refuse a bus on which no rule of the fleet could listen."""
-    stack, path = Stack.of(scope), event_bus.node.path
-    for what, theirs, ours in (
-        ("account", event_bus.env.account, stack.account),
-        ("region", event_bus.env.region, stack.region),
-    ):
-        if Token.is_unresolved(theirs) or Token.is_unresolved(ours) or theirs == ours:
-            continue
-        raise ValueError(
-            f"event_bus {path} is in {what} {theirs} and the fleet in {ours}, and a rule is where "
-            f"its bus is: give a bus of the fleet's own account and region"
-        )
+    path = event_bus.node.path
+    check_place(
+        scope,
+        f"event_bus {path}",
+        event_bus,
+        arn=event_bus.event_bus_arn,
+        why="a rule is where its bus is",
+    )

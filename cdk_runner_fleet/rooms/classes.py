@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsii
-from aws_cdk import Annotations, Stack, Token
+from aws_cdk import Annotations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from cdk_runner_fleet._nag import acknowledge_own_policy
+from cdk_runner_fleet._place import check_place
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.network import RunnerNetwork
@@ -124,7 +125,13 @@ class ClassRunners(Construct):
 
     def _bring(self, role: iam.IRole) -> None:
         """Have tasks be of a role that was there before, which jobs hold for what it may."""
-        _check_place(self, "task_role", "account", role.env.account)
+        check_place(
+            self,
+            f"task_role of class {self._name}",
+            role,
+            region=False,
+            why="ECS gives no task a role of another account",
+        )
         if _can_change(role):
             self._cluster.task_role.share_with(role)
         else:
@@ -152,10 +159,13 @@ class ClassRunners(Construct):
 
     def _mount(self, mount: EfsMount) -> None:
         file_system, point = mount.file_system, mount.access_point
-        # arn:<partition>:elasticfilesystem:<region>:<account>:file-system/<id>
-        place = file_system.file_system_arn.split(":")[3:5]
-        for what, theirs in zip(("region", "account"), place, strict=False):
-            _check_place(self, f"file_system {file_system.node.path}", what, theirs)
+        check_place(
+            self,
+            f"file_system {file_system.node.path} of class {self._name}",
+            file_system,
+            arn=file_system.file_system_arn,
+            why="no task of ECS mounts one of another place",
+        )
         self._task_role.add_to_principal_policy(
             iam.PolicyStatement(
                 actions=[
@@ -246,17 +256,6 @@ class RunnerClasses(Construct):
                 lifecycle=self._lifecycle,
             )
         return self._made[name]
-
-
-def _check_place(scope: ClassRunners, name: str, what: str, theirs: str) -> None:
-    """Refuse what is of another account or region than the fleet, where both are known."""
-    ours = getattr(Stack.of(scope), what)
-    if Token.is_unresolved(theirs) or Token.is_unresolved(ours) or theirs == ours:
-        return
-    raise ValueError(
-        f"{name} of class {scope.node.id} is in {what} {theirs} and the fleet in {ours}, and no "
-        f"task of ECS has one of another {what}: give one of the fleet's own"
-    )
 
 
 def _can_change(role: iam.IRole) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import jsii
-from aws_cdk import Annotations, ArnFormat, Aws, Fn, Names, Stack, Token
+from aws_cdk import Annotations, ArnFormat, Aws, Fn, Names, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -18,6 +18,7 @@ from cdk_runner_fleet._nag import (
     acknowledge_pattern,
 )
 from cdk_runner_fleet._name import fleet_name
+from cdk_runner_fleet._place import check_place
 from cdk_runner_fleet._role import FleetRole, SharedRole
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.task_definitions import FLEET_TAG, TaskDefinitions, digest_of
@@ -335,17 +336,14 @@ def vpc_of(
 
 def _check_cluster(scope: Construct, cluster: ecs.ICluster) -> None:
     """Refuse a cluster that no task of the fleet could run in; see to its capacity providers."""
-    stack, path = Stack.of(scope), cluster.node.path
-    for what, theirs, ours in (
-        ("account", cluster.env.account, stack.account),
-        ("region", cluster.env.region, stack.region),
-    ):
-        if Token.is_unresolved(theirs) or Token.is_unresolved(ours) or theirs == ours:
-            continue
-        raise ValueError(
-            f"cluster {path} is in {what} {theirs} and the fleet in {ours}, and tasks are launched "
-            "where their cluster is: give a cluster of the fleet's own account and region"
-        )
+    path = cluster.node.path
+    check_place(
+        scope,
+        f"cluster {path}",
+        cluster,
+        arn=cluster.cluster_arn,
+        why="tasks are launched where their cluster is",
+    )
     if isinstance(cluster, ecs.Cluster):
         cluster.enable_fargate_capacity_providers()
     else:

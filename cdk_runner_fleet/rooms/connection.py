@@ -12,6 +12,7 @@ from constructs import Construct
 
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._nag import acknowledge
+from cdk_runner_fleet._place import check_place
 from cdk_runner_fleet.values.github import GitHub
 
 _RUNNERS = {"repos": "administration", "orgs": "organization_self_hosted_runners"}
@@ -27,6 +28,9 @@ class GitHubConnection(Construct):
         construct_id: The construct's id in it.
         github: What is served, and how GitHub is asked.
         at_rest: How a token is kept that is made.
+
+    Raises:
+        ValueError: if a credential is in another region.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class GitHubConnection(Construct):
                 encryption_key=at_rest.encryption_key,
             )
         self.token = token
+        self._check_places()
         if token:
             acknowledge(
                 token,
@@ -53,6 +58,26 @@ class GitHubConnection(Construct):
                 "functions read it again once GitHub refuses the one they have. "
                 "Evidence: tests/functions/github/test_caller.py.",
             )
+
+    def _check_places(self) -> None:
+        """Refuse what no function could read or sign with; another account's may let them."""
+        token, why = self.served.token, "a secret is read in its own region alone"
+        if token:
+            check_place(self, "token", token, arn=token.secret_arn, account=False, why=why)
+        for app in self.served.apps:
+            of, secret, key = f"of GitHub App {app.app_id}", app.private_key, app.kms_key
+            if secret:
+                name = f"private_key {of}"
+                check_place(self, name, secret, arn=secret.secret_arn, account=False, why=why)
+            if key:
+                check_place(
+                    self,
+                    f"kms_key {of}",
+                    key,
+                    arn=key.key_arn,
+                    account=False,
+                    why="a key signs in its own region alone",
+                )
 
     @property
     def callers(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ from constructs import Construct
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet._function import FleetFunction
 from cdk_runner_fleet._nag import acknowledge
+from cdk_runner_fleet._place import check_place
 from cdk_runner_fleet.rooms.api import FleetApi, Throttle
 from cdk_runner_fleet.rooms.bus import FleetBus
 from cdk_runner_fleet.values.functions import FunctionOptions
@@ -52,6 +53,15 @@ class WebhookIntake(Construct):
         at_rest: DataAtRest,
     ) -> None:
         super().__init__(scope, construct_id)
+        if webhook.secret:
+            check_place(
+                self,
+                "secret of the webhook",
+                webhook.secret,
+                arn=webhook.secret.secret_arn,
+                account=False,
+                why="a secret is read in its own region alone",
+            )
         self.secret = webhook.secret or secretsmanager.Secret(
             self,
             "Secret",

@@ -79,10 +79,12 @@ def test_without_its_log_groups_there_are_no_queries(stack: cdk.Stack) -> None:
             {"failed_events_queue_arn": NAMES["state_machine_arn"]},
             "^failed_events_queue_arn 'arn:aws:states:.* is none, .* arn:aws:sqs:<region>",
         ),
+        ({"fleet_name": ""}, "^fleet_name is empty: give the output FleetName of the fleet's"),
+        ({"github_callers": ["11"]}, "^github_callers has '11', and a fleet asks GitHub as 'token"),
     ],
 )
 def test_a_name_of_something_else_is_refused(
-    given: dict[str, str], message: str, stack: cdk.Stack
+    given: dict[str, Any], message: str, stack: cdk.Stack
 ) -> None:
     with pytest.raises(ValueError, match=message):
         imported(stack, **given)
@@ -115,3 +117,12 @@ def test_a_fleets_stack_names_all_that_it_takes() -> None:
     other = cdk.Stack(app, "Watch")
     fleet = imported(other, **{name: cdk.Token.as_string(value) for name, value in values.items()})
     assert fleet.fleet_name == stack.fleet.fleet_name
+
+
+def test_a_fleet_of_another_region_is_refused() -> None:
+    here = cdk.Environment(account="123456789012", region="us-east-1")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Watch", env=here)
+    with pytest.raises(
+        ValueError, match=r"^state_machine_arn .* is in region eu-west-3 and the fl"
+    ):
+        imported(stack)

@@ -139,8 +139,10 @@ def test_the_options_are_those_of_cdk() -> None:
 
 def test_metrics_of_two_fleets_are_two(stack: cdk.Stack) -> None:
     both = [
-        RunnerFleet(stack, name, github=GitHub.repository("octo-org/octo-repo"))
-        for name in ("One", "Two")
+        RunnerFleet(
+            stack, name, github=GitHub.repository("octo-org/octo-repo"), runner_name_prefix=prefix
+        )
+        for name, prefix in (("One", "one"), ("Two", "two"))
     ]
     for name in ACCESSORS:
         one, two = (stack.resolve(accessor(each, name).dimensions) for each in both)
