@@ -237,7 +237,7 @@ def any_resource(template: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, A
                     name = (
                         f"`{handler.removesuffix('.handler')}`"
                         if handler
-                        else next(name for part, name in _ROLES if part in logical_id)
+                        else next((name for part, name in _ROLES if part in logical_id), logical_id)
                     )
                     yield name, statement
 

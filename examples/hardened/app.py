@@ -78,7 +78,10 @@ for subnet in vpc.public_subnets:
 acknowledge(vpc, "IAMNoInlinePolicy", "The role of the flow logs, and its policy, are aws-cdk's.")
 
 topic = sns.Topic(stack, "Topic", master_key=key, enforce_ssl=True)
-key.grant_encrypt_decrypt(iam.ServicePrincipal("cloudwatch.amazonaws.com"))  # the alarms
+# who rings: a topic with a policy of its own, as this one has, lets in nobody else
+alarms = iam.ServicePrincipal("cloudwatch.amazonaws.com")
+topic.grant_publish(alarms)
+key.grant_encrypt_decrypt(alarms)
 
 fleet = RunnerFleet(
     stack,

@@ -18,13 +18,19 @@ import pytest
 from aws_cdk import aws_sns as sns
 
 import cdk_runner_fleet
-from cdk_runner_fleet import FleetAlarms, FleetDashboard, FleetLogQueries, RunnerPlatform
+from cdk_runner_fleet import (
+    FleetAlarms,
+    FleetDashboard,
+    FleetLogQueries,
+    RunnerFleet,
+    RunnerPlatform,
+)
 from cdk_runner_fleet._at_rest import DataAtRest
 from cdk_runner_fleet.rooms.bus import FleetBus
 
 from . import fleets
 from .conftest import made
-from .templates import Template
+from .templates import Template, as_list, of_type, template_of
 from .test_imported import imported
 
 ROOT = Path(__file__).parents[2]
@@ -104,15 +110,41 @@ def test_each_setting_is_seen_to_end_its_finding() -> None:
     }
 
 
-def test_nothing_is_found_with_the_strictest_settings(
-    tool: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def hardened() -> RunnerFleet:
+    """The fleet of ``examples/hardened``."""
     folder = ROOT / "examples" / "hardened"
     context = json.loads((folder / "cdk.json").read_text(encoding="utf-8"))["context"]
     app = functools.partial(cdk.App, context=context, analytics_reporting=False)
-    monkeypatch.setattr(cdk, "App", app)
-    made = runpy.run_path(str(folder / "app.py"))
-    assert tool.findings(made["app"]) == {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cdk, "App", app)
+        found = runpy.run_path(str(folder / "app.py"))["fleet"]
+    assert isinstance(found, RunnerFleet)
+    return found
+
+
+def test_nothing_is_found_with_the_strictest_settings(
+    tool: ModuleType, hardened: RunnerFleet
+) -> None:
+    assert tool.findings(hardened.node.root) == {}
+
+
+def test_its_alarms_are_heard_all_the_same(hardened: RunnerFleet) -> None:
+    """A topic that has a policy lets nobody in by itself, and its key neither."""
+    template = template_of(cdk.Stack.of(hardened))
+    [topic] = of_type(template, "AWS::SNS::TopicPolicy")
+    [key] = of_type(template, "AWS::KMS::Key")
+    for document, action in (
+        (topic["PolicyDocument"], "sns:Publish"),
+        (key["KeyPolicy"], "kms:GenerateDataKey*"),
+    ):
+        assert [
+            each
+            for each in document["Statement"]
+            if each["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+            and each["Effect"] == "Allow"
+            and action in as_list(each["Action"])
+        ]
 
 
 def test_a_finding_without_words_is_an_error(tool: ModuleType) -> None:
