@@ -92,7 +92,11 @@ class FleetFunction(lambda_.Function):
         self.execution_role = FleetRole(
             scope, f"{construct_id}Role", service="lambda.amazonaws.com"
         )
-        at_rest.function_logs.grant_write(self.execution_role)
+        self.execution_role.allow(
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+            resources=[at_rest.function_logs.log_group_arn],
+        )
         self._at_rest = at_rest
         vpc = options.vpc if asks_github else None
         if vpc:
