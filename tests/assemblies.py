@@ -42,6 +42,7 @@ HERE = (
     settings.EXAMPLES,
     settings.DEPLOYED,
     *(after for _, after in settings.UPGRADES.values()),
+    *settings.BUILT_AGAIN,
 )
 """Those that are needed first come first."""
 ELSEWHERE = (cost.SETTINGS, fleet.SETTINGS, soak.SETTINGS, {}, {"github_repo": "a/b"})

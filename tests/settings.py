@@ -115,3 +115,9 @@ UPGRADES: Mapping[str, tuple[Settings, Settings]] = {
     "another ready image": (READY, {**READY, "runner_image": "ghcr.io/octo-org/runner:2"}),
 }
 """What is deployed, and what over it."""
+_ONE_AT_A_TIME: Settings = {"max_runners": 1, "reconcile_grace_seconds": GRACE_SECONDS}
+BUILT_AGAIN: tuple[Settings, Settings] = (
+    {**READY, **_ONE_AT_A_TIME},
+    {**DEPLOYED, **_ONE_AT_A_TIME},
+)
+"""From a ready image to one that is built."""

@@ -187,6 +187,24 @@ class Fleet:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return [runner["name"] for runner in json.loads(answer.read())["runners"]]
 
+    def reconcile(self) -> dict[str, Any]:
+        answer = self.local.client("lambda").invoke(
+            FunctionName=self.local.outputs["ReconcileDemandFunctionName"], Payload=b"{}"
+        )
+        report: dict[str, Any] = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, report
+        return report
+
+    def reconcile_until(self, holds: Callable[[], object]) -> list[dict[str, Any]]:
+        """Run again and again, as the schedule does; returns what the runs have done."""
+        reports: list[dict[str, Any]] = []
+
+        def comes_true() -> object:
+            return holds() or reports.append(self.reconcile())
+
+        until(comes_true, reports)
+        return reports
+
     def fault(self, **rule: Any) -> None:
         self.local.control("POST", "/_fleet/faults", rule)
 

@@ -22,24 +22,6 @@ from .conftest import Fleet, own, runner_id
 class Reconciled(Fleet):
     """A fleet whose schedule is a test."""
 
-    def reconcile(self) -> dict[str, Any]:
-        answer = self.local.client("lambda").invoke(
-            FunctionName=self.local.outputs["ReconcileDemandFunctionName"], Payload=b"{}"
-        )
-        report: dict[str, Any] = json.loads(answer["Payload"].read())
-        assert "FunctionError" not in answer, report
-        return report
-
-    def reconcile_until(self, holds: Callable[[], object]) -> list[dict[str, Any]]:
-        """Run again and again, as the schedule does; returns what the runs have done."""
-        reports: list[dict[str, Any]] = []
-
-        def comes_true() -> object:
-            return holds() or reports.append(self.reconcile())
-
-        until(comes_true, reports)
-        return reports
-
     def drop(self, name: str, *actions: str) -> None:
         for action in actions:
             self.twin.webhook_faults.add(

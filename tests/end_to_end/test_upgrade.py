@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,22 @@ from .conftest import Fleet, Row, own, runner_id
 
 HALFWAY = "AWS::StepFunctions::StateMachine"
 """What it calls is of after by then; whoever starts it, and who serves the runners, is not."""
+KEPT = Path(__file__).parent / "version_before.tar.xz"
 MAY_BE_REPLACED = {"AWS::ECS::TaskDefinition", "AWS::Lambda::Permission"}
 """A revision of the one is registered for each change; the other holds nothing."""
 
 _minor_versions = itertools.count(10)
+
+
+class Earlier(LocalFleet):
+    """What is deployed first is of the version that is kept."""
+
+    def _deploy(self, assembly: Path) -> None:
+        if not self.outputs:
+            assembly = self._next_folder()
+            with tarfile.open(KEPT) as kept:
+                kept.extractall(assembly, filter="data")
+        super()._deploy(assembly)
 
 
 def in_line(row: Row) -> bool:
@@ -115,8 +128,26 @@ def has_succeeded(job: Job) -> None:
 def test_jobs_go_on_while_something_else_is_deployed(
     deployed: Fleet, before: Settings, after: Settings, tmp_path: Path
 ) -> None:
-    fleet, gates = deployed, Gates(deployed, tmp_path)
-    fleet.local.update(before)
+    deployed.local.update(before)
+    jobs_go_on(deployed, after, tmp_path)
+
+
+@pytest.fixture
+def earlier() -> Iterator[Fleet]:
+    """What tools/keep_assembly.py has kept."""
+    with Earlier(context=settings.DEPLOYED) as local:
+        yield Fleet(local)
+
+
+def test_jobs_go_on_while_a_later_version_is_deployed(earlier: Fleet, tmp_path: Path) -> None:
+    # other settings, too: it is an upgrade on the day on which it is kept
+    _, after = settings.UPGRADES["other times, limits and classes"]
+    jobs_go_on(earlier, after, tmp_path)
+
+
+def jobs_go_on(fleet: Fleet, after: Settings, tmp_path: Path) -> None:
+    """Jobs run, wait, stand in line and come while something else is deployed; all end well."""
+    gates = Gates(fleet, tmp_path)
     base = f"python:3.{next(_minor_versions)}-slim"
     fleet.fault(on="build", outcome="held", match=base)
     running, built = gates.queue("running"), gates.queue("built", f"image:{base}")
@@ -158,3 +189,26 @@ def test_jobs_go_on_while_something_else_is_deployed(
         QueueUrl=fleet.local.outputs["FailedEventsQueueUrl"], MaxNumberOfMessages=10
     )
     assert failed.get("Messages", []) == []
+
+
+def test_a_job_in_line_for_a_ready_image_gets_another_runner_where_images_are_built(
+    deployed: Fleet, tmp_path: Path
+) -> None:
+    before, after = settings.BUILT_AGAIN
+    fleet, gates = deployed, Gates(deployed, tmp_path)
+    fleet.local.update(before)
+    running = gates.queue("running")
+    runs(running)
+    waiting = gates.queue("waiting")
+    fleet.until(own(waiting), in_line)
+
+    fleet.local.update(after)
+    gates.open(running, waiting)
+    has_succeeded(running)
+    # its family has the definition that those of built images are made from
+    assert fleet.status(own(waiting), "FAILED")["error"] == "Runner.LaunchFailed"
+    reports = fleet.reconcile_until(lambda: waiting.status == "completed")
+    assert waiting.conclusion == "success", [*waiting.log]
+    assert [one for report in reports for one in report["started"]] == [f"{own(waiting)}-r1"]
+    assert waiting.runner_name == f"{own(waiting)}-r1"
+    fleet.status(waiting.runner_name, "OFFLINE")
