@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cdk_runner_fleet.dashboard import FleetDashboard
     from cdk_runner_fleet.fleet import RunnerFleet
     from cdk_runner_fleet.log_queries import FleetLogQueries
-    from cdk_runner_fleet.metrics import IRunnerFleet, MetricOptions
+    from cdk_runner_fleet.metrics import IRunnerFleet, JobConclusion, MetricOptions
     from cdk_runner_fleet.platform import RunnerPlatform
     from cdk_runner_fleet.rooms.classes import ClassRunners
     from cdk_runner_fleet.stack import RunnerFleetStack
@@ -44,6 +44,7 @@ __all__ = [
     "IRunnerFleet",
     "ImageBuilds",
     "ImageVariant",
+    "JobConclusion",
     "LifecycleTimeouts",
     "MetricOptions",
     "Reconciliation",
@@ -72,6 +73,7 @@ _HOMES = {
     "ImageBuilds": "cdk_runner_fleet.values.runner_image",
     "ImageVariant": "cdk_runner_fleet.values.runner_image",
     "IRunnerFleet": "cdk_runner_fleet.metrics",
+    "JobConclusion": "cdk_runner_fleet.metrics",
     "LifecycleTimeouts": "cdk_runner_fleet.values.timeouts",
     "MetricOptions": "cdk_runner_fleet.metrics",
     "Reconciliation": "cdk_runner_fleet.values.reconciliation",

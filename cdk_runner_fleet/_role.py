@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aws_cdk import PhysicalName
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -70,7 +71,13 @@ class SharedRole(iam.Role):
         assumed_by: iam.IPrincipal,
         description: str,
     ) -> None:
-        super().__init__(scope, construct_id, assumed_by=assumed_by, description=description)
+        super().__init__(
+            scope,
+            construct_id,
+            assumed_by=assumed_by,
+            description=description,
+            role_name=PhysicalName.GENERATE_IF_NEEDED,  # another account's policy names it
+        )
         self._rights: iam.Policy | None = None
         self._holders: list[iam.IRole] = [self]
         acknowledge_own_policy(self)

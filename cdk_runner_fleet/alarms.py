@@ -72,7 +72,7 @@ class FleetAlarms(Construct):
             ``token``, or ``app-<id>``.
 
     Raises:
-        ValueError: if no runner may fail.
+        ValueError: if no runner may fail, or no job wait.
     """
 
     def __init__(
@@ -92,6 +92,12 @@ class FleetAlarms(Construct):
             raise ValueError(
                 f"failed_runners is {failed_runners}, and an alarm that rings without a failure "
                 "says nothing: use 1 or more"
+            )
+        longest_wait = longest_wait or Duration.minutes(30)
+        if not longest_wait.is_unresolved() and longest_wait.to_seconds() < 1:
+            raise ValueError(
+                "longest_wait is 0 seconds, and an alarm that rings while no job waits says "
+                "nothing: use some minutes, or leave it out for 30"
             )
         self.alarms: list[cloudwatch.Alarm] = []
         self._actions = [*alarm_actions, *([actions.SnsAction(topic)] if topic else [])]
@@ -121,7 +127,7 @@ class FleetAlarms(Construct):
             "WaitingJobs",
             fleet.metric_longest_wait(),
             "a job waits for its runner for too long",
-            threshold=(longest_wait or Duration.minutes(30)).to_seconds(),
+            threshold=longest_wait.to_seconds(),
         )
         self.registrations_refused = self._alarm(
             "RegistrationsRefused",

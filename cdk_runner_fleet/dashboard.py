@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -10,12 +10,12 @@ from constructs import Construct
 
 from cdk_runner_fleet.alarms import FleetAlarms
 from cdk_runner_fleet.log_queries import FAILED_STARTS
-from cdk_runner_fleet.metrics import FLEET, NAMESPACE, IRunnerFleet
+from cdk_runner_fleet.metrics import FLEET, NAMESPACE, IRunnerFleet, JobConclusion
 from cdk_runner_fleet.values.types import check_types
 
 _WIDTH = 24
 _HEIGHT = 6
-_CONCLUSIONS = {
+_CONCLUSIONS: Mapping[JobConclusion, str] = {
     "success": cloudwatch.Color.GREEN,
     "failure": cloudwatch.Color.RED,
     "cancelled": cloudwatch.Color.GREY,

@@ -6,7 +6,7 @@ The base of a fleet, whether it is made or imported: all that an accessor has to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from aws_cdk import Duration
 from constructs import Construct
@@ -33,6 +33,10 @@ METRICS: Mapping[str, Any] = _WRITTEN["METRICS"]
 
 SUM, MAXIMUM, MINIMUM = "Sum", "Maximum", "Minimum"
 """``cloudwatch.Stats``, which an import would have to ask Node for."""
+
+
+JobConclusion = Literal["success", "failure", "cancelled", "timed_out", "skipped", "other"]
+"""How a job ended: a conclusion of GitHub's that is counted by itself, or any other."""
 
 
 class MetricOptions(TypedDict, total=False):
@@ -120,15 +124,22 @@ class IRunnerFleet(Construct):
         return self._metric("JobsQueued", options, statistic=MAXIMUM)
 
     def metric_jobs_ended(
-        self, *, conclusion: str, **options: Unpack[MetricOptions]
+        self, *, conclusion: JobConclusion, **options: Unpack[MetricOptions]
     ) -> cloudwatch.Metric:
         """Jobs that ended, whether they had a runner or not. Default: the sum over 5 minutes.
 
         Args:
-            conclusion: ``success``, ``failure``, ``cancelled``, ``timed_out``, ``skipped``
-                or ``other``.
+            conclusion: GitHub's word for how they ended, or ``other``.
             options: CDK's.
+
+        Raises:
+            ValueError: if it is another.
         """
+        if conclusion not in get_args(JobConclusion):
+            raise ValueError(
+                f"conclusion {conclusion!r} is not counted, use one of "
+                f"{list(get_args(JobConclusion))}"
+            )
         return self._metric("JobEnded", options, by=conclusion)
 
     def metric_jobs_refused(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:
@@ -356,10 +367,17 @@ class IRunnerFleet(Construct):
         """Requests that GitHub's primary rate limit leaves. Default: the minimum over 5 minutes.
 
         Args:
-            who: ``token``, or ``app-<id>`` for one of the fleet's GitHub Apps.
+            who: ``token``, or ``app-<id>`` for one of the fleet's GitHub Apps: one of
+                ``github_callers``.
             options: CDK's.
+
+        Raises:
+            ValueError: if it is none of them.
         """
         check_types(IRunnerFleet.metric_github_quota_left, {"who": who})
+        if who not in self.github_callers:
+            callers = " or ".join(self.github_callers) or "nobody"
+            raise ValueError(f"who is {who!r}, and {callers} asks GitHub here: name one who does")
         return self._metric("GitHubQuotaLeft", options, statistic=MINIMUM, by=who)
 
     def metric_github_unavailable(self, **options: Unpack[MetricOptions]) -> cloudwatch.Metric:

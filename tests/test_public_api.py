@@ -19,6 +19,7 @@ LISTS = {
     "Architecture": ("X86_64", "ARM64"),
     "CapacityProvider": ("FARGATE", "FARGATE_SPOT"),
     "ImageVariant": ("base", "python", "node", "full"),
+    "JobConclusion": ("success", "failure", "cancelled", "timed_out", "skipped", "other"),
     "RegisterFor": ("repository",),
 }
 

@@ -27,6 +27,9 @@ _ACCESS_LOG = {
     "integrationError": "$context.integrationErrorMessage",
 }
 
+_TAKEN = "cdk-runner-fleet:api"
+"""Metadata of a domain: whose API it leads to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Throttle:
@@ -86,9 +89,19 @@ class FleetApi(Construct):
         """Answer at a domain too, if one is given; returns the URL without a slash at its end.
 
         It is answered at the root of the domain, which the API then has for itself.
+
+        Raises:
+            ValueError: if another fleet has the domain.
         """
         if domain_name is None:
             return self.url
+        taken = [str(one.data) for one in domain_name.node.metadata if one.type == _TAKEN]
+        if taken:
+            raise ValueError(
+                f"domain_name {domain_name.node.path} is {taken[0]}'s already, which answers at "
+                "its root: give each fleet a domain of its own"
+            )
+        domain_name.node.add_metadata(_TAKEN, self.node.path)
         apigateway.ApiMapping(
             self, "Mapping", api=self.http_api, domain_name=domain_name, stage=self._stage
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsii
-from aws_cdk import Annotations
+from aws_cdk import Annotations, PhysicalName, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -20,6 +20,7 @@ from cdk_runner_fleet.rooms.registration import RunnerRegistration
 from cdk_runner_fleet.values.mounts import EfsMount
 from cdk_runner_fleet.values.runner_class import RunnerClass
 
+_ECS_TASKS = "ecs-tasks.amazonaws.com"
 _ACCESS_POINT_KEY = "elasticfilesystem:AccessPointArn"
 
 
@@ -116,6 +117,7 @@ class ClassRunners(Construct):
                 description=f"cdk-runner-fleet: tasks of class {self._name}, and jobs if it is "
                 "granted anything",
                 assumed_by=self._cluster.task_principal,
+                role_name=PhysicalName.GENERATE_IF_NEEDED,  # another account's policy names it
             )
             acknowledge_own_policy(role)
             self._cluster.task_role.share_with(role)
@@ -132,6 +134,14 @@ class ClassRunners(Construct):
             region=False,
             why="ECS gives no task a role of another account",
         )
+        if isinstance(role, iam.Role) and _ECS_TASKS not in str(
+            Stack.of(role).resolve(role.assume_role_policy)
+        ):
+            raise ValueError(
+                f"task_role {role.node.path} of class {self._name} cannot be assumed by "
+                f"{_ECS_TASKS}, and ECS gives a task no other: make it with "
+                f'assumed_by=iam.ServicePrincipal("{_ECS_TASKS}")'
+            )
         if _can_change(role):
             self._cluster.task_role.share_with(role)
         else:

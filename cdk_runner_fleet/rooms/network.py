@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jsii
-from aws_cdk import Annotations
+from aws_cdk import Annotations, Stack
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
@@ -66,6 +66,8 @@ class RunnerNetwork(Construct):
             else [one.subnet_id for one in _usual(vpc, public=assign_public_ip)]
         )
         _check_number("security_groups", len(groups), most=_MOST_SECURITY_GROUPS)
+        for group in groups:
+            _check_vpc(group, self.vpc)
         self.security_groups = groups or [self._security_group(vpc)]
         self._connections = ec2.Connections(security_groups=self.security_groups)
 
@@ -233,6 +235,20 @@ def _vpc_of(subnet: ec2.ISubnet, vpc: ec2.IVpc | None) -> ec2.IVpc | None:
             "subnets of that VPC, or leave vpc out and give security_groups of theirs"
         )
     return parent
+
+
+def _check_vpc(group: ec2.ISecurityGroup, vpc: ec2.IVpc | None) -> None:
+    """Refuse a security group of another VPC, if both are made in the app or known by their ids."""
+    resource = group.node.default_child
+    if vpc is None or not isinstance(resource, ec2.CfnSecurityGroup):
+        return
+    theirs, ours = (Stack.of(group).resolve(one) for one in (resource.vpc_id, vpc.vpc_id))
+    is_known = isinstance(ours, str) or isinstance(vpc, ec2.Vpc)
+    if is_known and type(theirs) is type(ours) and theirs != ours:
+        raise ValueError(
+            f"security group {group.node.path} is of another VPC than {vpc.node.path}, and no task "
+            "is in groups of two: give security_groups of that vpc"
+        )
 
 
 def _selected(vpc: ec2.IVpc | None, wanted: ec2.SubnetSelection) -> Sequence[ec2.ISubnet]:

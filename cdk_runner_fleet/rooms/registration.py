@@ -132,8 +132,13 @@ class RunnerRegistration(Construct):
         Raises:
             ValueError: if runners are registered where there are no groups.
         """
-        served = self._github.served if self._github else None
-        if served is None or served.is_one_repository or served.register_for:
+        if self._github is None:
+            raise ValueError(
+                f"class {class_name} has runner_group {runner_group!r}, and without github no "
+                "runner is registered: leave it out"
+            )
+        served = self._github.served
+        if served.is_one_repository or served.register_for:
             raise ValueError(
                 f"class {class_name} has runner_group {runner_group!r}, and runners are registered "
                 "for single repositories, which have no groups: leave it out, or serve an "

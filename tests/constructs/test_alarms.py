@@ -113,3 +113,8 @@ def test_no_budget_is_no_alarm(stack: cdk.Stack) -> None:
 def test_an_alarm_that_always_rings_is_refused(stack: cdk.Stack) -> None:
     with pytest.raises(ValueError, match="failed_runners is 0, and an alarm"):
         FleetAlarms(stack, "Alarms", fleet=Known(stack), failed_runners=0)
+
+
+def test_an_alarm_that_rings_while_no_job_waits_is_refused(stack: cdk.Stack) -> None:
+    with pytest.raises(ValueError, match=r"^longest_wait is 0 seconds, and an alarm that rings"):
+        FleetAlarms(stack, "Alarms", fleet=Known(stack), longest_wait=cdk.Duration.seconds(0))

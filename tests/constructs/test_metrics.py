@@ -24,11 +24,15 @@ ACCESSORS = sorted(name for name in dir(IRunnerFleet) if name.startswith("metric
 """Of all metrics, the functions' and AWS's own."""
 
 
+OF = {"conclusion": "success", "error": "Runner.BootTimeout", "who": "token"}
+"""A value of each dimension that a metric has beside the fleet."""
+
+
 def accessor(fleet: IRunnerFleet, name: str, **options: Any) -> cloudwatch.Metric:
     """The metric, of some value of the dimension that it has beside the fleet."""
     method = getattr(fleet, name)
     more = {
-        each.name: "x"
+        each.name: OF[each.name]
         for each in inspect.signature(method).parameters.values()
         if each.kind is each.KEYWORD_ONLY
     }
@@ -87,7 +91,7 @@ def test_an_accessor_names_metric_unit_and_dimensions_as_they_are_written(
         return
     of = {
         "fleet": fleet_name(minimal_fleet.platform.cluster),
-        metrics.METRICS[metric.metric_name].by: "x",
+        metrics.METRICS[metric.metric_name].by: OF.get(metrics.METRICS[metric.metric_name].by, ""),
     }
     line = metrics.fields({metric.metric_name: 1}, of=of)
     [directive] = line["_aws"]["CloudWatchMetrics"]
@@ -153,3 +157,13 @@ def test_what_is_known_once_a_day_is_asked_for_once_a_day(minimal_fleet: RunnerF
     left = minimal_fleet.metric_runner_version_days_left()
     assert (left.period.to_seconds(), left.statistic) == (86400, "Minimum")
     assert minimal_fleet.metric_budget_spent().statistic == "Maximum"
+
+
+def test_the_quota_is_of_who_asks_github(minimal_fleet: RunnerFleet) -> None:
+    with pytest.raises(ValueError, match=r"^who is 'app-99', and token asks GitHub here: name one"):
+        minimal_fleet.metric_github_quota_left(who="app-99")
+
+
+def test_a_conclusion_is_one_that_is_counted(minimal_fleet: RunnerFleet) -> None:
+    with pytest.raises(ValueError, match=r"^conclusion 'succes' is not counted, use one of"):
+        minimal_fleet.metric_jobs_ended(conclusion="succes")  # type: ignore[arg-type]

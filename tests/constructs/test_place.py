@@ -9,11 +9,12 @@ import pytest
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 
 from cdk_runner_fleet import GitHub, GitHubApp, RunnerFleet, Webhook
 
-from .templates import template_of
+from .templates import of_type, template_of
 
 HERE = cdk.Environment(account="123456789012", region="eu-west-3")
 
@@ -93,3 +94,35 @@ def test_two_fleets_that_serve_the_same_have_names_of_their_own(stack: cdk.Stack
         RunnerFleet(
             elsewhere, "Third", github=GitHub.organization("ACME"), runner_name_prefix="other"
         )
+
+
+@pytest.mark.parametrize("whose", ["fleet", "class"])
+def test_a_resource_of_another_account_can_be_granted(whose: str) -> None:
+    app = cdk.App(analytics_reporting=False)
+    there = cdk.Environment(account="999999999999", region="eu-west-3")
+    bucket = s3.Bucket(cdk.Stack(app, "Theirs", env=there), "Bucket", bucket_name="results")
+    stack = cdk.Stack(app, "Ours", env=HERE)
+    fleet = RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"))
+    bucket.grant_read(fleet if whose == "fleet" else fleet.runner_class("small"))
+    template = template_of(bucket.stack)
+    [policy] = of_type(template, "AWS::S3::BucketPolicy")
+    [statement] = policy["PolicyDocument"]["Statement"]
+    [ours] = [one for one in of_type(template_of(stack), "AWS::IAM::Role") if "RoleName" in one]
+    assert f":iam::{HERE.account}:role/{ours['RoleName']}" in str(statement["Principal"])
+
+
+@pytest.mark.parametrize("whose", ["fleet", "class"])
+def test_a_database_whose_stack_is_deployed_first_is_reached_from_the_fleets_side(
+    whose: str,
+) -> None:
+    app = cdk.App(analytics_reporting=False)
+    data = cdk.Stack(app, "Data")
+    vpc = ec2.Vpc(data, "Vpc", max_azs=2)
+    group = ec2.SecurityGroup(data, "Group", vpc=vpc)
+    database = ec2.Connections(security_groups=[group], default_port=ec2.Port.tcp(5432))
+    stack = cdk.Stack(app, "Ours")
+    fleet = RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), vpc=vpc)
+    runners = fleet if whose == "fleet" else fleet.runner_class("small")
+    runners.connections.allow_to_default_port(database)
+    [rule] = of_type(template_of(stack), "AWS::EC2::SecurityGroupIngress")
+    assert rule["FromPort"] == 5432

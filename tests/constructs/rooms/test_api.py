@@ -6,6 +6,7 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_apigatewayv2 as apigateway
 
 from cdk_runner_fleet import GitHub, RunnerFleet, Webhook
 
@@ -80,6 +81,20 @@ def test_a_network_may_be_known_at_deployment_only(stack: cdk.Stack) -> None:
     parameter = cdk.CfnParameter(stack, "Cidr").value_as_string
     webhook = Webhook(allowed_cidrs=[parameter])
     RunnerFleet(stack, "Fleet", github=GitHub.repository("o/r"), webhook=webhook)
+
+
+def test_a_domain_leads_to_one_fleet(stack: cdk.Stack) -> None:
+    domain = apigateway.DomainName.from_domain_name_attributes(
+        stack,
+        "Domain",
+        name="ci.example.com",
+        regional_domain_name="d",
+        regional_hosted_zone_id="z",
+    )
+    webhook = Webhook(domain_name=domain)
+    RunnerFleet(stack, "One", github=GitHub.repository("o/one"), webhook=webhook)
+    with pytest.raises(ValueError, match=r"^domain_name Test/Domain is Test/One/Platform/Api's al"):
+        RunnerFleet(stack, "Other", github=GitHub.repository("o/other"), webhook=webhook)
 
 
 def test_github_may_call_a_domain_and_runners_call_what_their_claims_are_signed_for(

@@ -244,5 +244,5 @@ def test_classes_of_a_platform_without_github_have_roles_and_no_groups(stack: cd
     role = role_of(template, "small")
     assert {"s3:GetObject*", "s3:PutObject"} <= allowed(template, role)
     own = small(runner_group="g", allow_images=False)
-    with pytest.raises(ValueError, match="class own has runner_group 'g'"):
+    with pytest.raises(ValueError, match="class own has runner_group 'g', and without github no"):
         RunnerPlatform(stack, "Other", classes={"own": own})

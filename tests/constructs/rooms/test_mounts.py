@@ -302,3 +302,15 @@ def test_a_role_of_another_account_is_refused() -> None:
     role = iam.Role.from_role_arn(stack, "Theirs", "arn:aws:iam::222222222222:role/theirs")
     with pytest.raises(ValueError, match="task_role of class own is in account 222222222222 and"):
         brought(stack, role)
+
+
+def test_a_role_that_no_task_can_have_is_refused(stack: cdk.Stack) -> None:
+    role = iam.Role(stack, "Theirs", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+    with pytest.raises(ValueError, match=r"^task_role Test/Theirs of class own cannot be assumed"):
+        brought(stack, role)
+
+
+def test_a_role_that_tasks_may_have_among_others_is_taken(stack: cdk.Stack) -> None:
+    services = (iam.ServicePrincipal(f"{one}.amazonaws.com") for one in ("ecs-tasks", "lambda"))
+    role = iam.Role(stack, "Theirs", assumed_by=iam.CompositePrincipal(*services))
+    assert brought(stack, role)

@@ -232,6 +232,24 @@ def test_subnets_of_another_vpc_are_refused(stack: cdk.Stack) -> None:
         network(stack, vpc=vpc, vpc_subnets=theirs)
 
 
+def test_security_groups_of_another_vpc_are_refused(stack: cdk.Stack) -> None:
+    vpc, other = (vpc_with(stack, PUBLIC, construct_id=name) for name in ("Vpc", "Other"))
+    ours, theirs = (
+        ec2.SecurityGroup(stack, name, vpc=of) for name, of in (("Ours", vpc), ("Theirs", other))
+    )
+    assert network(stack, vpc=vpc, security_groups=[ours]).security_groups == [ours]
+    with pytest.raises(ValueError, match=r"^security group Test/Theirs is of another VPC than"):
+        RunnerNetwork(stack, "Second", vpc=vpc, security_groups=[ours, theirs])
+
+
+def test_a_vpc_that_is_imported_may_be_any(stack: cdk.Stack) -> None:
+    made = vpc_with(stack, PUBLIC)
+    known = ec2.Vpc.from_vpc_attributes(
+        stack, "Known", vpc_id="vpc-1", availability_zones=["a"], public_subnet_ids=["subnet-1"]
+    )
+    assert network(stack, vpc=known, security_groups=[ec2.SecurityGroup(stack, "Any", vpc=made)])
+
+
 def test_who_reaches_the_runners_is_who_is_let_in(stack: cdk.Stack) -> None:
     made = network(stack, vpc=vpc_with(stack, PUBLIC))
     made.connections.allow_from(ec2.Peer.ipv4("10.0.0.0/8"), ec2.Port.tcp(22))
