@@ -24,14 +24,6 @@ from cdk_runner_fleet import (
 )
 
 APP_KEY = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-HOOKS = [  # gh api meta --jq .hooks
-    "192.30.252.0/22",
-    "185.199.108.0/22",
-    "140.82.112.0/20",
-    "143.55.64.0/20",
-    "2a0a:a440::/29",
-    "2606:50c0::/32",
-]
 
 
 def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
@@ -98,7 +90,7 @@ fleet = RunnerFleet(
     log_retention=logs.RetentionDays.ONE_YEAR,
     images=ImageBuilds(allowed_bases=()),  # no job chooses its image
     limits=RunnerLimits(max_runners=200, daily_budget_usd=50),
-    webhook=Webhook(allowed_cidrs=HOOKS, reserved_concurrency=50),
+    webhook=Webhook(only_from_github=True, reserved_concurrency=50),
     functions=FunctionOptions(tracing=lambda_.Tracing.ACTIVE, vpc=vpc),
 )
 fleet.add_alarms(topic)

@@ -78,6 +78,7 @@ CONTEXT = {
     "runner_class_sizes": {"small": SMALL, "arm": {**SMALL, "architecture": "ARM64"}},
     "runner_name_prefix": "octo",
     "encryption_key_arn": fleets.KEY_ARN,
+    "log_retention_days": 365,
     "reconcile_minutes": 5,
     "reconcile_grace_seconds": 30,
     "rerun_lost_jobs": True,
@@ -95,7 +96,7 @@ CONTEXT = {
 }
 INSTEAD = {
     *("github_repo", "github_enterprise", "register_for", "availability_zones"),
-    *("runner_image", "image_build_project"),
+    *("runner_image", "image_build_project", "webhook_only_from_github"),
 }
 """Keys that do not go with others of the most."""
 
