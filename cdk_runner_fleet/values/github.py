@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from aws_cdk import Token
 from aws_cdk import aws_kms as kms
 
 from cdk_runner_fleet.values.labels import LabelRules
@@ -154,7 +153,7 @@ class GitHub:
     def __post_init__(self) -> None:
         """Check what holds for each of the three."""
         check_types(GitHub, vars(self))
-        if not Token.is_unresolved(self.scope) and not _SCOPE.match(self.scope):
+        if not is_token(self.scope) and not _SCOPE.match(self.scope):
             raise ValueError(
                 f"scope {self.scope!r} is none that a fleet can serve: make it with "
                 'GitHub.repository("owner/name"), GitHub.organization(…) or GitHub.enterprise(…)'
@@ -215,7 +214,7 @@ class GitHub:
             ValueError: if a value cannot work; the message says what would.
         """
         check_types(GitHub.repository, locals())
-        if not Token.is_unresolved(repository) and not REPOSITORY.fullmatch(repository):
+        if not is_token(repository) and not REPOSITORY.fullmatch(repository):
             raise ValueError(
                 f"repository {repository!r} is none, give it as owner/name without .git, for "
                 "example octo-org/octo-repo"
@@ -277,7 +276,7 @@ class GitHub:
             ValueError: if a value cannot work; the message says what would.
         """
         check_types(GitHub.organization, locals())
-        if not Token.is_unresolved(organization) and not _LOGIN.fullmatch(organization):
+        if not is_token(organization) and not _LOGIN.fullmatch(organization):
             raise ValueError(
                 f"organization {organization!r} is none, give its login as in "
                 "https://github.com/<login>"
@@ -337,7 +336,7 @@ class GitHub:
             ValueError: if a value cannot work; the message says what would.
         """
         check_types(GitHub.enterprise, locals())
-        if not Token.is_unresolved(enterprise) and not _SLUG.fullmatch(enterprise):
+        if not is_token(enterprise) and not _SLUG.fullmatch(enterprise):
             raise ValueError(
                 f"enterprise {enterprise!r} is none, give its slug as in "
                 "https://github.com/enterprises/<slug>"
@@ -395,7 +394,7 @@ def _check_key(key: kms.IKey, *, of: str | int) -> None:
     resource = key.node.default_child
     if isinstance(resource, kms.CfnKey):
         kind = (resource.key_spec or "SYMMETRIC_DEFAULT", resource.key_usage or "ENCRYPT_DECRYPT")
-        if kind != ("RSA_2048", "SIGN_VERIFY") and not any(map(Token.is_unresolved, kind)):
+        if kind != ("RSA_2048", "SIGN_VERIFY") and not any(map(is_token, kind)):
             raise ValueError(
                 f"kms_key of GitHub App {of} is a key of {kind[0]} for {kind[1]}, and an App signs "
                 "with RSA_2048 for SIGN_VERIFY, into which its private key is imported: give such"
@@ -416,7 +415,7 @@ def _check_registration(
         )
     groups = {"runner_group": runner_group, "image_runner_group": image_runner_group}
     for name, value in groups.items():
-        if value is not None and not Token.is_unresolved(value) and not _GROUP.fullmatch(value):
+        if value is not None and not is_token(value) and not _GROUP.fullmatch(value):
             raise ValueError(
                 f"{name} {value!r} is no group's name, give it as GitHub shows it, in one line and "
                 "without blanks around it, or leave it out"
@@ -460,7 +459,7 @@ def _check_api_url(value: str) -> None:
     with the REST API"). A host that begins with ``api.`` is taken at its word: it may be a proxy in
     front of GitHub's, which has no path. So is this machine: a stand-in may be there.
     """
-    if Token.is_unresolved(value):
+    if is_token(value):
         return
     match = re.fullmatch(r"https?://([^\s/?#:]+)(:\d+)?(/[^\s?#]*)?", value)
     if match is None or int((match[2] or ":443")[1:]) not in range(1, 65536):

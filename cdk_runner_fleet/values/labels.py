@@ -7,9 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aws_cdk import Token
-
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 LONGEST_LABEL = 256
 """Characters of a label (actions/runner, Validators.cs)."""
@@ -33,7 +31,7 @@ def check_labels(values: Sequence[str], *, of: str) -> None:
     """
     seen: dict[str, str] = {}
     for label in values:
-        if Token.is_unresolved(label):
+        if is_token(label):
             continue
         _check_label(label, of=of)
         if (first := seen.get(label.lower())) is not None:
@@ -118,7 +116,7 @@ class LabelRules:
     def check_classes(self, names: Collection[str]) -> None:
         """Raise ``ValueError`` if a label stands for a class that is not among ``names``."""
         for label, name in self.single_labels.items():
-            if not Token.is_unresolved(name) and name not in names:
+            if not is_token(name) and name not in names:
                 raise ValueError(
                     f"single_labels gives {label!r} the class {name!r}, which is none of "
                     f"{sorted(names)}: name one of them"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from aws_cdk import Token, Tokenization
+from aws_cdk import Tokenization
 
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 MOST_RUNNERS = 1000
 """Runners of a fleet: reconciliation looks at 2,000 running tasks a run, and a runner may have two.
@@ -49,7 +49,7 @@ class RunnerLimits:
         _check_budget(self.daily_budget_usd)
 
     def _check_share(self, share: int) -> None:
-        if Token.is_unresolved(share) or Token.is_unresolved(self.max_runners):
+        if is_token(share) or is_token(self.max_runners):
             return
         if share > self.max_runners:
             raise ValueError(
@@ -63,7 +63,7 @@ class RunnerLimits:
         Whoever may push to one repository then never takes more than half of what all have. A
         number that is known at deployment only cannot be halved.
         """
-        if self.max_runners_per_repository is not None or Token.is_unresolved(self.max_runners):
+        if self.max_runners_per_repository is not None or is_token(self.max_runners):
             return self
         return replace(self, max_runners_per_repository=max(1, self.max_runners // 2))
 
@@ -77,7 +77,7 @@ class RunnerLimits:
 
 
 def _check_runners(name: str, value: int) -> None:
-    if Token.is_unresolved(value):
+    if is_token(value):
         return
     if not 1 <= value <= MOST_RUNNERS:
         raise ValueError(
@@ -88,7 +88,7 @@ def _check_runners(name: str, value: int) -> None:
 
 def _check_budget(value: float | None) -> None:
     # jsii, which knows what a token is, ends at numbers that JSON does not have
-    if value is None or (math.isfinite(value) and Token.is_unresolved(value)):
+    if value is None or (math.isfinite(value) and is_token(value)):
         return
     if not 0 < value < math.inf:
         raise ValueError(

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from aws_cdk import Token
-
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 if TYPE_CHECKING:
     from aws_cdk import aws_efs as efs
@@ -66,7 +64,7 @@ class EfsMount:
         from aws_cdk import aws_efs as efs  # noqa: PLC0415 - who has a file system has loaded it
 
         check_types(EfsMount, vars(self))
-        if not Token.is_unresolved(self.path):
+        if not is_token(self.path):
             _check_path(self.path)
         point = self.access_point
         if (

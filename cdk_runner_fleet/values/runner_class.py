@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from aws_cdk import Duration, Token
+from aws_cdk import Duration
 
 from cdk_runner_fleet.values.labels import SELF_HOSTED, check_labels
 from cdk_runner_fleet.values.limits import MOST_RUNNERS
 from cdk_runner_fleet.values.mounts import EfsMount, check_mounts
 from cdk_runner_fleet.values.runner_image import RunnerImage
 from cdk_runner_fleet.values.timeouts import check_timeout
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 if TYPE_CHECKING:
     from aws_cdk import aws_ec2 as ec2
@@ -165,18 +165,14 @@ class RunnerClass:
         self._check_capabilities()
         self._check_capacity()
         most = self.max_runners
-        if most is not None and not Token.is_unresolved(most) and not 1 <= most <= MOST_RUNNERS:
+        if most is not None and not is_token(most) and not 1 <= most <= MOST_RUNNERS:
             raise ValueError(
                 f"max_runners {most!r} of a class cannot be kept, use a whole number from 1 to "
                 f"{MOST_RUNNERS}, the most that a fleet may have, or leave it out for no limit of "
                 "its own"
             )
         storage = self.ephemeral_storage
-        if (
-            storage is not None
-            and not Token.is_unresolved(storage)
-            and storage not in EPHEMERAL_STORAGE_GIB
-        ):
+        if storage is not None and not is_token(storage) and storage not in EPHEMERAL_STORAGE_GIB:
             raise ValueError(
                 f"ephemeral_storage {storage!r} of a class is not Fargate's, use "
                 f"{EPHEMERAL_STORAGE_GIB[0]} to {EPHEMERAL_STORAGE_GIB[-1]} GiB, or leave it out "
@@ -193,7 +189,7 @@ class RunnerClass:
                 "chooses an image has its runner in another group: give its name, and "
                 "allow_images=False with it"
             )
-        if Token.is_unresolved(self.cpu) or Token.is_unresolved(self.memory):
+        if is_token(self.cpu) or is_token(self.memory):
             return
         if self.cpu not in FARGATE_MEMORY_MIB:
             raise ValueError(
@@ -328,7 +324,7 @@ def _check_tags(tags: Mapping[str, str]) -> None:
                 f"and those with {_OUR_TAGS[1]} the fleet's: give it another name"
             )
         for text, most in ((key, 128), (value, 256)):
-            if Token.is_unresolved(text):
+            if is_token(text):
                 continue
             if len(text) > most or not _TAG_TEXT.fullmatch(text) or not key:
                 raise ValueError(
@@ -340,7 +336,7 @@ def _check_tags(tags: Mapping[str, str]) -> None:
 
 def _whole(seconds: float) -> float:
     # a token is a number as well, which must stay as it is
-    return seconds if Token.is_unresolved(seconds) else int(seconds)
+    return seconds if is_token(seconds) else int(seconds)
 
 
 DEFAULT_RUNNER_CLASSES: Mapping[str, RunnerClass] = {

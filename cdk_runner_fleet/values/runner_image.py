@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from aws_cdk import Token
-
 from cdk_runner_fleet.values.ecr import shown_form
 from cdk_runner_fleet.values.image_reference import glob_fault, has_registry
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 if TYPE_CHECKING:
     from aws_cdk import aws_ecr as ecr
@@ -311,7 +309,7 @@ class BuiltImage(RunnerImage):
             )
         for name, value in self.build_args.items():
             _check_build_argument(name, value)
-        if Token.is_unresolved(self.own_base):
+        if is_token(self.own_base):
             raise ValueError(
                 "base is only known at deployment, and dockerfile_directory and build_args are for "
                 "that base alone: give one that is known when the app is synthesized, or "
@@ -394,7 +392,7 @@ class ImageBuilds:
 
 
 def _check_base(value: str | None) -> None:
-    if value is None or Token.is_unresolved(value) or has_registry(value):
+    if value is None or is_token(value) or has_registry(value):
         return
     raise ValueError(
         f"base {value!r} is no full reference of an image, write registry/name:tag in lower "
@@ -408,7 +406,7 @@ def _check_uri(uri: str) -> None:
             f"uri {uri!r} has ECR's dual-stack name, which Fargate does not pull by: "
             "write <account>.dkr.ecr.<region>.amazonaws.com"
         )
-    if Token.is_unresolved(uri):
+    if is_token(uri):
         return
     if "/" not in uri or not _READY.fullmatch(uri):
         raise ValueError(
@@ -418,12 +416,12 @@ def _check_uri(uri: str) -> None:
 
 
 def _check_form(prop: str, value: str | None, form: re.Pattern[str], *, like: str) -> None:
-    if value is not None and not Token.is_unresolved(value) and not form.fullmatch(value):
+    if value is not None and not is_token(value) and not form.fullmatch(value):
         raise ValueError(f"{prop} {value!r} of an image is none, give one such as {like}")
 
 
 def _checked_name(value: str | None) -> str | None:
-    if value is not None and not Token.is_unresolved(value) and not _NAME.fullmatch(value):
+    if value is not None and not is_token(value) and not _NAME.fullmatch(value):
         raise ValueError(
             f"name {value!r} of an image cannot begin a tag, use up to 60 letters, digits, "
             "dots, dashes and underscores"
@@ -452,7 +450,7 @@ def _check_build_argument(name: str, value: str) -> None:
             f"build argument {name!r} cannot be one, use letters, digits and underscores, no digit "
             "first"
         )
-    if Token.is_unresolved(value) or re.search(r"[\r\n]", value):
+    if is_token(value) or re.search(r"[\r\n]", value):
         raise ValueError(
             f"build argument {name} is {value!r}, give one line of text that is known when the app "
             "is synthesized, and no secret: it can be read in the image"
@@ -463,7 +461,7 @@ def _check_packages(
     prop: str, packages: Sequence[str], name: re.Pattern[str], *, like: str
 ) -> None:
     for package in packages:
-        if Token.is_unresolved(package) or not name.fullmatch(package):
+        if is_token(package) or not name.fullmatch(package):
             raise ValueError(
                 f"{package!r} of {prop} cannot be installed, use names such as {like}, known when "
                 "the app is synthesized"
@@ -471,5 +469,5 @@ def _check_packages(
 
 
 def _check_count(name: str, value: int) -> None:
-    if not Token.is_unresolved(value) and value < 1:
+    if not is_token(value) and value < 1:
         raise ValueError(f"{name} {value!r} would build nothing, use a whole number of at least 1")

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from aws_cdk import Token
-
 from cdk_runner_fleet.values.github import PUBLIC_API, check_field
-from cdk_runner_fleet.values.types import check_types
+from cdk_runner_fleet.values.types import check_types, is_token
 
 if TYPE_CHECKING:
     from aws_cdk import aws_apigatewayv2 as apigateway
@@ -60,7 +58,7 @@ class Webhook:
         for cidr in self.allowed_cidrs:
             _check_cidr(cidr)
         most = self.reserved_concurrency
-        if most is not None and not Token.is_unresolved(most) and most < 1:
+        if most is not None and not is_token(most) and most < 1:
             raise ValueError(
                 f"reserved_concurrency is {most}, and Lambda would run nothing: use 1 or more, 50 "
                 "for 1,000 runners, or leave it out"
@@ -68,7 +66,7 @@ class Webhook:
 
     def check_api(self, api_url: str) -> None:
         """Raise ``ValueError`` if nobody can say which networks deliveries come from."""
-        if not self.only_from_github or Token.is_unresolved(api_url):
+        if not self.only_from_github or is_token(api_url):
             return
         if api_url.rstrip("/").lower() != PUBLIC_API:
             raise ValueError(
@@ -91,7 +89,7 @@ class Webhook:
 
 
 def _check_cidr(cidr: str) -> None:
-    if Token.is_unresolved(cidr):
+    if is_token(cidr):
         return
     try:
         ip_network(cidr)
