@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_cdk import PhysicalName
+from aws_cdk import Names, PhysicalName
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -86,7 +86,9 @@ class SharedRole(iam.Role):
         """Add a statement; aws-cdk's own grants come here too."""
         if self._rights is None:
             # not before: cdk-nag's rules fail on a policy that says nothing, which is not deployed
-            self._rights = iam.Policy(self, "Rights", roles=self._holders)
+            # by a name that no other fleet has: a role that several share would keep one of them
+            name = Names.unique_resource_name(self, max_length=128, separator="-")
+            self._rights = iam.Policy(self, "Rights", roles=self._holders, policy_name=name)
         self._rights.add_statements(statement)
         return iam.AddToPrincipalPolicyResult(statement_added=True, policy_dependable=self._rights)
 
@@ -95,3 +97,11 @@ class SharedRole(iam.Role):
         self._holders.append(role)
         if self._rights:
             self._rights.attach_to_role(role)
+
+
+def can_change(role: iam.IRole) -> bool:
+    """Whether aws-cdk lets policies be added to a role; the role itself says that it does."""
+    # what it makes of one that may not be changed stands before the one that could have been
+    name, scope = role.node.id, role.node.scope
+    is_wrapped = scope is not None and scope.node.try_find_child(f"MutableRole{name}") is not None
+    return not (is_wrapped or name.startswith("ImmutableRole"))

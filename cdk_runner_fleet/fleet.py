@@ -65,6 +65,9 @@ class RunnerFleet(IRunnerFleet):
             repositories need one each.
         cluster: ECS cluster that runners' tasks run in. It needs the capacity providers ``FARGATE``
             and ``FARGATE_SPOT``, which it is given if it is of this app. Default: one is made.
+        execution_role: Role by which ECS pulls the runners' images and writes their logs. What it
+            needs is added to it, unless it is imported with ``mutable=False``. Default: one is
+            made.
         event_bus: EventBridge bus that the fleet's own events travel on, others' as well if you
             like. Default: one is made.
         vpc: VPC of the runners. Default: that of ``cluster``, if one is given; else one with two
@@ -117,6 +120,7 @@ class RunnerFleet(IRunnerFleet):
         images: ImageBuilds | None = None,
         runner_name_prefix: str = "fleet",
         cluster: ecs.ICluster | None = None,
+        execution_role: iam.IRole | None = None,
         event_bus: events.IEventBus | None = None,
         vpc: ec2.IVpc | None = None,
         vpc_subnets: ec2.SubnetSelection | None = None,
@@ -145,6 +149,7 @@ class RunnerFleet(IRunnerFleet):
             image=image,
             images=images,
             cluster=cluster,
+            execution_role=execution_role,
             event_bus=event_bus,
             vpc=vpc,
             vpc_subnets=vpc_subnets,

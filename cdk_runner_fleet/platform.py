@@ -51,6 +51,9 @@ class RunnerPlatform(IRunnerFleet):
             Default: jobs may choose Docker's official images as the base.
         cluster: ECS cluster that runners' tasks run in. It needs the capacity providers ``FARGATE``
             and ``FARGATE_SPOT``, which it is given if it is of this app. Default: one is made.
+        execution_role: Role by which ECS pulls the runners' images and writes their logs. What it
+            needs is added to it, unless it is imported with ``mutable=False``. Default: one is
+            made.
         event_bus: EventBridge bus that the fleet's own events travel on, others' as well if you
             like. Default: one is made.
         vpc: VPC of the runners. Default: that of ``cluster``, if one is given; else one with two
@@ -107,6 +110,7 @@ class RunnerPlatform(IRunnerFleet):
         image: RunnerImage | None = None,
         images: ImageBuilds | None = None,
         cluster: ecs.ICluster | None = None,
+        execution_role: iam.IRole | None = None,
         event_bus: events.IEventBus | None = None,
         vpc: ec2.IVpc | None = None,
         vpc_subnets: ec2.SubnetSelection | None = None,
@@ -171,6 +175,7 @@ class RunnerPlatform(IRunnerFleet):
             at_rest=self.at_rest,
             architectures=self.catalog.architectures,
             cluster=cluster,
+            execution_role=execution_role,
             mounts={name: one.mounts for name, one in self.catalog.classes.items() if one.mounts},
         )
 

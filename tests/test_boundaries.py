@@ -166,6 +166,7 @@ CONSTRUCTS: Mapping[str, AbstractSet[str]] = {
     "rooms.classes": {
         "_nag",
         "_place",
+        "_role",
         "rooms.cluster",
         "rooms.lifecycle",
         "rooms.network",

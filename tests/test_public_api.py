@@ -34,6 +34,7 @@ FLEET = (
     "security_groups",
     "assign_public_ip",
     "cluster",
+    "execution_role",
     "event_bus",
     "encryption_key",
     "log_retention",

@@ -13,6 +13,7 @@ from constructs import Construct
 
 from cdk_runner_fleet._nag import acknowledge_own_policy
 from cdk_runner_fleet._place import check_place
+from cdk_runner_fleet._role import can_change
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.lifecycle import RunnerLifecycle
 from cdk_runner_fleet.rooms.network import RunnerNetwork
@@ -142,7 +143,7 @@ class ClassRunners(Construct):
                 f"{_ECS_TASKS}, and ECS gives a task no other: make it with "
                 f'assumed_by=iam.ServicePrincipal("{_ECS_TASKS}")'
             )
-        if _can_change(role):
+        if can_change(role):
             self._cluster.task_role.share_with(role)
         else:
             Annotations.of(self).add_warning_v2(
@@ -266,11 +267,3 @@ class RunnerClasses(Construct):
                 lifecycle=self._lifecycle,
             )
         return self._made[name]
-
-
-def _can_change(role: iam.IRole) -> bool:
-    """Whether aws-cdk lets policies be added to a role; the role itself says that it does."""
-    # what it makes of one that may not be changed stands before the one that could have been
-    name, scope = role.node.id, role.node.scope
-    is_wrapped = scope is not None and scope.node.try_find_child(f"MutableRole{name}") is not None
-    return not (is_wrapped or name.startswith("ImmutableRole"))

@@ -19,7 +19,7 @@ from cdk_runner_fleet._nag import (
 )
 from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet._place import check_place
-from cdk_runner_fleet._role import FleetRole, SharedRole
+from cdk_runner_fleet._role import FleetRole, SharedRole, can_change
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.rooms.task_definitions import FLEET_TAG, TaskDefinitions, digest_of
 from cdk_runner_fleet.values.mounts import EfsMount
@@ -45,12 +45,14 @@ class RunnerCluster(Construct):
         at_rest: How the tasks' disks and logs are encrypted.
         architectures: Processor architectures of the runners.
         cluster: The cluster, if there is one already. Default: one is made.
+        execution_role: The role that pulls the images and writes the tasks' logs, if there is one
+            already. Default: one is made.
         mounts: What runners of a class have mounted, by the class's name: a launch cannot say so,
             and those have definitions of their own.
 
     Raises:
-        ValueError: if no task of the fleet could run in that cluster, or have its disk encrypted,
-            or if classes differ too much in what they mount.
+        ValueError: if no task of the fleet could run in that cluster, have its disk encrypted or be
+            started with that role, or if classes differ too much in what they mount.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class RunnerCluster(Construct):
         at_rest: DataAtRest,
         architectures: Sequence[str] = ("X86_64",),
         cluster: ecs.ICluster | None = None,
+        execution_role: iam.IRole | None = None,
         mounts: Mapping[str, Sequence[EfsMount]] | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -74,8 +77,21 @@ class RunnerCluster(Construct):
             _check_cluster(self, cluster)
             self.cluster_arn, self.cluster_name = cluster.cluster_arn, cluster.cluster_name
         self.log_group = at_rest.log_group(self, "Logs")
-        self.execution_role = FleetRole(self, "ExecutionRole", service="ecs-tasks.amazonaws.com")
-        self.log_group.grant_write(self.execution_role)
+        self.execution_role: iam.IRole = execution_role or FleetRole(
+            self, "ExecutionRole", service="ecs-tasks.amazonaws.com"
+        )
+        if execution_role is None:
+            self._let_start(self.execution_role, images)
+        elif _is_ours_to_change(self, execution_role):
+            # with a policy of the fleet's own stack, which the role's must not need
+            role = iam.Role.from_role_name(
+                self, "ExecutionRole", execution_role.role_name, default_policy_name="Start"
+            )
+            self._let_start(role, images)
+            # by a name that no other fleet has: one that came later would write over it
+            policy = role.node.find_child("Start").node.default_child
+            assert isinstance(policy, iam.CfnPolicy)  # noqa: S101 - narrows the type
+            policy.policy_name = fleet_name(self)
         self.task_role = SharedRole(
             self,
             "TaskRole",
@@ -84,7 +100,6 @@ class RunnerCluster(Construct):
         )
         """Whose session each runner's task is, named after the task."""
         self._jobs_hold_role = False
-        images.grant_pull(self.execution_role)
         self.family = Names.unique_resource_name(self, max_length=64, separator="-")
         """Family of the base task definition; those made for images are named after it."""
         self._images, self._architectures = images, architectures
@@ -246,6 +261,11 @@ class RunnerCluster(Construct):
             )
         )
 
+    def _let_start(self, role: iam.IRole, images: ImagePipeline) -> None:
+        """Let ``role`` do what ECS does before and beside a task."""
+        self.log_group.grant_write(role)
+        images.grant_pull(role)
+
     def _grant_pass_roles(self, launcher: iam.IRole) -> None:
         for role in (self.execution_role, self.task_role):
             grant_pass_role(launcher, role)
@@ -353,6 +373,32 @@ def _check_cluster(scope: Construct, cluster: ecs.ICluster) -> None:
             f"{' and '.join(CAPACITY_PROVIDERS)} is not known here: without them no runner starts. "
             "Acknowledge this warning if `aws ecs describe-clusters` lists them",
         )
+
+
+def _is_ours_to_change(scope: Construct, role: iam.IRole) -> bool:
+    """Whether an execution role that is given can be granted what it needs; says so if not.
+
+    Raises:
+        ValueError: if no task could have it.
+    """
+    check_place(
+        scope,
+        f"execution_role {role.node.path}",
+        role,
+        region=False,
+        why="ECS passes no role of another account to a task",
+    )
+    if not can_change(role):
+        Annotations.of(scope).add_warning_v2(
+            "cdk-runner-fleet:unchangedExecutionRole",
+            f"execution_role {role.node.path} is imported with mutable=False, and nothing is added "
+            "to it: without logs:CreateLogStream and logs:PutLogEvents on the fleet's log group, "
+            "ecr:GetAuthorizationToken, and ecr:BatchCheckLayerAvailability, "
+            "ecr:GetDownloadUrlForLayer and ecr:BatchGetImage on the repository of its images no "
+            "runner starts. Acknowledge this warning once it may",
+        )
+        return False
+    return True
 
 
 def _encrypt_disks(cluster: ecs.CfnCluster, at_rest: DataAtRest) -> None:

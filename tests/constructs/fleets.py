@@ -11,6 +11,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -117,6 +118,11 @@ def everything(stack: cdk.Stack) -> RunnerFleet:
         ),
         runner_name_prefix="octo",
         cluster=ecs.Cluster(stack, "Shared", vpc=vpc),
+        execution_role=iam.Role(
+            stack,
+            "OurExecutionRole",
+            assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com"),
+        ),
         event_bus=events.EventBus(stack, "OurEventBus", event_bus_name="runner-control-plane"),
         assign_public_ip=False,
         limits=RunnerLimits(max_runners=50, max_runners_per_repository=10, daily_budget_usd=25.5),

@@ -21,6 +21,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -124,6 +125,7 @@ def _platform_settings(stack: cdk.Stack) -> dict[str, Any]:
         "cluster": ecs.Cluster.from_cluster_attributes(
             stack, "Shared", cluster_name="shared", vpc=vpc
         ),
+        "execution_role": iam.Role.from_role_name(stack, "Execution", "execution"),
         "event_bus": events.EventBus.from_event_bus_name(stack, "Bus", "shared"),
         "vpc": vpc,
         "vpc_subnets": ec2.SubnetSelection(one_per_az=True),

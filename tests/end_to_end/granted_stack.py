@@ -1,6 +1,7 @@
 """A stack in which jobs of a class have more, in the place of `cdk_runner_fleet.local.synth`.
 
-They may read a bucket, and have a file system.
+They may read a bucket, and have a file system. The fleet's cluster, bus, key and execution role
+were there before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from unittest import mock
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_efs as efs
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
 from cdk_runner_fleet import EfsMount, RunnerFleet, RunnerFleetStack, context
@@ -21,8 +26,8 @@ from cdk_runner_fleet.local.assembly import GITHUB_URL_PARAMETER, STACK
 from cdk_runner_fleet.local.emulator.options import ACCOUNT, REGION
 
 
-def with_a_file_system(scope: cdk.Stack, construct_id: str, **props: Any) -> RunnerFleet:
-    """The fleet of the settings, of which no key gives a class mounts."""
+def with_more(scope: cdk.Stack, construct_id: str, **props: Any) -> RunnerFleet:
+    """The fleet of the settings, with what no setting can name."""
     vpc = ec2.Vpc(scope, "Vpc", nat_gateways=0, max_azs=2)
     cache = efs.FileSystem(scope, "Cache", vpc=vpc, allow_anonymous_access=False)
     mount = EfsMount(
@@ -31,7 +36,15 @@ def with_a_file_system(scope: cdk.Stack, construct_id: str, **props: Any) -> Run
         access_point=cache.add_access_point("Point", path="/jobs"),
     )
     huge = replace(props["classes"]["huge"], mounts=[mount])
-    more = {"vpc": vpc, "classes": {**props["classes"], "huge": huge}}
+    more = {
+        "classes": {**props["classes"], "huge": huge},
+        "cluster": ecs.Cluster(scope, "Shared", vpc=vpc),
+        "event_bus": events.EventBus(scope, "OurBus"),
+        "encryption_key": kms.Key(scope, "Key"),
+        "execution_role": iam.Role(
+            scope, "Execution", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com")
+        ),
+    }
     return RunnerFleet(scope, construct_id, **{**props, **more})
 
 
@@ -41,7 +54,7 @@ def synthesize(outdir: str, settings: dict[str, object]) -> None:
         context={**settings, "github_api_url": cdk.Fn.ref(GITHUB_URL_PARAMETER)},
         analytics_reporting=False,
     )
-    with mock.patch.object(context, "RunnerFleet", with_a_file_system):
+    with mock.patch.object(context, "RunnerFleet", with_more):
         stack = RunnerFleetStack(app, STACK, env=cdk.Environment(account=ACCOUNT, region=REGION))
     cdk.CfnParameter(stack, GITHUB_URL_PARAMETER)
     of_all, of_huge = s3.Bucket(stack, "OfAll"), s3.Bucket(stack, "OfHuge")

@@ -133,3 +133,17 @@ def test_jobs_of_a_class_share_its_file_system_and_others_have_none(
     made = local.client("ecs").describe_task_definition(taskDefinition=mounted)["taskDefinition"]
     [volume] = made["volumes"]
     assert volume["efsVolumeConfiguration"]["authorizationConfig"]["iam"] == "ENABLED"
+
+
+def test_its_cluster_bus_key_and_execution_role_were_there_before(granted: Fleet) -> None:
+    """The jobs above ran in them, from their deliveries on."""
+    local = granted.local
+    assert "Shared" in local.outputs["ClusterName"]
+    assert "OurBus" in local.outputs["EventBusName"]
+    assert "FleetExecution" not in local.outputs["ExecutionRoleArn"]
+    [archive] = local.client("events").list_archives()["Archives"]
+    assert archive["EventSourceArn"] == local.outputs["EventBusArn"]
+    [logs] = local.client("logs").describe_log_groups(
+        logGroupNamePrefix=local.outputs["FunctionLogGroupName"]
+    )["logGroups"]
+    assert ":key/" in logs["kmsKeyId"]

@@ -12,10 +12,12 @@ from aws_cdk import assertions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
 from cdk_runner_fleet import GitHub, ImageBuilds, RunnerClass, RunnerFleet, RunnerImage
 from cdk_runner_fleet._at_rest import DataAtRest
+from cdk_runner_fleet._name import fleet_name
 from cdk_runner_fleet.rooms.cluster import RunnerCluster
 from cdk_runner_fleet.rooms.image_pipeline import ImagePipeline
 from cdk_runner_fleet.values.fleet_images import FleetImages
@@ -466,3 +468,59 @@ def test_a_cluster_in_which_no_task_could_be_launched_is_refused(arn: str, messa
             cluster=_imported(stack, arn),
             vpc=None if "without a vpc" in message else vpc,
         )
+
+
+# --- an execution role that was there before
+
+
+def launched_by(role: iam.IRole, *, stack: cdk.Stack) -> RunnerCluster:
+    at_rest = DataAtRest(stack)
+    images = pipeline(stack, RunnerImage.built())
+    return RunnerCluster(stack, "Cluster", images=images, at_rest=at_rest, execution_role=role)
+
+
+def test_an_execution_role_that_is_given_gets_what_it_needs_in_the_fleets_own_stack() -> None:
+    app = cdk.App(analytics_reporting=False)
+    theirs, stack = cdk.Stack(app, "Theirs"), cdk.Stack(app, "Test")
+    service = iam.ServicePrincipal("ecs-tasks.amazonaws.com")
+    role = iam.Role(theirs, "Execution", assumed_by=service, role_name="execution")
+    launcher = iam.Role(stack, "Launcher", assumed_by=iam.AccountRootPrincipal())
+    made = launched_by(role, stack=stack)
+    made.grant_run(launcher)
+    template = template_of(stack)
+    [definition] = of_type(template, "AWS::ECS::TaskDefinition")
+    assert "Theirs:" in parts(definition["ExecutionRoleArn"])
+    [policy] = [
+        one for one in of_type(template, "AWS::IAM::Policy") if "Theirs:" in parts(one["Roles"])
+    ]
+    assert policy["PolicyName"] == fleet_name(made), "no other fleet's writes over it"
+    allowed = {
+        action for one in policy["PolicyDocument"]["Statement"] for action in as_list(one["Action"])
+    }
+    assert {"logs:PutLogEvents", "ecr:BatchGetImage", "ecr:GetAuthorizationToken"} <= allowed
+    passed = [s for s in statements(template) if s["Action"] == "iam:PassRole"]
+    assert definition["ExecutionRoleArn"] in [each["Resource"] for each in passed]
+    roles = [n for n, one in template["Resources"].items() if one["Type"] == "AWS::IAM::Role"]
+    assert not any("ExecutionRole" in name for name in roles)
+
+
+def test_an_execution_role_that_may_not_be_changed_is_not_and_what_it_needs_is_said(
+    stack: cdk.Stack,
+) -> None:
+    arn = "arn:aws:iam::123456789012:role/theirs"
+    role = iam.Role.from_role_arn(stack, "Theirs", arn, mutable=False)
+    launched_by(role, stack=stack)
+    policies = of_type(template_of(stack), "AWS::IAM::Policy")
+    assert not any("theirs" in parts(one["Roles"]) for one in policies)
+    told = cdk.assertions.Annotations.from_stack(stack).find_warning(
+        "*", cdk.assertions.Match.string_like_regexp("execution_role Test/Theirs .*PutLogEvents")
+    )
+    assert len(told) == 1
+
+
+def test_an_execution_role_of_another_account_is_refused() -> None:
+    here = cdk.Environment(account="123456789012", region="eu-west-3")
+    stack = cdk.Stack(cdk.App(analytics_reporting=False), "Test", env=here)
+    role = iam.Role.from_role_arn(stack, "Theirs", "arn:aws:iam::222222222222:role/theirs")
+    with pytest.raises(ValueError, match=r"^execution_role Test/Theirs is in account 222222222222"):
+        launched_by(role, stack=stack)
