@@ -15,6 +15,7 @@ from cdk_runner_fleet._at_rest import DataAtRest, is_multi_region
 from cdk_runner_fleet._nag import (
     acknowledge,
     acknowledge_any_resource,
+    acknowledge_own_policy,
     acknowledge_pattern,
 )
 from cdk_runner_fleet._name import fleet_name
@@ -92,6 +93,7 @@ class RunnerCluster(Construct):
             policy = role.node.find_child("Start").node.default_child
             assert isinstance(policy, iam.CfnPolicy)  # noqa: S101 - narrows the type
             policy.policy_name = fleet_name(self)
+            acknowledge_own_policy(role)
         self.task_role = SharedRole(
             self,
             "TaskRole",
