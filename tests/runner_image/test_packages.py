@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from cdk_runner_fleet.rooms import recipe
+from cdk_runner_fleet.values import runner_image
 from tests.waiting import PATIENCE_SECONDS
 
 from .conftest import IMAGE, Machine
@@ -34,7 +34,7 @@ def install(machine: Machine, packages: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_build_and_the_construct_have_one_pattern() -> None:
-    pattern = recipe._APT_PACKAGE.pattern
+    pattern = runner_image._APT_PACKAGE.pattern
     assert f"readonly APT_PACKAGE='{pattern}'\n" in SCRIPT.read_text(encoding="utf-8")
 
 
@@ -46,7 +46,7 @@ def test_packages_and_their_versions_reach_apt_get(machine: Machine) -> None:
 
 @pytest.mark.parametrize("package", NO_PACKAGES)
 def test_what_is_no_package_reaches_no_command(machine: Machine, package: str) -> None:
-    assert not recipe._APT_PACKAGE.fullmatch(package)
+    assert not runner_image._APT_PACKAGE.fullmatch(package)
     done = install(machine, f"jq {package}")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"APT_PACKAGES has '{package}', which is no package" in done.stderr
@@ -54,4 +54,4 @@ def test_what_is_no_package_reaches_no_command(machine: Machine, package: str) -
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_construct_takes_what_the_build_takes(package: str) -> None:
-    assert recipe._APT_PACKAGE.fullmatch(package)
+    assert runner_image._APT_PACKAGE.fullmatch(package)
