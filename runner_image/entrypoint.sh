@@ -48,7 +48,12 @@ die() {
 # Words only, in lower case, comma-joined: they are labels, and they go into JSON as they are.
 find_capabilities() {
   local given=${RUNNER_CAPABILITIES:-${RUNNER_CLASS_CAPABILITIES:-}} word IFS=$', \t\n'
-  [[ -n "$given" ]] || given=$(bash "$here/capabilities.sh") || say "capabilities.sh failed"
+  # who looks around in the image needs no role for it
+  [[ -n "$given" ]] || given=$(
+    unset AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_CONTAINER_CREDENTIALS_FULL_URI \
+      AWS_CONTAINER_AUTHORIZATION_TOKEN
+    bash "$here/capabilities.sh"
+  ) || say "capabilities.sh failed"
   [[ "$given" != *[[:upper:]]* ]] || given=$(tr '[:upper:]' '[:lower:]' <<<"$given")
   capabilities=""
   set -f

@@ -135,6 +135,15 @@ def test_an_image_in_which_nothing_is_found_has_a_shell(
     assert claimed(fleet)["capabilities"] == ["shell"]
 
 
+def test_who_looks_for_capabilities_has_no_way_to_the_tasks_role(
+    fleet: Fleet, machine: Machine
+) -> None:
+    scripts = machine.copy_of_the_image()
+    machine.script(scripts / "capabilities.sh", "compgen -e AWS_CONTAINER_ || echo none")
+    machine.run(fleet, image=scripts)
+    assert claimed(fleet)["capabilities"] == ["none"]
+
+
 def test_capabilities_that_are_no_words_are_left_out_with_the_reason(
     fleet: Fleet, machine: Machine
 ) -> None:
