@@ -295,7 +295,7 @@ class Processes(threading.Thread):
         if self._noted.get(number) == (line, environment):
             return
         self._noted[number] = line, environment
-        command = line.replace(b"\0", b" ").decode(errors="replace")[:80]
+        command = line.replace(b"\0", b" ").decode(errors="replace")
         told = [entry.decode(errors="replace").partition("=") for entry in environment.split(b"\0")]
         found = {name: value for name, _, value in told if name}
         if found:
