@@ -289,7 +289,10 @@ class Processes(threading.Thread):
                 parent = int(_read(number, "stat").rpartition(b")")[2].split()[1])
                 if parent in own:
                     own.add(number)
-                    self._note(number, line, _read(number, "environ"))
+                    environment = _read(number, "environ")
+                    # it may have become another program between the two
+                    if _read(number, "cmdline") == line:
+                        self._note(number, line, environment)
 
     def _note(self, number: int, line: bytes, environment: bytes) -> None:
         if self._noted.get(number) == (line, environment):
